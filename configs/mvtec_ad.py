@@ -1,0 +1,13 @@
+"""GCAD on MVTec AD with the settings of Section 6, those of MVTec LOCO AD.
+
+python -m gcad_jax.main --config=configs/mvtec_ad.py --workdir=runs/mvtec_ad \
+    --config.data.root=PATH_TO_MVTEC_AD
+"""
+
+from gcad_jax.config import Experiment
+from gcad_jax.data.mvtec_ad import MvtecAd
+from gcad_jax.methods.gcad import GCAD
+
+
+def get_config(preset: str = "") -> Experiment:
+    return Experiment(data=MvtecAd(), method=GCAD.preset(preset))

@@ -1,0 +1,45 @@
+"""Checks at the boundary: each raises one sentence that a user can act on."""
+
+import difflib
+import numbers
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in the user's input: printed as one sentence, without a traceback.
+
+    The sentence names the file or the field, what was found, what is allowed and
+    what to do.
+    """
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """' Did you mean X?' for the nearest allowed name, '' where none is near."""
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def one_of(field: str, value: str, allowed: Iterable[str]) -> None:
+    """Raises UserError unless `value` is one of `allowed`."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise UserError(
+            f"{field} is {value!r}; allowed are {', '.join(map(repr, allowed))}."
+            + nearest(str(value), allowed)
+        )
+
+
+def positive(field: str, value: numbers.Real) -> None:
+    """Raises UserError unless `value` is above zero."""
+    if not value > 0:  # type: ignore[operator]
+        raise UserError(f"{field} is {value}; it must be above 0.")
+
+
+def multiple_of(field: str, value: int, step: int) -> None:
+    """Raises UserError unless `value` is a positive multiple of `step`."""
+    if value <= 0 or value % step:
+        lower = max(step, value // step * step)
+        raise UserError(
+            f"{field} is {value}; it must be a positive multiple of {step}, "
+            f"for example {lower}."
+        )

@@ -1,0 +1,120 @@
+"""What a config file returns: plain dataclasses that flags can override.
+
+ml_collections reads the annotations, so they must be types, not strings.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from gcad_jax import checks
+from gcad_jax.data.category import DataSet
+from gcad_jax.methods.base import Method
+from gcad_jax.training.step import UNROLL, VMAP
+
+# Fields that change how a run proceeds but nothing that it computes: a workdir may be
+# continued with other values of these.
+FREE = ("checkpoint_minutes", "data.cache_dir", "num_devices", "write_maps")
+
+
+@dataclasses.dataclass(eq=False)
+class Experiment:
+    """Train one method on some categories, evaluate and report.
+
+    data: a data set of gcad_jax.data; `data.root` and `data.categories` say what.
+    method: a method of gcad_jax.methods with its hyper-parameters.
+    image_size: side of the network's input in pixels, a multiple of 32.
+    epochs: passes over the training images.
+    batch_size: examples of one update, over all devices.
+      These three are the method's own where they are None.
+    seeds: one model for each, all in one program.
+    num_devices: that share each batch; 0 takes all that divide it.
+    map_seeds: "vmap" or "unroll" the seeds; "" unrolls on CPU and vmaps elsewhere.
+    steps_per_call: updates in one dispatch; 0 takes 1 on CPU and 20 elsewhere.
+    cache_features: compute the frozen features of each training image only once;
+        only where images are not augmented. Costs device memory.
+    checkpoint_minutes: minutes between checkpoints.
+    log_every: steps between rows of metrics.jsonl.
+    write_maps: also write the test maps as TIFF files in the official layout.
+    figure_images: images of each kind in the qualitative figure.
+    """
+
+    data: DataSet
+    method: Method
+    image_size: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    seeds: tuple[int, ...] = (0,)
+    num_devices: int = 0
+    map_seeds: str = ""
+    steps_per_call: int = 0
+    cache_features: bool = False
+    checkpoint_minutes: float = 5.0
+    log_every: int = 50
+    write_maps: bool = False
+    figure_images: int = 3
+
+
+def resolve(config: Experiment) -> Experiment:
+    """Copies the overriding sizes into the method, and checks every field.
+
+    Raises:
+      UserError: a field outside its range.
+    """
+    names = ("image_size", "epochs", "batch_size")
+    given = {n: getattr(config, n) for n in names if getattr(config, n) is not None}
+    method = dataclasses.replace(config.method, **given)  # type: ignore[type-var]
+    own = {name: getattr(method, name) for name in names}
+    config = dataclasses.replace(config, method=method, **own)
+    method.validate()
+    if not config.seeds or len(set(config.seeds)) < len(config.seeds):
+        raise checks.UserError(
+            f"config.seeds is {config.seeds}; it must name at least one seed, each once."
+        )
+    if min(config.seeds) < 0:
+        raise checks.UserError(f"config.seeds is {config.seeds}; seeds are 0 or more.")
+    checks.one_of("config.map_seeds", config.map_seeds, ("", VMAP, UNROLL))
+    checks.positive("config.log_every", config.log_every)
+    for name in ("num_devices", "steps_per_call", "checkpoint_minutes"):
+        if getattr(config, name) < 0:
+            raise checks.UserError(
+                f"config.{name} is {getattr(config, name)}; it must be 0 or more."
+            )
+    return config
+
+
+def field_names(config: Any, prefix: str = "") -> Iterator[str]:
+    """Every field that a flag can set, dotted: 'epochs', 'data.root', 'method.g'."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from field_names(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+def as_dict(config: Experiment) -> dict[str, Any]:
+    """The config as JSON can hold it, with the class of `data` and `method`."""
+    tree = json.loads(json.dumps(dataclasses.asdict(config)))
+    for part in ("data", "method"):
+        tree[part] = {"class": type(getattr(config, part)).__name__, **tree[part]}
+    return tree
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """'name: old -> new' for every field that changes what is computed."""
+    olds, news = dict(_flat(old)), dict(_flat(new))
+    return [
+        f"{name}: {olds.get(name)!r} -> {news.get(name)!r}"
+        for name in sorted(olds.keys() | news.keys())
+        if name not in FREE and olds.get(name) != news.get(name)
+    ]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

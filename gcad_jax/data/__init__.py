@@ -1,0 +1,1 @@
+"""Data sets: from files to uint8 arrays on the device."""

@@ -1,0 +1,231 @@
+"""The toy set of the paper's Appendix A, "Black Circle": generated, not downloaded.
+
+Stated there: 256 x 256 RGB, one black disc of radius 16 on a background whose pixels
+and channels are drawn from [247, 255], Gaussian smoothing with sigma 1.5 of every
+image as the last step, 1000 training and 100 validation images. A structural anomaly
+is a random region in the disc filled with a random colour; a logical one is a second
+disc that does not overlap.
+
+Not stated, chosen here, and fields of `Circles` where it is a number:
+  The discs lie fully inside the image; their centres are whole pixels.
+  The region is the part of the disc that a random disc covers, whose centre is a pixel
+    of the disc; a colour with no bright channel would hide it, so one is at least
+    `colour_min`.
+  The centres of two discs are at least `min_distance` apart: no blur touches another.
+  The number of test images. The masks: the filled region with its full area as
+    saturation; both discs as one region saturated at half, the paper's rule for
+    additional objects in MVTec LOCO AD, since either disc may be the additional one.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from gcad_jax.checks import UserError, one_of
+from gcad_jax.data.augment import Augmentation
+from gcad_jax.data.category import (
+    GOOD,
+    KINDS,
+    LOGICAL,
+    STRUCTURAL,
+    Category,
+    Region,
+    TestImage,
+)
+from gcad_jax.data.images import to_channels, zoom
+from gcad_jax.types import ImagesU8
+
+NAME = "circles"
+BACKGROUND = (247, 255)  # inclusive
+TRAIN, VALIDATION = "train", "validation"
+SPLITS = (TRAIN, VALIDATION, *KINDS)  # each draws from streams of its own
+
+
+@dataclasses.dataclass
+class Circles:
+    """The toy set; sizes in pixels of the generated image.
+
+    num_test: of each kind.
+    side: of the generated images; they are zoomed to the method's size afterwards.
+    region_radius_min, region_radius_max: of the disc that cuts a coloured region.
+    colour_min: the least value of the brightest channel of its colour.
+    min_distance: between the centres of the two discs of a logical anomaly.
+    logical_saturation: share of the two discs' area that must be found.
+    """
+
+    num_train: int = 1000
+    num_validation: int = 100
+    num_test: int = 100
+    seed: int = 0
+    side: int = 256
+    radius: int = 16
+    blur_sigma: float = 1.5
+    region_radius_min: int = 5
+    region_radius_max: int = 12
+    colour_min: int = 128
+    min_distance: int = 36
+    logical_saturation: float = 0.5
+    categories: tuple[str, ...] = (NAME,)
+
+    def names(self) -> tuple[str, ...]:
+        """('circles',); raises UserError for any other category."""
+        for name in self.categories:
+            one_of("data.categories", name, (NAME,))
+        return (NAME,)
+
+    def load(self, category: str, image_size: int, channels: int) -> Category:
+        """Generates all splits; the same fields give the same images."""
+        one_of("category", category, (NAME,))
+        self._check()
+        counts = (self.num_train, self.num_validation, *(self.num_test,) * len(KINDS))
+        images, entries = {}, []
+        for split, num in zip(SPLITS, counts, strict=True):
+            images[split], masks = self._many(split, num, image_size, channels)
+            if split in KINDS:
+                entries += [self._entry(split, i, mask) for i, mask in enumerate(masks)]
+        return Category(
+            dataset=NAME,
+            name=NAME,
+            train=images[TRAIN],
+            validation=images[VALIDATION],
+            test=np.concatenate([images[kind] for kind in KINDS]),
+            test_images=tuple(entries),
+            augmentation=Augmentation(),
+            complete=False,
+            notes=(
+                f"the toy set is generated (seed {self.seed}); its counts and masks "
+                "are ours, so its numbers compare with no published table",
+            ),
+        )
+
+    def _many(
+        self, split: str, num: int, image_size: int, channels: int
+    ) -> tuple[ImagesU8, list[np.ndarray]]:
+        images = np.empty((num, image_size, image_size, channels), np.uint8)
+        masks = []
+        for index in range(num):
+            # (split, index) alone, so that no image depends on the number of others.
+            key = (SPLITS.index(split), index)
+            stream = np.random.SeedSequence(self.seed, spawn_key=key)
+            image, mask = self.draw(np.random.default_rng(stream), split)
+            images[index] = zoom(to_channels(image, channels), image_size)
+            masks.append(mask)
+        return images, masks
+
+    def draw(
+        self, stream: np.random.Generator, kind: str
+    ) -> tuple[np.ndarray, np.ndarray]:  # (side, side, 3) uint8, (side, side) bool
+        """One image and what is wrong with it, as it was before the smoothing."""
+        low, high = BACKGROUND
+        shape = (self.side, self.side, 3)
+        image = stream.integers(low, high, shape, np.uint8, endpoint=True)
+        centre = self._centre(stream)
+        disc = self._disc(centre, self.radius)
+        image[disc] = 0
+        anomalous = np.zeros((self.side, self.side), bool)
+        if kind == STRUCTURAL:
+            anomalous = disc & self._region(stream, disc)
+            image[anomalous] = self._colour(stream)
+        elif kind == LOGICAL:
+            other = centre
+            while np.hypot(*(other - centre)) < self.min_distance:
+                other = self._centre(stream)
+            second = self._disc(other, self.radius)
+            image[second] = 0
+            anomalous = disc | second
+        return smooth(image, self.blur_sigma), anomalous
+
+    def _centre(self, stream: np.random.Generator) -> np.ndarray:
+        return stream.integers(self.radius, self.side - self.radius, 2)
+
+    def _disc(self, centre: np.ndarray, radius: int) -> np.ndarray:  # (side, side) bool
+        y, x = np.ogrid[: self.side, : self.side]
+        return (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
+
+    def _region(self, stream: np.random.Generator, disc: np.ndarray) -> np.ndarray:
+        centre = stream.choice(np.argwhere(disc))
+        radius = stream.integers(
+            self.region_radius_min, self.region_radius_max, endpoint=True
+        )
+        return self._disc(centre, int(radius))
+
+    def _colour(self, stream: np.random.Generator) -> np.ndarray:  # (3,) uint8
+        colour = np.zeros(3, np.uint8)
+        while colour.max() < self.colour_min:
+            colour = stream.integers(0, 255, 3, np.uint8, endpoint=True)
+        return colour
+
+    def _entry(self, kind: str, index: int, mask: np.ndarray) -> TestImage:
+        regions = {
+            GOOD: (),
+            STRUCTURAL: (_region("color", 254, 1.0, mask),),
+            LOGICAL: (
+                _region("additional_circle", 255, self.logical_saturation, mask),
+            ),
+        }
+        return TestImage(
+            f"{kind}/{index:03d}", kind, self.side, self.side, regions[kind]
+        )
+
+    def _check(self) -> None:
+        for field in ("num_train", "num_validation", "num_test"):
+            if getattr(self, field) < 1:
+                raise UserError(
+                    f"data.{field} is {getattr(self, field)}; it must be at least 1."
+                )
+        if self.seed < 0:
+            raise UserError(f"data.seed is {self.seed}; it must be 0 or above.")
+        if not 1 <= self.region_radius_min <= self.region_radius_max:
+            raise UserError(
+                f"data.region_radius_min is {self.region_radius_min}; it must be "
+                f"between 1 and data.region_radius_max ({self.region_radius_max})."
+            )
+        if self.min_distance <= 2 * self.radius:
+            raise UserError(
+                f"data.min_distance is {self.min_distance}; two discs of radius "
+                f"{self.radius} overlap, it must be above {2 * self.radius}."
+            )
+        if not 0 <= self.colour_min <= 255:
+            raise UserError(
+                f"data.colour_min is {self.colour_min}; it must be between 0 and 255."
+            )
+        # From the middle of the image a second disc must still fit, into a corner.
+        reach = (self.side - 2 * self.radius - 1) // 2 * 2**0.5
+        if reach < self.min_distance:
+            raise UserError(
+                f"data.side is {self.side}; two discs of radius {self.radius} cannot "
+                f"always be placed {self.min_distance} pixels apart in it, make it "
+                "larger, for example 256."
+            )
+
+
+def smooth(image: np.ndarray, sigma: float) -> np.ndarray:  # (H, W, C) uint8, same
+    """Gaussian filter of each channel, cut at 4 sigma, borders replicated, rounded.
+
+    Sums of shifted rows, then of shifted columns, in one fixed order: the bytes do not
+    depend on a linear algebra library.
+    """
+    if sigma <= 0:
+        return image
+    half = int(4 * sigma + 0.5)
+    taps = np.exp(-0.5 * (np.arange(half + 1) / sigma) ** 2)
+    taps = (taps / (taps[0] + 2 * taps[1:].sum())).astype(np.float32)
+    result = image.astype(np.float32)
+    for _ in range(2):
+        size = result.shape[0]
+        padded = np.pad(result, ((half, half), (0, 0), (0, 0)), mode="edge")
+        total = taps[0] * result
+        for shift in range(1, half + 1):
+            pair = (
+                padded[half - shift : half - shift + size]
+                + padded[half + shift :][:size]
+            )
+            pair *= taps[shift]
+            total += pair
+        result = np.ascontiguousarray(total.swapaxes(0, 1))
+    return np.rint(result).astype(np.uint8)
+
+
+def _region(name: str, value: int, saturation: float, mask: np.ndarray) -> Region:
+    pixels = np.flatnonzero(mask).astype(np.int32)
+    return Region(name, value, saturation, True, pixels)

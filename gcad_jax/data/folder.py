@@ -1,0 +1,162 @@
+"""The user's own images: a folder of good ones is enough to train.
+
+The layout of the folder and the names of the masks: see `folder_layout`.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from gcad_jax.checks import UserError, one_of
+from gcad_jax.data.augment import Augmentation
+from gcad_jax.data.category import GOOD, Category, Region, TestImage
+from gcad_jax.data.folder_layout import (
+    find_categories,
+    find_good,
+    find_masks,
+    find_tests,
+    kind_of,
+    sub_folders,
+)
+from gcad_jax.data.images import load_images, read_mask
+from gcad_jax.data.split import split_validation
+from gcad_jax.types import ImagesU8
+
+
+@dataclasses.dataclass
+class Folder:
+    """Own images below `root`, laid out as `folder_layout` says.
+
+    categories: sub-folders of `root` to run; () means all of them, sorted.
+    validation_fraction, split_seed: what is held out of the training images where
+        there is no validation folder.
+    The other fields: what training may do to the images, see `Augmentation`.
+    """
+
+    root: str = ""
+    categories: tuple[str, ...] = ()
+    validation_fraction: float = 0.1
+    split_seed: int = 0
+    vertical_flip: bool = False
+    horizontal_flip: bool = False
+    rotation_degrees: float = 3.0
+    jitter: float = 0.1
+
+    def names(self) -> tuple[str, ...]:
+        """The categories to run; raises UserError where there are none or not these."""
+        found = find_categories(self.root)
+        for name in self.categories:
+            one_of("data.categories", name, found)
+        return tuple(self.categories) or tuple(found)
+
+    def load(self, category: str, image_size: int, channels: int) -> Category:
+        """Reads one category; raises UserError for whatever is amiss."""
+        found = find_categories(self.root)
+        one_of("category", category, found)
+        folder = found[category]
+        augmentation = Augmentation(
+            self.vertical_flip,
+            self.horizontal_flip,
+            self.rotation_degrees,
+            self.jitter,
+        )
+        train, validation, notes = self._good_images(folder)
+        tests = find_tests(folder / "test")
+        paths = [path for kind in tests.values() for path in kind]
+        test, sizes = load_images(paths, image_size, channels)
+        entries = describe_tests(folder / "ground_truth", tests, sizes)
+        return Category(
+            dataset="folder",
+            name=category,
+            train=_load(train, image_size, channels),
+            validation=_load(validation, image_size, channels),
+            test=test,
+            test_images=entries,
+            augmentation=augmentation,
+            complete=False,
+            notes=(*notes, *_test_notes(entries)),
+        )
+
+    def _good_images(
+        self, folder: pathlib.Path
+    ) -> tuple[list[pathlib.Path], list[pathlib.Path], list[str]]:
+        """Paths to train on, paths to validate on, and what to say about them."""
+        source = folder / "train" if (folder / "train").is_dir() else folder
+        train = find_good(source)
+        if len(train) < 2:
+            raise UserError(
+                f"{source} holds a single training image, {train[0].name!r}; at least "
+                "2 good images are needed, add more."
+            )
+        if (folder / "validation").is_dir():
+            return train, find_good(folder / "validation"), []
+        kept, held_out = split_validation(
+            len(train), self.validation_fraction, self.split_seed
+        )
+        note = (
+            f"validation: {len(held_out)} of {len(train)} images held out "
+            f"({100 * self.validation_fraction:g} %, split_seed {self.split_seed})"
+        )
+        return [train[i] for i in kept], [train[i] for i in held_out], [note]
+
+
+def describe_tests(
+    folder: pathlib.Path,
+    tests: dict[str, list[pathlib.Path]],
+    sizes: Sequence[tuple[int, int]],
+) -> tuple[TestImage, ...]:
+    """One entry for each test image, in order, with the masks from ground_truth/.
+
+    sizes: (H, W) of each. Raises UserError for a mask that fits no test image, is
+    empty, unreadable or of another size.
+    """
+    masks = {kind: find_masks(folder / kind, paths) for kind, paths in tests.items()}
+    for stray in sub_folders(folder) if folder.is_dir() else []:
+        if stray.name not in tests:
+            find_masks(stray, [])
+    defects = [kind for kind in tests if kind_of(kind) != GOOD]
+    entries: list[TestImage] = []
+    for kind, paths in tests.items():
+        for path in paths:
+            size = sizes[len(entries)]
+            regions = tuple(
+                read_region(mask, size, path, 255 - defects.index(kind))
+                for mask in masks[kind].get(path.stem, [])
+            )
+            annotated = bool(regions) or kind_of(kind) == GOOD
+            name = f"{kind}/{path.stem}"
+            entries.append(TestImage(name, kind_of(kind), *size, regions, annotated))
+    return tuple(entries)
+
+
+def read_region(
+    mask: pathlib.Path, size: tuple[int, int], image: pathlib.Path, value: int
+) -> Region:
+    """One mask as one region named after its kind; raises UserError."""
+    kind = image.parent.name
+    pixels = np.flatnonzero(read_mask(mask, size, image_name=str(image)))
+    if not pixels.size:
+        raise UserError(
+            f"{mask} is an empty mask: all its pixels are 0; mark the anomaly, or "
+            "remove the mask."
+        )
+    return Region(kind, max(value, 1), 1.0, True, pixels.astype(np.int32))
+
+
+def _test_notes(entries: Sequence[TestImage]) -> list[str]:
+    if not entries:
+        return ["no test images: nothing is evaluated"]
+    anomalous = [entry for entry in entries if entry.kind != GOOD]
+    bare = sum(not entry.annotated for entry in anomalous)
+    if not bare:
+        return []
+    return [
+        f"{bare} of {len(anomalous)} anomalous test images have no mask: they count "
+        "for the image score and not for localization"
+    ]
+
+
+def _load(paths: list[pathlib.Path], size: int, channels: int) -> ImagesU8:
+    return load_images(paths, size, channels)[0]

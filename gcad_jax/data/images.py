@@ -1,0 +1,200 @@
+"""Image files of any common kind -> uint8 arrays, or one clear sentence.
+
+The rules, in the order in which they are applied to a file:
+  EXIF orientation is applied, so that an array shows what a viewer shows.
+  Of several frames or pages the first is read. Colour profiles are ignored.
+  16-bit grey is scaled by value (65535 -> 255, round(value / 257)); of 16-bit colour
+    Pillow keeps the high byte, which differs by at most one grey level.
+  Palettes are looked up. Transparency is composited on white, so that the invisible
+    colour of a transparent pixel never trains a network.
+  Grey -> RGB replicates; colour -> grey is ITU-R 601 luma; CMYK -> RGB is Pillow's.
+  Floating-point and 32-bit integer images have no known range and are refused.
+"""
+
+import io
+import os
+import pathlib
+import struct
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from gcad_jax.checks import UserError
+from gcad_jax.types import ImagesU8
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+Source: TypeAlias = str | os.PathLike[str] | bytes  # a path, or the encoded file
+
+# What Pillow raises for damaged files, by format.
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+    """Image files directly in `folder` by suffix, sorted by name; hidden ones are not.
+
+    Links to files count. Raises UserError where there is no such folder.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; give the folder of the images.")
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
+    )
+
+
+def read_image(
+    source: Source, channels: int, name: str = ""
+) -> np.ndarray:  # (H, W, channels) uint8
+    """One image with 3 (RGB) or 1 (grey) channels, by the rules above.
+
+    name: how errors call it; the path where it is left out.
+
+    Raises:
+      UserError: a file that is missing, damaged, or of a kind that is refused.
+    """
+    if channels not in (1, 3):
+        raise UserError(f"channels is {channels}; allowed are 3 (RGB) and 1 (grey).")
+    name = _name(source, name)
+    image = _to_8_bit(_decode(source, name), name)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    image = image.convert("RGB" if channels == 3 else "L")
+    return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def read_mask(
+    source: Source, size: tuple[int, int], name: str = "", image_name: str = ""
+) -> np.ndarray:  # (H, W) uint8
+    """One mask with its values unchanged; 0 is background (1-bit masks: 0 and 255).
+
+    size: (H, W) that the mask must have, of the image `image_name`.
+
+    Raises:
+      UserError: unreadable, more than 8 bits, coloured, or of another size.
+    """
+    name = _name(source, name)
+    image = _decode(source, name)
+    if image.mode not in ("1", "L", "P", "LA", "RGB", "RGBA", "PA"):
+        raise UserError(
+            f"{name} is a mask of Pillow mode {image.mode!r}; masks have one channel "
+            "of 8 bits, save it as an 8-bit grey PNG."
+        )
+    if (image.height, image.width) != tuple(size):
+        raise UserError(
+            f"{name} is a mask of {image.width} x {image.height} pixels, but its image "
+            f"{image_name + ' ' if image_name else ''}has {size[1]} x {size[0]}; both "
+            "must have the same size."
+        )
+    if image.mode in ("1", "L"):
+        return np.array(image.convert("L"))
+    colour = np.asarray(image.convert("RGBA"))
+    equal = (colour[..., :2] == colour[..., 1:3]).all()
+    if not equal or (colour[..., 3] != 255).any():
+        raise UserError(
+            f"{name} is a mask with colours or transparency; masks have one channel, "
+            "save it as an 8-bit grey PNG."
+        )
+    return colour[..., 0].copy()
+
+
+def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """(H, W, 3) uint8 RGB as 3 channels, or as 1 by the luma of the rules above."""
+    if channels == 3:
+        return image
+    return np.asarray(Image.fromarray(image).convert("L"))[..., None]
+
+
+def zoom(image: np.ndarray, size: int) -> np.ndarray:  # (H, W, C) -> (size, size, C)
+    """Both sides to `size`, aspect not kept [P 5.2]; uint8.
+
+    The paper does not name the resampling: bilinear, and when an image shrinks the
+    triangle widens with the factor, so that fine structure does not alias.
+    """
+    height, width, channels = image.shape
+    if (height, width) == (size, size):
+        return image
+    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+    picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(picture).reshape(size, size, channels)
+
+
+def load_images(
+    sources: Sequence[Source],
+    size: int,
+    channels: int,
+    names: Sequence[str] | None = None,
+) -> tuple[ImagesU8, list[tuple[int, int]]]:
+    """All images zoomed, (N, size, size, channels) uint8, and their (H, W) on disk.
+
+    Files are decoded by several threads and one image a thread is held at its full
+    size. Raises UserError for the first file, in order, that cannot be read.
+    """
+    images = np.empty((len(sources), size, size, channels), np.uint8)
+    names = names or [""] * len(sources)
+
+    def load(index: int) -> tuple[int, int]:
+        image = read_image(sources[index], channels, names[index])
+        images[index] = zoom(image, size)
+        return image.shape[0], image.shape[1]
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        sizes = list(pool.map(load, range(len(sources))))
+    return images, sizes
+
+
+def _name(source: Source, name: str) -> str:
+    if name:
+        return name
+    return "the image" if isinstance(source, bytes) else os.fspath(source)
+
+
+def _decode(source: Source, name: str) -> Image.Image:
+    try:
+        with Image.open(
+            io.BytesIO(source) if isinstance(source, bytes) else source
+        ) as f:
+            f.load()
+            return ImageOps.exif_transpose(f)
+    except FileNotFoundError:
+        raise UserError(f"{name} does not exist; check the path.") from None
+    except PermissionError:
+        raise UserError(f"{name} may not be read; check its permissions.") from None
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "its format is not known or the file is damaged"
+        raise UserError(
+            f"{name} is not a readable image: {reason}; replace or remove it."
+        ) from error
+
+
+def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise UserError(
+            f"{name} stores {kind}, whose range is not known; save it as an 8- or "
+            "16-bit image."
+        )
+    return image

@@ -1,0 +1,81 @@
+"""MVTec LOCO AD as a config holds it [P 3]."""
+
+import dataclasses
+
+from gcad_jax.data.augment import Augmentation
+from gcad_jax.data.category import Category
+from gcad_jax.data.layout import Layout, check_names, find_category
+from gcad_jax.data.loco_layout import DATASET, LAYOUT, read_layout
+from gcad_jax.data.pack import compare, load_split
+from gcad_jax.data.prepared import examples
+from gcad_jax.data.tables import FLIPS, LOCO
+
+HINT = (
+    "get MVTec LOCO AD from https://www.mvtec.com/company/research/datasets/mvtec-loco "
+    "(it asks for your consent to its licence), unpack it so that ROOT holds "
+    f"{LAYOUT}, and pass --config.data.root=ROOT."
+)
+
+
+@dataclasses.dataclass
+class MvtecLocoAd:
+    """Five categories with structural and logical anomalies.
+
+    root: the folder that holds the folders of the categories.
+    cache_dir: where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache.
+    rotation_degrees: largest rotation of the augmentation [P 5.1].
+    jitter: range of its brightness, contrast and saturation; the paper gives none.
+    """
+
+    root: str = ""
+    categories: tuple[str, ...] = tuple(LOCO)
+    cache_dir: str = ""
+    rotation_degrees: float = 3.0
+    jitter: float = 0.1
+
+    def names(self) -> tuple[str, ...]:
+        """The categories to run; raises UserError where one is not complete on disk."""
+        check_names(self.categories, tuple(LOCO))
+        for category in self.categories:
+            self._layout(category)
+        return tuple(self.categories)
+
+    def load(self, category: str, image_size: int, channels: int) -> Category:
+        """Reads one category through its TFDS builder.
+
+        Raises:
+          UserError: data that are missing, unreadable or contradictory, or a cache
+            that cannot be written.
+        """
+        layout = self._layout(category)
+        from gcad_jax.data.loco_builder import MvtecLocoAd as Builder
+
+        packed = examples(Builder, layout, self.cache_dir)
+        train, validation, test = (
+            load_split(
+                packed.get(split, ()),
+                layout.splits.get(split, ()),
+                image_size,
+                channels,
+            )
+            for split in ("train", "validation", "test")
+        )
+        complete, notes = compare(layout, (train, validation, test), LOCO[category])
+        vertical, horizontal = FLIPS[category]
+        return Category(
+            dataset=DATASET,
+            name=category,
+            train=train.images,
+            validation=validation.images,
+            test=test.images,
+            test_images=test.described,
+            augmentation=Augmentation(
+                vertical, horizontal, self.rotation_degrees, self.jitter
+            ),
+            complete=complete,
+            notes=notes,
+        )
+
+    def _layout(self, category: str) -> Layout:
+        check_names((category,), tuple(LOCO))
+        return read_layout(find_category(self.root, category, tuple(LOCO), HINT))

@@ -1,0 +1,90 @@
+"""MVTec AD as a config holds it, with the logical anomalies of the paper [P 6]."""
+
+import dataclasses
+
+from gcad_jax.data.augment import Augmentation
+from gcad_jax.data.category import Category
+from gcad_jax.data.layout import Layout, check_names, find_category
+from gcad_jax.data.mvtec_ad_layout import DATASET, LAYOUT, read_layout
+from gcad_jax.data.pack import compare, load_split
+from gcad_jax.data.prepared import examples
+from gcad_jax.data.split import split_validation
+from gcad_jax.data.tables import AD, FLIPS
+
+HINT = (
+    "get MVTec AD from https://www.mvtec.com/company/research/datasets/mvtec-ad (it "
+    "asks for your consent to its licence), unpack it so that ROOT holds "
+    f"{LAYOUT}, and pass --config.data.root=ROOT."
+)
+
+
+@dataclasses.dataclass
+class MvtecAd:
+    """Fifteen categories; 37 of the 1258 anomalous images are logical [P Table 4].
+
+    root: the folder that holds the folders of the categories.
+    cache_dir: where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache.
+    validation_fraction: share of the training images that is held out as validation,
+        because the data set has none; the paper does not say how it did.
+    split_seed: of the choice of those images.
+    rotation_degrees: largest rotation of the augmentation [P 5.1].
+    jitter: range of its brightness, contrast and saturation; the paper gives none.
+    """
+
+    root: str = ""
+    categories: tuple[str, ...] = tuple(AD)
+    cache_dir: str = ""
+    validation_fraction: float = 0.1
+    split_seed: int = 0
+    rotation_degrees: float = 3.0
+    jitter: float = 0.1
+
+    def names(self) -> tuple[str, ...]:
+        """The categories to run; raises UserError where one is not complete on disk."""
+        check_names(self.categories, tuple(AD))
+        for category in self.categories:
+            self._layout(category)
+        return tuple(self.categories)
+
+    def load(self, category: str, image_size: int, channels: int) -> Category:
+        """Reads one category through its TFDS builder; grey images become RGB.
+
+        Raises:
+          UserError: data that are missing, unreadable or contradictory, or a cache
+            that cannot be written.
+        """
+        layout = self._layout(category)
+        good = layout.splits["train"]
+        train, held_out = split_validation(
+            len(good), self.validation_fraction, self.split_seed
+        )
+        from gcad_jax.data.mvtec_ad_builder import MvtecAd as Builder
+
+        packed = examples(Builder, layout, self.cache_dir)
+        trained = load_split(packed["train"], good, image_size, channels)
+        test = load_split(
+            packed.get("test", ()), layout.splits.get("test", ()), image_size, channels
+        )
+        complete, notes = compare(layout, (trained, test), AD[category])
+        vertical, horizontal = FLIPS[category]
+        held_out_note = (
+            f"validation: {len(held_out)} of the {len(good)} training images held out "
+            f"(fraction {self.validation_fraction}, seed {self.split_seed})"
+        )
+        return Category(
+            dataset=DATASET,
+            name=category,
+            train=trained.images[train],
+            validation=trained.images[held_out],
+            test=test.images,
+            test_images=test.described,
+            augmentation=Augmentation(
+                vertical, horizontal, self.rotation_degrees, self.jitter
+            ),
+            complete=complete,
+            notes=(held_out_note, *notes),
+        )
+
+    def _layout(self, category: str) -> Layout:
+        check_names((category,), tuple(AD))
+        return read_layout(find_category(self.root, category, tuple(AD), HINT))

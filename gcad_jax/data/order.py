@@ -1,0 +1,62 @@
+"""The order in which training sees the images: a function of (seed, epoch) alone.
+
+There is no iterator state to save: the batch of any step can be computed afresh, so
+a resumed run continues exactly where it stopped. In each epoch an image is seen at
+most once; the remainder that does not fill a batch is dropped, and because every
+epoch is shuffled anew it is another one each time.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gcad_jax.checks import UserError
+
+
+def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:  # (N,) int32
+    """The permutation of the images in one epoch (counted from 0)."""
+    # The epoch as spawn_key, because entropy (s,) and (s, 0) would be the same stream.
+    stream = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,)))
+    return stream.permutation(num_images).astype(np.int32)
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """Full batches in an epoch: num_images // batch_size.
+
+    Raises:
+      UserError: a batch size below 1 or above the number of training images.
+    """
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}; it must be at least 1.")
+    if batch_size > num_images:
+        raise UserError(
+            f"batch_size is {batch_size}, but there are only {num_images} training "
+            f"images; it must be at most {num_images}."
+        )
+    return num_images // batch_size
+
+
+def batch_indices(
+    seed: int, step: int, batch_size: int, num_images: int
+) -> np.ndarray:  # (B,) int32
+    """The images of one step, counted from 0 over the whole training.
+
+    It shuffles a whole epoch for one batch; `batches` is the fast form of this.
+    """
+    return next(batches(seed, step, batch_size, num_images))
+
+
+def batches(
+    seed: int, first_step: int, batch_size: int, num_images: int
+) -> Iterator[np.ndarray]:
+    """`batch_indices` of first_step, first_step + 1, ... without end.
+
+    The order is drawn once an epoch; a step then costs a slice of it.
+    """
+    steps = steps_per_epoch(num_images, batch_size)
+    epoch, step = divmod(first_step, steps)
+    while True:
+        order = epoch_order(seed, epoch, num_images)
+        for start in range(step * batch_size, steps * batch_size, batch_size):
+            yield order[start : start + batch_size]
+        epoch, step = epoch + 1, 0

@@ -1,0 +1,1 @@
+"""Anomaly maps to AU-sPRO, AU-ROC and the report."""

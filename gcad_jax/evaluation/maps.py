@@ -1,0 +1,123 @@
+"""Anomaly maps at the size of their test image, one at a time.
+
+Evaluation asks a `MapSource` for the map of one image after the other, so that the
+maps of a category at full resolution never exist together.
+"""
+
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from gcad_jax.checks import UserError
+from gcad_jax.data.category import TestImage
+
+MapSource: TypeAlias = Callable[[int], np.ndarray]  # image index -> (H, W) real
+
+_SUFFIXES = (".tiff", ".tif")
+
+
+def upsample(
+    scores: np.ndarray, height: int, width: int
+) -> np.ndarray:  # (h, w) -> (height, width), dtype kept
+    """Bilinear with half-pixel centres and clamped edges.
+
+    The paper does not name the interpolation; this is the default of the common
+    frameworks (`align_corners=False`). It never leaves the range of its input, keeps
+    equal neighbours equal, and does not filter where a side shrinks.
+    """
+    if scores.shape == (height, width):
+        return scores
+    scores = _lerp(scores.T, width).T
+    return _lerp(scores, height)
+
+
+def _lerp(rows: np.ndarray, size: int) -> np.ndarray:  # (h, w) -> (size, w)
+    low, high, weight = _taps(rows.shape[0], size)
+    below = rows[low]
+    step = rows[high]
+    step -= below
+    step *= weight.astype(rows.dtype)[:, None]
+    below += step
+    return below
+
+
+@functools.lru_cache(maxsize=64)
+def _taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two source rows of every new row, and the weight of the second."""
+    centre = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    low = np.floor(centre).astype(np.intp)
+    return low, np.minimum(low + 1, old - 1), centre - low
+
+
+def upsampled(maps: np.ndarray, images: Sequence[TestImage]) -> MapSource:
+    """Source of network-size maps (N, s, s), each zoomed to its image when asked for.
+
+    Raises ValueError where the number of maps is not that of the images.
+    """
+    if maps.ndim != 3 or len(maps) != len(images):
+        raise ValueError(f"maps has shape {maps.shape}; expected ({len(images)}, s, s)")
+    return lambda i: upsample(maps[i], images[i].height, images[i].width)
+
+
+def map_path(
+    folder: str | os.PathLike[str], category: str, image: TestImage
+) -> pathlib.Path:
+    """Where the official layout keeps a map: FOLDER/CATEGORY/test/KIND/ID.tiff."""
+    name = image.name if "/" in image.name else f"{image.kind}/{image.name}"
+    return pathlib.Path(folder) / category / "test" / f"{name}.tiff"
+
+
+def write_maps(
+    folder: str | os.PathLike[str],
+    category: str,
+    images: Sequence[TestImage],
+    source: MapSource,
+) -> None:
+    """Writes every map as a float32 TIFF of the size of its image."""
+    import tifffile
+
+    for i, image in enumerate(images):
+        path = map_path(folder, category, image)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        tifffile.imwrite(part, np.asarray(source(i), np.float32))
+        os.replace(part, path)
+
+
+def read_map(path: pathlib.Path) -> np.ndarray:  # (H, W), real
+    """Reads one map; `path` may also end in the other of .tiff and .tif.
+
+    Raises UserError for a map that is missing, there twice, damaged, not 2-D or not
+    real.
+    """
+    import tifffile
+
+    found = [p for s in _SUFFIXES if (p := path.with_suffix(s)).is_file()]
+    if len(found) != 1:
+        raise UserError(
+            f"There are {len(found)} anomaly maps {path} (.tiff or .tif); every test "
+            "image needs exactly one."
+        )
+    try:
+        scores = tifffile.imread(found[0])
+    except (OSError, ValueError, KeyError, IndexError, tifffile.TiffFileError) as error:
+        raise UserError(
+            f"{found[0]} is not a readable TIFF ({error}); write the map again."
+        ) from error
+    if scores.ndim != 2 or scores.dtype.kind not in "fiub":
+        raise UserError(
+            f"{found[0]} holds {scores.dtype} of shape {scores.shape}; an anomaly map "
+            "is a 2-D TIFF of real numbers."
+        )
+    return scores
+
+
+def stored(
+    folder: str | os.PathLike[str], category: str, images: Sequence[TestImage]
+) -> MapSource:
+    """Source of the TIFF maps of the official layout."""
+    return lambda i: read_map(map_path(folder, category, images[i]))

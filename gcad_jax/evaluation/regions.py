@@ -1,0 +1,141 @@
+"""Ground truth of one category, laid out once for every model, seed and branch.
+
+An image with several masks has several regions, and each region is one summand of
+sPRO; masks of one image may overlap. A pixel counts as negative where no mask of its
+image covers it, whatever the defect type of the mask.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from gcad_jax.checks import UserError
+from gcad_jax.data.category import GOOD, Region, TestImage
+from gcad_jax.data.saturation import saturation
+
+
+@dataclasses.dataclass(frozen=True)
+class Subset:
+    """The regions that one sPRO value averages; every good image belongs to it.
+
+    name: a kind ("structural_anomalies") or a defect type.
+    images: ascending indices of its anomalous images, whose negatives count.
+    regions: ascending indices of its regions.
+    """
+
+    name: str
+    images: tuple[int, ...]
+    regions: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class GroundTruth:
+    """N test images and their m regions, flat.
+
+    images: as handed in.
+    regions: all regions, by image.
+    region_images: (m,) int32, the image of each region.
+    areas: (m,) int64 pixels, |A_i|.
+    saturations: (m,) int64 pixels, s_i with 1 <= s_i.
+    unions: for each image the int32 indices that any of its regions covers.
+    """
+
+    images: tuple[TestImage, ...]
+    regions: tuple[Region, ...]
+    region_images: np.ndarray
+    areas: np.ndarray
+    saturations: np.ndarray
+    unions: tuple[np.ndarray, ...]
+
+    @classmethod
+    def build(cls, images: Sequence[TestImage]) -> "GroundTruth":
+        """Raises UserError for a saturation below one pixel or an empty region."""
+        pairs = [(i, r) for i, image in enumerate(images) for r in image.regions]
+        for i, region in pairs:
+            _check_pixels(images[i], region)
+        return cls(
+            images=tuple(images),
+            regions=tuple(region for _, region in pairs),
+            region_images=np.array([i for i, _ in pairs], np.int32),
+            areas=np.array([region.area for _, region in pairs], np.int64),
+            saturations=np.array([_saturation(images[i], r) for i, r in pairs], int),
+            unions=tuple(_union(image) for image in images),
+        )
+
+    def of_kind(self, kind: str) -> tuple[int, ...]:
+        """Indices of the images of a kind, annotated or not."""
+        return tuple(i for i, image in enumerate(self.images) if image.kind == kind)
+
+    def kind(self, kind: str) -> Subset | None:
+        """The annotated images of an anomalous kind; None where there are none."""
+        regions = [
+            r for r, i in enumerate(self.region_images) if self.images[i].kind == kind
+        ]
+        return self._subset(kind, regions)
+
+    def defect(self, defect_name: str) -> Subset | None:
+        """One defect type: the images with at least one region of that type."""
+        regions = [
+            r
+            for r, region in enumerate(self.regions)
+            if region.defect_name == defect_name
+        ]
+        return self._subset(defect_name, regions)
+
+    def defect_names(self) -> tuple[str, ...]:
+        """Defect types that occur, in the order of their first image."""
+        return tuple(dict.fromkeys(region.defect_name for region in self.regions))
+
+    def negatives(self, subset: Subset) -> int:
+        """Pixels outside the unions, over all good images and those of the subset."""
+        images = self.of_kind(GOOD) + subset.images
+        pixels = sum(self.images[i].height * self.images[i].width for i in images)
+        return pixels - sum(self.unions[i].size for i in images)
+
+    def is_localized(self, image: int) -> bool:
+        """Whether the pixels of an image count: good, or anomalous with regions.
+
+        An anomalous image without masks counts for the image score only.
+        """
+        return self.images[image].kind == GOOD or bool(self.images[image].regions)
+
+    def _subset(self, name: str, regions: Sequence[int]) -> Subset | None:
+        if not regions:
+            return None
+        images = sorted({int(self.region_images[r]) for r in regions})
+        return Subset(name, tuple(images), tuple(regions))
+
+
+def _check_pixels(image: TestImage, region: Region) -> None:
+    if region.area == 0:
+        raise UserError(
+            f"A mask of test image {image.name} (defect {region.defect_name!r}) has no "
+            "positive pixel; a mask marks at least one."
+        )
+    if image.kind == GOOD:
+        raise UserError(
+            f"Test image {image.name} is of kind {GOOD!r} but has a mask (defect "
+            f"{region.defect_name!r}); good images have none."
+        )
+    if region.pixels.min() < 0 or region.pixels.max() >= image.height * image.width:
+        raise ValueError(
+            f"region {region.defect_name!r} of {image.name} leaves its "
+            f"{image.height} x {image.width} image"
+        )
+
+
+def _saturation(image: TestImage, region: Region) -> int:
+    return saturation(
+        region.saturation_threshold,
+        region.relative_saturation,
+        region.area,
+        f"A mask of test image {image.name} (defect {region.defect_name!r})",
+    )
+
+
+def _union(image: TestImage) -> np.ndarray:
+    pixels = [region.pixels for region in image.regions]
+    if not pixels:
+        return np.empty(0, np.int32)
+    return np.unique(np.concatenate(pixels)).astype(np.int32)

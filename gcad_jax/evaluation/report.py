@@ -1,0 +1,150 @@
+"""report.md: what was run, tables in the form of the paper's, figures."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from gcad_jax.data.category import KINDS
+from gcad_jax.evaluation import tables
+from gcad_jax.evaluation.metrics import Path, write_text
+from gcad_jax.evaluation.scores import MEAN, CategoryResult
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure of the report: its caption and its path relative to the report."""
+
+    caption: str
+    path: str
+
+
+def write_report(
+    path: Path,
+    method: str,
+    sentences: Sequence[str],
+    results: Sequence[CategoryResult],
+    figures: Sequence[Figure] = (),
+) -> None:
+    """`report.md`: what was run, the tables, the figures.
+
+    method: its name in the paper's tables ("GCAD").
+    sentences: what was run: settings, weights, hardware, time.
+    results: categories of one data set, in the order of the columns.
+
+    Raises UserError where it cannot be written.
+    """
+    dataset = f" on {results[0].dataset}" if results else ""
+    parts = [f"# {method}{dataset}", _list(sentences)]
+    if results:
+        parts += [_data(results), *_scores(method, results)]
+    else:
+        parts.append("No category is evaluated yet.")
+    if figures:
+        links = [f"![{f.caption}]({f.path})\n\n*{f.caption}*" for f in figures]
+        parts += ["## Figures", *links]
+    write_text(path, "\n\n".join(part for part in parts if part) + "\n")
+
+
+def _data(results: Sequence[CategoryResult]) -> str:
+    rows = [
+        [r.name, *(str(r.count(kind)) for kind in KINDS), "yes" if r.complete else "no"]
+        for r in results
+    ]
+    head = ["Category", *(f"test {h}" for h in ("good", "structural", "logical"))]
+    text = "## Data\n\n" + tables.table([*head, "complete"], rows, 1)
+    notes = [f"{r.name}: {note}" for r in results for note in r.notes]
+    return text + ("\n\n" + _list(notes) if notes else "")
+
+
+def _scores(method: str, results: Sequence[CategoryResult]) -> list[str]:
+    tested = [r for r in results if r.combined and r.images]
+    localized = tables.has(tested, tables.auspro)
+    classified = tables.has(tested, tables.auroc)
+    parts = []
+    if localized or classified:
+        parts += ["## Results", _reading(tested), _why(method, tested)]
+    if localized:
+        parts += _localization(method, tested)
+    else:
+        parts.append(
+            "There is no AU-sPRO: it needs anomalous test images with masks, and "
+            "pixels outside them."
+        )
+    if classified:
+        parts += _classification(method, tested)
+    else:
+        parts.append(
+            "There is no image AU-ROC: it needs good and anomalous test images."
+        )
+    if any(len(result.branches) > 1 for result in tested) and (localized or classified):
+        parts += ["### By map", _BRANCHES, tables.by_branch(tested)]
+    if any(result.combined[0].defects for result in tested):
+        parts += ["### By defect type", _DEFECTS, tables.by_defect(tested)]
+    if any(scores for result in results for scores in result.validation):
+        parts += [
+            "### Scores of good validation images",
+            _VALIDATION,
+            tables.validation(results),
+        ]
+    return parts
+
+
+_BRANCHES = (
+    "AU-sPRO at a false positive rate of 0.05 and image AU-ROC of each anomaly map "
+    "alone and of their combination."
+)
+_DEFECTS = (
+    "Each type against all good images of its category: AU-sPRO at 0.05, image AU-ROC."
+)
+_VALIDATION = (
+    "Image scores (maximum of the combined map) of good images that training did not "
+    "see: a new image that scores far above the highest is likely anomalous."
+)
+
+
+def _reading(results: Sequence[CategoryResult]) -> str:
+    text = (
+        "AU-sPRO and AU-ROC lie in 0..1, larger is better; an AU-ROC of 0.5 is chance. "
+        '"mean" is half the sum of structural and logical. AU-sPRO is exact (every '
+        "distinct score is a threshold), at the original image size."
+    )
+    seeds = max(len(result.seeds) for result in results)
+    if seeds > 1:
+        text += f" ± is the sample standard deviation over {seeds} seeds."
+    return text
+
+
+def _why(method: str, results: Sequence[CategoryResult]) -> str:
+    return tables.why_not_comparable(method, results)
+
+
+def _localization(method: str, results: Sequence[CategoryResult]) -> list[str]:
+    paper = tables.published(method, results)
+    parts = []
+    if tables.has(results, tables.auspro, MEAN):
+        parts += [
+            "### AU-sPRO at 0.05 by category" + _form("Table 3"),
+            tables.by_category(method, results),
+        ]
+    return [
+        *parts,
+        "### AU-sPRO at 0.05 by kind" + _form(paper.tables[1] if paper else "Table 5"),
+        tables.by_kind(method, results, tables.auspro, paper.auspro if paper else None),
+        "### AU-sPRO by limit of the false positive rate" + _form("Table 7"),
+        tables.by_limit(method, results),
+    ]
+
+
+def _classification(method: str, results: Sequence[CategoryResult]) -> list[str]:
+    paper = tables.published(method, results)
+    return [
+        "### Image AU-ROC" + _form(paper.tables[2] if paper else "Table 6"),
+        tables.by_kind(method, results, tables.auroc, paper.auroc if paper else None),
+    ]
+
+
+def _form(name: str) -> str:
+    return f" (form of the paper's {name})"
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)

@@ -1,0 +1,212 @@
+"""From anomaly maps to the numbers of one category, for every branch and seed."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gcad_jax.checks import UserError
+from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL, TestImage
+from gcad_jax.evaluation import spro
+from gcad_jax.evaluation.auroc import auroc, auroc_official
+from gcad_jax.evaluation.maps import MapSource, upsampled
+from gcad_jax.evaluation.ranking import Ranking, Ranks, rank
+from gcad_jax.evaluation.regions import GroundTruth
+
+COMBINED = "A"  # the map that detects; the others are branches of it [P 4]
+MEAN = "mean"  # half the sum of structural and logical
+ANOMALOUS = (STRUCTURAL, LOGICAL)
+KIND_OR_MEAN = (*ANOMALOUS, MEAN)
+LIMITS = tuple(str(limit) for limit in spro.LIMITS)  # "0.01", ... as in JSON files
+
+Number: TypeAlias = float | None  # None: there is nothing that it could be made of
+ByLimit: TypeAlias = Mapping[str, Number]
+
+
+@dataclasses.dataclass(frozen=True)
+class DefectScores:
+    """One defect type against all good images.
+
+    images, regions: number of images with the type, and of its regions.
+    auroc: of the images with at least one region of the type.
+    auspro: by limit; only regions of the type count, all others are no negatives.
+    """
+
+    name: str
+    kind: str
+    images: int
+    regions: int
+    auroc: Number
+    auspro: ByLimit
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """One branch of one seed.
+
+    auroc, auroc_official: by kind and "mean"; ties one half, or the official rule.
+    auspro: by kind and "mean", then by limit.
+    defects: in the order of their first image.
+    curves: by kind, sPRO at the false positive rates `spro.RATES`.
+    image_scores: maximum of each map, in the order of the test images.
+    """
+
+    auroc: Mapping[str, Number]
+    auroc_official: Mapping[str, Number]
+    auspro: Mapping[str, ByLimit]
+    defects: tuple[DefectScores, ...]
+    curves: Mapping[str, list[float]]
+    image_scores: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CategoryResult:
+    """All that the report says of one category; written to and read from JSON.
+
+    dataset, name, complete, notes: as in `data.category.Category`.
+    seeds: the seeds in the order of every per-seed tuple.
+    images: (name, kind) of each test image.
+    branches: by the paper's names, for each seed; COMBINED is among them.
+    validation: for each seed the image scores of the combined map (maximum, at network
+        size) on the good validation images.
+    """
+
+    dataset: str
+    name: str
+    complete: bool
+    notes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    images: tuple[tuple[str, str], ...]
+    branches: Mapping[str, tuple[Scores, ...]]
+    validation: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def combined(self) -> tuple[Scores, ...]:
+        """The scores of the combined map, one for each seed."""
+        return self.branches.get(COMBINED, ())
+
+    def count(self, kind: str) -> int:
+        """Number of test images of a kind."""
+        return sum(k == kind for _, k in self.images)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "CategoryResult":
+        """The inverse of `dataclasses.asdict` and JSON; further keys are ignored.
+
+        Raises KeyError or TypeError where a field is missing or of another form.
+        """
+        known = {f.name: fields[f.name] for f in dataclasses.fields(cls)}
+        known["notes"] = tuple(known["notes"])
+        known["seeds"] = tuple(known["seeds"])
+        known["images"] = tuple((name, kind) for name, kind in known["images"])
+        known["validation"] = tuple(tuple(scores) for scores in known["validation"])
+        known["branches"] = {
+            branch: tuple(_scores_from_json(scores) for scores in seeds)
+            for branch, seeds in known["branches"].items()
+        }
+        return cls(**known)
+
+
+def evaluate(
+    test_images: Sequence[TestImage],
+    maps: Mapping[str, np.ndarray],  # branch -> (S, N, s, s), s of the network
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, tuple[Scores, ...]]:
+    """Every branch and seed against one ground truth, at the size of each test image.
+
+    progress: called with a branch and seed before its turn; a large category takes
+        seconds a turn.
+
+    Raises:
+      UserError: NaN or Inf in a map; it names branch, position of the seed and image.
+      ValueError: maps of another number than the test images.
+    """
+    truth = GroundTruth.build(test_images)
+    results = {}
+    for branch, seeds in maps.items():
+        scores = []
+        for number, seed_maps in enumerate(seeds, start=1):
+            turn = f"{branch}, seed {number} of {len(seeds)}"
+            if progress:
+                progress(turn)
+            try:
+                scores.append(score(truth, upsampled(seed_maps, truth.images)))
+            except UserError as error:
+                raise UserError(f"{turn}: {error}") from error
+        results[branch] = tuple(scores)
+    return results
+
+
+def score(truth: GroundTruth, source: MapSource) -> Scores:
+    """One set of full-size maps against the ground truth; each map is read once."""
+    ranking = rank(truth, source)
+    return Scores(
+        auroc=_image_scores(truth, ranking, auroc),
+        auroc_official=_image_scores(truth, ranking, auroc_official),
+        auspro=_localization(truth, ranking),
+        defects=tuple(
+            _defect(truth, ranks, ranking.image_scores)
+            for ranks in ranking.defects.values()
+        ),
+        curves={
+            kind: points.tolist()
+            for kind, ranks in ranking.kinds.items()
+            if (points := spro.curve(ranks, truth.saturations)) is not None
+        },
+        image_scores=tuple(ranking.image_scores.tolist()),
+    )
+
+
+def half_sum(first: Number, second: Number) -> Number:
+    """The paper's mean over both kinds; None where either is missing."""
+    return None if first is None or second is None else (first + second) / 2
+
+
+def _image_scores(
+    truth: GroundTruth,
+    ranking: Ranking,
+    area: Callable[[np.ndarray, np.ndarray], Number],
+) -> dict[str, Number]:
+    of_kind = {
+        kind: ranking.image_scores[np.array(truth.of_kind(kind), int)]
+        for kind in (GOOD, *ANOMALOUS)
+    }
+    areas = {kind: area(of_kind[GOOD], of_kind[kind]) for kind in ANOMALOUS}
+    return areas | {MEAN: half_sum(*areas.values())}
+
+
+def _localization(truth: GroundTruth, ranking: Ranking) -> dict[str, ByLimit]:
+    structural, logical = (_areas(truth, ranking.kinds.get(kind)) for kind in ANOMALOUS)
+    both = {key: half_sum(structural[key], logical[key]) for key in LIMITS}
+    return {STRUCTURAL: structural, LOGICAL: logical, MEAN: both}
+
+
+def _areas(truth: GroundTruth, ranks: Ranks | None) -> dict[str, Number]:
+    return {
+        key: spro.area(ranks, truth.saturations, limit) if ranks else None
+        for key, limit in zip(LIMITS, spro.LIMITS, strict=True)
+    }
+
+
+def _defect(truth: GroundTruth, ranks: Ranks, image_scores: np.ndarray) -> DefectScores:
+    subset = ranks.subset
+    kinds = dict.fromkeys(truth.images[i].kind for i in subset.images)
+    return DefectScores(
+        name=subset.name,
+        kind=" and ".join(kinds),
+        images=len(subset.images),
+        regions=len(subset.regions),
+        auroc=auroc(
+            image_scores[np.array(truth.of_kind(GOOD), int)],
+            image_scores[np.array(subset.images, int)],
+        ),
+        auspro=_areas(truth, ranks),
+    )
+
+
+def _scores_from_json(fields: Mapping[str, Any]) -> Scores:
+    known = {f.name: fields[f.name] for f in dataclasses.fields(Scores)}
+    known["defects"] = tuple(DefectScores(**defect) for defect in known["defects"])
+    known["image_scores"] = tuple(known["image_scores"])
+    return Scores(**known)

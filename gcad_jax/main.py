@@ -1,0 +1,51 @@
+"""python -m gcad_jax.main --config=configs/loco.py --workdir=DIR
+
+Trains, evaluates and reports; the same command again continues where it stopped.
+Short on purpose: everything else can be imported and tested without flags.
+"""
+
+import os
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from gcad_jax import command_line
+from gcad_jax.checks import UserError
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, with an optional preset: configs/loco.py:small."
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for checkpoints, metrics and the report."
+)
+
+# Exit codes beside 0, and 1 for a bug.
+USER_ERROR = 2
+PREEMPTED = 143  # 128 + SIGTERM, as a process that the signal had ended
+
+
+def main(_: list[str]) -> None:
+    """Runs the experiment; a user's mistake is one sentence and exit code 2."""
+    # Imported here, so that --help and a mistyped flag answer at once.
+    from gcad_jax import experiment
+    from gcad_jax.training.preemption import Preempted
+
+    try:
+        experiment.run(CONFIG.value, WORKDIR.value)
+    except UserError as error:
+        command_line.fail(error, USER_ERROR)
+    except Preempted as stopped:
+        command_line.fail(stopped, PREEMPTED)
+
+
+def run() -> None:
+    """Entry point: quiet libraries, flags checked, then `main`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)
+    app.run(main, flags_parser=command_line.parse)
+
+
+if __name__ == "__main__":
+    run()
+    sys.exit(0)

@@ -1,0 +1,1 @@
+"""Losses, optimisers and scores: one file a method, one small protocol."""

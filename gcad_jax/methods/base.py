@@ -1,0 +1,138 @@
+"""The protocol between a method and everything that runs it (docs/design.md).
+
+Trainer, evaluator, predict and export know these classes and no method by name.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import optax
+from flax import struct
+
+from gcad_jax.types import AnomalyMaps, Array, Images, ImagesU8, Key, Keys, Metrics, Tree
+
+
+@struct.dataclass
+class Learned:
+    """What training changes; differs between seeds.
+
+    params: one entry for each named network.
+    model_state: BatchNorm statistics, MNAD's memory; {} otherwise.
+    """
+
+    params: dict[str, Tree]
+    model_state: Tree
+
+
+@struct.dataclass
+class TrainState:
+    """All that a checkpoint holds: arrays only, no functions inside.
+
+    step: () int32, number of finished updates.
+    learned: networks and their state.
+    opt_state: one entry for each named network.
+    key: () typed PRNG key of this seed; never advanced, steps fold it.
+    """
+
+    step: Array
+    learned: Learned
+    opt_state: dict[str, Tree]
+    key: Key
+
+
+@struct.dataclass
+class Detector:
+    """All that inference needs, for one seed.
+
+    frozen: E_loc, a feature gallery, pixel statistics; shared by all seeds.
+    learned: the trained networks.
+    calibration: mu and sigma of each branch, from the validation images.
+    """
+
+    frozen: Tree
+    learned: Learned
+    calibration: Tree
+
+
+@struct.dataclass
+class Batch:
+    """The examples of one update on one device.
+
+    images: (B, H, W, C) float32 in [0, 1], augmented.
+    cached: what `Method.cache` computed for these images, leaves (B, ...); None
+        where features are not cached.
+    """
+
+    images: Images
+    cached: Tree = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one compiled update.
+
+    update: (state, frozen, batch, keys) -> (state, metrics), for one device and one
+        seed; keys (B,), one an example; metrics are means over the batch axis.
+    """
+
+    name: str
+    num_steps: int
+    update: Callable[[TrainState, Tree, Batch, Keys], tuple[TrainState, Metrics]]
+
+
+class Method(Protocol):
+    """A method: a dataclass of hyper-parameters with these pure functions.
+
+    image_size: side of the square input in pixels.
+    channels: 3 (RGB) or 1 (grey).
+    augmented: whether training uses the augmentation of the category.
+    batch_size: examples of one update, over all devices.
+    """
+
+    image_size: int
+    channels: int
+    augmented: bool
+    batch_size: int
+
+    def validate(self) -> None:
+        """Raises UserError for a field outside its range."""
+        ...
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """One optimiser for each named network."""
+        ...
+
+    def prepare(self, images: ImagesU8) -> Tree:
+        """The frozen part, from the unaugmented training images; no seed."""
+        ...
+
+    def init(self, key: Key) -> Learned:
+        """Fresh networks of one seed."""
+        ...
+
+    def cache(self, frozen: Tree, images: Images) -> Tree:
+        """What an update needs of unaugmented images and need not recompute."""
+        ...
+
+    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
+        """The phases in order; () where nothing is trained."""
+        ...
+
+    def calibrate(self, frozen: Tree, learned: Learned, images: Images) -> Tree:
+        """Scale of the scores, from the good validation images (V, H, W, C)."""
+        ...
+
+    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+        """The combined anomaly map (B, H, W), larger = more anomalous."""
+        ...
+
+    def branch_maps(
+        self, detector: Detector, images: Images
+    ) -> Mapping[str, AnomalyMaps]:
+        """The maps that are combined, by the paper's names; {} where there is one."""
+        ...
+
+    def describe(self, frozen: Tree) -> tuple[str, ...]:
+        """Sentences for the report: which weights were used, what was approximated."""
+        ...

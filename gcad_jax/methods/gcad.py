@@ -1,0 +1,357 @@
+"""GCAD, Section 4 of the paper, in its symbols.
+
+E_loc describes p x p patches and is frozen; R_loc regresses it (Eq. 2). E_glo sees
+the whole image through a g-dimensional bottleneck; U lifts its features to those of
+E_loc (Eq. 3) and R_glo regresses them (Eq. 4). Where a regression fails, the image is
+anomalous. A model for each receptive field p in P; their maps are averaged.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gcad_jax import checks
+from gcad_jax.axes import mean_over_batch
+from gcad_jax.methods import optimizers as optimisers
+from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
+from gcad_jax.methods.batches import each_batch, in_batches
+from gcad_jax.methods.inputs import imagenet_normalised
+from gcad_jax.models.global_encoder import GlobalEncoder, skip_weights
+from gcad_jax.models.init import scaled
+from gcad_jax.models.patch_descriptor import (
+    PatchDescriptor,
+    feature_moments,
+    fold_normalisation,
+)
+def load_descriptor(*a): ...
+
+from gcad_jax.models.unet import UNet
+from gcad_jax.models.upsampler import Upsampler
+from gcad_jax.types import AnomalyMaps, Array, Images, ImagesU8, Key, Keys, Metrics, Tree
+
+RANDOM = "random"
+TRAINED = ("E_glo", "U", "R_loc", "R_glo")
+RECEPTIVE_FIELDS = (17, 33, 65)
+COMPUTE_TYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+@dataclasses.dataclass(eq=False)
+class GCAD:
+    """Hyper-parameters of GCAD; defaults are the paper's (Section 5.2).
+
+    image_size: side of the input in pixels, a multiple of 32.
+    epochs: passes over the training images.
+    batch_size: examples of an update. The paper does not say; 1 is what the
+        Student-Teacher method, with the same rate and decay, uses.
+    P: receptive fields, of 17, 33, 65.
+    d_loc, d_glo, g: depth of E_loc, of E_glo, and of the global context vector.
+    width: factor on every hidden width of E_loc, E_glo, U, R_loc and R_glo.
+    E_glo_widths, U_widths: before that factor.
+    slope: of every LeakyReLU.
+    R_glo_start, skip_end: fractions of the epochs before R_glo is trained (50 of 500)
+        and until the skips have faded (100 of 500).
+    skip_schedule: "sequential", "staggered" or "overlapping".
+    learning_rate, final_learning_rate: Adam's rate, and the fraction of it at the end
+        of a half-cosine decay; 1 keeps the rate constant.
+    weight_decay: L2 in the gradient.
+    teacher: "random", or the path of a weights file with {p} for the receptive field.
+    teacher_seed: of the random teacher.
+    border: what E_loc sees outside the image: "zero" or "reflect".
+    precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters,
+        losses and scores are float32.
+    augmented: train on augmented images [P 5.1].
+    inference_batch_size: images of one call outside training.
+    """
+
+    channels: ClassVar[int] = 3
+
+    image_size: int = 256
+    epochs: int = 500
+    batch_size: int = 1
+    P: tuple[int, ...] = (17, 33)
+    d_loc: int = 128
+    d_glo: int = 10
+    g: int = 32
+    width: float = 1.0
+    E_glo_widths: tuple[int, ...] = (32, 32, 64, 64, 128)
+    U_widths: tuple[int, ...] = (64, 128)
+    slope: float = 5e-3
+    R_glo_start: float = 0.1
+    skip_end: float = 0.2
+    skip_schedule: str = "sequential"
+    learning_rate: float = 1e-4
+    final_learning_rate: float = 1.0
+    weight_decay: float = 1e-5
+    teacher: str = RANDOM
+    teacher_seed: int = 0
+    border: str = "zero"
+    precision: str = "float32"
+    augmented: bool = True
+    inference_batch_size: int = 8
+
+    def validate(self) -> None:
+        """Raises UserError for a field outside its range."""
+        checks.multiple_of("image_size", self.image_size, 32)
+        for field in ("epochs", "batch_size", "d_loc", "d_glo", "g", "width"):
+            checks.positive(field, getattr(self, field))
+        for field in ("learning_rate", "inference_batch_size"):
+            checks.positive(field, getattr(self, field))
+        checks.one_of("precision", self.precision, COMPUTE_TYPES)
+        if not self.P or len(set(self.P)) < len(self.P):
+            raise checks.UserError(f"P is {self.P}; it must name distinct fields.")
+        for p in self.P:
+            checks.one_of("P", str(p), map(str, RECEPTIVE_FIELDS))
+        if not 0 <= self.R_glo_start < 1 or not 0 <= self.skip_end <= 1:
+            raise checks.UserError(
+                f"R_glo_start is {self.R_glo_start} and skip_end is {self.skip_end}; "
+                "both are fractions of the epochs: 0 <= R_glo_start < 1, "
+                "0 <= skip_end <= 1."
+            )
+
+    # -- networks ---------------------------------------------------------------
+
+    def E_loc(self, p: int) -> PatchDescriptor:
+        """The frozen patch descriptor with receptive field p [P 4, 5.2]."""
+        return PatchDescriptor(
+            p,
+            self.d_loc,
+            width=self.width,
+            slope=self.slope,
+            border=self.border,
+            dtype=self._dtype,
+        )
+
+    def E_glo(self) -> GlobalEncoder:
+        """The global feature encoder, Fig. 7."""
+        widths = tuple(scaled(w, self.width) for w in self.E_glo_widths)
+        return GlobalEncoder(self.d_glo, self.g, widths, self.slope, self._dtype)
+
+    def U(self) -> Upsampler:
+        """Three 1 x 1 convolutions from d_glo to d_loc [P 5.2]."""
+        widths = tuple(scaled(w, self.width) for w in self.U_widths)
+        return Upsampler(self.d_loc, widths, self.slope, self._dtype)
+
+    def R_loc(self) -> UNet:
+        """Regression network of the local branch: U-Net with d_loc outputs."""
+        return UNet(self.d_loc, self.width, dtype=self._dtype)
+
+    def R_glo(self) -> UNet:
+        """Regression network of the global branch: U-Net with d_glo outputs."""
+        return UNet(self.d_glo, self.width, dtype=self._dtype)
+
+    @property
+    def _dtype(self) -> jnp.dtype:
+        return COMPUTE_TYPES[self.precision]
+
+    # -- before training --------------------------------------------------------
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """Adam for each network, each with its own state."""
+        adam = optimisers.adam(self.learning_rate, self.weight_decay)
+        return {f"{net}_{p}": adam for p in self.P for net in TRAINED}
+
+    def prepare(self, images: ImagesU8) -> Tree:
+        """E_loc of each p, its features normalised over all training pixels [P 5.2].
+
+        images: (N, S, S, 3) uint8, unaugmented. Returns {"E_loc_<p>": parameters}.
+        """
+        return {f"E_loc_{p}": self._normalised_teacher(p, images) for p in self.P}
+
+    def _normalised_teacher(self, p: int, images: ImagesU8) -> Tree:
+        params = self._teacher(p)
+        describe = jax.jit(
+            lambda x: self.E_loc(p).apply({"params": params}, imagenet_normalised(x))
+        )
+        mean, std = feature_moments(
+            each_batch(describe, images, self.inference_batch_size)
+        )
+        return fold_normalisation(params, mean, std)
+
+    def _teacher(self, p: int) -> Tree:
+        if self.teacher != RANDOM:
+            return load_descriptor(self.teacher.replace("{p}", str(p)), self.E_loc(p))
+        key = jax.random.fold_in(jax.random.key(self.teacher_seed), p)
+        images = jnp.zeros((1, self.image_size, self.image_size, 3))
+        return jax.jit(self.E_loc(p).init)(key, images)["params"]
+
+    def init(self, key: Key) -> Learned:
+        """E_glo, U, R_loc, R_glo of each p, from the seed's key."""
+        images = jnp.zeros((1, self.image_size, self.image_size, 3))
+        features = jnp.zeros((1, self.image_size, self.image_size, self.d_glo))
+        params = {}
+        for p in self.P:
+            keys = jax.random.split(jax.random.fold_in(key, p), 4)
+            params[f"E_glo_{p}"] = self.E_glo().init(keys[0], images, jnp.ones(5))
+            params[f"U_{p}"] = self.U().init(keys[1], features)
+            params[f"R_loc_{p}"] = self.R_loc().init(keys[2], images)
+            params[f"R_glo_{p}"] = self.R_glo().init(keys[3], images)
+        return Learned({name: v["params"] for name, v in params.items()}, {})
+
+    def cache(self, frozen: Tree, images: Images) -> Tree:
+        """E_loc(I) of each p: {"E_loc_<p>": (B, S, S, d_loc)}."""
+        x = imagenet_normalised(images)
+        return {
+            f"E_loc_{p}": self.E_loc(p).apply({"params": frozen[f"E_loc_{p}"]}, x)
+            for p in self.P
+        }
+
+    # -- training ---------------------------------------------------------------
+
+    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
+        """Without R_glo; with it; and with it after the skips have faded [P 5.2]."""
+        start = round(self.R_glo_start * self.epochs)
+        faded = round(self.skip_end * self.epochs)
+        bounds = sorted({0, start, faded, self.epochs})
+        return tuple(
+            Phase(
+                name=("joint" if first >= start else "global encoder")
+                + ("" if first >= faded else ", skips fading"),
+                num_steps=(last - first) * steps_per_epoch,
+                update=self._update(steps_per_epoch, first >= start, first < faded),
+            )
+            for first, last in itertools.pairwise(bounds)
+        )
+
+    def _update(self, steps_per_epoch: int, with_R_glo: bool, with_skips: bool):  # type: ignore[no-untyped-def]
+        """The update of one phase; R_glo and L_glo are absent before their phase."""
+        nets = TRAINED if with_R_glo else tuple(n for n in TRAINED if n != "R_glo")
+        names = [f"{net}_{p}" for p in self.P for net in nets]
+        optimizers = self.optimizers()
+
+        def update(
+            state: TrainState, frozen: Tree, batch: Batch, keys: Keys
+        ) -> tuple[TrainState, Metrics]:
+            del keys  # GCAD draws nothing beside the augmentation
+            # Skip weights change after each epoch, not within one [P 5.2].
+            epoch = state.step // steps_per_epoch
+            fade = self.skip_end * self.epochs
+            skips = skip_weights(epoch, fade, self.skip_schedule)
+            targets = batch.cached
+            if targets is None:
+                targets = self.cache(frozen, batch.images)
+            trained = {name: state.learned.params[name] for name in names}
+            gradients, metrics = jax.grad(self.loss, has_aux=True)(
+                trained, targets, batch.images, skips if with_skips else None
+            )
+            rate = optimisers.cosine_decay(
+                state.step, self.epochs * steps_per_epoch, self.final_learning_rate
+            )
+            state = optimisers.apply_gradients(optimizers, state, gradients, rate)
+            return state, mean_over_batch(metrics)
+
+        return update
+
+    def loss(
+        self,
+        params: Mapping[str, Tree],
+        targets: Mapping[str, Array],
+        images: Images,
+        skips: Array | None,
+    ) -> tuple[Array, Metrics]:
+        """Eq. 5, summed over P: models of different p share nothing.
+
+        params: of the networks in training; without "R_glo_<p>" there is no L_glo.
+        targets: {"E_loc_<p>": (B, S, S, d_loc)}. skips: (5,) or None, faded.
+        """
+        x = imagenet_normalised(images)
+        metrics: Metrics = {}
+        for p in self.P:
+            E_loc = targets[f"E_loc_{p}"].astype(jnp.float32)
+            E_glo = self._apply(self.E_glo(), params[f"E_glo_{p}"], x, skips)
+            U = self._apply(self.U(), params[f"U_{p}"], E_glo)
+            R_loc = self._apply(self.R_loc(), params[f"R_loc_{p}"], x)
+            metrics[f"L_loc_{p}"] = _mean_square(E_loc - R_loc)  # Eq. 2
+            metrics[f"L_kd_{p}"] = _mean_square(E_loc - U)  # Eq. 3
+            if f"R_glo_{p}" in params:
+                R_glo = self._apply(self.R_glo(), params[f"R_glo_{p}"], x)
+                # No stop-gradient: E_glo is to be easily matched [P 4].
+                metrics[f"L_glo_{p}"] = _mean_square(E_glo - R_glo)  # Eq. 4
+        loss = jnp.sum(jnp.stack(list(metrics.values())))  # Eq. 5
+        return loss, metrics
+
+    @staticmethod
+    def _apply(net, params: Tree, *inputs) -> Array:  # type: ignore[no-untyped-def]
+        return net.apply({"params": params}, *inputs).astype(jnp.float32)
+
+    # -- scoring ----------------------------------------------------------------
+
+    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
+        """mu and sigma of A_loc and A_glo over all pixels of the good images [P 4].
+
+        images: (V, S, S, 3) uint8. Returns {"A_loc_<p>": {"mu": (), "sigma": ()}, ...}.
+        """
+        maps = jax.jit(lambda x: self._raw_maps(frozen, learned, x))
+        scores = in_batches(maps, images, self.inference_batch_size)
+        return {
+            name: {
+                "mu": jnp.float32(values.mean(dtype=np.float64)),
+                "sigma": jnp.float32(values.std(dtype=np.float64)),
+            }
+            for name, values in scores.items()
+        }
+
+    def _raw_maps(self, frozen: Tree, learned: Learned, images: Images) -> Tree:
+        """{"A_loc_<p>", "A_glo_<p>"}: squared distances (B, S, S), float32 [P 4]."""
+        x, params = imagenet_normalised(images), learned.params
+        features = self.cache(frozen, images)
+        maps = {}
+        for p in self.P:
+            E_loc = features[f"E_loc_{p}"].astype(jnp.float32)
+            R_loc = self._apply(self.R_loc(), params[f"R_loc_{p}"], x)
+            E_glo = self._apply(self.E_glo(), params[f"E_glo_{p}"], x, None)
+            R_glo = self._apply(self.R_glo(), params[f"R_glo_{p}"], x)
+            maps[f"A_loc_{p}"] = jnp.sum(jnp.square(E_loc - R_loc), axis=-1)
+            maps[f"A_glo_{p}"] = jnp.sum(jnp.square(E_glo - R_glo), axis=-1)
+        return maps
+
+    def branch_maps(
+        self, detector: Detector, images: Images
+    ) -> Mapping[str, AnomalyMaps]:
+        """A_loc and A_glo, normalised and averaged over P; their sum is A."""
+        raw = self._raw_maps(detector.frozen, detector.learned, images)
+        maps = {}
+        for branch in ("A_loc", "A_glo"):
+            normalised = [
+                _normalise(raw[f"{branch}_{p}"], detector.calibration[f"{branch}_{p}"])
+                for p in self.P
+            ]
+            maps[branch] = sum(normalised[1:], normalised[0]) / len(self.P)
+        return maps
+
+    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+        """A = (A_loc - mu_loc) / sigma_loc + (A_glo - mu_glo) / sigma_glo, mean over P.
+
+        [P 4]; (B, S, S) at network size.
+        """
+        maps = self.branch_maps(detector, images)
+        return maps["A_loc"] + maps["A_glo"]
+
+    def describe(self, frozen: Tree) -> tuple[str, ...]:
+        """Which teacher was used, and what differs from the paper in this run."""
+        del frozen
+        if self.teacher == RANDOM:
+            teacher = (
+                f"E_loc: random initialisation (teacher_seed {self.teacher_seed}), "
+                "features normalised on the training images; not pretrained."
+            )
+        else:
+            teacher = f"E_loc: weights from {self.teacher}, features normalised."
+        scales = ", ".join(map(str, self.P))
+        return (teacher, f"Receptive fields P: {scales}; width {self.width}.")
+
+
+def _mean_square(difference: Array) -> Array:
+    # Deviates: mean over pixels and batch, where Eqs. 2-4 sum; only the weight of the
+    # L2 decay against the data term depends on it.
+    return jnp.mean(jnp.square(difference))
+
+
+def _normalise(scores: AnomalyMaps, calibration: Tree) -> AnomalyMaps:
+    # A constant map has sigma 0: keep it finite.
+    return (scores - calibration["mu"]) / jnp.maximum(calibration["sigma"], 1e-12)

@@ -1,0 +1,40 @@
+"""A detector applied to images: the one path of evaluation, prediction and export."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+from gcad_jax.methods.base import Detector, Method
+from gcad_jax.methods.batches import in_batches
+from gcad_jax.types import AnomalyMaps, Images, ImagesU8
+
+COMBINED = "combined"
+
+
+def all_maps(method: Method) -> Callable[[Detector, Images], dict[str, AnomalyMaps]]:
+    """The combined map under `COMBINED` and every branch under its own name.
+
+    Both come from one traced function, so work that they share is done once.
+    """
+
+    def maps(detector: Detector, images: Images) -> dict[str, AnomalyMaps]:
+        branches = dict(method.branch_maps(detector, images))
+        return {COMBINED: method.anomaly_map(detector, images), **branches}
+
+    return maps
+
+
+def anomaly_maps(
+    method: Method, detectors: list[Detector], images: ImagesU8, batch_size: int
+) -> Mapping[str, np.ndarray]:
+    """Maps of every detector (one a seed) at network size.
+
+    images: (N, S, S, C) uint8. Returns name -> (seeds, N, S, S) float32.
+    """
+    compiled = jax.jit(all_maps(method))
+    per_seed = [
+        in_batches(lambda x, d=detector: compiled(d, x), images, batch_size)
+        for detector in detectors
+    ]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *per_seed)

@@ -1,0 +1,251 @@
+"""E_glo: features of every pixel through one code of g numbers [P 4, 5.2, Fig. 7].
+
+Five 4x4 convolutions of stride 2, a code of g dimensions, and the way back. Skip
+connections pass around the code while their weights fade to zero; from then on
+everything that the result says about the image goes through the code.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gcad_jax.checks import UserError, multiple_of, one_of
+from gcad_jax.models.init import torch_default
+from gcad_jax.types import Array, Features, Images
+
+NUM_SKIPS = 5
+
+
+class Fade(NamedTuple):
+    """Start and length of each skip's linear fade, in tenths of the fading time."""
+
+    starts: tuple[float, ...]
+    lengths: tuple[float, ...]
+
+
+def fades() -> dict[str, Fade]:
+    """The schedules by name; index 0 is u, the skip of the highest resolution."""
+    return {
+        # One after another.
+        "sequential": Fade(starts=(0, 2, 4, 6, 8), lengths=(2, 2, 2, 2, 2)),
+        # All start together, the upper ones end first.
+        "staggered": Fade(starts=(0, 0, 0, 0, 0), lengths=(2, 4, 6, 8, 10)),
+        # The upper ones start first, the next before the last has ended.
+        "overlapping": Fade(starts=(0, 1, 2, 3, 4), lengths=(6, 6, 6, 6, 6)),
+    }
+
+
+def skip_weights(
+    epoch: Array | float,  # ()
+    fade_epochs: float = 100,
+    schedule: str = "sequential",
+) -> Array:  # (5,)
+    """Weights (u, v, w, x, y) of the skips after `epoch` completed epochs [P 5.2].
+
+    They are 1 at the start, fall linearly beginning with the upper levels, and are
+    all 0 from `fade_epochs` on. The paper leaves open how the starts are spaced.
+
+    Args:
+      epoch: completed epochs; may be traced.
+      fade_epochs: epochs until all are 0; 0 for no skips from the start.
+      schedule: 'sequential', 'staggered' or 'overlapping'.
+
+    Raises:
+      UserError: for an unknown schedule or a negative `fade_epochs`.
+    """
+    one_of("skip_schedule", schedule, fades())
+    if fade_epochs < 0:
+        raise UserError(f"fade_epochs is {fade_epochs}; it must be 0 or more.")
+    if fade_epochs == 0:
+        return jnp.zeros((NUM_SKIPS,), jnp.float32)
+    starts, lengths = (jnp.asarray(v, jnp.float32) for v in fades()[schedule])
+    tenths = jnp.asarray(epoch, jnp.float32) * 10 / fade_epochs
+    return jnp.clip(1 - (tenths - starts) / lengths, 0.0, 1.0)
+
+
+class GlobalEncoder(nn.Module):
+    """E_glo. Initialise with `skips` = ones: the skip layers must have parameters.
+
+    The paper fixes the 4x4 convolutions, g, d_glo and the five additive skips; the
+    widths (its Fig. 7) and the slope are chosen between two networks of the same group
+    (SSIM autoencoder, EfficientAD).
+
+    Attributes:
+      d_glo: channels of the result.
+      g: dimension of the code.
+      widths: channels after each of the five convolutions, upper level first.
+      slope: slope of the leaky ReLU.
+      dtype: of the computation and of the result; parameters are float32.
+    """
+
+    d_glo: int = 10
+    g: int = 32
+    widths: tuple[int, ...] = (32, 32, 64, 64, 128)
+    slope: float = 5e-3
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        """Both halves; the width of each level is shared."""
+        if len(self.widths) != NUM_SKIPS:
+            raise UserError(f"E_glo needs {NUM_SKIPS} widths; {self.widths} given.")
+        self.encoder = Encoder(self.g, self.widths, self.slope, self.dtype)
+        self.decoder = Decoder(self.d_glo, self.widths, self.slope, self.dtype)
+
+    def __call__(
+        self,
+        images: Images,  # (B, H, W, C)
+        skips: Array | None,  # (5,)
+    ) -> Features:  # (B, H, W, d_glo)
+        """The features of every pixel.
+
+        Args:
+          images: H and W multiples of 32; the parameters belong to one size.
+          skips: weights of the skips; None leaves the branches out of the graph, which
+            gives what zeros give, for less.
+
+        Raises:
+          UserError: if H or W is no multiple of 32.
+        """
+        code, levels = self.encode(images)
+        return self.decode(code, levels, skips)
+
+    def encode(
+        self, images: Images
+    ) -> tuple[Array, tuple[Array, ...]]:  # (B, g), levels
+        """The code, and the features of the five levels, upper level first."""
+        return self.encoder(images)
+
+    def decode(
+        self, code: Array, levels: tuple[Array, ...], skips: Array | None
+    ) -> Features:
+        """The result from the code; `levels` gives only the size if skips is None."""
+        return self.decoder(code, levels, skips)
+
+
+class Encoder(nn.Module):
+    """From the image to the code of g numbers."""
+
+    g: int
+    widths: tuple[int, ...]
+    slope: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Images) -> tuple[Array, tuple[Array, ...]]:
+        """(B, H, W, C) -> code (B, g), levels (B, H/2, W/2, widths[0]) and down."""
+        step = 2 ** len(self.widths)
+        multiple_of("The image height", x.shape[1], step)
+        multiple_of("The image width", x.shape[2], step)
+        levels = []
+        for i, width in enumerate(self.widths):
+            init = torch_default(16 * x.shape[-1])
+            x = nn.Conv(
+                width,
+                (4, 4),
+                strides=2,
+                padding=1,
+                dtype=self.dtype,
+                kernel_init=init,
+                bias_init=init,
+                name=f"conv{i}",
+            )(x)
+            x = nn.leaky_relu(x, self.slope)
+            levels.append(x)
+        # A VALID convolution with a kernel of the size of its input is a dense layer.
+        x = x.reshape(x.shape[0], x.shape[1] * x.shape[2] * x.shape[3])
+        init = torch_default(x.shape[-1])
+        code = nn.Dense(
+            self.g, dtype=self.dtype, kernel_init=init, bias_init=init, name="to_g"
+        )(x)
+        return code, tuple(levels)
+
+
+class Decoder(nn.Module):
+    """From the code to an image of `features` channels, with additive skips."""
+
+    features: int
+    widths: tuple[int, ...]
+    slope: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self, code: Array, levels: tuple[Array, ...], skips: Array | None
+    ) -> Features:  # (B, H, W, features)
+        """Adds skips[i] * conv1x1(levels[i]) to the activation of level i."""
+        x = self._from_code(code, *levels[-1].shape[1:3])
+        for i in reversed(range(len(self.widths))):
+            # Addition after the activation: a layer of Fig. 7 contains its activation.
+            x = nn.leaky_relu(x, self.slope)
+            if skips is not None:
+                x = x + skips[i].astype(self.dtype) * self._skip(levels[i], i)
+            width = self.widths[i - 1] if i else self.features
+            name = f"conv{i - 1}" if i else "conv_out"
+            x = UpConvolution(width, self.dtype, name=name)(x)
+        return x
+
+    def _from_code(self, code: Array, height: int, width: int) -> Array:
+        """VALID transposed convolution (B, g) -> (B, height, width, widths[-1])."""
+        channels = self.widths[-1]
+        init = torch_default(height * width * channels)
+        x = nn.Dense(
+            height * width * channels,
+            use_bias=False,
+            dtype=self.dtype,
+            kernel_init=init,
+            name="from_g",
+        )(code)
+        bias = self.param("from_g_bias", init, (channels,), jnp.float32)
+        x = x.reshape(x.shape[0], height, width, channels)
+        return x + bias.astype(self.dtype).reshape(1, 1, 1, channels)
+
+    def _skip(self, level: Array, i: int) -> Array:
+        init = torch_default(level.shape[-1])
+        return nn.Conv(
+            level.shape[-1],
+            (1, 1),
+            dtype=self.dtype,
+            kernel_init=init,
+            bias_init=init,
+            name=f"skip{i}",
+        )(level)
+
+
+class UpConvolution(nn.Module):
+    """4x4 transposed convolution of stride 2 and padding 1.
+
+    Each of the four phases of the result is a 2x2 convolution, so one 2x2 convolution
+    computes them all. XLA's own transposed convolution has a weight gradient that is
+    15 times slower on the CPU; that of an explicitly padded convolution is fast.
+    Kernel (4, 4, in, width), oriented as in PyTorch (Flax's ConvTranspose is flipped).
+    """
+
+    width: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:  # (B, H, W, C) -> (B, 2 H, 2 W, width)
+        """Twice the size, `width` channels."""
+        batch, height, width, channels = x.shape
+        init = torch_default(16 * self.width)
+        kernel = self.param("kernel", init, (4, 4, channels, self.width), jnp.float32)
+        bias = self.param("bias", init, (self.width,), jnp.float32)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        # Flipped, position k of an axis is tap k // 2 of phase k % 2.
+        kernel = kernel[::-1, ::-1].reshape(2, 2, 2, 2, channels, self.width)
+        kernel = kernel.transpose(0, 2, 4, 1, 3, 5)
+        y = jax.lax.conv_general_dilated(
+            jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))),
+            kernel.reshape(2, 2, channels, 4 * self.width),
+            window_strides=(1, 1),
+            padding="VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        ).reshape(batch, height + 1, width + 1, 2, 2, self.width)
+        rows = [
+            jnp.stack([y[:, r : r + height, c : c + width, r, c] for c in (0, 1)], 3)
+            for r in (0, 1)
+        ]
+        y = jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, self.width)
+        return y + bias.reshape(1, 1, 1, self.width)

@@ -1,0 +1,246 @@
+"""E_loc: descriptors of p x p patches, one for each pixel [P 4, 5.2].
+
+The network is the teacher of Student-Teacher (arXiv 1911.02357). Its patch form
+describes patches; its dense form describes the patch around every pixel of an image
+with the same parameters, in the phase form: where the patch form pools with stride 2,
+the dense form takes the maximum at stride 1 and moves the four phases of the grid to
+the batch axis, so that every convolution stays undilated and nothing is computed
+twice (the "fast dense feature extraction" of Bailer et al., arXiv 1805.03096).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn.initializers import Initializer, variance_scaling
+
+from gcad_jax.checks import UserError, multiple_of
+from gcad_jax.models.init import scaled
+from gcad_jax.types import Array, Features, Images, Tree
+
+PATCH_SIZES = (17, 33, 65)
+BORDERS = ("zero", "reflect")
+MINIMUM_STD = 1e-6
+
+
+class Layer(NamedTuple):
+    """A convolution (kernel x kernel, VALID), and whether a 2x2 pool follows it."""
+
+    kernel: int
+    width: int
+    pooled: bool = False
+
+
+def layers(p: int, p65_conv3: int = 256) -> tuple[Layer, ...]:
+    """The hidden layers and the kernel of the last one (width 0: d_loc) for p.
+
+    Raises:
+      UserError: if p is none of 17, 33, 65.
+    """
+    if p == 17:
+        return (Layer(6, 128), Layer(5, 256), Layer(5, 256), Layer(4, 0))
+    if p == 33:
+        return (Layer(5, 128, True), Layer(5, 256, True), Layer(2, 256), Layer(4, 0))
+    if p == 65:
+        # The published table gives conv3 128 channels, the pool after it 256, and the
+        # last convolution a 3x3 kernel on a 1x1 map. 256 and 1x1 are consistent.
+        return (
+            Layer(5, 128, True),
+            Layer(5, 128, True),
+            Layer(5, p65_conv3, True),
+            Layer(4, 256),
+            Layer(1, 0),
+        )
+    raise UserError(f"The patch size p is {p}; allowed are 17, 33, 65.")
+
+
+def receptive_field(p: int) -> int:
+    """Side in pixels of what a descriptor depends on: 17, 32, 60 for p = 17, 33, 65.
+
+    Smaller than p where the pools of the patch form drop a last odd row.
+    """
+    side, stride = 1, 1
+    for layer in layers(p):
+        side += (layer.kernel - 1) * stride
+        if layer.pooled:
+            side += stride
+            stride *= 2
+    return side
+
+
+def padding(p: int) -> tuple[int, int]:
+    """Border pixels (before, after) of each axis; a patch is centred on its pixel."""
+    before = p // 2
+    return before, receptive_field(p) - 1 - before
+
+
+class PatchDescriptor(nn.Module):
+    """E_loc for one patch size. Parameters: conv1, conv2, ..., conv_out.
+
+    No activation follows conv_out, so that the normalisation of the features can be
+    folded into it [P 5.2]. Differentiable in parameters and images.
+
+    Attributes:
+      p: patch size: 17, 33 or 65.
+      d_loc: dimension of a descriptor.
+      width: factor on the hidden widths 128 and 256.
+      slope: slope of the leaky ReLU.
+      p65_conv3: width of the third convolution of p = 65, before `width`.
+      border: what surrounds the image: 'zero' (of the normalised image) or 'reflect'.
+      dtype: of the computation and of the result; parameters are float32.
+      kernel_init: initial kernels; None for He's normal initialiser at `slope`, which
+        keeps the variance of an untrained descriptor through the layers.
+    """
+
+    p: int
+    d_loc: int = 128
+    width: float = 1.0
+    slope: float = 5e-3
+    p65_conv3: int = 256
+    border: str = "zero"
+    dtype: Any = jnp.float32
+    kernel_init: Initializer | None = None
+
+    def __call__(self, images: Images) -> Features:  # (B, H, W, 3) -> (B, H, W, D)
+        """The descriptor of the patch around every pixel.
+
+        Raises:
+          UserError: if H or W is no multiple of 8, or border or p is unknown.
+        """
+        batch, height, width, _ = images.shape
+        multiple_of("The image height", height, 8)
+        multiple_of("The image width", width, 8)
+        if self.border not in BORDERS:
+            raise UserError(f"border is {self.border!r}; allowed are {BORDERS}.")
+        sides = padding(self.p)
+        mode = "constant" if self.border == "zero" else "reflect"
+        x = jnp.pad(images, ((0, 0), sides, sides, (0, 0)), mode=mode)
+        return phases_to_space(self._network(x, pool_to_phases), batch)
+
+    def patch(self, patches: Images) -> Array:  # (B, p, p, 3) -> (B, D)
+        """The descriptor of each patch."""
+        if patches.shape[1:3] != (self.p, self.p):
+            raise ValueError(
+                f"patches have shape {patches.shape}; expected (B, {self.p}, {self.p}, "
+                "3)."
+            )
+        return self._network(patches, pool)[:, 0, 0]
+
+    @nn.compact
+    def _network(self, x: Array, shrink: Callable[[Array], Array]) -> Array:
+        he = variance_scaling(2 / (1 + self.slope**2), "fan_in", "normal")
+        *hidden, last = layers(self.p, self.p65_conv3)
+
+        def convolve(x: Array, layer: Layer, width: int, name: str) -> Array:
+            return nn.Conv(
+                width,
+                (layer.kernel, layer.kernel),
+                padding="VALID",
+                dtype=self.dtype,
+                kernel_init=self.kernel_init or he,
+                name=name,
+            )(x)
+
+        for i, layer in enumerate(hidden, start=1):
+            x = convolve(x, layer, scaled(layer.width, self.width), f"conv{i}")
+            x = nn.leaky_relu(x, self.slope)
+            x = shrink(x) if layer.pooled else x
+        return convolve(x, last, self.d_loc, "conv_out")
+
+
+def stride_one_max(x: Array) -> Array:  # (B, H, W, C) -> (B, H - 1, W - 1, C)
+    """2x2 maximum at stride 1; slices, because a dilated reduce_window has no VJP."""
+    x = jnp.maximum(x[:, :-1], x[:, 1:])
+    return jnp.maximum(x[:, :, :-1], x[:, :, 1:])
+
+
+def pool(x: Array) -> Array:  # (B, H, W, C) -> (B, H // 2, W // 2, C)
+    """2x2 maximum at stride 2; a last odd row or column is dropped."""
+    return stride_one_max(x)[:, ::2, ::2]
+
+
+def pool_to_phases(x: Array) -> Array:  # (B, H, W, C) -> (4 B, (H-1)/2, (W-1)/2, C)
+    """The four stride-2 pools of x, one for each phase of the grid, on the batch axis.
+
+    The phase is the slower part of the batch axis: (row, column, B).
+    """
+    x = stride_one_max(x)
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+    return x.transpose(2, 4, 0, 1, 3, 5).reshape(
+        4 * batch, height // 2, width // 2, channels
+    )
+
+
+def phases_to_space(x: Array, batch: int) -> Array:  # (4^L B, h, w, C) -> (B, H, W, C)
+    """Undoes L calls of `pool_to_phases` in one transposition; H = 2^L h."""
+    depth = 0
+    while 4**depth * batch != x.shape[0]:
+        depth += 1
+    _, height, width, channels = x.shape
+    x = x.reshape((2, 2) * depth + (batch, height, width, channels))
+    rows, columns = range(0, 2 * depth, 2), range(1, 2 * depth, 2)
+    b, h, w, c = range(2 * depth, 2 * depth + 4)
+    side = 2**depth
+    # The last pool is the outermost phase and the coarsest step.
+    return x.transpose(b, h, *rows, w, *columns, c).reshape(
+        batch, side * height, side * width, channels
+    )
+
+
+def feature_moments(
+    batches: Iterable[Features],  # each (B, H, W, D)
+) -> tuple[np.ndarray, np.ndarray]:  # (D,), (D,) float64
+    """Mean and standard deviation of each dimension over all pixels of all batches.
+
+    Two passes within an image in float32 on the device; images are merged in float64
+    (Chan et al.), so a generator of batches suffices and no sum loses digits.
+
+    Raises:
+      ValueError: if there is no batch.
+    """
+    count, mean, squares = 0, np.zeros(()), np.zeros(())
+    for features in batches:
+        pixels = features.shape[1] * features.shape[2]
+        means, sums = jax.device_get(_image_moments(features))
+        for m, q in zip(means.astype(np.float64), sums.astype(np.float64), strict=True):
+            delta = m - mean
+            total = count + pixels
+            squares = squares + q + delta**2 * (count * pixels / total)
+            mean = mean + delta * (pixels / total)
+            count = total
+    if not count:
+        raise ValueError("feature_moments needs at least one batch of features.")
+    return mean, np.sqrt(squares / count)
+
+
+@jax.jit
+def _image_moments(features: Features) -> tuple[Array, Array]:  # (B, D), (B, D)
+    """Mean, and sum of squared deviations from it, of each image and dimension."""
+    # Along one axis after the other: short sums keep their digits.
+    features = features.astype(jnp.float32)
+    mean = features.mean(axis=1, keepdims=True).mean(axis=2, keepdims=True)
+    squares = jnp.square(features - mean).sum(axis=1).sum(axis=1)
+    return mean[:, 0, 0], squares
+
+
+def fold_normalisation(params: Mapping[str, Tree], mean: Array, std: Array) -> Tree:
+    """Parameters whose descriptors are (x - mean) / max(std, 1e-6) [P 5.2].
+
+    Args:
+      params: the 'params' of a `PatchDescriptor`; unchanged.
+      mean: (D,) mean of each dimension over the training set.
+      std: (D,) standard deviation likewise.
+    """
+    scale = np.maximum(np.asarray(std, np.float64), MINIMUM_STD)
+    last = params["conv_out"]
+    kernel = np.asarray(last["kernel"], np.float64) / scale.reshape(1, 1, 1, -1)
+    bias = (np.asarray(last["bias"], np.float64) - np.asarray(mean)) / scale
+    folded = {
+        "kernel": jnp.asarray(kernel, jnp.float32),
+        "bias": jnp.asarray(bias, jnp.float32),
+    }
+    return {**params, "conv_out": folded}

@@ -1,0 +1,1 @@
+"""Step, devices, loop, checkpoints, logs."""

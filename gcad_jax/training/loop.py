@@ -1,0 +1,277 @@
+"""Trains all seeds of one category; any kill in between can be resumed exactly."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gcad_jax.checks import UserError
+from gcad_jax.data.augment import Augmentation
+from gcad_jax.data.category import Category
+from gcad_jax.data.order import batches, steps_per_epoch
+from gcad_jax.methods.base import Learned, Method, Phase, TrainState
+from gcad_jax.methods.batches import in_batches
+from gcad_jax.training import summary
+from gcad_jax.training.checkpoint import Checkpoints
+from gcad_jax.training.logs import MetricsLog, check_finite, progress_bar
+from gcad_jax.training.parallel import per_device, replicated
+from gcad_jax.training.preemption import Preempted, Preemption
+from gcad_jax.training.program import Program, compile_step, split_rows
+from gcad_jax.training.step import UNROLL, Resources, StepOptions, init_state
+from gcad_jax.types import Tree
+
+IDENTITY = Augmentation()
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopOptions:
+    """How training is run; none of it changes what is learned.
+
+    devices: that share each batch. checkpoint_minutes: between saves.
+    log_every: steps between rows of metrics.jsonl. cache_features: keep what the
+    frozen part says of each training image, where images are not augmented.
+    """
+
+    devices: Sequence[jax.Device]
+    step: StepOptions = StepOptions(UNROLL, 1)
+    checkpoint_minutes: float = 5.0
+    log_every: int = 50
+    cache_features: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The frozen part, and the networks of each seed."""
+
+    frozen: Tree
+    learned: tuple[Learned, ...]
+
+
+def train(
+    method: Method,
+    category: Category,
+    seeds: Sequence[int],
+    folder: pathlib.Path,
+    options: LoopOptions,
+    config: dict[str, Any],
+    say: Callable[[str], None],
+) -> Trained:
+    """Trains, or continues or merely restores what `folder` holds.
+
+    seeds: one model each, in one program. config: stored in the checkpoints. say:
+    called with each line of the summary.
+
+    Raises:
+      UserError: batch or data that do not fit, a loss that is not finite.
+      Preempted: after SIGTERM, when the state has been saved.
+    """
+    for line in summary.data_lines(category):
+        say(line)
+    frozen = method.prepare(category.train)
+    init = jax.jit(lambda seed: init_state(method, seed))
+    states = stack([init(seed) for seed in seeds])
+    training = _Training(method, category, seeds, folder, options, say)
+    checkpoints = Checkpoints(folder / "checkpoints", config)
+    try:
+        states = training.run(frozen, states, checkpoints)
+    finally:
+        checkpoints.close()
+    learned = jax.device_get(states.learned)
+    return Trained(
+        frozen,
+        tuple(jax.tree.map(lambda x, i=i: x[i], learned) for i in range(len(seeds))),
+    )
+
+
+def stack(states: Sequence[TrainState]) -> TrainState:
+    """States of single seeds -> one with a leading seed axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+class _Training:
+    """The parts of a run that stay the same from its first step to its last."""
+
+    def __init__(
+        self,
+        method: Method,
+        category: Category,
+        seeds: Sequence[int],
+        folder: pathlib.Path,
+        options: LoopOptions,
+        say: Callable[[str], None],
+    ) -> None:
+        self.method, self.category, self.seeds = method, category, seeds
+        self.folder, self.options, self.say = folder, options, say
+        self.devices = options.devices
+        per_device("batch_size", method.batch_size, len(self.devices))
+        self.epoch_steps = steps_per_epoch(len(category.train), method.batch_size)
+        self.phases = method.phases(self.epoch_steps)
+        self.total = sum(phase.num_steps for phase in self.phases)
+        self.augmentation = category.augmentation if method.augmented else IDENTITY
+        self.programs: dict[tuple[str, int], Program] = {}
+
+    # -- before the first step --------------------------------------------------
+
+    def resources(self, frozen: Tree) -> Resources:
+        """Frozen part, images and, where it can be, cached features, on all devices."""
+        cached = None
+        if self.options.cache_features:
+            if not self.augmentation.is_identity:
+                raise UserError(
+                    "cache_features is True, but the training images of "
+                    f"{self.category.name} are augmented; set --config.cache_features="
+                    "False, or --config.method.augmented=False."
+                )
+            compute = jax.jit(lambda images: self.method.cache(frozen, images))
+            cached = in_batches(compute, self.category.train, 8)
+        tree = Resources(frozen, self.category.train, cached)
+        return replicated(tree, self.devices)
+
+    def program(
+        self, phase: Phase, states: TrainState, resources: Resources, calls: int
+    ) -> Program:
+        """The compiled step of a phase for `calls` updates; compiled once."""
+        key = (phase.name, calls)
+        if key not in self.programs:
+            self.programs[key] = compile_step(
+                phase,
+                self.augmentation,
+                self.options.step,
+                self.devices,
+                states,
+                resources,
+                self.rows(0, calls),
+            )
+        return self.programs[key]
+
+    def rows(self, step: int, calls: int) -> np.ndarray:
+        """Rows of the data set for updates step .. step + calls - 1."""
+        count, batch = len(self.category.train), self.method.batch_size
+        streams = [batches(seed, step, batch, count) for seed in self.seeds]
+        rows = [[next(stream) for stream in streams] for _ in range(calls)]
+        return split_rows(np.asarray(rows, np.int32), len(self.devices))
+
+    # -- the loop ---------------------------------------------------------------
+
+    def run(
+        self, frozen: Tree, states: TrainState, checkpoints: Checkpoints
+    ) -> TrainState:
+        """From the newest checkpoint, or the start, to the last step."""
+        done = checkpoints.latest_step() or 0
+        if done:
+            states = checkpoints.restore(states)
+            self.say(f"resume      from step {done:,} of {self.total:,}")
+        if done >= self.total:
+            return states
+        resources = self.resources(frozen)
+        states = replicated(states, self.devices)
+        self.say_costs(states, resources)
+        log = MetricsLog(self.folder, done)
+        images = self.method.batch_size * len(self.seeds)
+        bar = progress_bar(self.total * images, done * images, self.category.name)
+        try:
+            with Preemption() as preemption:
+                return self.steps(
+                    done, states, resources, checkpoints, log, bar, preemption
+                )
+        finally:
+            bar.close()
+            log.close()
+
+    def say_costs(self, states: TrainState, resources: Resources) -> None:
+        """Compiles all phases and says what they cost."""
+        calls = self.options.step.steps_per_call
+        programs = [
+            self.program(phase, states, resources, min(calls, phase.num_steps))
+            for phase in self.phases
+        ]
+        sizes = (self.method.batch_size, len(self.seeds), len(self.devices))
+        for line in summary.model_lines(states, resources, len(self.seeds)):
+            self.say(line)
+        for line in summary.cost_lines(programs, states, resources, *sizes):
+            self.say(line)
+
+    def steps(  # type: ignore[no-untyped-def]
+        self,
+        done: int,
+        states: TrainState,
+        resources: Resources,
+        checkpoints: Checkpoints,
+        log: MetricsLog,
+        bar,
+        preemption: Preemption,
+    ) -> TrainState:
+        """Updates until the end; metrics are read one call late."""
+        saved_at, saved_step, late = time.monotonic(), done, None
+        while done < self.total:
+            phase, calls = self.next_call(done)
+            program = self.program(phase, states, resources, calls)
+            states, metrics = program.call(states, resources, self.rows(done, calls))
+            self.read(late, log, bar)
+            late, done = (done, calls, phase.name, metrics), done + calls
+            if self.must_wait:
+                jax.block_until_ready(metrics)
+            due = time.monotonic() - saved_at > 60 * self.options.checkpoint_minutes
+            if due or preemption.requested or done == self.total:
+                self.read(late, log, bar)
+                late = None
+                self.save(done, states, checkpoints, log)
+                saved_at, saved_step = time.monotonic(), done
+            if preemption.requested and done < self.total:
+                checkpoints.wait()
+                raise Preempted(f"stopped and saved at step {saved_step}")
+        checkpoints.wait()
+        return states
+
+    @property
+    def must_wait(self) -> bool:
+        """Fake CPU devices abort when the host runs ahead of them."""
+        return len(self.devices) > 1 and self.devices[0].platform == "cpu"
+
+    def next_call(self, done: int) -> tuple[Phase, int]:
+        """The phase of step `done`, and how many updates to dispatch at once."""
+        for phase in self.phases:
+            if done < phase.num_steps:
+                return phase, min(
+                    self.options.step.steps_per_call, phase.num_steps - done
+                )
+            done -= phase.num_steps
+        raise AssertionError("a step after the last phase")
+
+    def read(self, late, log: MetricsLog, bar) -> None:  # type: ignore[no-untyped-def]
+        """Fetches the metrics of a finished call, checks them and writes them."""
+        if late is None:
+            return
+        start, calls, phase, metrics = late
+        columns = jax.tree.map(np.asarray, metrics)  # each (K, S)
+        for i in range(calls):
+            step = start + i + 1
+            values = {name: column[i] for name, column in columns.items()}
+            check_finite(step, self.seeds, values)
+            if step % self.options.log_every == 0 or step in (1, self.total):
+                epoch = step / self.epoch_steps
+                log.write(step, epoch, phase, self.seeds, values)
+        bar.update(calls * self.method.batch_size * len(self.seeds))
+
+    def save(
+        self, done: int, states: TrainState, checkpoints: Checkpoints, log: MetricsLog
+    ) -> None:
+        """Saves a state that is fit to continue from."""
+        finite = jax.tree.reduce(
+            lambda ok, leaf: ok and bool(jnp.all(jnp.isfinite(leaf))),
+            states.learned,
+            True,
+        )
+        if not finite:
+            raise UserError(
+                f"a parameter is not finite after step {done}: training stopped, the "
+                "checkpoints before it are kept; try a lower "
+                "--config.method.learning_rate."
+            )
+        log.flush()
+        checkpoints.save(done, states)

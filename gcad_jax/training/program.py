@@ -1,0 +1,66 @@
+"""The compiled steps of one training: one program for each phase and call length."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gcad_jax.data.augment import Augmentation
+from gcad_jax.methods.base import Phase, TrainState
+from gcad_jax.training.parallel import over_devices
+from gcad_jax.training.step import Resources, StepOptions, make_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A compiled step.
+
+    flops: of one update of all seeds and devices, from the program before
+        optimisation; None where the compiler does not say.
+    scratch_bytes: working memory on each device; None likewise.
+    """
+
+    phase: Phase
+    call: Any
+    flops: float | None
+    scratch_bytes: int | None
+
+
+def compile_step(
+    phase: Phase,
+    augmentation: Augmentation,
+    options: StepOptions,
+    devices: Sequence[jax.Device],
+    states: TrainState,
+    resources: Resources,
+    rows: np.ndarray,
+) -> Program:
+    """Compiles the step of `phase` for rows (devices, K, S, b) without running it."""
+    mapped = over_devices(make_step(phase, augmentation, options), devices)
+    lowered = mapped.lower(states, resources, rows)
+    compiled = lowered.compile()
+    memory = compiled.memory_analysis()
+    return Program(
+        phase=phase,
+        call=compiled,
+        flops=_flops(lowered.cost_analysis(), rows.shape[1], len(devices)),
+        scratch_bytes=getattr(memory, "temp_size_in_bytes", None),
+    )
+
+
+def _flops(cost: Any, calls: int, num_devices: int) -> float | None:
+    # A loop's body is counted once, whatever its length; the program is per device.
+    del calls
+    if isinstance(cost, list):
+        cost = cost[0] if cost else None
+    flops = cost.get("flops") if cost else None
+    return flops * num_devices if flops and flops > 0 else None
+
+
+def split_rows(rows: np.ndarray, num_devices: int) -> np.ndarray:
+    """(K, S, B) rows of whole batches -> (devices, K, S, b), in order of position."""
+    calls, seeds, batch = rows.shape
+    shared = rows.reshape(calls, seeds, num_devices, batch // num_devices)
+    return np.ascontiguousarray(shared.transpose(2, 0, 1, 3))

@@ -1,0 +1,109 @@
+"""The step of one device: gather, augment, update, for every seed.
+
+Randomness is folded from (seed, step, position of the example in the whole batch), so
+that it does not depend on the number of devices or of seeds.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from gcad_jax.axes import BATCH
+from gcad_jax.data.arrays import gather
+from gcad_jax.data.augment import Augmentation, augment
+from gcad_jax.methods.base import Batch, Method, Phase, TrainState
+from gcad_jax.types import Array, Key, Keys, Metrics, Tree
+
+VMAP, UNROLL = "vmap", "unroll"
+
+
+@struct.dataclass
+class Resources:
+    """What every step reads and none changes; the same for all seeds.
+
+    frozen: `Method.prepare`'s. dataset: (N, H, W, C) uint8.
+    cached: `Method.cache` of the data set, leaves (N, ...), or None.
+    """
+
+    frozen: Tree
+    dataset: Array
+    cached: Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """How a step is laid out; none of it changes what is computed.
+
+    map_seeds: "vmap" (one batched program) or "unroll" (the seeds one after the
+        other in one program: on CPU a vmapped convolution is a slow grouped one).
+    steps_per_call: updates in one dispatch; 1 on CPU, where weight gradients of
+        convolutions inside a loop are tens of times slower.
+    """
+
+    map_seeds: str = UNROLL
+    steps_per_call: int = 1
+
+
+def init_state(method: Method, seed: int | Array) -> TrainState:
+    """The state of one seed before its first update; jit it, seed may be traced."""
+    key = jax.random.key(seed)
+    learned = method.init(jax.random.fold_in(key, 0))
+    optimizers = method.optimizers()
+    opt_state = {name: optimizers[name].init(learned.params[name]) for name in optimizers}
+    return TrainState(jnp.int32(0), learned, opt_state, jax.random.fold_in(key, 1))
+
+
+def example_keys(key: Key, step: Array, count: int) -> tuple[Keys, Keys]:
+    """Keys for augmentation and for the method, one each an example of this device."""
+    first = jax.lax.axis_index(BATCH) * count
+    step_key = jax.random.fold_in(key, step)
+    keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(first + jnp.arange(count))
+    pairs = jax.vmap(lambda k: jax.random.split(k, 2))(keys)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def make_step(
+    phase: Phase, augmentation: Augmentation, options: StepOptions
+) -> Callable[[TrainState, Resources, Array], tuple[TrainState, Metrics]]:
+    """The per-device function that `parallel.py` maps.
+
+    It takes the states of all seeds (leading axis S), the resources, and the rows of
+    the data set for each call, seed and example of this device, (K, S, b) int32; it
+    returns the states and metrics (K, S), already averaged over the devices.
+    """
+
+    def one_seed(
+        state: TrainState, resources: Resources, rows: Array
+    ) -> tuple[TrainState, Metrics]:
+        augment_keys, keys = example_keys(state.key, state.step, rows.shape[0])
+        images = gather(resources.dataset, rows)
+        if not augmentation.is_identity:
+            images = jax.vmap(lambda k, x: augment(k, x, augmentation))(
+                augment_keys, images
+            )
+        cached = jax.tree.map(lambda leaf: leaf[rows], resources.cached)
+        return phase.update(state, resources.frozen, Batch(images, cached), keys)
+
+    def all_seeds(
+        states: TrainState, resources: Resources, rows: Array
+    ) -> tuple[TrainState, Metrics]:
+        if options.map_seeds == VMAP:
+            return jax.vmap(one_seed, in_axes=(0, None, 0))(states, resources, rows)
+        results = [
+            one_seed(jax.tree.map(lambda x, s=s: x[s], states), resources, rows[s])
+            for s in range(rows.shape[0])
+        ]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
+    def step(
+        states: TrainState, resources: Resources, rows: Array
+    ) -> tuple[TrainState, Metrics]:
+        if rows.shape[0] == 1:
+            states, metrics = all_seeds(states, resources, rows[0])
+            return states, jax.tree.map(lambda x: x[None], metrics)
+        return jax.lax.scan(lambda s, r: all_seeds(s, resources, r), states, rows)
+
+    return step

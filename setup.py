@@ -1,0 +1,47 @@
+"""Packaging of gcad_jax; the settings of the tools are in pyproject.toml."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+INIT = (HERE / "gcad_jax" / "__init__.py").read_text()
+VERSION = re.search(r'__version__ = "(.+)"', INIT).group(1)
+
+setup(
+    name="gcad_jax",
+    version=VERSION,
+    description="Logical and structural anomaly detection: GCAD in JAX",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["gcad_jax", "gcad_jax.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py",
+        "array_record",  # TFDS files without TensorFlow
+        "flax>=0.10",
+        "jax>=0.8",
+        "matplotlib",  # figures
+        "ml_collections>=1.0",  # --config=file.py --config.a.b=v
+        "numpy>=2.0",
+        "optax>=0.2.4",
+        "orbax-checkpoint>=0.11",
+        "pillow",
+        "tensorboardX",  # TensorBoard files without TensorFlow
+        "tensorflow-datasets>=4.9.7",
+        "tifffile",  # anomaly maps
+        "tqdm",  # progress bars
+    ],
+    extras_require={
+        "cuda": ["jax[cuda12]"],
+        "tpu": ["jax[tpu]"],
+        "test": [
+            "hypothesis",
+            "mypy==2.4.1",
+            "pytest>=8",
+            "ruff==0.17.6",
+            "scipy",  # an independent oracle for the evaluator
+        ],
+    },
+)

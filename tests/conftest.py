@@ -1,0 +1,24 @@
+"""Settings of every test, and where the real data of some tests are."""
+
+import os
+import pathlib
+
+import pytest
+
+# Before JAX starts: four fake devices, so that parity on 1, 2 and 4 can be shown.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+    """The folder of real images and reference cases; skips where it is not at hand."""
+    default = pathlib.Path(__file__).parents[1].parent / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("GCAD_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"real data are not at {folder}; set GCAD_DATA to their folder")
+    return folder
