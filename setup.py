@@ -27,7 +27,7 @@ setup(
         "numpy>=2.0",
         "optax>=0.2.4",
         "orbax-checkpoint>=0.11",
-        "pillow",
+        "pillow>=11",
         "tensorboardX",  # TensorBoard files without TensorFlow
         "tensorflow-datasets>=4.9.7",
         "tifffile",  # anomaly maps

@@ -4,10 +4,10 @@ python -m gcad_jax.main --config=configs/folder.py:small --workdir=runs/mine \
     --config.data.root=FOLDER
 """
 
+from gcad_jax import presets
 from gcad_jax.config import Experiment
 from gcad_jax.data.folder import Folder
-from gcad_jax.methods.gcad import GCAD
 
 
 def get_config(preset: str = "") -> Experiment:
-    return Experiment(data=Folder(), method=GCAD.preset(preset))
+    return presets.gcad(Folder(), preset)

@@ -4,10 +4,10 @@ python -m gcad_jax.main --config=configs/loco.py --workdir=runs/loco \
     --config.data.root=PATH_TO_MVTEC_LOCO_AD
 """
 
+from gcad_jax import presets
 from gcad_jax.config import Experiment
 from gcad_jax.data.loco import MvtecLocoAd
-from gcad_jax.methods.gcad import GCAD
 
 
 def get_config(preset: str = "") -> Experiment:
-    return Experiment(data=MvtecLocoAd(), method=GCAD.preset(preset))
+    return presets.gcad(MvtecLocoAd(), preset)

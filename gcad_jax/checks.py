@@ -1,7 +1,6 @@
 """Checks at the boundary: each raises one sentence that a user can act on."""
 
 import difflib
-import numbers
 from collections.abc import Iterable
 
 
@@ -29,9 +28,9 @@ def one_of(field: str, value: str, allowed: Iterable[str]) -> None:
         )
 
 
-def positive(field: str, value: numbers.Real) -> None:
+def positive(field: str, value: float) -> None:
     """Raises UserError unless `value` is above zero."""
-    if not value > 0:  # type: ignore[operator]
+    if not value > 0:
         raise UserError(f"{field} is {value}; it must be above 0.")
 
 

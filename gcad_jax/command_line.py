@@ -1,11 +1,11 @@
 """Flags of the commands: mistakes answered with one sentence and the nearest name."""
 
 import pathlib
+import runpy
 import sys
 from typing import Any, NoReturn
 
 from absl import flags
-from ml_collections import config_flags
 
 from gcad_jax.checks import UserError, nearest
 from gcad_jax.config import field_names
@@ -64,7 +64,7 @@ def check_names(argv: list[str]) -> None:
 
 def load(path: str) -> Any:
     """What get_config of 'file.py' or 'file.py:preset' returns."""
-    file = path.split(":", 1)[0]
+    file, *preset = path.split(":", 1)
     if not pathlib.Path(file).is_file():
         folder = pathlib.Path(file).parent
         there = sorted(f"{folder}/{f.name}" for f in folder.glob("*.py"))
@@ -72,7 +72,10 @@ def load(path: str) -> Any:
             f"--config={path}: there is no file {file}."
             + (nearest(file, there) or f" There are: {', '.join(there) or 'none'}.")
         )
-    return config_flags.ConfigFileFlagParser("checked").parse(path)
+    try:
+        return runpy.run_path(file)["get_config"](*preset)
+    except KeyError as error:
+        raise UserError(f"--config={path}: {file} has no function {error}.") from error
 
 
 def _split(argument: str) -> tuple[str, str]:

@@ -70,7 +70,7 @@ def resolve(config: Experiment) -> Experiment:
     method.validate()
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
         raise checks.UserError(
-            f"config.seeds is {config.seeds}; it must name at least one seed, each once."
+            f"config.seeds is {config.seeds}; it must name one seed or more, each once."
         )
     if min(config.seeds) < 0:
         raise checks.UserError(f"config.seeds is {config.seeds}; seeds are 0 or more.")

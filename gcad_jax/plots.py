@@ -85,7 +85,7 @@ def qualitative(
             left / width, foot / height, 1, 1 - head / height, wspace=0.03, hspace=0.03
         )
         for name, axis in zip(("Input", "Ground truth"), axes[0], strict=False):
-            axis.set_title(name, pad=4)
+            axis.set_title(name, pad=4, fontsize=min(9, 11 * cell))
         for row, cells in zip(rows, axes, strict=True):
             _draw_input(row, cells[0], cells[1])
         for branch, cells in zip(branches, axes.T[2:], strict=True):

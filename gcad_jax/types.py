@@ -18,3 +18,5 @@ Key: TypeAlias = jax.Array  # () typed PRNG key
 Keys: TypeAlias = jax.Array  # (B,) typed PRNG keys, one an example
 Metrics: TypeAlias = dict[str, jax.Array]  # name -> () float32
 Tree: TypeAlias = Any  # any pytree of arrays
+
+COMBINED = "A"  # name of the anomaly map that detects, among its branches [P 4]

@@ -41,7 +41,7 @@ class Region:
 class TestImage:
     """One test image: what evaluation must know beside its pixels.
 
-    name: file stem, unique within its kind and defect folder ("good/000").
+    name: folder and file stem, unique in the test set ("good/000", "crack/001").
     kind: one of KINDS.
     height, width: of the original image, in pixels; maps are scored at this size.
     regions: its annotated regions; empty for good images.
@@ -88,7 +88,7 @@ class DataSet(Protocol):
     categories: tuple[str, ...]
 
     def names(self) -> tuple[str, ...]:
-        """The categories to run, checked: raises UserError for one that is not there."""
+        """The categories to run; raises UserError for one that is not there."""
         ...
 
     def load(self, category: str, image_size: int, channels: int) -> Category:

@@ -13,8 +13,8 @@ from gcad_jax.evaluation.auroc import auroc, auroc_official
 from gcad_jax.evaluation.maps import MapSource, upsampled
 from gcad_jax.evaluation.ranking import Ranking, Ranks, rank
 from gcad_jax.evaluation.regions import GroundTruth
+from gcad_jax.types import COMBINED
 
-COMBINED = "A"  # the map that detects; the others are branches of it [P 4]
 MEAN = "mean"  # half the sum of structural and logical
 ANOMALOUS = (STRUCTURAL, LOGICAL)
 KIND_OR_MEAN = (*ANOMALOUS, MEAN)

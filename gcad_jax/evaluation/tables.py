@@ -11,7 +11,6 @@ from typing import TypeAlias
 from gcad_jax.evaluation.paper import CATEGORIES, PUBLISHED, Published
 from gcad_jax.evaluation.scores import (
     ANOMALOUS,
-    COMBINED,
     KIND_OR_MEAN,
     LIMITS,
     MEAN,
@@ -20,10 +19,11 @@ from gcad_jax.evaluation.scores import (
     Scores,
     half_sum,
 )
+from gcad_jax.types import COMBINED
 
 LIMIT = "0.05"  # the paper's false positive rate [P 5.3]
 HEADS = tuple(kind.replace("_anomalies", "") for kind in KIND_OR_MEAN)
-NONE = "\N{EN DASH}"
+NONE = "-"
 Pick: TypeAlias = Callable[[Scores, str], Number]  # scores, kind or "mean" -> number
 
 

@@ -10,7 +10,16 @@ from typing import Protocol
 import optax
 from flax import struct
 
-from gcad_jax.types import AnomalyMaps, Array, Images, ImagesU8, Key, Keys, Metrics, Tree
+from gcad_jax.types import (
+    AnomalyMaps,
+    Array,
+    Images,
+    ImagesU8,
+    Key,
+    Keys,
+    Metrics,
+    Tree,
+)
 
 
 @struct.dataclass
@@ -88,12 +97,14 @@ class Method(Protocol):
     channels: 3 (RGB) or 1 (grey).
     augmented: whether training uses the augmentation of the category.
     batch_size: examples of one update, over all devices.
+    inference_batch_size: images of one call outside training.
     """
 
     image_size: int
     channels: int
     augmented: bool
     batch_size: int
+    inference_batch_size: int
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
@@ -133,6 +144,6 @@ class Method(Protocol):
         """The maps that are combined, by the paper's names; {} where there is one."""
         ...
 
-    def describe(self, frozen: Tree) -> tuple[str, ...]:
+    def describe(self) -> tuple[str, ...]:
         """Sentences for the report: which weights were used, what was approximated."""
         ...

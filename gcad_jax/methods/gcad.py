@@ -22,22 +22,31 @@ from gcad_jax.methods import optimizers as optimisers
 from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
 from gcad_jax.methods.batches import each_batch, in_batches
 from gcad_jax.methods.inputs import imagenet_normalised
-from gcad_jax.models.global_encoder import GlobalEncoder, skip_weights
+from gcad_jax.models.global_encoder import GlobalEncoder, fades, skip_weights
 from gcad_jax.models.init import scaled
 from gcad_jax.models.patch_descriptor import (
     PatchDescriptor,
     feature_moments,
     fold_normalisation,
 )
-def load_descriptor(*a): ...
-
+from gcad_jax.models.pretrained import load_descriptor
 from gcad_jax.models.unet import UNet
 from gcad_jax.models.upsampler import Upsampler
-from gcad_jax.types import AnomalyMaps, Array, Images, ImagesU8, Key, Keys, Metrics, Tree
+from gcad_jax.types import (
+    AnomalyMaps,
+    Array,
+    Images,
+    ImagesU8,
+    Key,
+    Keys,
+    Metrics,
+    Tree,
+)
 
 RANDOM = "random"
 TRAINED = ("E_glo", "U", "R_loc", "R_glo")
 RECEPTIVE_FIELDS = (17, 33, 65)
+BORDERS = ("zero", "reflect")
 COMPUTE_TYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -103,6 +112,8 @@ class GCAD:
         for field in ("learning_rate", "inference_batch_size"):
             checks.positive(field, getattr(self, field))
         checks.one_of("precision", self.precision, COMPUTE_TYPES)
+        checks.one_of("skip_schedule", self.skip_schedule, fades())
+        checks.one_of("border", self.border, BORDERS)
         if not self.P or len(set(self.P)) < len(self.P):
             raise checks.UserError(f"P is {self.P}; it must name distinct fields.")
         for p in self.P:
@@ -282,7 +293,7 @@ class GCAD:
     # -- scoring ----------------------------------------------------------------
 
     def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
-        """mu and sigma of A_loc and A_glo over all pixels of the good images [P 4].
+        """Mu and sigma of A_loc and A_glo over all pixels of the good images [P 4].
 
         images: (V, S, S, 3) uint8. Returns {"A_loc_<p>": {"mu": (), "sigma": ()}, ...}.
         """
@@ -332,9 +343,8 @@ class GCAD:
         maps = self.branch_maps(detector, images)
         return maps["A_loc"] + maps["A_glo"]
 
-    def describe(self, frozen: Tree) -> tuple[str, ...]:
+    def describe(self) -> tuple[str, ...]:
         """Which teacher was used, and what differs from the paper in this run."""
-        del frozen
         if self.teacher == RANDOM:
             teacher = (
                 f"E_loc: random initialisation (teacher_seed {self.teacher_seed}), "

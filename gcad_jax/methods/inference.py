@@ -7,9 +7,7 @@ import numpy as np
 
 from gcad_jax.methods.base import Detector, Method
 from gcad_jax.methods.batches import in_batches
-from gcad_jax.types import AnomalyMaps, Images, ImagesU8
-
-COMBINED = "combined"
+from gcad_jax.types import COMBINED, AnomalyMaps, Images, ImagesU8
 
 
 def all_maps(method: Method) -> Callable[[Detector, Images], dict[str, AnomalyMaps]]:

@@ -118,7 +118,8 @@ class PatchDescriptor(nn.Module):
         sides = padding(self.p)
         mode = "constant" if self.border == "zero" else "reflect"
         x = jnp.pad(images, ((0, 0), sides, sides, (0, 0)), mode=mode)
-        return phases_to_space(self._network(x, pool_to_phases), batch)
+        depth = sum(layer.pooled for layer in layers(self.p))
+        return phases_to_space(self._network(x, pool_to_phases), batch, depth)
 
     def patch(self, patches: Images) -> Array:  # (B, p, p, 3) -> (B, D)
         """The descriptor of each patch."""
@@ -175,11 +176,12 @@ def pool_to_phases(x: Array) -> Array:  # (B, H, W, C) -> (4 B, (H-1)/2, (W-1)/2
     )
 
 
-def phases_to_space(x: Array, batch: int) -> Array:  # (4^L B, h, w, C) -> (B, H, W, C)
-    """Undoes L calls of `pool_to_phases` in one transposition; H = 2^L h."""
-    depth = 0
-    while 4**depth * batch != x.shape[0]:
-        depth += 1
+def phases_to_space(
+    x: Array,  # (4^depth B, h, w, C)
+    batch: int,
+    depth: int,
+) -> Array:  # (B, 2^depth h, 2^depth w, C)
+    """Undoes `depth` calls of `pool_to_phases` in one transposition."""
     _, height, width, channels = x.shape
     x = x.reshape((2, 2) * depth + (batch, height, width, channels))
     rows, columns = range(0, 2 * depth, 2), range(1, 2 * depth, 2)

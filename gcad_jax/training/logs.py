@@ -83,7 +83,7 @@ def _keep_rows(path: pathlib.Path, resume_step: int) -> None:
 def check_finite(
     step: int, seeds: Sequence[int], metrics: Mapping[str, np.ndarray]
 ) -> None:
-    """Raises UserError at the first NaN or infinite loss, naming step, term and seed."""
+    """Raises UserError at a NaN or infinite loss, naming step, term and seed."""
     for name, column in metrics.items():
         for seed, value in zip(seeds, column, strict=True):
             if not math.isfinite(value):

@@ -22,7 +22,7 @@ from gcad_jax.training.logs import MetricsLog, check_finite, progress_bar
 from gcad_jax.training.parallel import per_device, replicated
 from gcad_jax.training.preemption import Preempted, Preemption
 from gcad_jax.training.program import Program, compile_step, split_rows
-from gcad_jax.training.step import UNROLL, Resources, StepOptions, init_state
+from gcad_jax.training.step import Resources, StepOptions, init_state
 from gcad_jax.types import Tree
 
 IDENTITY = Augmentation()
@@ -32,13 +32,13 @@ IDENTITY = Augmentation()
 class LoopOptions:
     """How training is run; none of it changes what is learned.
 
-    devices: that share each batch. checkpoint_minutes: between saves.
+    devices: that share each batch. step: its layout. checkpoint_minutes: between saves.
     log_every: steps between rows of metrics.jsonl. cache_features: keep what the
     frozen part says of each training image, where images are not augmented.
     """
 
     devices: Sequence[jax.Device]
-    step: StepOptions = StepOptions(UNROLL, 1)
+    step: StepOptions
     checkpoint_minutes: float = 5.0
     log_every: int = 50
     cache_features: bool = False

@@ -16,8 +16,8 @@ def per_device(field: str, batch_size: int, num_devices: int) -> int:
     """Examples on each device; raises UserError unless the batch divides evenly."""
     if batch_size % num_devices:
         raise checks.UserError(
-            f"{field} is {batch_size}, which {num_devices} devices cannot share evenly; "
-            f"choose a multiple of {num_devices}, or fewer devices with "
+            f"{field} is {batch_size}, which {num_devices} devices cannot share "
+            f"evenly; choose a multiple of {num_devices}, or fewer devices with "
             "--config.num_devices."
         )
     return batch_size // num_devices

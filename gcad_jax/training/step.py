@@ -52,7 +52,9 @@ def init_state(method: Method, seed: int | Array) -> TrainState:
     key = jax.random.key(seed)
     learned = method.init(jax.random.fold_in(key, 0))
     optimizers = method.optimizers()
-    opt_state = {name: optimizers[name].init(learned.params[name]) for name in optimizers}
+    opt_state = {
+        name: optimizers[name].init(learned.params[name]) for name in optimizers
+    }
     return TrainState(jnp.int32(0), learned, opt_state, jax.random.fold_in(key, 1))
 
 
@@ -60,7 +62,9 @@ def example_keys(key: Key, step: Array, count: int) -> tuple[Keys, Keys]:
     """Keys for augmentation and for the method, one each an example of this device."""
     first = jax.lax.axis_index(BATCH) * count
     step_key = jax.random.fold_in(key, step)
-    keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(first + jnp.arange(count))
+    keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(
+        first + jnp.arange(count)
+    )
     pairs = jax.vmap(lambda k: jax.random.split(k, 2))(keys)
     return pairs[:, 0], pairs[:, 1]
 

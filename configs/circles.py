@@ -1,0 +1,12 @@
+"""GCAD on the toy circles of Appendix A: nothing to download, made for a laptop.
+
+python -m gcad_jax.main --config=configs/circles.py --workdir=runs/circles
+"""
+
+from gcad_jax import presets
+from gcad_jax.config import Experiment
+from gcad_jax.data.circles import Circles
+
+
+def get_config(preset: str = "") -> Experiment:
+    return presets.gcad(Circles(), preset or presets.SMALL)

@@ -1,0 +1,219 @@
+"""The main job: every category trained, evaluated, and all of it reported."""
+
+import pathlib
+import platform
+import time
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from gcad_jax import config as configs
+from gcad_jax import figures, workdir
+from gcad_jax.config import Experiment
+from gcad_jax.data.category import Category
+from gcad_jax.evaluation import maps as map_files
+from gcad_jax.evaluation import metrics
+from gcad_jax.evaluation.report import write_report
+from gcad_jax.evaluation.scores import CategoryResult, evaluate
+from gcad_jax.methods.base import Detector, Method
+from gcad_jax.methods.inference import anomaly_maps
+from gcad_jax.training.logs import read_rows
+from gcad_jax.training.loop import LoopOptions, Trained, train
+from gcad_jax.training.parallel import per_device
+from gcad_jax.training.step import UNROLL, VMAP, StepOptions
+from gcad_jax.types import COMBINED
+
+ACCELERATOR_STEPS_PER_CALL = 20
+
+
+def say(line: str) -> None:
+    """One line for the person at the terminal."""
+    print(line, flush=True)
+
+
+def run(config: Experiment, path: str) -> list[CategoryResult]:
+    """Trains, evaluates and reports all categories of a config in folder `path`.
+
+    What is finished there is kept, what was interrupted is continued.
+
+    Raises:
+      UserError: a mistake in config, data or folder.
+      Preempted: on SIGTERM, after saving.
+    """
+    config = configs.resolve(config)
+    options = loop_options(config)
+    names = config.data.names()
+    started = time.monotonic()
+    with workdir.opened(path, configs.as_dict(config)) as folder:
+        # A resumed run then executes the very programs of the interrupted one.
+        jax.config.update("jax_compilation_cache_dir", str(folder / ".programs"))
+        results, sentences = [], {}
+        for name in names:
+            result, described = run_category(config, name, folder / name, options)
+            results.append(result)
+            sentences.update(dict.fromkeys(described))
+        seconds = time.monotonic() - started
+        report(
+            config, folder, results, [*sentences, _hardware(options), _time(seconds)]
+        )
+    return results
+
+
+def loop_options(config: Experiment) -> LoopOptions:
+    """Devices and layout of the steps; raises UserError where they do not fit."""
+    available = jax.devices()
+    batch = config.method.batch_size
+    count = config.num_devices
+    if not count:
+        count = max(n for n in range(1, len(available) + 1) if batch % n == 0)
+    per_device("config.batch_size", batch, count)
+    if count > len(available):
+        raise configs.checks.UserError(
+            f"config.num_devices is {count}; there are {len(available)} "
+            f"{available[0].platform} devices."
+        )
+    on_cpu = available[0].platform == "cpu"
+    return LoopOptions(
+        devices=available[:count],
+        step=StepOptions(
+            config.map_seeds or (UNROLL if on_cpu else VMAP),
+            config.steps_per_call or (1 if on_cpu else ACCELERATOR_STEPS_PER_CALL),
+        ),
+        checkpoint_minutes=config.checkpoint_minutes,
+        log_every=config.log_every,
+        cache_features=config.cache_features,
+    )
+
+
+def run_category(
+    config: Experiment, name: str, folder: pathlib.Path, options: LoopOptions
+) -> tuple[CategoryResult, tuple[str, ...]]:
+    """Result of one category, and what the method says of itself."""
+    method = config.method
+    say(f"\n== {name}")
+    if (folder / metrics.METRICS).exists():
+        say("finished earlier: its results are kept")
+        return metrics.read_result(folder), method.describe()
+    category = config.data.load(name, method.image_size, method.channels)
+    folder.mkdir(parents=True, exist_ok=True)
+    for line in method.describe():
+        say(f"method      {line}")
+    trained = train(
+        method, category, config.seeds, folder, options, configs.as_dict(config), say
+    )
+    result = evaluate_category(config, category, trained, folder)
+    metrics.write_result(folder, result)
+    _say_result(result)
+    return result, method.describe()
+
+
+def evaluate_category(
+    config: Experiment, category: Category, trained: Trained, folder: pathlib.Path
+) -> CategoryResult:
+    """Calibrates on the validation images, scores the test images, draws them."""
+    method = config.method
+    say("evaluating")
+    detectors = calibrated(method, trained, category)
+    validation = _maps(method, detectors, category.validation)[COMBINED]
+    branches: Mapping[str, np.ndarray] = {}
+    scores: Mapping[str, tuple] = {}
+    if len(category.test):
+        branches = _maps(method, detectors, category.test)
+        scores = evaluate(category.test_images, branches)
+    result = CategoryResult(
+        dataset=category.dataset,
+        name=category.name,
+        complete=category.complete,
+        notes=category.notes,
+        seeds=tuple(config.seeds),
+        images=tuple((image.name, image.kind) for image in category.test_images),
+        branches=scores,
+        validation=tuple(
+            tuple(float(x) for x in seed.max(axis=(1, 2))) for seed in validation
+        ),
+    )
+    figures.draw(folder, category, branches, result, config.figure_images)
+    figures.draw_training(folder, read_rows(folder / "metrics.jsonl"))
+    if config.write_maps and len(category.test):
+        _write_maps(folder / "anomaly_maps", category, config.seeds, branches[COMBINED])
+    return result
+
+
+def calibrated(method: Method, trained: Trained, category: Category) -> list[Detector]:
+    """A detector for each seed."""
+    return [
+        Detector(
+            trained.frozen,
+            learned,
+            method.calibrate(trained.frozen, learned, category.validation),
+        )
+        for learned in trained.learned
+    ]
+
+
+def _maps(
+    method: Method, detectors: list[Detector], images: np.ndarray
+) -> Mapping[str, np.ndarray]:
+    return anomaly_maps(method, detectors, images, method.inference_batch_size)
+
+
+def _write_maps(
+    folder: pathlib.Path, category: Category, seeds: Sequence[int], maps: np.ndarray
+) -> None:
+    for seed, seed_maps in zip(seeds, maps, strict=True):
+        map_files.write_maps(
+            folder / f"seed_{seed}",
+            category.name,
+            category.test_images,
+            map_files.upsampled(seed_maps, category.test_images),
+        )
+
+
+def report(
+    config: Experiment,
+    folder: pathlib.Path,
+    results: Sequence[CategoryResult],
+    sentences: Sequence[str],
+) -> None:
+    """Writes report.md and says where it is."""
+    write_report(
+        folder / "report.md",
+        type(config.method).__name__,
+        sentences,
+        results,
+        figures.links(folder, [result.name for result in results]),
+    )
+    say(f"\nreport      {folder / 'report.md'}")
+
+
+def _say_result(result: CategoryResult) -> None:
+    values = metrics.metrics(result.combined) if result.combined else None
+    if values is None:
+        say("result      no test images: only the validation images were scored")
+        return
+    for title, numbers in (
+        ("image AU-ROC", values["classification"]["auc_roc"]),
+        (
+            "AU-sPRO 0.05",
+            {k: v["0.05"] for k, v in values["localization"]["auc_spro"].items()},
+        ),
+    ):
+        cells = ", ".join(
+            f"{kind.removesuffix('_anomalies')} "
+            + ("-" if numbers[kind] is None else f"{numbers[kind]:.3f}")
+            for kind in ("structural_anomalies", "logical_anomalies", "mean")
+        )
+        say(f"{title}  {cells}")
+
+
+def _hardware(options: LoopOptions) -> str:
+    device = options.devices[0]
+    return (
+        f"{len(options.devices)} x {device.device_kind} ({device.platform}), "
+        f"Python {platform.python_version()}, jax {jax.__version__}."
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"This run of the command took {seconds / 60:.1f} minutes."

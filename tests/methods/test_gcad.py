@@ -1,0 +1,255 @@
+"""GCAD against its equations: which network each loss moves, phases, scores."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from gcad_jax.models.pretrained import save_descriptor
+
+from gcad_jax.checks import UserError
+from gcad_jax.methods import optimizers
+from gcad_jax.methods.base import Batch, Detector
+from gcad_jax.methods.gcad import GCAD
+from gcad_jax.training.step import init_state
+
+NETS = ("E_glo_17", "U_17", "R_loc_17", "R_glo_17")
+
+
+@pytest.fixture(scope="module")
+def method():
+    return GCAD(image_size=32, epochs=10, batch_size=2, P=(17,), d_loc=6, width=1 / 16)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def frozen(method, images):
+    return method.prepare(images)
+
+
+@pytest.fixture(scope="module")
+def state(method):
+    return jax.jit(lambda seed: init_state(method, seed))(0)
+
+
+def one_device(update):
+    """The update under a batch axis of one device, without a mapped device."""
+
+    def call(state, frozen, batch, keys):
+        add = lambda tree: jax.tree.map(lambda x: x[None], tree)  # noqa: E731
+        mapped = jax.vmap(update, in_axes=(None, None, 0, 0), axis_name="batch")
+        return jax.tree.map(
+            lambda x: x[0], mapped(state, frozen, add(batch), keys[None])
+        )
+
+    return jax.jit(call)
+
+
+def moved(before, after):
+    """Names of the networks of which at least one parameter changed."""
+    return {
+        name
+        for name in before
+        if any(
+            bool(jnp.any(a != b))
+            for a, b in zip(
+                jax.tree.leaves(before[name]), jax.tree.leaves(after[name]), strict=True
+            )
+        )
+    }
+
+
+def test_default_schedule_is_50_and_100_of_500_epochs():
+    phases = GCAD().phases(steps_per_epoch=335)
+    assert [p.num_steps for p in phases] == [50 * 335, 50 * 335, 400 * 335]
+    assert [p.name for p in phases] == [
+        "global encoder, skips fading",
+        "joint, skips fading",
+        "joint",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [(0.0, 0.0, 1), (0.2, 0.1, 3), (0.1, 0.1, 2), (0.5, 1.0, 2)],
+)
+def test_phases_cover_all_epochs_for_any_fractions(start, end, expected):
+    phases = GCAD(epochs=20, R_glo_start=start, skip_end=end).phases(3)
+    assert len(phases) == expected
+    assert sum(p.num_steps for p in phases) == 60
+
+
+def test_R_glo_is_untouched_in_the_first_phase(method, frozen, state, images):
+    first, joint = method.phases(3)[0], method.phases(3)[-1]
+    batch = Batch(jnp.asarray(images[:2] / 255.0, jnp.float32))
+    keys = jax.random.split(state.key, 2)
+    after, metrics = one_device(first.update)(state, frozen, batch, keys)
+    assert moved(state.learned.params, after.learned.params) == set(NETS) - {"R_glo_17"}
+    for a, b in zip(
+        jax.tree.leaves(state.opt_state["R_glo_17"]),
+        jax.tree.leaves(after.opt_state["R_glo_17"]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    assert "L_glo_17" not in metrics
+    later, metrics = one_device(joint.update)(after, frozen, batch, keys)
+    assert moved(after.learned.params, later.learned.params) == set(NETS)
+    assert "L_glo_17" in metrics
+    assert int(later.step) == 2
+
+
+def gradients(method, state, frozen, images, name):
+    """Which networks one loss term moves."""
+    targets = method.cache(frozen, images)
+    grads = jax.jit(
+        jax.grad(
+            lambda params: method.loss(params, targets, images, jnp.ones(5))[1][name]
+        )
+    )(state.learned.params)
+    return {
+        net
+        for net, tree in grads.items()
+        if any(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(tree))
+    }
+
+
+@pytest.mark.parametrize(
+    ("loss", "nets"),
+    [
+        ("L_loc_17", {"R_loc_17"}),  # Eq. 2
+        ("L_kd_17", {"E_glo_17", "U_17"}),  # Eq. 3
+        ("L_glo_17", {"E_glo_17", "R_glo_17"}),  # Eq. 4: joint, no stop-gradient
+    ],
+)
+def test_each_loss_moves_its_networks(method, state, frozen, images, loss, nets):
+    x = jnp.asarray(images[:1] / 255.0, jnp.float32)
+    assert gradients(method, state, frozen, x, loss) == nets
+
+
+def test_losses_are_mean_squared_errors(method, state, frozen, images):
+    x = jnp.asarray(images[:2] / 255.0, jnp.float32)
+    targets = method.cache(frozen, x)
+    params = state.learned.params
+    total, metrics = method.loss(params, targets, x, None)
+    mean, std = (
+        np.array(v, np.float32).reshape(1, 1, 1, 3)
+        for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    z = (np.asarray(x) - mean) / std
+    E_glo = method.E_glo().apply({"params": params["E_glo_17"]}, z, None)
+    R_glo = method.R_glo().apply({"params": params["R_glo_17"]}, z)
+    R_loc = method.R_loc().apply({"params": params["R_loc_17"]}, z)
+    U = method.U().apply({"params": params["U_17"]}, E_glo)
+    E_loc = np.asarray(targets["E_loc_17"])
+    expected = {
+        "L_loc_17": np.mean((E_loc - np.asarray(R_loc)) ** 2),
+        "L_kd_17": np.mean((E_loc - np.asarray(U)) ** 2),
+        "L_glo_17": np.mean((np.asarray(E_glo) - np.asarray(R_glo)) ** 2),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-4)
+    np.testing.assert_allclose(total, sum(expected.values()), rtol=1e-4)
+
+
+def test_prepared_features_have_mean_0_and_deviation_1(method, frozen, images):
+    features = np.asarray(
+        method.cache(frozen, jnp.asarray(images / 255.0, jnp.float32))["E_loc_17"]
+    ).reshape(-1, method.d_loc)
+    np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(features.std(axis=0), 1, atol=1e-3)
+
+
+def test_calibrated_branches_have_mean_0_and_deviation_1(method, frozen, state, images):
+    calibration = method.calibrate(frozen, state.learned, images)
+    detector = Detector(frozen, state.learned, calibration)
+    x = jnp.asarray(images / 255.0, jnp.float32)
+    branches = method.branch_maps(detector, x)
+    for scores in branches.values():
+        np.testing.assert_allclose(np.mean(scores), 0, atol=1e-3)
+        np.testing.assert_allclose(np.std(scores), 1, atol=1e-3)
+    np.testing.assert_allclose(
+        method.anomaly_map(detector, x),
+        branches["A_loc"] + branches["A_glo"],
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+def test_scales_are_separate_models_whose_maps_are_averaged(images):
+    both = GCAD(image_size=32, P=(17, 33), d_loc=6, width=1 / 16)
+    frozen = both.prepare(images)
+    learned = jax.jit(lambda seed: init_state(both, seed))(0).learned
+    calibration = both.calibrate(frozen, learned, images)
+    x = jnp.asarray(images / 255.0, jnp.float32)
+    averaged = both.anomaly_map(Detector(frozen, learned, calibration), x)
+    singles = []
+    for p in both.P:
+        single = GCAD(image_size=32, P=(p,), d_loc=6, width=1 / 16)
+        singles.append(single.anomaly_map(Detector(frozen, learned, calibration), x))
+    np.testing.assert_allclose(averaged, sum(singles) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_adam_is_l2_in_the_gradient():
+    """Against the update rule by hand, two steps."""
+    rate, decay, b1, b2, eps = 0.01, 0.1, 0.9, 0.999, 1e-8
+    adam = optimizers.adam(rate, decay)
+    w, m, v = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
+    params = jnp.asarray(w, jnp.float32)
+    state = adam.init(params)
+    for t in (1, 2):
+        gradient = np.array([0.5, 0.0])
+        g = gradient + decay * w
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        w = w - rate * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+        updates, state = adam.update(jnp.asarray(gradient, jnp.float32), state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params, w, rtol=1e-6)
+
+
+def test_cosine_decay_at_its_ends():
+    assert float(optimizers.cosine_decay(jnp.int32(0), 10, 0.1)) == pytest.approx(1)
+    assert float(optimizers.cosine_decay(jnp.int32(5), 10, 0.1)) == pytest.approx(0.55)
+    assert float(optimizers.cosine_decay(jnp.int32(10), 10, 0.1)) == pytest.approx(0.1)
+
+
+def test_teacher_from_a_file(tmp_path, images):
+    random = GCAD(image_size=32, P=(17,), d_loc=6, width=1 / 16, teacher_seed=3)
+    params = random._teacher(17)
+    save_descriptor(tmp_path / "E_loc_17.npz", params, random.E_loc(17))
+    given = GCAD(
+        image_size=32,
+        P=(17,),
+        d_loc=6,
+        width=1 / 16,
+        teacher=str(tmp_path / "E_loc_{p}.npz"),
+    )
+    for a, b in zip(
+        jax.tree.leaves(random.prepare(images)),
+        jax.tree.leaves(given.prepare(images)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    assert "random" in random.describe()[0]
+    assert str(tmp_path) in given.describe()[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("image_size", 100, "multiple of 32"),
+        ("epochs", 0, "above 0"),
+        ("P", (17, 17), "distinct"),
+        ("P", (18,), "'17'"),
+        ("precision", "float16", "bfloat16"),
+        ("R_glo_start", 1.0, "fractions"),
+        ("skip_schedule", "fast", "sequential"),
+        ("border", "wrap", "reflect"),
+    ],
+)
+def test_a_field_outside_its_range_is_named(field, value, says):
+    with pytest.raises(UserError, match=says):
+        GCAD(**{field: value}).validate()
