@@ -12,7 +12,6 @@ from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL, Category, TestImag
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.report import Figure
 from gcad_jax.evaluation.scores import CategoryResult
-from gcad_jax.types import COMBINED
 
 MAPS, CURVES, LOSSES = "maps.png", "curves.png", "losses.png"
 CAPTIONS = {
@@ -36,23 +35,21 @@ def links(folder: pathlib.Path, names: Sequence[str]) -> list[Figure]:
 def draw(
     folder: pathlib.Path,
     category: Category,
-    branches: Mapping[str, np.ndarray],  # name -> (S, N, s, s)
+    branches: Mapping[str, np.ndarray],  # name -> (S, N, s, s), drawn in this order
     result: CategoryResult,
     images_a_kind: int,
 ) -> None:
     """Draws the maps and the curves of the first seed; nothing without test images."""
     if not branches:
         return
-    # The combined map last, as a sum stands behind its terms.
-    names = [name for name in branches if name != COMBINED] + [COMBINED]
     rows = [
-        _row(category, i, {name: branches[name][0, i] for name in names})
+        _row(category, i, {name: maps[0, i] for name, maps in branches.items()})
         for i in choose(category.test_images, images_a_kind)
     ]
     if rows:
         plots.qualitative(folder / MAPS, rows)
     lines: dict[str, dict[str, np.ndarray]] = {}
-    for name in names:
+    for name in branches:
         for kind, curve in result.branches[name][0].curves.items():
             panel = kind.removesuffix("_anomalies")
             lines.setdefault(panel, {})[name] = np.asarray(curve)

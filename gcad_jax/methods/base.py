@@ -98,6 +98,7 @@ class Method(Protocol):
     augmented: whether training uses the augmentation of the category.
     batch_size: examples of one update, over all devices.
     inference_batch_size: images of one call outside training.
+    branches: the names in `branch_maps`, in the paper's order.
     """
 
     image_size: int
@@ -105,6 +106,7 @@ class Method(Protocol):
     augmented: bool
     batch_size: int
     inference_batch_size: int
+    branches: tuple[str, ...]
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
@@ -141,7 +143,7 @@ class Method(Protocol):
     def branch_maps(
         self, detector: Detector, images: Images
     ) -> Mapping[str, AnomalyMaps]:
-        """The maps that are combined, by the paper's names; {} where there is one."""
+        """The maps that are combined, by the names in `branches`; {} without."""
         ...
 
     def describe(self) -> tuple[str, ...]:

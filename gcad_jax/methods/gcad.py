@@ -79,6 +79,7 @@ class GCAD:
     """
 
     channels: ClassVar[int] = 3
+    branches: ClassVar[tuple[str, ...]] = ("A_loc", "A_glo")
 
     image_size: int = 256
     epochs: int = 500
@@ -327,7 +328,7 @@ class GCAD:
         """A_loc and A_glo, normalised and averaged over P; their sum is A."""
         raw = self._raw_maps(detector.frozen, detector.learned, images)
         maps = {}
-        for branch in ("A_loc", "A_glo"):
+        for branch in self.branches:
             normalised = [
                 _normalise(raw[f"{branch}_{p}"], detector.calibration[f"{branch}_{p}"])
                 for p in self.P

@@ -28,11 +28,13 @@ def anomaly_maps(
 ) -> Mapping[str, np.ndarray]:
     """Maps of every detector (one a seed) at network size.
 
-    images: (N, S, S, C) uint8. Returns name -> (seeds, N, S, S) float32.
+    images: (N, S, S, C) uint8. Returns name -> (seeds, N, S, S) float32, the branches
+    in the method's order and the combined map last.
     """
     compiled = jax.jit(all_maps(method))
     per_seed = [
         in_batches(lambda x, d=detector: compiled(d, x), images, batch_size)
         for detector in detectors
     ]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *per_seed)
+    names = (*method.branches, COMBINED)
+    return {name: np.stack([maps[name] for maps in per_seed]) for name in names}

@@ -1,0 +1,48 @@
+"""Multiply-adds of the full-size networks, for one image of 256 x 256 pixels."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from gcad_jax.models.global_encoder import GlobalEncoder
+from gcad_jax.models.patch_descriptor import PatchDescriptor
+from gcad_jax.models.unet import UNet
+from gcad_jax.models.upsampler import Upsampler
+
+
+def multiply_adds(jaxpr):
+    """Of all convolutions and matrix products; borders count as any pixel."""
+    total = 0
+    for eqn in jaxpr.eqns:
+        for inner in jax.core.jaxprs_in_params(eqn.params):
+            total += multiply_adds(inner)
+        if eqn.primitive.name == "conv_general_dilated":
+            height, width, channels, _ = eqn.invars[1].aval.shape
+            total += eqn.outvars[0].aval.size * height * width * channels
+        if eqn.primitive.name == "dot_general":
+            (contracted, _), _ = eqn.params["dimension_numbers"]
+            shape = eqn.invars[0].aval.shape
+            total += eqn.outvars[0].aval.size * math.prod(shape[i] for i in contracted)
+    return total
+
+
+@pytest.mark.parametrize(
+    ("net", "channels", "inputs", "expected"),
+    [
+        (PatchDescriptor(17), 3, (), 201.9e9),
+        (PatchDescriptor(33), 3, (), 115.5e9),
+        (PatchDescriptor(65), 3, (), 175.2e9),
+        (UNet(128), 3, (), 48.70e9),
+        (UNet(10), 3, (), 48.21e9),
+        (GlobalEncoder(), 3, (jnp.ones(5),), 0.388e9),
+        (Upsampler(), 10, (), 1.65e9),
+    ],
+    ids=["E_loc 17", "E_loc 33", "E_loc 65", "R_loc", "R_glo", "E_glo", "U"],
+)
+def test_cost_at_256_pixels(net, channels, inputs, expected):
+    x = jax.ShapeDtypeStruct((1, 256, 256, channels), jnp.float32)
+    variables = jax.eval_shape(net.init, jax.random.key(0), x, *inputs)
+    found = multiply_adds(jax.make_jaxpr(net.apply)(variables, x, *inputs).jaxpr)
+    assert found == pytest.approx(expected, rel=0.02)
