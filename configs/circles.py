@@ -9,4 +9,9 @@ from gcad_jax.data.circles import Circles
 
 
 def get_config(preset: str = "") -> Experiment:
-    return presets.gcad(Circles(), preset or presets.SMALL)
+    if preset == "paper":
+        return presets.gcad(Circles(), presets.PAPER)
+    config = presets.gcad(Circles(), presets.SMALL)
+    config.method = presets.circles()
+    config.cache_features = True
+    return config

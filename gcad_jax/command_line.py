@@ -1,19 +1,26 @@
 """Flags of the commands: mistakes answered with one sentence and the nearest name."""
 
+import ast
+import dataclasses
+import itertools
 import pathlib
 import runpy
 import sys
+import traceback
+import typing
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from absl import flags
 
 from gcad_jax.checks import UserError, nearest
-from gcad_jax.config import field_names
+from gcad_jax.config import OVERRIDING, fields
 
 
 def fail(error: Exception, code: int) -> NoReturn:
-    """Prints one sentence and ends the process."""
-    print(f"error: {error}" if code == 2 else str(error), file=sys.stderr)
+    """Prints one line and ends the process."""
+    sentence = " ".join(str(error).split())
+    print(f"error: {sentence}" if code == 2 else sentence, file=sys.stderr)
     sys.exit(code)
 
 
@@ -21,72 +28,159 @@ def parse(argv: list[str]) -> list[str]:
     """Parses the flags of a command with --config and --workdir.
 
     Exits with code 2 and one sentence for an unknown flag or field, a wrong type, a
-    missing flag, or a config file that is not there.
+    missing flag, or a config file that cannot be loaded.
     """
     if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv):
         print(HELP)
         sys.exit(0)
+    given = given_values(argv)
+    types: dict[str, Any] = {}
     try:
-        check_names(argv)
-        rest = flags.FLAGS(argv)
+        if given.get("config"):
+            config = load(given["config"])
+            types = {f"config.{name}": kind for name, kind in fields(config)}
+        check_names(given, [*types, "config", "workdir"])
         for name in ("config", "workdir"):
-            if not flags.FLAGS[name].value:
-                raise UserError(
-                    f"--{name} is missing; the command is python -m gcad_jax.main "
-                    "--config=configs/circles.py --workdir=DIR."
-                )
+            if not given.get(name):
+                raise missing(name)
+        rest = flags.FLAGS(argv)
         if len(rest) > 1:
             raise UserError(f"{rest[1]!r} is not a flag; flags begin with --.")
     except UserError as error:
         fail(error, 2)
-    except (flags.Error, ValueError, TypeError, OSError) as error:
-        fail(UserError(_first_sentence(str(error))), 2)
+    except flags.IllegalFlagValueError as error:
+        fail(wrong_type(given, types) or UserError(_one_line(error)), 2)
+    except (flags.Error, ValueError, TypeError, OSError, KeyError) as error:
+        fail(UserError(_one_line(error)), 2)
     return rest
 
 
-def check_names(argv: list[str]) -> None:
-    """Raises UserError for a config that cannot be loaded, or an unknown flag."""
-    values = dict(_split(argument) for argument in argv[1:] if argument[:2] == "--")
-    if "config" not in values and "--config" in argv[1:-1]:
-        values["config"] = argv[argv.index("--config") + 1]
-    if not values.get("config"):
-        return
-    known = [f"config.{name}" for name in field_names(load(values["config"]))]
-    known += ["config", "workdir"]
-    for name in values:
-        if name.startswith("config.") and name not in known:
+def given_values(argv: list[str]) -> dict[str, str]:
+    """Name -> value of the flags in argv, written --name=value or --name value."""
+    values = {}
+    for argument, following in itertools.pairwise([*argv[1:], "-"]):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name:
+            # A word behind a flag without "=" is its value, if it takes one.
+            alone = following.startswith("-")
+            values[name] = value if equals else "" if alone else following
+    return values
+
+
+def missing(name: str) -> UserError:
+    """What to say where --config or --workdir is not given."""
+    return UserError(
+        f"--{name} is missing; the command is python -m gcad_jax.main "
+        "--config=configs/circles.py --workdir=DIR."
+    )
+
+
+def check_names(given: Mapping[str, str], known: Sequence[str]) -> None:
+    """Raises UserError for a flag or field that is unknown or given twice over."""
+    for name in given:
+        field = name.startswith("config.")
+        if field and not given.get("config"):
+            continue  # its absence is the mistake
+        # absl turns a boolean off by "no" before its name.
+        elsewhere = name in flags.FLAGS or name.removeprefix("no") in flags.FLAGS
+        if name not in known and (field or not elsewhere):
+            close = nearest(f"--{name}", [f"--{k}" for k in known])
+            where = f" in {given['config']}" if field else ""
+            raise UserError(f"--{name} is unknown{where}.{close}")
+    for short in OVERRIDING:
+        one, other = f"config.{short}", f"config.method.{short}"
+        if one in given and given.get(other, given[one]) != given[one]:
             raise UserError(
-                f"--{name} is unknown in {values['config']}.{nearest(name, known)}"
+                f"--{one}={given[one]} and --{other}={given[other]} contradict each "
+                "other; both set the same value, so give one of them."
             )
-        if name and "." not in name and name not in flags.FLAGS:
-            raise UserError(f"--{name} is unknown.{nearest(name, known)}")
+
+
+def wrong_type(given: Mapping[str, str], types: Mapping[str, Any]) -> UserError | None:
+    """What to say of the first value that cannot be read as the type of its field."""
+    for name, value in given.items():
+        kind = next((k for k in WORDS if _is_type(types.get(name), k)), None)
+        if kind and not _reads_as(value, kind):
+            return UserError(f"--{name} is {value!r}; it must be {WORDS[kind]}.")
+    return None
+
+
+WORDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    tuple: """a tuple in quotes, such as "(0,1)" or "('juice_bottle',)\"""",
+}
+
+
+def _is_type(annotation: Any, kind: type) -> bool:
+    """Whether an annotation is `kind`, `kind | None` or `kind[...]`."""
+    parts = [annotation, typing.get_origin(annotation), *typing.get_args(annotation)]
+    return kind in parts[:2] or (kind in parts and type(None) in parts)
+
+
+def _reads_as(value: str, kind: type) -> bool:
+    try:
+        if kind is tuple:
+            ast.literal_eval(value)
+        elif kind is bool:
+            return value.lower() in ("true", "false", "0", "1", "t", "f", "")
+        else:
+            kind(value)
+    except (ValueError, SyntaxError):
+        return False
+    return True
 
 
 def load(path: str) -> Any:
-    """What get_config of 'file.py' or 'file.py:preset' returns."""
+    """What get_config of 'file.py' or 'file.py:preset' returns.
+
+    Raises:
+      UserError: no such file or preset, or an error in the file.
+    """
     file, *preset = path.split(":", 1)
     if not pathlib.Path(file).is_file():
-        folder = pathlib.Path(file).parent
-        there = sorted(f"{folder}/{f.name}" for f in folder.glob("*.py"))
-        raise UserError(
-            f"--config={path}: there is no file {file}."
-            + (nearest(file, there) or f" There are: {', '.join(there) or 'none'}.")
-        )
+        raise _no_file(path, pathlib.Path(file))
     try:
-        return runpy.run_path(file)["get_config"](*preset)
-    except KeyError as error:
-        raise UserError(f"--config={path}: {file} has no function {error}.") from error
+        functions = runpy.run_path(file)
+        if "get_config" not in functions:
+            raise UserError(f"--config={path}: {file} has no function 'get_config'.")
+        config = functions["get_config"](*preset)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"--config={path}: {type(error).__name__}{_line(error, file)}: "
+            f"{getattr(error, 'msg', error)}."
+        ) from error
+    if not dataclasses.is_dataclass(config):
+        raise UserError(
+            f"--config={path}: get_config returns {config!r}; it must return a "
+            "gcad_jax.config.Experiment."
+        )
+    return config
 
 
-def _split(argument: str) -> tuple[str, str]:
-    name, _, value = argument[2:].partition("=")
-    return name, value
+def _no_file(path: str, file: pathlib.Path) -> UserError:
+    folder = file if file.is_dir() else file.parent
+    there = sorted(str(f) for f in folder.glob("*.py"))
+    hint = nearest(str(file), there) or f" There are: {', '.join(there) or 'none'}."
+    return UserError(f"--config={path}: there is no file {file}.{hint}")
 
 
-def _first_sentence(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line.strip()]
+def _line(error: Exception, file: str) -> str:
+    """' in line N of FILE', where the error arose there."""
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return f" in line {error.lineno} of {file}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == file]
+    return f" in line {lines[-1]} of {file}" if lines else ""
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
     # A config file's own error arrives as a traceback: its last line says it.
-    return lines[-1] if "Traceback" in text else lines[0]
+    return lines[-1] if "Traceback" in str(error) else lines[0]
 
 
 HELP = """\

@@ -17,6 +17,9 @@ from gcad_jax.training.step import UNROLL, VMAP
 # continued with other values of these.
 FREE = ("checkpoint_minutes", "data.cache_dir", "num_devices", "write_maps")
 
+# Sizes of an experiment that take the place of the method's own where they are given.
+OVERRIDING = ("image_size", "epochs", "batch_size")
+
 
 @dataclasses.dataclass(eq=False)
 class Experiment:
@@ -62,12 +65,17 @@ def resolve(config: Experiment) -> Experiment:
     Raises:
       UserError: a field outside its range.
     """
-    names = ("image_size", "epochs", "batch_size")
-    given = {n: getattr(config, n) for n in names if getattr(config, n) is not None}
+    values = {name: getattr(config, name) for name in OVERRIDING}
+    given = {name: value for name, value in values.items() if value is not None}
     method = dataclasses.replace(config.method, **given)  # type: ignore[type-var]
-    own = {name: getattr(method, name) for name in names}
+    own = {name: getattr(method, name) for name in OVERRIDING}
     config = dataclasses.replace(config, method=method, **own)
     method.validate()
+    if any(type(seed) is not int for seed in config.seeds):
+        raise checks.UserError(
+            f"config.seeds is {config.seeds}; seeds are whole numbers, as in "
+            '--config.seeds="(0,1)".'
+        )
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
         raise checks.UserError(
             f"config.seeds is {config.seeds}; it must name one seed or more, each once."
@@ -84,14 +92,14 @@ def resolve(config: Experiment) -> Experiment:
     return config
 
 
-def field_names(config: Any, prefix: str = "") -> Iterator[str]:
-    """Every field that a flag can set, dotted: 'epochs', 'data.root', 'method.g'."""
+def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Name and type of every field that a flag can set: ('data.root', str)."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            yield from field_names(value, f"{prefix}{field.name}.")
+            yield from fields(value, f"{prefix}{field.name}.")
         else:
-            yield prefix + field.name
+            yield prefix + field.name, field.type
 
 
 def as_dict(config: Experiment) -> dict[str, Any]:

@@ -1,7 +1,11 @@
 """The main job: every category trained, evaluated, and all of it reported."""
 
+import os
 import pathlib
 import platform
+import shutil
+import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 
@@ -25,10 +29,20 @@ from gcad_jax.training.step import UNROLL, VMAP, StepOptions
 from gcad_jax.types import COMBINED
 
 ACCELERATOR_STEPS_PER_CALL = 20
+REPORT = "report.md"
+
+
+LABEL = " " * 12  # every line begins with a label of this width
 
 
 def say(line: str) -> None:
-    """One line for the person at the terminal."""
+    """One line for the person at the terminal, wrapped where it is one."""
+    if sys.stdout.isatty():
+        width = max(40, shutil.get_terminal_size().columns)
+        line = "\n".join(
+            textwrap.fill(part, width, subsequent_indent=LABEL, break_long_words=False)
+            for part in line.split("\n")
+        )
     print(line, flush=True)
 
 
@@ -47,16 +61,18 @@ def run(config: Experiment, path: str) -> list[CategoryResult]:
     started = time.monotonic()
     with workdir.opened(path, configs.as_dict(config)) as folder:
         # A resumed run then executes the very programs of the interrupted one.
-        jax.config.update("jax_compilation_cache_dir", str(folder / ".programs"))
+        if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+            jax.config.update("jax_compilation_cache_dir", str(folder / ".programs"))
         results, sentences = [], {}
+        complete = all((folder / name / metrics.METRICS).exists() for name in names)
         for name in names:
             result, described = run_category(config, name, folder / name, options)
             results.append(result)
             sentences.update(dict.fromkeys(described))
-        seconds = time.monotonic() - started
-        report(
-            config, folder, results, [*sentences, _hardware(options), _time(seconds)]
-        )
+        if not (complete and (folder / REPORT).exists()):
+            minutes = (time.monotonic() - started) / 60
+            report(config, folder, results, [*sentences, _hardware(options, minutes)])
+        say(f"\nreport      {folder / REPORT}")
     return results
 
 
@@ -93,10 +109,11 @@ def run_category(
     method = config.method
     say(f"\n== {name}")
     if (folder / metrics.METRICS).exists():
-        say("finished earlier: its results are kept")
+        say("finished    earlier: its results are kept")
         return metrics.read_result(folder), method.describe()
     category = config.data.load(name, method.image_size, method.channels)
     folder.mkdir(parents=True, exist_ok=True)
+    workdir.check_data(folder, category)
     for line in method.describe():
         say(f"method      {line}")
     trained = train(
@@ -113,7 +130,7 @@ def evaluate_category(
 ) -> CategoryResult:
     """Calibrates on the validation images, scores the test images, draws them."""
     method = config.method
-    say("evaluating")
+    say(f"evaluate    {len(category.test)} test images")
     detectors = calibrated(method, trained, category)
     validation = _maps(method, detectors, category.validation)[COMBINED]
     branches: Mapping[str, np.ndarray] = {}
@@ -176,15 +193,14 @@ def report(
     results: Sequence[CategoryResult],
     sentences: Sequence[str],
 ) -> None:
-    """Writes report.md and says where it is."""
+    """Writes report.md."""
     write_report(
-        folder / "report.md",
+        folder / REPORT,
         type(config.method).__name__,
         sentences,
         results,
         figures.links(folder, [result.name for result in results]),
     )
-    say(f"\nreport      {folder / 'report.md'}")
 
 
 def _say_result(result: CategoryResult) -> None:
@@ -192,28 +208,23 @@ def _say_result(result: CategoryResult) -> None:
     if values is None:
         say("result      no test images: only the validation images were scored")
         return
-    for title, numbers in (
-        ("image AU-ROC", values["classification"]["auc_roc"]),
-        (
-            "AU-sPRO 0.05",
-            {k: v["0.05"] for k, v in values["localization"]["auc_spro"].items()},
-        ),
+    spro = {k: v["0.05"] for k, v in values["localization"]["auc_spro"].items()}
+    for title, numbers, note in (
+        ("AU-ROC", values["classification"]["auc_roc"], "of images"),
+        ("AU-sPRO", spro, "up to a false positive rate of 0.05"),
     ):
         cells = ", ".join(
             f"{kind.removesuffix('_anomalies')} "
             + ("-" if numbers[kind] is None else f"{numbers[kind]:.3f}")
             for kind in ("structural_anomalies", "logical_anomalies", "mean")
         )
-        say(f"{title}  {cells}")
+        say(f"{title:<12}{cells} ({note})")
 
 
-def _hardware(options: LoopOptions) -> str:
+def _hardware(options: LoopOptions, minutes: float) -> str:
     device = options.devices[0]
     return (
         f"{len(options.devices)} x {device.device_kind} ({device.platform}), "
-        f"Python {platform.python_version()}, jax {jax.__version__}."
+        f"Python {platform.python_version()}, jax {jax.__version__}; the command "
+        f"took {minutes:.1f} minutes, without earlier ones that it continued."
     )
-
-
-def _time(seconds: float) -> str:
-    return f"This run of the command took {seconds / 60:.1f} minutes."

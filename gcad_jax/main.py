@@ -32,7 +32,7 @@ def main(_: list[str]) -> None:
     from gcad_jax.training.preemption import Preempted
 
     try:
-        experiment.run(CONFIG.value, WORKDIR.value)
+        experiment.run(CONFIG.value, str(WORKDIR.value))
     except UserError as error:
         command_line.fail(error, USER_ERROR)
     except Preempted as stopped:

@@ -40,3 +40,26 @@ def small() -> GCAD:
         learning_rate=2e-3,
         final_learning_rate=0.01,
     )
+
+
+def circles() -> GCAD:
+    """GCAD for the toy circles on two CPU cores.
+
+    E_glo has the paper's widths: it is cheap, and it must learn where the disc is.
+    R_glo starts late, when E_glo has learned it.
+    """
+    return GCAD(
+        image_size=64,
+        epochs=20,
+        batch_size=8,
+        P=(17,),
+        d_loc=16,
+        width=1 / 8,
+        E_glo_widths=(256, 256, 512, 512, 1024),
+        U_widths=(256, 256),
+        R_glo_start=0.4,
+        skip_end=0.1,
+        learning_rate=2e-3,
+        final_learning_rate=0.01,
+        weight_decay=0.0,
+    )

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ from typing import Any
 
 from gcad_jax.checks import UserError
 from gcad_jax.config import differences
+from gcad_jax.data.category import Category
 
 
 @contextlib.contextmanager
@@ -45,10 +47,11 @@ def _check_config(folder: pathlib.Path, config: dict[str, Any]) -> None:
     file = folder / "config.json"
     if file.exists():
         try:
-            old = json.loads(file.read_text())
-        except ValueError as error:
+            old = dict(json.loads(file.read_text()))
+        except (ValueError, TypeError) as error:
             raise UserError(
-                f"{file} is not readable as JSON ({error}); choose another --workdir."
+                f"{file} does not hold the config of a run ({error}); choose another "
+                "--workdir."
             ) from error
         if changed := differences(old, config):
             raise UserError(
@@ -56,6 +59,37 @@ def _check_config(folder: pathlib.Path, config: dict[str, Any]) -> None:
                 + "; ".join(changed)
                 + "); repeat its values to continue it, or choose another --workdir."
             )
+    _write_json(file, config)
+
+
+def check_data(folder: pathlib.Path, category: Category) -> None:
+    """Ties the folder of a category to the images that its training began with.
+
+    Raises:
+      UserError: the training or validation images are others than before.
+    """
+    file = folder / "data.json"
+    found = {
+        split: {"images": len(images), "sha256": hashlib.sha256(images.tobytes()).hexdigest()}
+        for split, images in (
+            ("train", category.train),
+            ("validation", category.validation),
+        )
+    }
+    if file.exists():
+        before = json.loads(file.read_text())
+        for split, images in found.items():
+            if images != before[split]:
+                raise UserError(
+                    f"the {split} images of {category.name} are not those that "
+                    f"{folder} was begun with ({before[split]['images']} then, "
+                    f"{images['images']} now, or others); restore them, or choose "
+                    "another --workdir."
+                )
+    _write_json(file, found)
+
+
+def _write_json(file: pathlib.Path, value: dict[str, Any]) -> None:
     temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(config, indent=2) + "\n")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
     os.replace(temporary, file)

@@ -94,19 +94,25 @@ class Method(Protocol):
     """A method: a dataclass of hyper-parameters with these pure functions.
 
     image_size: side of the square input in pixels.
-    channels: 3 (RGB) or 1 (grey).
     augmented: whether training uses the augmentation of the category.
     batch_size: examples of one update, over all devices.
     inference_batch_size: images of one call outside training.
-    branches: the names in `branch_maps`, in the paper's order.
     """
 
     image_size: int
-    channels: int
     augmented: bool
     batch_size: int
     inference_batch_size: int
-    branches: tuple[str, ...]
+
+    @property
+    def channels(self) -> int:
+        """3 (RGB) or 1 (grey)."""
+        ...
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The names in `branch_maps`, in the paper's order."""
+        ...
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
@@ -132,8 +138,8 @@ class Method(Protocol):
         """The phases in order; () where nothing is trained."""
         ...
 
-    def calibrate(self, frozen: Tree, learned: Learned, images: Images) -> Tree:
-        """Scale of the scores, from the good validation images (V, H, W, C)."""
+    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
+        """Scale of the scores, from the good validation images (V, H, W, C) uint8."""
         ...
 
     def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from gcad_jax.data.arrays import to_float
 from gcad_jax.types import Images, ImagesU8, Tree
 
 
@@ -21,7 +23,7 @@ def each_batch(
     batch_size = min(batch_size, len(images))
     for start in range(0, len(images), batch_size):
         rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
-        results = function(images[rows].astype(np.float32) / 255.0)
+        results = function(to_float(jnp.asarray(images[rows])))
         kept = min(batch_size, len(images) - start)
         if kept < batch_size:
             results = jax.tree.map(lambda leaf, k=kept: leaf[:k], results)

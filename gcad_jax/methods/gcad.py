@@ -19,17 +19,13 @@ import optax
 from gcad_jax import checks
 from gcad_jax.axes import mean_over_batch
 from gcad_jax.methods import optimizers as optimisers
+from gcad_jax.methods import teacher as teachers
 from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
-from gcad_jax.methods.batches import each_batch, in_batches
+from gcad_jax.methods.batches import in_batches
 from gcad_jax.methods.inputs import imagenet_normalised
 from gcad_jax.models.global_encoder import GlobalEncoder, fades, skip_weights
 from gcad_jax.models.init import scaled
-from gcad_jax.models.patch_descriptor import (
-    PatchDescriptor,
-    feature_moments,
-    fold_normalisation,
-)
-from gcad_jax.models.pretrained import load_descriptor
+from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.models.unet import UNet
 from gcad_jax.models.upsampler import Upsampler
 from gcad_jax.types import (
@@ -43,7 +39,6 @@ from gcad_jax.types import (
     Tree,
 )
 
-RANDOM = "random"
 TRAINED = ("E_glo", "U", "R_loc", "R_glo")
 RECEPTIVE_FIELDS = (17, 33, 65)
 BORDERS = ("zero", "reflect")
@@ -98,7 +93,7 @@ class GCAD:
     learning_rate: float = 1e-4
     final_learning_rate: float = 1.0
     weight_decay: float = 1e-5
-    teacher: str = RANDOM
+    teacher: str = teachers.RANDOM
     teacher_seed: int = 0
     border: str = "zero"
     precision: str = "float32"
@@ -173,24 +168,13 @@ class GCAD:
 
         images: (N, S, S, 3) uint8, unaugmented. Returns {"E_loc_<p>": parameters}.
         """
-        return {f"E_loc_{p}": self._normalised_teacher(p, images) for p in self.P}
-
-    def _normalised_teacher(self, p: int, images: ImagesU8) -> Tree:
-        params = self._teacher(p)
-        describe = jax.jit(
-            lambda x: self.E_loc(p).apply({"params": params}, imagenet_normalised(x))
-        )
-        mean, std = feature_moments(
-            each_batch(describe, images, self.inference_batch_size)
-        )
-        return fold_normalisation(params, mean, std)
-
-    def _teacher(self, p: int) -> Tree:
-        if self.teacher != RANDOM:
-            return load_descriptor(self.teacher.replace("{p}", str(p)), self.E_loc(p))
-        key = jax.random.fold_in(jax.random.key(self.teacher_seed), p)
-        images = jnp.zeros((1, self.image_size, self.image_size, 3))
-        return jax.jit(self.E_loc(p).init)(key, images)["params"]
+        frozen = {}
+        for p in self.P:
+            params = teachers.weights(self.E_loc(p), self.teacher, self.teacher_seed)
+            frozen[f"E_loc_{p}"] = teachers.normalised(
+                self.E_loc(p), params, images, self.inference_batch_size
+            )
+        return frozen
 
     def init(self, key: Key) -> Learned:
         """E_glo, U, R_loc, R_glo of each p, from the seed's key."""
@@ -346,14 +330,8 @@ class GCAD:
 
     def describe(self) -> tuple[str, ...]:
         """Which teacher was used, and what differs from the paper in this run."""
-        if self.teacher == RANDOM:
-            teacher = (
-                f"E_loc: random initialisation (teacher_seed {self.teacher_seed}), "
-                "features normalised on the training images; not pretrained."
-            )
-        else:
-            teacher = f"E_loc: weights from {self.teacher}, features normalised."
         scales = ", ".join(map(str, self.P))
+        teacher = teachers.sentence(self.teacher, self.teacher_seed)
         return (teacher, f"Receptive fields P: {scales}; width {self.width}.")
 
 

@@ -1,5 +1,6 @@
 """A detector applied to images: the one path of evaluation, prediction and export."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -33,7 +34,7 @@ def anomaly_maps(
     """
     compiled = jax.jit(all_maps(method))
     per_seed = [
-        in_batches(lambda x, d=detector: compiled(d, x), images, batch_size)
+        in_batches(functools.partial(compiled, detector), images, batch_size)
         for detector in detectors
     ]
     names = (*method.branches, COMBINED)

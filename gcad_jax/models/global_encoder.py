@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gcad_jax.checks import UserError, multiple_of, one_of
 from gcad_jax.models.init import torch_default
@@ -60,9 +61,13 @@ def skip_weights(
         raise UserError(f"fade_epochs is {fade_epochs}; it must be 0 or more.")
     if fade_epochs == 0:
         return jnp.zeros((NUM_SKIPS,), jnp.float32)
-    starts, lengths = (jnp.asarray(v, jnp.float32) for v in fades()[schedule])
-    tenths = jnp.asarray(epoch, jnp.float32) * 10 / fade_epochs
-    return jnp.clip(1 - (tenths - starts) / lengths, 0.0, 1.0)
+    tenths = np.asarray(fades()[schedule]) * fade_epochs / 10
+    starts, lengths = (jnp.asarray(v, jnp.float32) for v in tenths)
+    ends = jnp.asarray(tenths.sum(axis=0), jnp.float32)
+    epoch = jnp.asarray(epoch, jnp.float32)
+    weights = jnp.clip(1 - (epoch - starts) / lengths, 0.0, 1.0)
+    # Compiled, the division rounds: without this, 1e-7 of a skip stays for ever.
+    return jnp.where(epoch < ends, weights, 0.0)
 
 
 class GlobalEncoder(nn.Module):

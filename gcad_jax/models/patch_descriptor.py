@@ -15,10 +15,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.nn.initializers import Initializer, variance_scaling
+from jax.nn.initializers import Initializer
 
 from gcad_jax.checks import UserError, multiple_of
-from gcad_jax.models.init import scaled
+from gcad_jax.models.init import he_normal, scaled
 from gcad_jax.types import Array, Features, Images, Tree
 
 PATCH_SIZES = (17, 33, 65)
@@ -132,7 +132,6 @@ class PatchDescriptor(nn.Module):
 
     @nn.compact
     def _network(self, x: Array, shrink: Callable[[Array], Array]) -> Array:
-        he = variance_scaling(2 / (1 + self.slope**2), "fan_in", "normal")
         *hidden, last = layers(self.p, self.p65_conv3)
 
         def convolve(x: Array, layer: Layer, width: int, name: str) -> Array:
@@ -141,7 +140,7 @@ class PatchDescriptor(nn.Module):
                 (layer.kernel, layer.kernel),
                 padding="VALID",
                 dtype=self.dtype,
-                kernel_init=self.kernel_init or he,
+                kernel_init=self.kernel_init or he_normal(self.slope),
                 name=name,
             )(x)
 
@@ -229,7 +228,9 @@ def _image_moments(features: Features) -> tuple[Array, Array]:  # (B, D), (B, D)
     return mean[:, 0, 0], squares
 
 
-def fold_normalisation(params: Mapping[str, Tree], mean: Array, std: Array) -> Tree:
+def fold_normalisation(
+    params: Mapping[str, Tree], mean: np.ndarray, std: np.ndarray
+) -> Tree:
     """Parameters whose descriptors are (x - mean) / max(std, 1e-6) [P 5.2].
 
     Args:

@@ -166,7 +166,8 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             "(.npz)."
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because np.load leaves a damaged archive open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             entries = {name: file[name] for name in file.files}
         header = json.loads(str(entries.pop(HEADER)))
         if not isinstance(header, dict):

@@ -1,11 +1,14 @@
 """Checkpoints of one category: written atomically, restored exactly."""
 
 import pathlib
+import shutil
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from gcad_jax.checks import UserError
 from gcad_jax.methods.base import TrainState
 from gcad_jax.types import Tree
 
@@ -23,19 +26,52 @@ class Checkpoints:
 
         self._ocp = ocp
         self._config = config
+        self._folder = folder.absolute()
         self._manager = ocp.CheckpointManager(
-            folder.absolute(),
+            self._folder,
             options=ocp.CheckpointManagerOptions(max_to_keep=2, create=True),
         )
 
-    def latest_step(self) -> int | None:
-        """Number of finished updates in the newest checkpoint, None without one."""
-        return self._manager.latest_step()
+    def restore(
+        self, like: TrainState, say: Callable[[str], None]
+    ) -> tuple[int, TrainState] | None:
+        """(finished updates, state on the host), None where nothing was saved.
 
-    def restore(self, like: TrainState) -> TrainState:
-        """The newest state, on the host; `like` gives names, shapes and types."""
+        A newest checkpoint that cannot be read (a full disk, a copy cut short) is
+        said, removed, and the one before it taken.
+
+        Args:
+          like: a state that gives names, shapes and types.
+          say: called with a sentence about each unreadable checkpoint.
+
+        Raises:
+          UserError: if there are checkpoints and none can be read; all are kept.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for i, step in enumerate(steps):
+            try:
+                state = self._read(step, like)
+            except Exception as error:  # Orbax and its storage raise many kinds
+                reason = str(error).strip().partition("\n")[0][:200]
+                say(f"checkpoint  {self._folder / str(step)} cannot be read: {reason}")
+                continue
+            for unreadable in steps[:i]:
+                # Else the new save of that step would be refused.
+                shutil.rmtree(self._folder / str(unreadable), ignore_errors=True)
+            if i:
+                self._manager.reload()
+            return step, state
+        if steps:
+            raise UserError(
+                f"none of the {len(steps)} checkpoints in {self._folder} can be read; "
+                "restore that folder from a backup, or delete it to train from the "
+                "start."
+            )
+        return None
+
+    def _read(self, step: int, like: TrainState) -> TrainState:
         saved = self._manager.restore(
-            self.latest_step(),
+            step,
             args=self._ocp.args.Composite(
                 state=self._ocp.args.StandardRestore(_storable(like))
             ),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gcad_jax.checks import UserError
+from gcad_jax.data.arrays import to_device
 from gcad_jax.data.augment import Augmentation
 from gcad_jax.data.category import Category
 from gcad_jax.data.order import batches, steps_per_epoch
@@ -93,6 +94,13 @@ def stack(states: Sequence[TrainState]) -> TrainState:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
+@jax.jit
+def all_finite(tree: Tree) -> jax.Array:
+    """Whether no number of the tree is NaN or infinite; () bool."""
+    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(leaves))
+
+
 class _Training:
     """The parts of a run that stay the same from its first step to its last."""
 
@@ -129,7 +137,7 @@ class _Training:
                 )
             compute = jax.jit(lambda images: self.method.cache(frozen, images))
             cached = in_batches(compute, self.category.train, 8)
-        tree = Resources(frozen, self.category.train, cached)
+        tree = Resources(frozen, to_device(self.category.train), cached)
         return replicated(tree, self.devices)
 
     def program(
@@ -162,9 +170,9 @@ class _Training:
         self, frozen: Tree, states: TrainState, checkpoints: Checkpoints
     ) -> TrainState:
         """From the newest checkpoint, or the start, to the last step."""
-        done = checkpoints.latest_step() or 0
-        if done:
-            states = checkpoints.restore(states)
+        done, restored = 0, checkpoints.restore(states, self.say)
+        if restored:
+            done, states = restored
             self.say(f"resume      from step {done:,} of {self.total:,}")
         if done >= self.total:
             return states
@@ -262,12 +270,7 @@ class _Training:
         self, done: int, states: TrainState, checkpoints: Checkpoints, log: MetricsLog
     ) -> None:
         """Saves a state that is fit to continue from."""
-        finite = jax.tree.reduce(
-            lambda ok, leaf: ok and bool(jnp.all(jnp.isfinite(leaf))),
-            states.learned,
-            True,
-        )
-        if not finite:
+        if not all_finite(states.learned):
             raise UserError(
                 f"a parameter is not finite after step {done}: training stopped, the "
                 "checkpoints before it are kept; try a lower "

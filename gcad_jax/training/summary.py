@@ -50,6 +50,10 @@ def model_lines(states: TrainState, resources: Resources, num_seeds: int) -> lis
     return lines
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def cost_lines(
     programs: Sequence[Program],
     states: TrainState,
@@ -60,13 +64,13 @@ def cost_lines(
 ) -> list[str]:
     """Steps and FLOPs of each phase, and the memory of a device."""
     lines = [
-        f"layout      {num_seeds} seed(s), batch {batch_size} over {num_devices} "
-        f"{jax.devices()[0].platform} device(s)"
+        f"layout      {_counted(num_seeds, 'seed')}, batch {batch_size} over "
+        f"{_counted(num_devices, jax.devices()[0].platform + ' device')}"
     ]
     for program in programs:
-        flops = f"{program.flops / 1e9:,.1f} GFLOP a step" if program.flops else ""
+        flops = f", {program.flops / 1e9:,.1f} GFLOP a step" if program.flops else ""
         name, steps = program.phase.name, program.phase.num_steps
-        lines.append(f"phase       {name}: {steps:,} steps, {flops}")
+        lines.append(f"phase       {name}: {steps:,} steps{flops}")
     scratch = max(program.scratch_bytes or 0 for program in programs)
     total = num_bytes(states) + num_bytes(resources) + scratch
     lines.append(

@@ -8,7 +8,7 @@ import pytest
 from gcad_jax.models.pretrained import save_descriptor
 
 from gcad_jax.checks import UserError
-from gcad_jax.methods import optimizers
+from gcad_jax.methods import optimizers, teacher
 from gcad_jax.methods.base import Batch, Detector
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.training.step import init_state
@@ -218,7 +218,7 @@ def test_cosine_decay_at_its_ends():
 
 def test_teacher_from_a_file(tmp_path, images):
     random = GCAD(image_size=32, P=(17,), d_loc=6, width=1 / 16, teacher_seed=3)
-    params = random._teacher(17)
+    params = teacher.weights(random.E_loc(17), "random", 3)
     save_descriptor(tmp_path / "E_loc_17.npz", params, random.E_loc(17))
     given = GCAD(
         image_size=32,

@@ -84,7 +84,7 @@ def test_p65_files_name_the_width_of_their_third_layer(tmp_path):
     path = tmp_path / "e_loc_65.npz"
     save_descriptor(path, params, net)
     other = PatchDescriptor(65, d_loc=4, width=0.03, p65_conv3=128)
-    with pytest.raises(UserError, match="p65_conv3 = 256, .* asks for 128"):
+    with pytest.raises(UserError, match=r"p65_conv3 = 256, .* asks for 128"):
         load_descriptor(path, other)
 
 
@@ -156,7 +156,7 @@ def test_wrong_contents_are_refused(path, change, message):
 def test_truncated_file_is_refused(path, keep):
     data = path.read_bytes()
     path.write_bytes(data[: keep if isinstance(keep, int) else int(keep * len(data))])
-    with pytest.raises(UserError, match="e_loc_33.npz is damaged"):
+    with pytest.raises(UserError, match=r"e_loc_33\.npz is damaged"):
         load_descriptor(path, NET)
 
 
@@ -205,12 +205,12 @@ def test_failed_write_leaves_the_old_file(path, params, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(UserError, match="cannot be written .No space left"):
+    with pytest.raises(UserError, match=r"cannot be written \(No space left"):
         save_descriptor(path, params, NET)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
 
 
 def test_missing_folder_is_named(tmp_path, params):
-    with pytest.raises(UserError, match="none.*cannot be written"):
+    with pytest.raises(UserError, match=r"none.*cannot be written"):
         save_descriptor(tmp_path / "none" / "weights.npz", params, NET)

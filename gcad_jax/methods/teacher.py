@@ -1,0 +1,56 @@
+"""E_loc before training: where its weights come from, and their normalisation."""
+
+import jax
+import jax.numpy as jnp
+
+from gcad_jax.methods.batches import each_batch
+from gcad_jax.methods.inputs import imagenet_normalised
+from gcad_jax.models.patch_descriptor import (
+    PatchDescriptor,
+    feature_moments,
+    fold_normalisation,
+)
+from gcad_jax.models.pretrained import load_descriptor
+from gcad_jax.types import ImagesU8, Tree
+
+RANDOM = "random"
+
+
+def weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:
+    """Parameters of E_loc as pretraining left them.
+
+    source: `RANDOM` for a fixed-seed initialisation, or the path of a weights file in
+        which {p} stands for the receptive field.
+
+    Raises:
+      UserError: a file that is missing, damaged, or of another network.
+    """
+    if source != RANDOM:
+        return load_descriptor(source.replace("{p}", str(E_loc.p)), E_loc)
+    key = jax.random.fold_in(jax.random.key(seed), E_loc.p)
+    # The parameters do not depend on the size of the image.
+    return jax.jit(E_loc.init)(key, jnp.zeros((1, 8, 8, 3)))["params"]
+
+
+def normalised(
+    E_loc: PatchDescriptor, params: Tree, images: ImagesU8, batch_size: int
+) -> Tree:
+    """Parameters whose features have mean 0 and deviation 1 over all pixels [P 5.2].
+
+    images: (N, S, S, 3) uint8, the training images, unaugmented.
+    """
+    describe = jax.jit(
+        lambda x: E_loc.apply({"params": params}, imagenet_normalised(x))
+    )
+    mean, std = feature_moments(each_batch(describe, images, batch_size))
+    return fold_normalisation(params, mean, std)
+
+
+def sentence(source: str, seed: int) -> str:
+    """What the report says of the weights."""
+    if source == RANDOM:
+        return (
+            f"E_loc: random initialisation (teacher_seed {seed}), features normalised "
+            "on the training images; not pretrained."
+        )
+    return f"E_loc: weights from {source}, features normalised on the training images."

@@ -1,0 +1,160 @@
+"""Small runs of the main job: as a command in a process of its own, and in this one.
+
+Everything here is the smallest that is still whole: images of 32 x 32, networks of a
+sixteenth of the paper's width, one receptive field, one phase.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gcad_jax.config import Experiment
+from gcad_jax.data.circles import Circles
+from gcad_jax.methods.gcad import GCAD
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+
+
+def circles(**fields: Any) -> Circles:
+    """Twelve training images of 32 x 32 with a disc of radius 5."""
+    small: dict[str, Any] = {
+        "num_train": 12,
+        "num_validation": 3,
+        "num_test": 2,
+        "side": 32,
+        "radius": 5,
+        "region_radius_min": 2,
+        "region_radius_max": 4,
+        "blur_sigma": 0.5,
+        "min_distance": 14,
+    }
+    return Circles(**{**small, **fields})
+
+
+def method(**fields: Any) -> GCAD:
+    """GCAD with one phase."""
+    small: dict[str, Any] = {
+        "image_size": 32,
+        "epochs": 1,
+        "batch_size": 2,
+        "P": (17,),
+        "d_loc": 4,
+        "width": 1 / 16,
+        "R_glo_start": 0.0,
+        "skip_end": 0.0,
+        "inference_batch_size": 4,
+    }
+    return GCAD(**{**small, **fields})
+
+
+def tiny(**fields: Any) -> Experiment:
+    """A whole run of six steps."""
+    small: dict[str, Any] = {
+        "data": circles(),
+        "method": method(),
+        "num_devices": 1,
+        "log_every": 1,
+    }
+    return Experiment(**{**small, **fields})
+
+
+def write_config(folder: pathlib.Path, body: str) -> pathlib.Path:
+    """A config file whose get_config(preset) has this body."""
+    file = folder / "tiny.py"
+    text = f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+    text += f"import runs\n\n\ndef get_config(preset=''):\n    return {body}\n"
+    file.write_text(text)
+    return file
+
+
+def environment(cache: pathlib.Path | None = None) -> dict[str, str]:
+    """Of the subprocesses: programs compiled without optimisation, once for all."""
+    own = {"JAX_PLATFORMS": "cpu", "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
+    if cache is not None:
+        own |= {
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "XLA_FLAGS": "--xla_backend_optimization_level=0 "
+            "--xla_llvm_disable_expensive_passes=true",
+        }
+    return {**os.environ, **own}
+
+
+def start(
+    arguments: Sequence[str], cache: pathlib.Path | None = None
+) -> subprocess.Popen[str]:
+    """`python -m gcad_jax.main ARGUMENTS` in the background, its output in one pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "gcad_jax.main", *arguments],
+        cwd=ROOT,
+        env=environment(cache),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def command(
+    arguments: Sequence[str], cache: pathlib.Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The same until it ends."""
+    process = start(arguments, cache)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode or 0, out, err)
+
+
+def wait_for(
+    condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 200
+) -> None:
+    """Returns when `condition` holds; fails where the process ends before."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "the run did not come that far in time"
+        time.sleep(0.002)
+
+
+def one_sentence(error: str) -> str:
+    """What stands behind 'error: ', after checking that it is all there is."""
+    assert error.startswith("error: "), error
+    assert error.count("\n") == 1, error
+    assert error.endswith(".\n") or error.endswith("?\n"), error
+    assert "Traceback" not in error
+    return error.removeprefix("error: ").strip()
+
+
+def checkpoint_steps(category: pathlib.Path) -> list[int]:
+    """Steps of the finished checkpoints of a category."""
+    folder = category / "checkpoints"
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+def saved_state(category: pathlib.Path) -> dict[str, np.ndarray]:
+    """Every array of the newest checkpoint by its path, read without the package."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    step = checkpoint_steps(category)[-1]
+    folder = (category / "checkpoints" / str(step) / "state").absolute()
+    with ocp.StandardCheckpointer() as reader:
+        tree = reader.restore(folder)
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def leftovers(folder: pathlib.Path) -> list[str]:
+    """Files that a write to a temporary name left behind."""
+    ends = (".tmp", ".part")
+    paths = [p for p in folder.rglob("*") if ".programs" not in p.parts]
+    return [
+        str(p) for p in paths if p.suffix in ends or "orbax-checkpoint-tmp" in p.name
+    ]

@@ -1,0 +1,217 @@
+"""A method that compiles in a moment, its data, and what tests of training share."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gcad_jax.axes import BATCH, mean_over_batch
+from gcad_jax.data.augment import Augmentation
+from gcad_jax.data.category import Category
+from gcad_jax.methods.base import Learned, Phase
+from gcad_jax.methods.optimizers import apply_gradients
+from gcad_jax.training.loop import LoopOptions, stack
+from gcad_jax.training.parallel import over_devices, replicated
+from gcad_jax.training.program import split_rows
+from gcad_jax.training.step import Resources, StepOptions, init_state, make_step
+
+SIDE, OUTPUTS = 4, 3
+PIXELS = SIDE * SIDE * 3
+JITTERED = Augmentation(
+    vertical_flip=True, horizontal_flip=True, rotation_degrees=20.0, jitter=0.3
+)
+IDENTITY = Augmentation()
+ADDED = 2.0  # of the noise that `Linear` draws for each example
+
+
+def momentum() -> optax.GradientTransformation:
+    """Linear in the gradient, so that a wrong scale shows; with a state to save."""
+    return optax.sgd(0.05, momentum=0.9)
+
+
+@dataclasses.dataclass(eq=False)
+class Linear:
+    """Regresses a fixed linear function of the image plus noise of its own keys.
+
+    "slow" is trained in the second phase only, like R_glo. `traces` counts how often
+    Python runs an update, which compiled code does not. nan_at: the update, counted
+    from 1, whose loss is not a number.
+    """
+
+    image_size: int = SIDE
+    channels: int = 3
+    augmented: bool = True
+    batch_size: int = 4
+    inference_batch_size: int = 4
+    epochs: int = 5
+    nan_at: int = 0
+    traces: list[str] = dataclasses.field(default_factory=list)
+
+    def validate(self):
+        pass
+
+    def optimizers(self):
+        return {"fast": momentum(), "slow": momentum()}
+
+    def prepare(self, images):
+        del images
+        draw = np.random.default_rng(3).normal
+        return {"teacher": jnp.asarray(draw(size=(PIXELS, OUTPUTS)), jnp.float32)}
+
+    def init(self, key):
+        fast, slow = jax.random.split(key)
+        shape = (PIXELS, OUTPUTS)
+        params = {
+            "fast": {"kernel": jax.random.normal(fast, shape)},
+            "slow": {"kernel": jax.random.normal(slow, shape)},
+        }
+        return Learned(params, {})
+
+    def cache(self, frozen, images):
+        return {"teacher": images.reshape(len(images), -1) @ frozen["teacher"]}
+
+    def phases(self, steps_per_epoch):
+        return (
+            Phase("fast", 2 * steps_per_epoch, self.update_of("fast")),
+            Phase(
+                "both", (self.epochs - 2) * steps_per_epoch, self.update_of("both")
+            ),
+        )
+
+    def update_of(self, phase):
+        def update(state, frozen, batch, keys):
+            self.traces.append(phase)
+            targets = batch.cached or self.cache(frozen, batch.images)
+            noise = jax.vmap(lambda key: jax.random.normal(key, (OUTPUTS,)))(keys)
+            x = batch.images.reshape(len(batch.images), -1)
+
+            def loss(params):
+                metrics = {}
+                for name in params:
+                    y = x @ params[name]["kernel"]
+                    wrong = y - targets["teacher"] - ADDED * noise
+                    metrics[f"L_{name}"] = jnp.mean(jnp.square(wrong))
+                return sum(metrics.values(), jnp.float32(0)), metrics
+
+            names = ("fast",) if phase == "fast" else ("fast", "slow")
+            trained = {name: state.learned.params[name] for name in names}
+            gradients, metrics = jax.grad(loss, has_aux=True)(trained)
+            bad = state.step + 1 == self.nan_at
+            metrics["L_fast"] = jnp.where(bad, jnp.nan, metrics["L_fast"])
+            state = apply_gradients(self.optimizers(), state, gradients)
+            return state, mean_over_batch(metrics)
+
+        return update
+
+
+def observe(state, frozen, batch, keys):
+    """An update that learns nothing and shows what it was given, whole batches."""
+    seen = {
+        "images": batch.images,
+        "noise": jax.vmap(jax.random.uniform)(keys),
+    }
+    gathered = jax.tree.map(lambda x: jax.lax.all_gather(x, BATCH, tiled=True), seen)
+    return state.replace(step=state.step + 1), gathered
+
+
+def random_images(count, seed=0, side=SIDE):
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def category(augmentation=JITTERED, count=18):
+    return Category(
+        dataset="double",
+        name="linear",
+        train=random_images(count),
+        validation=random_images(3, 1),
+        test=random_images(2, 2),
+        test_images=(),
+        augmentation=augmentation,
+        complete=False,
+    )
+
+
+def states_of(method, seeds):
+    init = jax.jit(lambda seed: init_state(method, seed))
+    return stack([init(seed) for seed in seeds])
+
+
+def resources_of(method, images):
+    return Resources(method.prepare(images), images, None)
+
+
+def options(num_devices=1, **kwargs: Any) -> LoopOptions:
+    step = StepOptions(
+        kwargs.pop("map_seeds", "unroll"), kwargs.pop("steps_per_call", 1)
+    )
+    return LoopOptions(
+        jax.devices()[:num_devices], step, **{"log_every": 4, **kwargs}
+    )
+
+
+@functools.cache
+def _mapped(phase, augmentation, step_options, num_devices):
+    """The one call site of pmap; cached, because compiling is what tests wait for."""
+    step = make_step(phase, augmentation, step_options)
+    return over_devices(step, jax.devices()[:num_devices])
+
+
+def on_devices(phase, augmentation, step_options, num_devices, states, resources, rows):
+    """One call: rows (K, S, B) of whole batches; states and metrics (K, S, ...)."""
+    devices = jax.devices()[:num_devices]
+    return _mapped(phase, augmentation, step_options, num_devices)(
+        replicated(states, devices),
+        replicated(resources, devices),
+        split_rows(rows, num_devices),
+    )
+
+
+def single_calls(
+    phase, augmentation, step_options, num_devices, states, resources, rows
+):
+    """One call a step of rows (K, S, B); the last states and all metrics, on the host."""
+    metrics = []
+    for i in range(len(rows)):
+        states, values = on_devices(
+            phase,
+            augmentation,
+            step_options,
+            num_devices,
+            states,
+            resources,
+            rows[i : i + 1],
+        )
+        metrics.append(host(values))
+    return host(states), jax.tree.map(lambda *parts: np.concatenate(parts), *metrics)
+
+
+def host(tree):
+    """NumPy copies; typed keys as their data."""
+
+    def copy(leaf):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        return np.array(leaf)
+
+    return jax.tree.map(copy, tree)
+
+
+def assert_equal(a, b):
+    """Bit for bit."""
+    a, b = host(a), host(b)
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def assert_close(a, b, tolerance=1e-5):
+    a, b = host(a), host(b)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance),
+        a,
+        b,
+    )

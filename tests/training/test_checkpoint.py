@@ -1,0 +1,136 @@
+"""Checkpoints: exact, atomic, and borne when one is damaged."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from training import doubles
+
+from gcad_jax.checks import UserError
+from gcad_jax.training.checkpoint import Checkpoints
+from gcad_jax.training.step import StepOptions
+
+CONFIG = {"seeds": [0, 7], "method": {"g": 32}}
+
+
+@pytest.fixture(scope="module")
+def method():
+    return dataclasses.replace(doubles.Linear(), traces=[])
+
+
+@pytest.fixture(scope="module")
+def trained(method):
+    """A function: states of two seeds after some updates (momentum is not zero)."""
+    phase = method.phases(4)[1]
+    resources = doubles.resources_of(method, doubles.random_images(18))
+
+    def steps(states, count):
+        rows = np.arange(8, dtype=np.int32).reshape(1, 2, 4)
+        for _ in range(count):
+            states, _ = doubles.on_devices(
+                phase, doubles.IDENTITY, StepOptions(), 1, states, resources, rows
+            )
+        return states
+
+    return steps
+
+
+@pytest.fixture
+def fresh(method):
+    return doubles.states_of(method, (0, 7))
+
+
+def saved(folder, states, steps=(2,)):
+    checkpoints = Checkpoints(folder, CONFIG)
+    for step in steps:
+        checkpoints.save(step, states.replace(step=states.step * 0 + step))
+    checkpoints.close()
+
+
+def test_all_of_a_state_comes_back_bit_for_bit(tmp_path, trained, fresh):
+    states = trained(fresh, 2)
+    saved(tmp_path, states)
+    step, restored = Checkpoints(tmp_path, CONFIG).restore(fresh, print)
+    assert step == 2
+    doubles.assert_equal(restored, states)
+    assert jax.tree.structure(restored) == jax.tree.structure(fresh)
+    assert jax.dtypes.issubdtype(restored.key.dtype, jax.dtypes.prng_key)
+    for before, after in zip(
+        jax.tree.leaves(fresh), jax.tree.leaves(restored), strict=True
+    ):
+        assert (before.shape, before.dtype) == (after.shape, after.dtype)
+    momentum = jax.tree.leaves(doubles.host(restored.opt_state))
+    assert all(np.any(leaf != 0) for leaf in momentum)
+
+
+def test_training_goes_on_while_a_save_is_written(tmp_path, trained, fresh):
+    """The step donates the very buffers that are being saved."""
+    states = trained(fresh, 1)
+    copy = doubles.host(states)
+    checkpoints = Checkpoints(tmp_path, CONFIG)
+    checkpoints.save(1, states)
+    later = trained(states, 3)
+    checkpoints.wait()
+    doubles.assert_equal(checkpoints.restore(fresh, print)[1], copy)
+    assert int(later.step[0]) == 4
+
+
+def test_the_newest_two_are_kept_with_their_config(tmp_path, fresh):
+    saved(tmp_path, fresh, (1, 2, 3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
+    config = json.loads((tmp_path / "3" / "config" / "metadata").read_text())
+    assert config == CONFIG
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path, fresh):
+    checkpoints = Checkpoints(tmp_path / "new", CONFIG)
+    assert checkpoints.restore(fresh, print) is None
+
+
+def test_a_save_that_a_kill_interrupted_is_not_seen(tmp_path, fresh):
+    """Orbax writes to <step>.orbax-checkpoint-tmp*, then renames."""
+    saved(tmp_path, fresh, (2,))
+    (tmp_path / "3.orbax-checkpoint-tmp-7").mkdir()
+    assert Checkpoints(tmp_path, CONFIG).restore(fresh, print)[0] == 2
+
+
+def damage_all(folder):
+    """Cuts every file of a checkpoint's state in half."""
+    files = [path for path in (folder / "state").rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def remove_state(folder):
+    for path in sorted((folder / "state").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("damage", [damage_all, remove_state])
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    tmp_path, fresh, damage
+):
+    saved(tmp_path, fresh, (2, 3))
+    damage(tmp_path / "3")
+    said = []
+    checkpoints = Checkpoints(tmp_path, CONFIG)
+    step, restored = checkpoints.restore(fresh, said.append)
+    assert step == 2
+    doubles.assert_equal(restored, fresh.replace(step=fresh.step + 2))
+    assert len(said) == 1
+    assert str(tmp_path / "3") in said[0]
+    checkpoints.save(3, fresh.replace(step=fresh.step + 3))  # its place is free again
+    checkpoints.close()
+    assert Checkpoints(tmp_path, CONFIG).restore(fresh, said.append)[0] == 3
+
+
+def test_no_readable_checkpoint_is_the_users_to_decide(tmp_path, fresh):
+    saved(tmp_path, fresh, (2, 3))
+    for step in "23":
+        damage_all(tmp_path / step)
+    with pytest.raises(UserError, match="delete it to train from the start"):
+        Checkpoints(tmp_path, CONFIG).restore(fresh, print)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
