@@ -3,12 +3,13 @@
 python -m gcad_jax.main --config=configs/circles.py --workdir=runs/circles
 """
 
-from gcad_jax import presets
+from gcad_jax import checks, presets
 from gcad_jax.config import Experiment
 from gcad_jax.data.circles import Circles
 
 
 def get_config(preset: str = "") -> Experiment:
+    checks.one_of("the preset behind the config file", preset, ("", "small", "paper"))
     if preset == "paper":
         return presets.gcad(Circles(), presets.PAPER)
     config = presets.gcad(Circles(), presets.SMALL)

@@ -31,7 +31,7 @@ def parse(argv: list[str]) -> list[str]:
     missing flag, or a config file that cannot be loaded.
     """
     if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv):
-        print(HELP)
+        print(HELP, end="")
         sys.exit(0)
     given = given_values(argv)
     types: dict[str, Any] = {}
@@ -186,7 +186,8 @@ def _one_line(error: Exception) -> str:
 HELP = """\
 Train a method, evaluate it and write a report.
 
-  python -m gcad_jax.main --config=FILE[:PRESET] --workdir=DIR [--config.NAME=VALUE]
+  python -m gcad_jax.main --config=FILE[:PRESET] --workdir=DIR \\
+      [--config.NAME=VALUE ...]
 
   --config    a file of configs/: circles.py (toy set, nothing to download),
               folder.py (your images), loco.py (MVTec LOCO AD), mvtec_ad.py;

@@ -70,7 +70,10 @@ def check_data(folder: pathlib.Path, category: Category) -> None:
     """
     file = folder / "data.json"
     found = {
-        split: {"images": len(images), "sha256": hashlib.sha256(images.tobytes()).hexdigest()}
+        split: {
+            "images": len(images),
+            "sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+        }
         for split, images in (
             ("train", category.train),
             ("validation", category.validation),

@@ -22,3 +22,9 @@ def real_data() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"real data are not at {folder}; set GCAD_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def program_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Compiled programs that the runs in processes of their own share."""
+    return tmp_path_factory.mktemp("programs")

@@ -17,13 +17,17 @@ FOLDER = "--config=configs/folder.py:small"
 
 # Parses the flags as the command does, and prints the resolved config.
 PRINT = """
-import json, sys
+import json
 from absl import app
-from gcad_jax import command_line, config, main
-app.run(
-    lambda _: print(json.dumps(config.as_dict(config.resolve(main.CONFIG.value)))),
-    flags_parser=command_line.parse,
-)
+from gcad_jax import checks, command_line, config, main
+
+def show(_):
+    try:
+        print(json.dumps(config.as_dict(config.resolve(main.CONFIG.value))))
+    except checks.UserError as error:
+        command_line.fail(error, 2)
+
+app.run(show, flags_parser=command_line.parse)
 """
 
 
@@ -129,6 +133,7 @@ def test_mistakes_in_a_process(
     assert all(word in said for word in words), said
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -79,19 +79,19 @@ def details(result: CategoryResult) -> dict[str, Any]:
     return dataclasses.asdict(result) | {"summary": summary}
 
 
-def write_metrics(path: Path, values: dict[str, Any]) -> None:
-    """JSON with sorted keys and indent 4, whole or not at all.
+def write_metrics(path: Path, values: dict[str, Any], sort_keys: bool = True) -> None:
+    """JSON with indent 4 and, unless told otherwise, sorted keys; whole or not at all.
 
     Raises UserError where it cannot be written, ValueError for NaN.
     """
-    write_text(
-        path, json.dumps(values, sort_keys=True, indent=4, allow_nan=False) + "\n"
-    )
+    text = json.dumps(values, sort_keys=sort_keys, indent=4, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def write_result(folder: Path, result: CategoryResult) -> None:
     """`metrics.json` and `details.json` of one category; makes the folder."""
-    write_metrics(pathlib.Path(folder) / DETAILS, details(result))
+    # Unsorted: a report that is rebuilt has the branches in the same order.
+    write_metrics(pathlib.Path(folder) / DETAILS, details(result), sort_keys=False)
     write_metrics(pathlib.Path(folder) / METRICS, metrics(result.combined))
 
 

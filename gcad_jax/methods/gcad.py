@@ -25,7 +25,7 @@ from gcad_jax.methods.batches import in_batches
 from gcad_jax.methods.inputs import imagenet_normalised
 from gcad_jax.models.global_encoder import GlobalEncoder, fades, skip_weights
 from gcad_jax.models.init import scaled
-from gcad_jax.models.patch_descriptor import PatchDescriptor
+from gcad_jax.models.patch_descriptor import BORDERS, PATCH_SIZES, PatchDescriptor
 from gcad_jax.models.unet import UNet
 from gcad_jax.models.upsampler import Upsampler
 from gcad_jax.types import (
@@ -40,8 +40,6 @@ from gcad_jax.types import (
 )
 
 TRAINED = ("E_glo", "U", "R_loc", "R_glo")
-RECEPTIVE_FIELDS = (17, 33, 65)
-BORDERS = ("zero", "reflect")
 COMPUTE_TYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -66,7 +64,8 @@ class GCAD:
     weight_decay: L2 in the gradient.
     teacher: "random", or the path of a weights file with {p} for the receptive field.
     teacher_seed: of the random teacher.
-    border: what E_loc sees outside the image: "zero" or "reflect".
+    border: what E_loc sees outside the image: "zero", "reflect" or "edge".
+    p65_conv3: channels of the third convolution of E_loc with p = 65.
     precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters,
         losses and scores are float32.
     augmented: train on augmented images [P 5.1].
@@ -96,6 +95,7 @@ class GCAD:
     teacher: str = teachers.RANDOM
     teacher_seed: int = 0
     border: str = "zero"
+    p65_conv3: int = 256
     precision: str = "float32"
     augmented: bool = True
     inference_batch_size: int = 8
@@ -113,7 +113,7 @@ class GCAD:
         if not self.P or len(set(self.P)) < len(self.P):
             raise checks.UserError(f"P is {self.P}; it must name distinct fields.")
         for p in self.P:
-            checks.one_of("P", str(p), map(str, RECEPTIVE_FIELDS))
+            checks.one_of("P", str(p), map(str, PATCH_SIZES))
         if not 0 <= self.R_glo_start < 1 or not 0 <= self.skip_end <= 1:
             raise checks.UserError(
                 f"R_glo_start is {self.R_glo_start} and skip_end is {self.skip_end}; "
@@ -130,6 +130,7 @@ class GCAD:
             self.d_loc,
             width=self.width,
             slope=self.slope,
+            p65_conv3=self.p65_conv3,
             border=self.border,
             dtype=self._dtype,
         )

@@ -22,7 +22,7 @@ from gcad_jax.models.init import he_normal, scaled
 from gcad_jax.types import Array, Features, Images, Tree
 
 PATCH_SIZES = (17, 33, 65)
-BORDERS = ("zero", "reflect")
+BORDERS = {"zero": "constant", "reflect": "reflect", "edge": "edge"}  # jnp.pad's modes
 MINIMUM_STD = 1e-6
 
 
@@ -89,7 +89,8 @@ class PatchDescriptor(nn.Module):
       width: factor on the hidden widths 128 and 256.
       slope: slope of the leaky ReLU.
       p65_conv3: width of the third convolution of p = 65, before `width`.
-      border: what surrounds the image: 'zero' (of the normalised image) or 'reflect'.
+      border: what surrounds the image: 'zero' (of the normalised image), 'reflect' or
+        'edge' (the outermost pixels repeated).
       dtype: of the computation and of the result; parameters are float32.
       kernel_init: initial kernels; None for He's normal initialiser at `slope`, which
         keeps the variance of an untrained descriptor through the layers.
@@ -114,9 +115,9 @@ class PatchDescriptor(nn.Module):
         multiple_of("The image height", height, 8)
         multiple_of("The image width", width, 8)
         if self.border not in BORDERS:
-            raise UserError(f"border is {self.border!r}; allowed are {BORDERS}.")
+            raise UserError(f"border is {self.border!r}; allowed are {tuple(BORDERS)}.")
         sides = padding(self.p)
-        mode = "constant" if self.border == "zero" else "reflect"
+        mode = BORDERS[self.border]
         x = jnp.pad(images, ((0, 0), sides, sides, (0, 0)), mode=mode)
         depth = sum(layer.pooled for layer in layers(self.p))
         return phases_to_space(self._network(x, pool_to_phases), batch, depth)

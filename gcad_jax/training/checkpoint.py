@@ -29,7 +29,11 @@ class Checkpoints:
         self._folder = folder.absolute()
         self._manager = ocp.CheckpointManager(
             self._folder,
-            options=ocp.CheckpointManagerOptions(max_to_keep=2, create=True),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=2,
+                create=True,
+                cleanup_tmp_directories=True,  # of a save that was killed
+            ),
         )
 
     def restore(
@@ -38,7 +42,7 @@ class Checkpoints:
         """(finished updates, state on the host), None where nothing was saved.
 
         A newest checkpoint that cannot be read (a full disk, a copy cut short) is
-        said, removed, and the one before it taken.
+        said and set aside as <step>.unreadable, and the one before it taken.
 
         Args:
           like: a state that gives names, shapes and types.
@@ -56,8 +60,7 @@ class Checkpoints:
                 say(f"checkpoint  {self._folder / str(step)} cannot be read: {reason}")
                 continue
             for unreadable in steps[:i]:
-                # Else the new save of that step would be refused.
-                shutil.rmtree(self._folder / str(unreadable), ignore_errors=True)
+                self._set_aside(unreadable)
             if i:
                 self._manager.reload()
             return step, state
@@ -68,6 +71,13 @@ class Checkpoints:
                 "start."
             )
         return None
+
+    def _set_aside(self, step: int) -> None:
+        """Frees the place of a checkpoint: the new save of that step needs it."""
+        source = self._folder / str(step)
+        target = self._folder / f"{step}.unreadable"
+        shutil.rmtree(target, ignore_errors=True)
+        source.rename(target)
 
     def _read(self, step: int, like: TrainState) -> TrainState:
         saved = self._manager.restore(

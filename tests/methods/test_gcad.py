@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from gcad_jax.models.pretrained import save_descriptor
 
 from gcad_jax.checks import UserError
 from gcad_jax.methods import optimizers, teacher
 from gcad_jax.methods.base import Batch, Detector
 from gcad_jax.methods.gcad import GCAD
+from gcad_jax.models.pretrained import save_descriptor
 from gcad_jax.training.step import init_state
 
 NETS = ("E_glo_17", "U_17", "R_loc_17", "R_glo_17")

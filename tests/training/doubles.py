@@ -77,9 +77,7 @@ class Linear:
     def phases(self, steps_per_epoch):
         return (
             Phase("fast", 2 * steps_per_epoch, self.update_of("fast")),
-            Phase(
-                "both", (self.epochs - 2) * steps_per_epoch, self.update_of("both")
-            ),
+            Phase("both", (self.epochs - 2) * steps_per_epoch, self.update_of("both")),
         )
 
     def update_of(self, phase):
@@ -149,9 +147,7 @@ def options(num_devices=1, **kwargs: Any) -> LoopOptions:
     step = StepOptions(
         kwargs.pop("map_seeds", "unroll"), kwargs.pop("steps_per_call", 1)
     )
-    return LoopOptions(
-        jax.devices()[:num_devices], step, **{"log_every": 4, **kwargs}
-    )
+    return LoopOptions(jax.devices()[:num_devices], step, **{"log_every": 4, **kwargs})
 
 
 @functools.cache
@@ -174,7 +170,7 @@ def on_devices(phase, augmentation, step_options, num_devices, states, resources
 def single_calls(
     phase, augmentation, step_options, num_devices, states, resources, rows
 ):
-    """One call a step of rows (K, S, B); the last states and all metrics, on the host."""
+    """One call a step of rows (K, S, B); last states, all metrics, on the host."""
     metrics = []
     for i in range(len(rows)):
         states, values = on_devices(

@@ -122,6 +122,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     doubles.assert_equal(restored, fresh.replace(step=fresh.step + 2))
     assert len(said) == 1
     assert str(tmp_path / "3") in said[0]
+    assert (tmp_path / "3.unreadable").is_dir()
     checkpoints.save(3, fresh.replace(step=fresh.step + 3))  # its place is free again
     checkpoints.close()
     assert Checkpoints(tmp_path, CONFIG).restore(fresh, said.append)[0] == 3

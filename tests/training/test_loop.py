@@ -131,9 +131,7 @@ def test_a_run_stopped_by_sigterm_ends_as_if_it_had_not_been(
     assert metrics(tmp_path) == metrics(whole[0])
 
 
-def test_a_run_that_dies_goes_on_from_its_last_checkpoint(
-    whole, tmp_path, monkeypatch
-):
+def test_a_run_that_dies_goes_on_from_its_last_checkpoint(whole, tmp_path, monkeypatch):
     """It saves after every step here, and dies with rows after its last save."""
     saving = doubles.options(checkpoint_minutes=0.0)
     with monkeypatch.context() as patch:
@@ -169,7 +167,9 @@ def test_calls_of_three_updates_end_where_single_ones_do(whole, tmp_path):
     method = doubles.Linear()
     trained = train(tmp_path, method, options=doubles.options(steps_per_call=3))
     doubles.assert_close(trained.learned, whole[1].learned)
-    steps = [(row["step"], row["phase"]) for row in read_rows(tmp_path / "metrics.jsonl")]
+    steps = [
+        (row["step"], row["phase"]) for row in read_rows(tmp_path / "metrics.jsonl")
+    ]
     assert steps == [
         (row["step"], row["phase"]) for row in read_rows(whole[0] / "metrics.jsonl")
     ]

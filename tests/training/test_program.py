@@ -29,7 +29,7 @@ def convolution(x, kernel):
 
 
 CASES = {
-    "matmul": (matmul, (SIDE * SIDE * 3, 64), 2 * 32 * SIDE * SIDE * 3 * 64, 32),
+    "matmul": (matmul, (SIDE * SIDE * 3, 64), 2 * 256 * SIDE * SIDE * 3 * 64, 256),
     "convolution": (convolution, (3, 3, 3, 16), 2 * 8 * 14 * 14 * 9 * 3 * 16, 8),
 }
 
@@ -78,7 +78,7 @@ def program(name, num_devices=1, calls=1):
 def test_flops_are_those_of_one_update_of_the_whole_batch(name, num_devices, calls):
     forward = CASES[name][2]
     flops = program(name, num_devices, calls).flops
-    assert flops == pytest.approx(2 * forward, rel=0.1)  # 0.1: momentum, squares
+    assert flops == pytest.approx(2 * forward, rel=0.05)  # squares, momentum
 
 
 def test_a_compiler_that_says_nothing_is_borne():

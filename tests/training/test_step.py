@@ -58,9 +58,7 @@ def test_the_first_update_is_the_gradient_by_hand(both, states, resources):
     seen = shown(states, resources, rows)
     key = jax.random.wrap_key_data(doubles.host(states.key)[1])
     step_key = jax.random.fold_in(key, 0)
-    keys = [
-        jax.random.split(jax.random.fold_in(step_key, i), 2)[1] for i in range(4)
-    ]
+    keys = [jax.random.split(jax.random.fold_in(step_key, i), 2)[1] for i in range(4)]
     noise = np.stack([jax.random.normal(k, (doubles.OUTPUTS,)) for k in keys])
     x = np.asarray(seen["images"])[0, 1].reshape(4, -1).astype(np.float64)
     wrong = {}

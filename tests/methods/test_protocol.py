@@ -1,0 +1,257 @@
+"""What trainer, evaluator and reports rely on, for every method.
+
+A later method is one more entry of `CASES`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+import optax
+import pytest
+from training import doubles
+
+from gcad_jax.axes import BATCH
+from gcad_jax.checks import UserError
+from gcad_jax.data.augment import Augmentation
+from gcad_jax.methods.base import Batch, Detector, Method
+from gcad_jax.methods.gcad import GCAD
+from gcad_jax.methods.inference import anomaly_maps
+from gcad_jax.training.step import VMAP, StepOptions
+
+SEEDS = (0, 7)
+SIDE = 32
+
+
+@dataclasses.dataclass(eq=False)
+class PlainGCAD(GCAD):
+    """Adam would hide a gradient of the wrong scale."""
+
+    def optimizers(self):
+        return {name: optax.sgd(0.01) for name in super().optimizers()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A method at its smallest, and what its documentation promises.
+
+    plain: the same with optimisers that are linear in the gradient.
+    moves: of each phase, the networks that its update moves; no other may move.
+    branches: names of the maps that are combined.
+    wrong: a field and a value that `validate` must refuse.
+    """
+
+    method: Method
+    plain: Method
+    moves: Mapping[str, set[str]]
+    branches: set[str]
+    wrong: tuple[str, object]
+
+
+def gcad(kind, **fields):
+    return kind(
+        **{
+            "image_size": SIDE,
+            "epochs": 4,
+            "batch_size": 2,
+            "P": (17,),
+            "d_loc": 4,
+            "width": 1 / 16,
+            "inference_batch_size": 3,
+            "R_glo_start": 0.25,
+            "skip_end": 0.25,
+            **fields,
+        }
+    )
+
+
+E_NETS = {"E_glo_17", "U_17", "R_loc_17"}
+CASES = {
+    "GCAD": Case(
+        method=gcad(GCAD),
+        plain=gcad(PlainGCAD, R_glo_start=0.0, skip_end=0.0),
+        moves={"global encoder, skips fading": E_NETS, "joint": E_NETS | {"R_glo_17"}},
+        branches={"A_loc", "A_glo"},
+        wrong=("image_size", 100),
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.fixture(scope="module")
+def images():
+    return doubles.random_images(4, side=SIDE)
+
+
+@pytest.fixture(scope="module")
+def frozen(case, images):
+    return case.method.prepare(images)
+
+
+@pytest.fixture(scope="module")
+def states(case):
+    return doubles.states_of(case.method, [SEEDS[0]])
+
+
+@pytest.fixture(scope="module")
+def state(states):
+    return jax.tree.map(lambda x: x[0], states)
+
+
+@pytest.fixture(scope="module")
+def detector(case, frozen, state, images):
+    learned = state.learned
+    return Detector(frozen, learned, case.method.calibrate(frozen, learned, images))
+
+
+@pytest.fixture(scope="module")
+def maps(case, detector, images):
+    """Seeds, images, height, width; the last batch is not full."""
+    return anomaly_maps(
+        case.method, [detector], images, case.method.inference_batch_size
+    )
+
+
+def test_a_method_is_hashable_and_its_defaults_are_valid(case):
+    assert hash(case.method) == hash(case.method)
+    case.method.validate()
+    type(case.method)().validate()
+
+
+def test_a_field_outside_its_range_is_named(case):
+    field, value = case.wrong
+    with pytest.raises(UserError, match=f"{field} is {value}"):
+        dataclasses.replace(case.method, **{field: value}).validate()
+
+
+def test_a_report_can_say_what_ran(case):
+    sentences = case.method.describe()
+    assert sentences
+    assert all(isinstance(s, str) and s.endswith(".") for s in sentences)
+
+
+def test_every_network_has_an_optimiser(case, state):
+    assert set(case.method.optimizers()) == set(state.learned.params)
+    assert set(state.opt_state) == set(state.learned.params)
+
+
+def test_all_that_is_learned_is_float32_and_differs_between_seeds(case, state):
+    other = doubles.states_of(case.method, [SEEDS[1]]).learned
+    differs = []
+    for a, b in zip(
+        jax.tree.leaves(state.learned.params),
+        jax.tree.leaves(other.params),
+        strict=True,
+    ):
+        assert a.dtype == np.float32
+        assert np.all(np.isfinite(a))
+        differs.append(np.any(np.asarray(a) != np.asarray(b)[0]))
+    assert any(differs)
+
+
+def test_the_frozen_part_has_no_chance_in_it(case, frozen, images):
+    doubles.assert_equal(case.method.prepare(images), frozen)
+
+
+def test_phases_cover_the_epochs(case):
+    phases = case.method.phases(steps_per_epoch=3)
+    assert [phase.name for phase in phases] == list(case.moves)
+    assert all(phase.num_steps > 0 for phase in phases)
+
+
+def test_each_phase_moves_its_networks_and_no_other(case, frozen, state, images):
+    """One update on one device; a network at rest keeps its optimiser state too."""
+    x = jax.numpy.asarray(images[:2] / 255.0, jax.numpy.float32)
+    for phase in case.method.phases(1):
+        call = jax.jit(
+            jax.vmap(
+                phase.update,
+                in_axes=(None, None, 0, 0),
+                out_axes=None,
+                axis_name=BATCH,
+            )
+        )
+        keys = jax.random.split(state.key, 2)
+        after, metrics = call(state, frozen, Batch(x[None]), keys[None])
+        before, later = doubles.host(state), doubles.host(after)
+        for name in before.learned.params:
+            moves = name in case.moves[phase.name]
+            for b, a in zip(
+                jax.tree.leaves(before.learned.params[name]),
+                jax.tree.leaves(later.learned.params[name]),
+                strict=True,
+            ):
+                assert bool(np.any(a != b)) == moves, (phase.name, name)
+            if not moves:
+                doubles.assert_equal(later.opt_state[name], before.opt_state[name])
+        assert later.step == before.step + 1
+        doubles.assert_equal(later.key, before.key)
+        assert metrics
+        assert all(m.shape == () and np.isfinite(m) for m in metrics.values())
+        # A compiled step takes back what it gave: nothing changes shape or type.
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+            lambda x: (x.shape, x.dtype), state
+        )
+
+
+def test_a_seed_alone_on_one_device_equals_it_among_others_on_two(case, frozen, images):
+    """Two updates of the last phase, with augmentation; the others by vmap."""
+    phase = case.plain.phases(1)[-1]
+    augmentation = Augmentation(horizontal_flip=True)
+    rows = np.array([[[0, 1], [2, 3]], [[3, 0], [1, 2]]], np.int32)
+    resources = doubles.Resources(frozen, images, None)
+
+    def updates(seeds, places, num_devices):
+        return doubles.single_calls(
+            phase,
+            augmentation,
+            StepOptions(VMAP),
+            num_devices,
+            doubles.states_of(case.plain, seeds),
+            resources,
+            rows[:, places],
+        )
+
+    alone, losses = updates(SEEDS[1:], [1], 1)
+    among, all_losses = updates(SEEDS, [0, 1], 2)
+    doubles.assert_close(alone, jax.tree.map(lambda x: x[1:], among), 1e-5)
+    doubles.assert_close(losses, jax.tree.map(lambda x: x[:, 1:], all_losses), 1e-5)
+
+
+def test_maps_have_a_value_for_each_pixel(case, maps):
+    assert set(maps) == {"A"} | case.branches
+    for values in maps.values():
+        assert values.shape == (1, 4, SIDE, SIDE)
+        assert values.dtype == np.float32
+        assert np.all(np.isfinite(values))
+        assert np.std(values) > 0
+
+
+def test_maps_of_an_image_do_not_depend_on_its_batch(case, detector, images, maps):
+    """The fourth image was in a batch of its own, filled up with copies."""
+    reversed_maps = anomaly_maps(
+        case.method, [detector], images[::-1], case.method.inference_batch_size
+    )
+    for name, values in maps.items():
+        np.testing.assert_allclose(
+            reversed_maps[name][:, ::-1], values, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_detector_is_arrays_that_come_back_from_a_file(
+    case, detector, images, maps, tmp_path
+):
+    leaves, structure = jax.tree.flatten(detector)
+    np.savez(tmp_path / "detector.npz", *map(np.asarray, leaves))
+    with np.load(tmp_path / "detector.npz") as file:
+        restored = structure.unflatten([file[f"arr_{i}"] for i in range(len(leaves))])
+    again = anomaly_maps(
+        case.method, [restored], images, case.method.inference_batch_size
+    )
+    for name, values in maps.items():
+        np.testing.assert_array_equal(again[name], values)

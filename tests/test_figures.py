@@ -1,0 +1,119 @@
+"""Which images a figure shows, and what stands in its rows."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from gcad_jax import figures
+from gcad_jax.data.augment import Augmentation
+from gcad_jax.data.category import (
+    GOOD,
+    LOGICAL,
+    STRUCTURAL,
+    Category,
+    Region,
+    TestImage,
+)
+
+
+def image(kind: str, defect: str = "", number: int = 0) -> TestImage:
+    pixels = np.array([number], np.int32)
+    regions = (Region(defect, 255, 1.0, True, pixels),) if defect else ()
+    return TestImage(f"{kind}/{number:03}", kind, 4, 6, regions)
+
+
+IMAGES = [
+    image(GOOD),
+    image(GOOD, number=1),
+    image(STRUCTURAL, "scratch"),  # 2
+    image(STRUCTURAL, "scratch", 1),
+    image(STRUCTURAL, "scratch", 2),
+    image(STRUCTURAL, "dent", 3),  # 5
+    image(LOGICAL, "missing"),  # 6
+    image(LOGICAL, "extra", 1),
+    image(LOGICAL, "missing", 2),
+]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, [2, 6, 0]),
+        # One of each defect type before a second of any.
+        (2, [2, 5, 6, 7, 0]),
+        (3, [2, 5, 3, 6, 7, 8, 0]),
+        (9, [2, 5, 3, 4, 6, 7, 8, 0]),
+        (0, [0]),
+    ],
+)
+def test_choice(count: int, expected: list[int]) -> None:
+    assert figures.choose(IMAGES, count) == expected
+
+
+def test_choice_without_some_kinds() -> None:
+    assert figures.choose([], 3) == []
+    assert figures.choose(IMAGES[:2], 3) == [0]
+    assert figures.choose([image(LOGICAL, "missing")], 3) == [0]
+
+
+def test_images_without_masks_are_shown() -> None:
+    bare = TestImage("crack/000", STRUCTURAL, 4, 6, (), annotated=False)
+    assert figures.choose([bare], 1) == [0]
+
+
+def category(test: TestImage, channels: int = 3) -> Category:
+    pixels = np.zeros((1, 8, 8, channels), np.uint8)
+    pixels[:, 4:, :] = 200  # lower half bright
+    return Category(
+        "set", "name", pixels, pixels, pixels, (test,), Augmentation(), False
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_row_has_the_shape_of_the_original(channels: int) -> None:
+    region = Region("missing_part", 255, 1.0, True, np.array([3 * 200 + 5], np.int32))
+    test = TestImage("logical_anomalies/000", LOGICAL, 100, 200, (region,))
+    row = figures._row(category(test, channels), 0, {})
+    assert row.title == "missing part"
+    assert row.image.shape == (128, 256, channels)  # longer side 256, aspect kept
+    assert row.image[:50].max() < 20
+    assert row.image[78:].min() > 180
+    assert row.mask is not None
+    assert row.mask.shape == (128, 256)
+
+
+def test_mask_lies_where_the_regions_are() -> None:
+    # Image 128 x 256, shown at its own size: two regions, neither of them symmetric.
+    height, width = 128, 256
+    truth = np.zeros((height, width), bool)
+    truth[10:14, 30:50] = True
+    second = np.zeros_like(truth)
+    second[100:128, 250:256] = True
+    regions = tuple(
+        Region(name, value, 1.0, True, np.flatnonzero(mask).astype(np.int32))
+        for name, value, mask in (("a", 255, truth), ("b", 254, second))
+    )
+    test = TestImage("logical_anomalies/000", LOGICAL, height, width, regions)
+    row = figures._row(category(test), 0, {})
+    np.testing.assert_array_equal(row.mask, truth | second)
+
+
+def test_good_images_have_an_empty_mask_and_bare_ones_none() -> None:
+    good = figures._row(category(TestImage("good/000", GOOD, 4, 6)), 0, {})
+    assert good.title == "good"
+    assert good.mask is not None
+    assert not good.mask.any()
+    bare = TestImage("crack/000", STRUCTURAL, 4, 6, (), annotated=False)
+    row = figures._row(category(bare), 0, {})
+    assert row.title == "structural"
+    assert row.mask is None
+
+
+def test_links_are_relative_and_only_to_what_exists(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/maps.png").touch()
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two/losses.png").touch()
+    found = [figure.path for figure in figures.links(tmp_path, ["one", "two"])]
+    assert found == ["one/maps.png", "two/losses.png"]

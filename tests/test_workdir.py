@@ -1,0 +1,75 @@
+"""The folder of a run: locked, and tied to its config and its images."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import runs
+
+from gcad_jax import workdir
+from gcad_jax.checks import UserError
+
+
+def opened(folder: pathlib.Path, config: dict) -> pathlib.Path:
+    with workdir.opened(str(folder), config) as found:
+        return found
+
+
+def test_folder_is_made_and_holds_the_config(tmp_path: pathlib.Path) -> None:
+    folder = opened(tmp_path / "a/b", {"epochs": 3})
+    assert folder == tmp_path / "a/b"
+    assert json.loads((folder / "config.json").read_text()) == {"epochs": 3}
+    assert runs.leftovers(folder) == []
+
+
+def test_same_config_opens_it_again(tmp_path: pathlib.Path) -> None:
+    opened(tmp_path, {"epochs": 3})
+    opened(tmp_path, {"epochs": 3})
+
+
+def test_free_fields_may_change_and_the_new_value_is_kept(
+    tmp_path: pathlib.Path,
+) -> None:
+    opened(tmp_path, {"epochs": 3, "checkpoint_minutes": 5.0})
+    opened(tmp_path, {"epochs": 3, "checkpoint_minutes": 1.0})
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert stored["checkpoint_minutes"] == 1.0
+
+
+def test_other_config_is_refused_with_both_values(tmp_path: pathlib.Path) -> None:
+    opened(tmp_path, {"epochs": 3, "method": {"g": 32}})
+    expected = re.escape("(epochs: 3 -> 4; method.g: 32 -> 64)")
+    with pytest.raises(UserError, match=expected):
+        opened(tmp_path, {"epochs": 4, "method": {"g": 64}})
+
+
+def test_lock_is_released_after_an_error(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(RuntimeError), workdir.opened(str(tmp_path), {}):
+        raise RuntimeError
+    opened(tmp_path, {})
+
+
+def test_lock_holds_while_open(tmp_path: pathlib.Path) -> None:
+    with (
+        workdir.opened(str(tmp_path), {}),
+        pytest.raises(UserError, match="in use"),
+        workdir.opened(str(tmp_path), {}),
+    ):
+        raise AssertionError("opened twice")
+
+
+def test_same_images_pass_and_others_do_not(tmp_path: pathlib.Path) -> None:
+    category = runs.circles().load("circles", 32, 3)
+    workdir.check_data(tmp_path, category)
+    workdir.check_data(tmp_path, category)
+    # One pixel of one image.
+    category.train[5, 7, 3, 1] ^= 1
+    with pytest.raises(UserError, match="the train images of circles are not"):
+        workdir.check_data(tmp_path, category)
+    category.train[5, 7, 3, 1] ^= 1
+    workdir.check_data(tmp_path, category)
+    category.validation[...] = np.uint8(0)
+    with pytest.raises(UserError, match="the validation images of circles"):
+        workdir.check_data(tmp_path, category)
