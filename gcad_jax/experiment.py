@@ -60,7 +60,7 @@ def run(config: Experiment, path: str) -> list[CategoryResult]:
     names = config.data.names()
     started = time.monotonic()
     with workdir.opened(path, configs.as_dict(config)) as folder:
-        # A resumed run then executes the very programs of the interrupted one.
+        # So that a resumed run need not compile again.
         if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
             jax.config.update("jax_compilation_cache_dir", str(folder / ".programs"))
         results, sentences = [], {}

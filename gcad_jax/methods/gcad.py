@@ -58,6 +58,8 @@ class GCAD:
     slope: of every LeakyReLU.
     R_glo_start, skip_end: fractions of the epochs before R_glo is trained (50 of 500)
         and until the skips have faded (100 of 500).
+    joint_ramp: fraction of the epochs over which the gradient of L_glo into E_glo
+        rises from 0 to 1 once R_glo is trained; the paper has it at once (0).
     skip_schedule: "sequential", "staggered" or "overlapping".
     learning_rate, final_learning_rate: Adam's rate, and the fraction of it at the end
         of a half-cosine decay; 1 keeps the rate constant.
@@ -88,6 +90,7 @@ class GCAD:
     slope: float = 5e-3
     R_glo_start: float = 0.1
     skip_end: float = 0.2
+    joint_ramp: float = 0.0
     skip_schedule: str = "sequential"
     learning_rate: float = 1e-4
     final_learning_rate: float = 1.0
@@ -114,12 +117,12 @@ class GCAD:
             raise checks.UserError(f"P is {self.P}; it must name distinct fields.")
         for p in self.P:
             checks.one_of("P", str(p), map(str, PATCH_SIZES))
-        if not 0 <= self.R_glo_start < 1 or not 0 <= self.skip_end <= 1:
-            raise checks.UserError(
-                f"R_glo_start is {self.R_glo_start} and skip_end is {self.skip_end}; "
-                "both are fractions of the epochs: 0 <= R_glo_start < 1, "
-                "0 <= skip_end <= 1."
-            )
+        for field in ("R_glo_start", "skip_end", "joint_ramp"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise checks.UserError(
+                    f"{field} is {getattr(self, field)}; it is a fraction of the "
+                    "epochs, from 0 to 1."
+                )
 
     # -- networks ---------------------------------------------------------------
 
@@ -234,7 +237,11 @@ class GCAD:
                 targets = self.cache(frozen, batch.images)
             trained = {name: state.learned.params[name] for name in names}
             gradients, metrics = jax.grad(self.loss, has_aux=True)(
-                trained, targets, batch.images, skips if with_skips else None
+                trained,
+                targets,
+                batch.images,
+                skips if with_skips else None,
+                self._joint(state.step, steps_per_epoch),
             )
             rate = optimisers.cosine_decay(
                 state.step, self.epochs * steps_per_epoch, self.final_learning_rate
@@ -244,17 +251,28 @@ class GCAD:
 
         return update
 
+    def _joint(self, step: Array, steps_per_epoch: int) -> Array | float:
+        """How much of L_glo's gradient E_glo gets at a step."""
+        if not self.joint_ramp:
+            return 1.0
+        # Deviates: where few steps at a high rate stand in for many at a low one, the
+        # untrained R_glo would pull E_glo to a constant from which it does not recover.
+        total = self.epochs * steps_per_epoch
+        return jnp.clip((step / total - self.R_glo_start) / self.joint_ramp, 0.0, 1.0)
+
     def loss(
         self,
         params: Mapping[str, Tree],
         targets: Mapping[str, Array],
         images: Images,
         skips: Array | None,
+        joint: Array | float = 1.0,
     ) -> tuple[Array, Metrics]:
         """Eq. 5, summed over P: models of different p share nothing.
 
         params: of the networks in training; without "R_glo_<p>" there is no L_glo.
-        targets: {"E_loc_<p>": (B, S, S, d_loc)}. skips: (5,) or None, faded.
+        targets: {"E_loc_<p>": (B, S, S, d_loc)}. skips: (5,) or None, faded. joint:
+            factor on the gradient of L_glo into E_glo, not on its value.
         """
         x = imagenet_normalised(images)
         metrics: Metrics = {}
@@ -267,8 +285,9 @@ class GCAD:
             metrics[f"L_kd_{p}"] = _mean_square(E_loc - U)  # Eq. 3
             if f"R_glo_{p}" in params:
                 R_glo = self._apply(self.R_glo(), params[f"R_glo_{p}"], x)
-                # No stop-gradient: E_glo is to be easily matched [P 4].
-                metrics[f"L_glo_{p}"] = _mean_square(E_glo - R_glo)  # Eq. 4
+                # Its gradient reaches E_glo too, which is to be easily matched [P 4].
+                matched = joint * E_glo + (1 - joint) * jax.lax.stop_gradient(E_glo)
+                metrics[f"L_glo_{p}"] = _mean_square(matched - R_glo)  # Eq. 4
         loss = jnp.sum(jnp.stack(list(metrics.values())))  # Eq. 5
         return loss, metrics
 

@@ -13,8 +13,8 @@ from gcad_jax.models.patch_descriptor import (
 from gcad_jax.models.pretrained import load_descriptor
 from gcad_jax.types import ImagesU8, Tree
 
-# Deviates: the paper distils E_loc from a ResNet-18; those weights were never published,
-# and until trained ones ship the default is a random network.
+# Deviates: the paper distils E_loc from a ResNet-18; those weights were never
+# published, and until trained ones ship the default is a random network.
 RANDOM = "random"
 
 

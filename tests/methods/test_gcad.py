@@ -130,6 +130,38 @@ def test_each_loss_moves_its_networks(method, state, frozen, images, loss, nets)
     assert gradients(method, state, frozen, x, loss) == nets
 
 
+def test_the_ramp_scales_the_pull_of_L_glo_on_E_glo_alone(
+    method, state, frozen, images
+):
+    x = jnp.asarray(images[:1] / 255.0, jnp.float32)
+    targets = method.cache(frozen, x)
+
+    @jax.jit
+    def pull(joint):
+        def L_glo(params):
+            return method.loss(params, targets, x, None, joint)[1]["L_glo_17"]
+
+        value, grads = jax.value_and_grad(L_glo)(state.learned.params)
+        norms = {name: optax.global_norm(grads[name]) for name in NETS}
+        return value, norms
+
+    (full, with_1), (quarter, with_4th), (none, with_0) = map(pull, (1.0, 0.25, 0.0))
+    assert full == pytest.approx(float(quarter), rel=1e-5)
+    assert full == pytest.approx(float(none), rel=1e-5)
+    assert with_0["E_glo_17"] == 0
+    assert with_4th["E_glo_17"] == pytest.approx(
+        float(with_1["E_glo_17"]) / 4, rel=1e-4
+    )
+    assert with_4th["R_glo_17"] == pytest.approx(float(with_1["R_glo_17"]), rel=1e-4)
+
+
+def test_the_ramp_begins_with_R_glo():
+    method = GCAD(epochs=10, R_glo_start=0.2, joint_ramp=0.5)
+    factors = [float(method._joint(jnp.int32(step), 10)) for step in (20, 45, 70, 99)]
+    assert factors == pytest.approx([0, 0.5, 1, 1])
+    assert GCAD()._joint(jnp.int32(0), 10) == 1.0  # the paper's
+
+
 def test_losses_are_mean_squared_errors(method, state, frozen, images):
     x = jnp.asarray(images[:2] / 255.0, jnp.float32)
     targets = method.cache(frozen, x)
@@ -245,7 +277,7 @@ def test_teacher_from_a_file(tmp_path, images):
         ("P", (17, 17), "distinct"),
         ("P", (18,), "'17'"),
         ("precision", "float16", "bfloat16"),
-        ("R_glo_start", 1.0, "fractions"),
+        ("R_glo_start", 1.5, "fraction"),
         ("skip_schedule", "fast", "sequential"),
         ("border", "wrap", "reflect"),
     ],
