@@ -24,7 +24,7 @@ def one_of(field: str, value: str, allowed: Iterable[str]) -> None:
     if value not in allowed:
         raise UserError(
             f"{field} is {value!r}; allowed are {', '.join(map(repr, allowed))}."
-            + ("" if value.isdigit() else nearest(value, allowed))
+            + ("" if str(value).isdigit() else nearest(str(value), allowed))
         )
 
 

@@ -15,7 +15,13 @@ from gcad_jax.training.step import UNROLL, VMAP
 
 # Fields that change how a run proceeds but nothing that it computes: a workdir may be
 # continued with other values of these.
-FREE = ("checkpoint_minutes", "data.cache_dir", "num_devices", "write_maps")
+FREE = (
+    "checkpoint_minutes",
+    "data.cache_dir",
+    "num_devices",
+    "write_maps",
+    "figure_images",
+)
 
 # Sizes of an experiment that take the place of the method's own where they are given.
 OVERRIDING = ("image_size", "epochs", "batch_size")
@@ -80,8 +86,10 @@ def resolve(config: Experiment) -> Experiment:
         raise checks.UserError(
             f"config.seeds is {config.seeds}; it must name one seed or more, each once."
         )
-    if min(config.seeds) < 0:
-        raise checks.UserError(f"config.seeds is {config.seeds}; seeds are 0 or more.")
+    if not all(isinstance(s, int) and 0 <= s < 2**31 for s in config.seeds):
+        raise checks.UserError(
+            f"config.seeds is {config.seeds}; they are whole numbers below 2**31."
+        )
     checks.one_of("config.map_seeds", config.map_seeds, ("", VMAP, UNROLL))
     checks.positive("config.log_every", config.log_every)
     for name in ("num_devices", "steps_per_call", "checkpoint_minutes"):

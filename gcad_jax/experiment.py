@@ -1,5 +1,6 @@
 """The main job: every category trained, evaluated, and all of it reported."""
 
+import functools
 import os
 import pathlib
 import platform
@@ -21,7 +22,7 @@ from gcad_jax.evaluation import metrics
 from gcad_jax.evaluation.report import write_report
 from gcad_jax.evaluation.scores import CategoryResult, evaluate
 from gcad_jax.methods.base import Detector, Method
-from gcad_jax.methods.inference import anomaly_maps
+from gcad_jax.methods.inference import all_maps, anomaly_maps
 from gcad_jax.training.logs import read_rows
 from gcad_jax.training.loop import LoopOptions, Trained, train
 from gcad_jax.training.parallel import per_device
@@ -29,6 +30,7 @@ from gcad_jax.training.step import UNROLL, VMAP, StepOptions
 from gcad_jax.types import COMBINED
 
 ACCELERATOR_STEPS_PER_CALL = 20
+MAPS = "anomaly_maps"
 REPORT = "report.md"
 
 
@@ -108,12 +110,15 @@ def run_category(
     """Result of one category, and what the method says of itself."""
     method = config.method
     say(f"\n== {name}")
-    if (folder / metrics.METRICS).exists():
-        say("finished    earlier: its results are kept")
-        return metrics.read_result(folder), method.describe()
     category = config.data.load(name, method.image_size, method.channels)
     folder.mkdir(parents=True, exist_ok=True)
-    workdir.check_data(folder, category)
+    same_tests = workdir.check_data(folder, category)
+    wanted = [metrics.METRICS, metrics.DETAILS]
+    if config.write_maps and len(category.test):
+        wanted.append(MAPS)
+    if same_tests and all((folder / file).exists() for file in wanted):
+        say("finished    earlier: its results are kept")
+        return metrics.read_result(folder), method.describe()
     for line in method.describe():
         say(f"method      {line}")
     trained = train(
@@ -131,13 +136,15 @@ def evaluate_category(
     """Calibrates on the validation images, scores the test images, draws them."""
     method = config.method
     say(f"evaluate    {len(category.test)} test images")
-    detectors = calibrated(method, trained, category)
-    validation = _maps(method, detectors, category.validation)[COMBINED]
+    # On the device once, not with every batch.
+    detectors = jax.device_put(calibrated(method, trained, category))
+    maps = functools.partial(anomaly_maps, method, jax.jit(all_maps(method)), detectors)
+    validation = maps(category.validation)[COMBINED]
     branches: Mapping[str, np.ndarray] = {}
     scores: Mapping[str, tuple] = {}
     if len(category.test):
-        branches = _maps(method, detectors, category.test)
-        scores = evaluate(category.test_images, branches)
+        branches = maps(category.test)
+        scores = evaluate(category.test_images, branches, _say_turn)
     result = CategoryResult(
         dataset=category.dataset,
         name=category.name,
@@ -153,7 +160,7 @@ def evaluate_category(
     figures.draw(folder, category, branches, result, config.figure_images)
     figures.draw_training(folder, read_rows(folder / "metrics.jsonl"))
     if config.write_maps and len(category.test):
-        _write_maps(folder / "anomaly_maps", category, config.seeds, branches[COMBINED])
+        _write_maps(folder / MAPS, category, config.seeds, branches[COMBINED])
     return result
 
 
@@ -169,10 +176,8 @@ def calibrated(method: Method, trained: Trained, category: Category) -> list[Det
     ]
 
 
-def _maps(
-    method: Method, detectors: list[Detector], images: np.ndarray
-) -> Mapping[str, np.ndarray]:
-    return anomaly_maps(method, detectors, images, method.inference_batch_size)
+def _say_turn(turn: str) -> None:
+    say(f"score       map {turn}")
 
 
 def _write_maps(

@@ -4,6 +4,7 @@ Trains, evaluates and reports; the same command again continues where it stopped
 Short on purpose: everything else can be imported and tested without flags.
 """
 
+import ctypes
 import os
 import sys
 
@@ -39,8 +40,22 @@ def main(_: list[str]) -> None:
         command_line.fail(stopped, PREEMPTED)
 
 
+def keep_freed_memory() -> None:
+    """Has glibc keep the working memory of a step instead of returning it each time.
+
+    XLA on CPU allocates it anew for every step, and faulting the pages in again is a
+    sixth of a step's time. Does nothing where there is no glibc.
+    """
+    # From malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX.
+    options = {-1: 2**31 - 1, -2: 2**28, -4: 0, -8: 1}
+    if sys.platform == "linux":
+        for option, value in options.items():
+            getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)(option, value)
+
+
 def run() -> None:
     """Entry point: quiet libraries, flags checked, then `main`."""
+    keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)
     app.run(main, flags_parser=command_line.parse)

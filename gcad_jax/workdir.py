@@ -12,6 +12,7 @@ from typing import Any
 from gcad_jax.checks import UserError
 from gcad_jax.config import differences
 from gcad_jax.data.category import Category
+from gcad_jax.evaluation.metrics import METRICS
 
 
 @contextlib.contextmanager
@@ -53,7 +54,8 @@ def _check_config(folder: pathlib.Path, config: dict[str, Any]) -> None:
                 f"{file} does not hold the config of a run ({error}); choose another "
                 "--workdir."
             ) from error
-        if changed := differences(old, config):
+        begun = any(has_begun(category) for category in folder.iterdir())
+        if begun and (changed := differences(old, config)):
             raise UserError(
                 f"--workdir={folder} holds a run of another config ("
                 + "; ".join(changed)
@@ -62,8 +64,19 @@ def _check_config(folder: pathlib.Path, config: dict[str, Any]) -> None:
     _write_json(file, config)
 
 
-def check_data(folder: pathlib.Path, category: Category) -> None:
+def has_begun(folder: pathlib.Path) -> bool:
+    """Whether a category left anything that another config would contradict.
+
+    A run that was refused before its first checkpoint did not: it may be mended and
+    started again in the same folder.
+    """
+    return (folder / METRICS).exists() or any(folder.glob("checkpoints/[0-9]*"))
+
+
+def check_data(folder: pathlib.Path, category: Category) -> bool:
     """Ties the folder of a category to the images that its training began with.
+
+    Returns whether the test images and their regions are those of the last call.
 
     Raises:
       UserError: the training or validation images are others than before.
@@ -79,8 +92,9 @@ def check_data(folder: pathlib.Path, category: Category) -> None:
             ("validation", category.validation),
         )
     }
-    if file.exists():
-        before = json.loads(file.read_text())
+    tests = {"test": _digest_tests(category)}
+    before = json.loads(file.read_text()) if has_begun(folder) else {}
+    if before:
         for split, images in found.items():
             if images != before[split]:
                 raise UserError(
@@ -89,7 +103,22 @@ def check_data(folder: pathlib.Path, category: Category) -> None:
                     f"{images['images']} now, or others); restore them, or choose "
                     "another --workdir."
                 )
-    _write_json(file, found)
+    _write_json(file, found | tests)
+    return before.get("test") == tests["test"]
+
+
+def _digest_tests(category: Category) -> dict[str, Any]:
+    digest = hashlib.sha256(category.test.tobytes())
+    for image in category.test_images:
+        fields = (image.name, image.kind, image.height, image.width, image.annotated)
+        digest.update(repr(fields).encode())
+        for region in image.regions:
+            digest.update(
+                f"{region.defect_name} {region.saturation_threshold} "
+                f"{region.relative_saturation}".encode()
+            )
+            digest.update(region.pixels.tobytes())
+    return {"images": len(category.test), "sha256": digest.hexdigest()}
 
 
 def _write_json(file: pathlib.Path, value: dict[str, Any]) -> None:

@@ -38,11 +38,27 @@ def test_free_fields_may_change_and_the_new_value_is_kept(
     assert stored["checkpoint_minutes"] == 1.0
 
 
+def begin(category: pathlib.Path) -> None:
+    """As the first checkpoint of a category does."""
+    (category / "checkpoints" / "12").mkdir(parents=True)
+
+
 def test_other_config_is_refused_with_both_values(tmp_path: pathlib.Path) -> None:
     opened(tmp_path, {"epochs": 3, "method": {"g": 32}})
+    begin(tmp_path / "circles")
     expected = re.escape("(epochs: 3 -> 4; method.g: 32 -> 64)")
     with pytest.raises(UserError, match=expected):
         opened(tmp_path, {"epochs": 4, "method": {"g": 64}})
+
+
+def test_a_run_that_was_refused_may_be_mended_in_the_same_folder(
+    tmp_path: pathlib.Path,
+) -> None:
+    opened(tmp_path, {"epochs": 3, "cache_features": True})
+    (tmp_path / "circles").mkdir()  # refused before its first checkpoint
+    opened(tmp_path, {"epochs": 3, "cache_features": False})
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert stored["cache_features"] is False
 
 
 def test_lock_is_released_after_an_error(tmp_path: pathlib.Path) -> None:
@@ -62,8 +78,13 @@ def test_lock_holds_while_open(tmp_path: pathlib.Path) -> None:
 
 def test_same_images_pass_and_others_do_not(tmp_path: pathlib.Path) -> None:
     category = runs.circles().load("circles", 32, 3)
-    workdir.check_data(tmp_path, category)
-    workdir.check_data(tmp_path, category)
+    assert not workdir.check_data(tmp_path, category)
+    begin(tmp_path)
+    assert workdir.check_data(tmp_path, category)
+    # Other test images are no mistake, but have to be evaluated.
+    category.test[0, 0, 0, 0] ^= 1
+    assert not workdir.check_data(tmp_path, category)
+    assert workdir.check_data(tmp_path, category)
     # One pixel of one image.
     category.train[5, 7, 3, 1] ^= 1
     with pytest.raises(UserError, match="the train images of circles are not"):

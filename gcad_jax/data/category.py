@@ -16,7 +16,7 @@ KINDS = (GOOD, STRUCTURAL, LOGICAL)
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """One annotated region: one mask channel, one summand of sPRO (EVALUATION A.1).
+    """One annotated region: one mask channel, one summand of sPRO [P 3.3].
 
     defect_name: unique within its category.
     pixel_value: the one non-zero value of the mask, 1..255.

@@ -21,6 +21,7 @@ from gcad_jax.data.folder_layout import (
     sub_folders,
 )
 from gcad_jax.data.images import load_images, read_mask
+from gcad_jax.data.layout import check_names
 from gcad_jax.data.split import split_validation
 from gcad_jax.types import ImagesU8
 
@@ -47,8 +48,8 @@ class Folder:
     def names(self) -> tuple[str, ...]:
         """The categories to run; raises UserError where there are none or not these."""
         found = find_categories(self.root)
-        for name in self.categories:
-            one_of("data.categories", name, found)
+        if self.categories:
+            check_names(self.categories, list(found))
         return tuple(self.categories) or tuple(found)
 
     def load(self, category: str, image_size: int, channels: int) -> Category:

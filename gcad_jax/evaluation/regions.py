@@ -93,13 +93,6 @@ class GroundTruth:
         pixels = sum(self.images[i].height * self.images[i].width for i in images)
         return pixels - sum(self.unions[i].size for i in images)
 
-    def is_localized(self, image: int) -> bool:
-        """Whether the pixels of an image count: good, or anomalous with regions.
-
-        An anomalous image without masks counts for the image score only.
-        """
-        return self.images[image].kind == GOOD or bool(self.images[image].regions)
-
     def _subset(self, name: str, regions: Sequence[int]) -> Subset | None:
         if not regions:
             return None

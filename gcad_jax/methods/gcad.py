@@ -7,7 +7,9 @@ anomalous. A model for each receptive field p in P; their maps are averaged.
 """
 
 import dataclasses
+import functools
 import itertools
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -117,6 +119,16 @@ class GCAD:
             raise checks.UserError(f"P is {self.P}; it must name distinct fields.")
         for p in self.P:
             checks.one_of("P", str(p), map(str, PATCH_SIZES))
+        for field in ("weight_decay", "slope", "final_learning_rate"):
+            if getattr(self, field) < 0:
+                raise checks.UserError(
+                    f"{field} is {getattr(self, field)}; it must be 0 or more."
+                )
+        if round(self.R_glo_start * self.epochs) >= self.epochs:
+            raise checks.UserError(
+                f"R_glo_start is {self.R_glo_start} of {self.epochs} epochs: no epoch "
+                "is left to train R_glo; lower it."
+            )
         for field in ("R_glo_start", "skip_end", "joint_ramp"):
             if not 0 <= getattr(self, field) <= 1:
                 raise checks.UserError(
@@ -206,7 +218,7 @@ class GCAD:
     def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
         """Without R_glo; with it; and with it after the skips have faded [P 5.2]."""
         start = round(self.R_glo_start * self.epochs)
-        faded = round(self.skip_end * self.epochs)
+        faded = math.ceil(self.skip_end * self.epochs)
         bounds = sorted({0, start, faded, self.epochs})
         return tuple(
             Phase(
@@ -302,7 +314,7 @@ class GCAD:
 
         images: (V, S, S, 3) uint8. Returns {"A_loc_<p>": {"mu": (), "sigma": ()}, ...}.
         """
-        maps = jax.jit(lambda x: self._raw_maps(frozen, learned, x))
+        maps = functools.partial(jax.jit(self._raw_maps), frozen, learned)
         scores = in_batches(maps, images, self.inference_batch_size)
         return {
             name: {
@@ -350,9 +362,14 @@ class GCAD:
 
     def describe(self) -> tuple[str, ...]:
         """Which teacher was used, and what differs from the paper in this run."""
-        scales = ", ".join(map(str, self.P))
-        teacher = teachers.sentence(self.teacher, self.teacher_seed)
-        return (teacher, f"Receptive fields P: {scales}; width {self.width}.")
+        paper = GCAD()
+        others = ", ".join(
+            f"{field.name} {getattr(self, field.name)}"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != getattr(paper, field.name)
+        )
+        settings = "Settings: the paper's" + (f", except {others}." if others else ".")
+        return teachers.sentence(self.teacher, self.teacher_seed), settings
 
 
 def _mean_square(difference: Array) -> Array:

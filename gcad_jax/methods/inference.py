@@ -1,9 +1,8 @@
 """A detector applied to images: the one path of evaluation, prediction and export."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-import jax
 import numpy as np
 
 from gcad_jax.methods.base import Detector, Method
@@ -25,17 +24,22 @@ def all_maps(method: Method) -> Callable[[Detector, Images], dict[str, AnomalyMa
 
 
 def anomaly_maps(
-    method: Method, detectors: list[Detector], images: ImagesU8, batch_size: int
+    method: Method,
+    maps: Callable[[Detector, Images], Mapping[str, AnomalyMaps]],
+    detectors: Sequence[Detector],
+    images: ImagesU8,
 ) -> Mapping[str, np.ndarray]:
     """Maps of every detector (one a seed) at network size.
 
+    maps: `all_maps`, jitted once for all calls. detectors: on the device.
     images: (N, S, S, C) uint8. Returns name -> (seeds, N, S, S) float32, the branches
     in the method's order and the combined map last.
     """
-    compiled = jax.jit(all_maps(method))
     per_seed = [
-        in_batches(functools.partial(compiled, detector), images, batch_size)
+        in_batches(
+            functools.partial(maps, detector), images, method.inference_batch_size
+        )
         for detector in detectors
     ]
     names = (*method.branches, COMBINED)
-    return {name: np.stack([maps[name] for maps in per_seed]) for name in names}
+    return {name: np.stack([seed[name] for seed in per_seed]) for name in names}

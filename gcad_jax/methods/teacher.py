@@ -1,5 +1,7 @@
 """E_loc before training: where its weights come from, and their normalisation."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -11,7 +13,7 @@ from gcad_jax.models.patch_descriptor import (
     fold_normalisation,
 )
 from gcad_jax.models.pretrained import load_descriptor
-from gcad_jax.types import ImagesU8, Tree
+from gcad_jax.types import Features, Images, ImagesU8, Tree
 
 # Deviates: the paper distils E_loc from a ResNet-18; those weights were never
 # published, and until trained ones ship the default is a random network.
@@ -41,10 +43,13 @@ def normalised(
 
     images: (N, S, S, 3) uint8, the training images, unaugmented.
     """
-    describe = jax.jit(
-        lambda x: E_loc.apply({"params": params}, imagenet_normalised(x))
-    )
-    mean, std = feature_moments(each_batch(describe, images, batch_size))
+
+    @jax.jit
+    def describe(params: Tree, x: Images) -> Features:
+        return jnp.asarray(E_loc.apply({"params": params}, imagenet_normalised(x)))
+
+    batches = each_batch(functools.partial(describe, params), images, batch_size)
+    mean, std = feature_moments(batches)
     return fold_normalisation(params, mean, std)
 
 

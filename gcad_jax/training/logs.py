@@ -90,7 +90,7 @@ def check_finite(
                 raise UserError(
                     f"{name} is {value} at step {step}, seed {seed}: training stopped, "
                     "the checkpoints before it are kept; try a lower "
-                    "--config.method.learning_rate."
+                    "--config.method.learning_rate in another --workdir."
                 )
 
 

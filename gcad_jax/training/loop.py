@@ -1,6 +1,7 @@
 """Trains all seeds of one category; any kill in between can be resumed exactly."""
 
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -135,8 +136,9 @@ class _Training:
                     f"{self.category.name} are augmented; set --config.cache_features="
                     "False, or --config.method.augmented=False."
                 )
-            compute = jax.jit(lambda images: self.method.cache(frozen, images))
-            cached = in_batches(compute, self.category.train, 8)
+            compute = functools.partial(jax.jit(self.method.cache), frozen)
+            size = self.method.inference_batch_size
+            cached = in_batches(compute, self.category.train, size)
         tree = Resources(frozen, to_device(self.category.train), cached)
         return replicated(tree, self.devices)
 
@@ -230,10 +232,11 @@ class _Training:
                 late = None
                 self.save(done, states, checkpoints, log)
                 saved_at, saved_step = time.monotonic(), done
-            if preemption.requested and done < self.total:
-                checkpoints.wait()
-                raise Preempted(f"stopped and saved at step {saved_step}")
+            if preemption.requested:
+                break
         checkpoints.wait()
+        if preemption.requested:
+            raise Preempted(f"stopped and saved at step {saved_step}")
         return states
 
     @property

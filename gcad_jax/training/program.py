@@ -45,14 +45,13 @@ def compile_step(
     return Program(
         phase=phase,
         call=compiled,
-        flops=_flops(lowered.cost_analysis(), rows.shape[1], len(devices)),
+        flops=_flops(lowered.cost_analysis(), len(devices)),
         scratch_bytes=getattr(memory, "temp_size_in_bytes", None),
     )
 
 
-def _flops(cost: Any, calls: int, num_devices: int) -> float | None:
+def _flops(cost: Any, num_devices: int) -> float | None:
     # A loop's body is counted once, whatever its length; the program is per device.
-    del calls
     if isinstance(cost, list):
         cost = cost[0] if cost else None
     flops = cost.get("flops") if cost else None

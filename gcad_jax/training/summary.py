@@ -67,6 +67,8 @@ def cost_lines(
         f"layout      {_counted(num_seeds, 'seed')}, batch {batch_size} over "
         f"{_counted(num_devices, jax.devices()[0].platform + ' device')}"
     ]
+    if idle := len(jax.devices()) - num_devices:
+        lines.append(f"            {_counted(idle, 'more device')} stay idle")
     for program in programs:
         flops = f", {program.flops / 1e9:,.1f} GFLOP a step" if program.flops else ""
         name, steps = program.phase.name, program.phase.num_steps

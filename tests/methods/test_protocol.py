@@ -17,7 +17,7 @@ from gcad_jax.checks import UserError
 from gcad_jax.data.augment import Augmentation
 from gcad_jax.methods.base import Batch, Detector, Method
 from gcad_jax.methods.gcad import GCAD
-from gcad_jax.methods.inference import anomaly_maps
+from gcad_jax.methods.inference import all_maps, anomaly_maps
 from gcad_jax.training.step import VMAP, StepOptions
 
 SEEDS = (0, 7)
@@ -112,9 +112,12 @@ def detector(case, frozen, state, images):
 @pytest.fixture(scope="module")
 def maps(case, detector, images):
     """Seeds, images, height, width; the last batch is not full."""
-    return anomaly_maps(
-        case.method, [detector], images, case.method.inference_batch_size
-    )
+    return maps_of(case, detector, images)
+
+
+def maps_of(case, detector, images):
+    compiled = jax.jit(all_maps(case.method))
+    return anomaly_maps(case.method, compiled, [detector], images)
 
 
 def test_a_method_is_hashable_and_its_defaults_are_valid(case):
@@ -234,9 +237,7 @@ def test_maps_have_a_value_for_each_pixel(case, maps):
 
 def test_maps_of_an_image_do_not_depend_on_its_batch(case, detector, images, maps):
     """The fourth image was in a batch of its own, filled up with copies."""
-    reversed_maps = anomaly_maps(
-        case.method, [detector], images[::-1], case.method.inference_batch_size
-    )
+    reversed_maps = maps_of(case, detector, images[::-1])
     for name, values in maps.items():
         np.testing.assert_allclose(
             reversed_maps[name][:, ::-1], values, rtol=1e-4, atol=1e-4
@@ -250,8 +251,6 @@ def test_a_detector_is_arrays_that_come_back_from_a_file(
     np.savez(tmp_path / "detector.npz", *map(np.asarray, leaves))
     with np.load(tmp_path / "detector.npz") as file:
         restored = structure.unflatten([file[f"arr_{i}"] for i in range(len(leaves))])
-    again = anomaly_maps(
-        case.method, [restored], images, case.method.inference_batch_size
-    )
+    again = maps_of(case, restored, images)
     for name, values in maps.items():
         np.testing.assert_array_equal(again[name], values)
