@@ -15,7 +15,8 @@ from gcad_jax.evaluation.scores import CategoryResult
 
 MAPS, CURVES, LOSSES = "maps.png", "curves.png", "losses.png"
 CAPTIONS = {
-    MAPS: "{}: input, ground truth, the maps of the branches and the combined map A",
+    MAPS: "{}: input, ground truth, the maps of the branches and the combined map A; "
+    "one colour scale a column, from the median of the scores shown to their 99.9 %",
     CURVES: "{}: sPRO over the false positive rate; AU-sPRO is taken up to the limit",
     LOSSES: "{}: losses in training",
 }

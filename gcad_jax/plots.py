@@ -35,6 +35,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 _MASK = (0.0, 0.9, 1.0)  # rare in photos, bright on dark
 _SCORES = "inferno"
+_GAMMA = 0.4  # scores of logical and structural anomalies differ by a power of ten
 _DPI = 150
 _FONT: Any = {"font.size": 8, "axes.titlesize": 9, "mathtext.fontset": "dejavusans"}
 
@@ -65,7 +66,8 @@ def qualitative(
 
     A scale goes from the median to the 99.9 % quantile of the scores shown in its
     column (brighter scores are drawn as that), so that the maps of a column compare
-    and the noise of normal pixels stays dark.
+    and the noise of normal pixels stays dark. Colours rise with a power of 0.4 of the
+    score, so that a weak anomaly shows beside a strong one.
 
     Raises UserError where the file cannot be written.
     """
@@ -203,6 +205,8 @@ def _draw_input(row: Row, plain: "Axes", marked: "Axes") -> None:
 def _draw_maps(
     figure: "Figure", maps: Sequence[np.ndarray], rows: Sequence[Row], cells: np.ndarray
 ) -> None:
+    from matplotlib.colors import PowerNorm
+
     low, high = np.quantile(np.concatenate([m.ravel() for m in maps]), [0.5, 0.999])
     high = high if high > low else low + 1
     for scores, row, axis in zip(maps, rows, cells, strict=True):
@@ -210,8 +214,7 @@ def _draw_maps(
         drawn = axis.imshow(
             scores,
             cmap=_SCORES,
-            vmin=low,
-            vmax=high,
+            norm=PowerNorm(_GAMMA, low, high, clip=True),
             interpolation="bilinear",
             extent=(-0.5, width - 0.5, height - 0.5, -0.5),
             aspect="auto",

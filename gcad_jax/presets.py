@@ -61,7 +61,7 @@ def circles() -> GCAD:
     """
     return GCAD(
         image_size=64,
-        epochs=40,
+        epochs=32,
         batch_size=4,
         P=(17,),
         d_loc=16,

@@ -124,17 +124,17 @@ class GCAD:
                 raise checks.UserError(
                     f"{field} is {getattr(self, field)}; it must be 0 or more."
                 )
-        if round(self.R_glo_start * self.epochs) >= self.epochs:
-            raise checks.UserError(
-                f"R_glo_start is {self.R_glo_start} of {self.epochs} epochs: no epoch "
-                "is left to train R_glo; lower it."
-            )
         for field in ("R_glo_start", "skip_end", "joint_ramp"):
             if not 0 <= getattr(self, field) <= 1:
                 raise checks.UserError(
                     f"{field} is {getattr(self, field)}; it is a fraction of the "
                     "epochs, from 0 to 1."
                 )
+        if round(self.R_glo_start * self.epochs) >= self.epochs:
+            raise checks.UserError(
+                f"R_glo_start is {self.R_glo_start} of {self.epochs} epochs: no epoch "
+                "is left to train R_glo; lower it."
+            )
 
     # -- networks ---------------------------------------------------------------
 

@@ -142,7 +142,7 @@ def test_the_ramp_scales_the_pull_of_L_glo_on_E_glo_alone(
             return method.loss(params, targets, x, None, joint)[1]["L_glo_17"]
 
         value, grads = jax.value_and_grad(L_glo)(state.learned.params)
-        norms = {name: optax.global_norm(grads[name]) for name in NETS}
+        norms = {name: optax.tree.norm(grads[name]) for name in NETS}
         return value, norms
 
     (full, with_1), (quarter, with_4th), (none, with_0) = map(pull, (1.0, 0.25, 0.0))
