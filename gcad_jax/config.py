@@ -88,7 +88,8 @@ def resolve(config: Experiment) -> Experiment:
         )
     if not all(isinstance(s, int) and 0 <= s < 2**31 for s in config.seeds):
         raise checks.UserError(
-            f"config.seeds is {config.seeds}; they are whole numbers below 2**31."
+            f"config.seeds is {config.seeds}; they are whole numbers of 0 or more, "
+            "below 2**31."
         )
     checks.one_of("config.map_seeds", config.map_seeds, ("", VMAP, UNROLL))
     checks.positive("config.log_every", config.log_every)

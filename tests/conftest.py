@@ -7,6 +7,11 @@ import pytest
 
 # Before JAX starts: four fake devices, so that parity on 1, 2 and 4 can be shown.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The networks of the tests are tiny: they are compiled far longer than they run.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
 
 import jax
 

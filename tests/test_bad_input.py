@@ -193,9 +193,15 @@ def test_own_folder_that_is_spoilt(
 # -- the folder of the run --------------------------------------------------------
 
 
+def begin(category: pathlib.Path) -> None:
+    """As the first checkpoint of a category does."""
+    (category / "checkpoints" / "1").mkdir(parents=True)
+
+
 def test_workdir_of_another_config(tmp_path: pathlib.Path) -> None:
     with workdir.opened(str(tmp_path), configs.as_dict(configs.resolve(runs.tiny()))):
         pass
+    begin(tmp_path / "circles")
     before = (tmp_path / "config.json").read_bytes()
     said = refused(runs.tiny(method=runs.method(g=64), epochs=2), tmp_path)
     assert "method.g: 32 -> 64" in said
@@ -232,6 +238,7 @@ def test_data_that_changed_between_runs(
     (tmp_path / "circles").mkdir()
     other = runs.circles(**change).load("circles", 32, 3)
     workdir.check_data(tmp_path / "circles", other)
+    begin(tmp_path / "circles")
     before = json.loads((tmp_path / "circles/data.json").read_text())
     said = refused(runs.tiny(), tmp_path)
     assert f"({len(other.train)} then, 12 now" in said

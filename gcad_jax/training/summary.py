@@ -63,12 +63,12 @@ def cost_lines(
     num_devices: int,
 ) -> list[str]:
     """Steps and FLOPs of each phase, and the memory of a device."""
-    lines = [
-        f"layout      {_counted(num_seeds, 'seed')}, batch {batch_size} over "
-        f"{_counted(num_devices, jax.devices()[0].platform + ' device')}"
-    ]
-    if idle := len(jax.devices()) - num_devices:
-        lines.append(f"            {_counted(idle, 'more device')} stay idle")
+    platform, there = jax.devices()[0].platform, len(jax.devices())
+    devices = _counted(num_devices, f"{platform} device")
+    if there > num_devices:  # the others stay idle
+        devices = f"{num_devices} of {_counted(there, f'{platform} device')}"
+    seeds = _counted(num_seeds, "seed")
+    lines = [f"layout      {seeds}, batch {batch_size} over {devices}"]
     for program in programs:
         flops = f", {program.flops / 1e9:,.1f} GFLOP a step" if program.flops else ""
         name, steps = program.phase.name, program.phase.num_steps

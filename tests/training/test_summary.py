@@ -49,7 +49,7 @@ def test_memory_and_flops():
         Program(phases[1], None, 1e12, 7 * MIB),
     ]
     lines = summary.cost_lines(programs, two_seeds(), resources(), 8, 2, 1)
-    assert lines[0] == "layout      2 seeds, batch 8 over 1 cpu device"
+    assert lines[0] == "layout      2 seeds, batch 8 over 1 of 4 cpu devices"
     assert lines[1] == "phase       a: 1,000 steps, 2.5 GFLOP a step"
     assert lines[2] == "phase       b: 20 steps, 1,000.0 GFLOP a step"
     # 2 seeds x (parameters + 2 moments) x 4 bytes = 23.4 MiB (23.44 + steps and keys);
