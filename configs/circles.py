@@ -1,6 +1,9 @@
 """GCAD on the toy circles of Appendix A: nothing to download, made for a laptop.
 
 python -m gcad_jax.main --config=configs/circles.py --workdir=runs/circles
+
+7.9 minutes on two CPU cores: image AU-ROC 0.866 structural, 1.000 logical
+(docs/results/circles.md).
 """
 
 from gcad_jax import checks, presets
