@@ -57,7 +57,8 @@ def run() -> None:
     """Entry point: quiet libraries, flags checked, then `main`."""
     keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)
+    # What goes wrong in a library is raised and said in one sentence.
+    logging.set_verbosity(logging.FATAL)
     app.run(main, flags_parser=command_line.parse)
 
 

@@ -5,22 +5,17 @@ styles both differ, and the colour map ascends in lightness, so that prints in g
 colour-blind readers see the same.
 """
 
-import contextlib
 import dataclasses
-import os
-import pathlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gcad_jax.checks import UserError
+from gcad_jax.files import Path, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Path: TypeAlias = str | os.PathLike[str]
 
 _SYMBOLS = {
     "A": r"$A$",
@@ -282,15 +277,5 @@ def _figure(width: float, height: float, constrained: bool = False) -> "Figure":
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    path = pathlib.Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with written(path) as part:
         figure.savefig(part, format="png", metadata={"Software": ""})
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}); choose another folder."
-        ) from error

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from gcad_jax.checks import UserError
 from gcad_jax.config import differences
 from gcad_jax.data.category import Category
 from gcad_jax.evaluation.metrics import METRICS
+from gcad_jax.files import write_text
 
 
 @contextlib.contextmanager
@@ -61,7 +61,7 @@ def _check_config(folder: pathlib.Path, config: dict[str, Any]) -> None:
                 + "; ".join(changed)
                 + "); repeat its values to continue it, or choose another --workdir."
             )
-    _write_json(file, config)
+    write_text(file, json.dumps(config, indent=2) + "\n")
 
 
 def has_begun(folder: pathlib.Path) -> bool:
@@ -107,7 +107,7 @@ def check_data(folder: pathlib.Path, category: Category) -> bool:
         return same
     # Numbers of other test images first: a kill in between must not leave them valid.
     (folder / METRICS).unlink(missing_ok=True)
-    _write_json(file, found | tests)
+    write_text(file, json.dumps(found | tests, indent=2) + "\n")
     return same
 
 
@@ -123,9 +123,3 @@ def _digest_tests(category: Category) -> dict[str, Any]:
             )
             digest.update(region.pixels.tobytes())
     return {"images": len(category.test), "sha256": digest.hexdigest()}
-
-
-def _write_json(file: pathlib.Path, value: dict[str, Any]) -> None:
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, file)

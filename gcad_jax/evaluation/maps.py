@@ -14,6 +14,7 @@ import numpy as np
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import TestImage
+from gcad_jax.files import written
 
 MapSource: TypeAlias = Callable[[int], np.ndarray]  # image index -> (H, W) real
 
@@ -77,15 +78,16 @@ def write_maps(
     images: Sequence[TestImage],
     source: MapSource,
 ) -> None:
-    """Writes every map as a float32 TIFF of the size of its image."""
+    """Writes every map as a float32 TIFF of the size of its image.
+
+    Raises UserError where a file cannot be written.
+    """
     import tifffile
 
     for i, image in enumerate(images):
         path = map_path(folder, category, image)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        tifffile.imwrite(part, np.asarray(source(i), np.float32))
-        os.replace(part, path)
+        with written(path) as part:
+            tifffile.imwrite(part, np.asarray(source(i), np.float32))
 
 
 def read_map(path: pathlib.Path) -> np.ndarray:  # (H, W), real

@@ -4,14 +4,12 @@
 `details.json` has everything else, so that a report is rebuilt without the maps.
 """
 
-import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from gcad_jax.checks import UserError
 from gcad_jax.evaluation.scores import (
@@ -21,10 +19,10 @@ from gcad_jax.evaluation.scores import (
     Number,
     Scores,
 )
+from gcad_jax.files import Path, write_text
 
 METRICS = "metrics.json"
 DETAILS = "details.json"
-Path: TypeAlias = str | os.PathLike[str]
 
 
 def metrics(
@@ -104,20 +102,4 @@ def read_result(folder: Path) -> CategoryResult:
         raise UserError(
             f"{path} does not hold the results of a category ({error!r}); delete it "
             "to evaluate again."
-        ) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all; raises UserError where it cannot."""
-    path = pathlib.Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}); choose another folder."
         ) from error

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from gcad_jax.data.category import KINDS
 from gcad_jax.evaluation import tables
-from gcad_jax.evaluation.metrics import Path, write_text
 from gcad_jax.evaluation.scores import MEAN, CategoryResult
+from gcad_jax.files import Path, write_text
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,7 @@ checksum, so that a wrong or damaged file is an error and never a bad teacher.
 
 import hashlib
 import json
-import os
 import pathlib
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gcad_jax.checks import UserError
+from gcad_jax.files import Path, written
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.types import Tree
 
@@ -28,7 +27,6 @@ FORMAT = "gcad_jax E_loc"
 VERSION = 1
 HEADER = "header"
 STORED_TYPES = ("float32", "float16")
-Path = str | os.PathLike[str]
 Arrays = Mapping[str, np.ndarray]  # "conv1/kernel" -> array
 
 
@@ -139,23 +137,9 @@ def _checksum(arrays: Arrays) -> str:
 
 
 def _write(path: pathlib.Path, entries: Arrays) -> None:
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = file.name
-            np.savez(file, allow_pickle=False, **entries)
-        os.chmod(temporary, 0o644)  # temporary files are private
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}); name a file in an existing "
-            "folder that you may write to."
-        ) from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.remove(temporary)
+    # An open file, because NumPy appends .npz to a name.
+    with written(path) as part, part.open("wb") as file:
+        np.savez(file, allow_pickle=False, **entries)
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -1,8 +1,9 @@
 """Checkpoints of one category: written atomically, restored exactly."""
 
+import contextlib
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -56,8 +57,10 @@ class Checkpoints:
             try:
                 state = self._read(step, like)
             except Exception as error:  # Orbax and its storage raise many kinds
-                reason = str(error).strip().partition("\n")[0][:200]
-                say(f"checkpoint  {self._folder / str(step)} cannot be read: {reason}")
+                say(
+                    f"checkpoint  {self._folder / str(step)} cannot be read: "
+                    f"{_reason(error)}"
+                )
                 continue
             for unreadable in steps[:i]:
                 self._set_aside(unreadable)
@@ -98,22 +101,44 @@ class Checkpoints:
         )
 
     def save(self, step: int, state: TrainState) -> None:
-        """Copies the state to the host and writes it in the background."""
-        self._manager.save(
-            step,
-            args=self._ocp.args.Composite(
-                state=self._ocp.args.StandardSave(_storable(state)),
-                config=self._ocp.args.JsonSave(self._config),
-            ),
-        )
+        """Copies the state to the host and writes it in the background.
+
+        Raises:
+          UserError: this save, or the one before it in the background, failed.
+        """
+        with self._said():
+            self._manager.save(
+                step,
+                args=self._ocp.args.Composite(
+                    state=self._ocp.args.StandardSave(_storable(state)),
+                    config=self._ocp.args.JsonSave(self._config),
+                ),
+            )
 
     def wait(self) -> None:
-        """Returns when the last save is on disk; raises what went wrong in it."""
-        self._manager.wait_until_finished()
+        """Returns when the last save is on disk; raises UserError if it failed."""
+        with self._said():
+            self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Orbax and its storage raise many kinds
+            raise UserError(
+                f"a checkpoint cannot be written to {self._folder} "
+                f"({_reason(error)}); free space there and give the same command "
+                "again: it continues from the last complete one."
+            ) from error
 
     def close(self) -> None:
-        """Waits and releases the threads."""
-        self._manager.close()
+        """Waits and releases the threads; raises UserError if the last save failed."""
+        with self._said():
+            self._manager.close()
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def _storable(state: TrainState) -> Tree:

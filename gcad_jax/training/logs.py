@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gcad_jax.checks import UserError
+from gcad_jax.files import write_text
 
 
 class MetricsLog:
@@ -75,9 +76,7 @@ def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
 
 def _keep_rows(path: pathlib.Path, resume_step: int) -> None:
     rows = [row for row in read_rows(path) if row["step"] <= resume_step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    temporary.replace(path)
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def check_finite(

@@ -211,6 +211,7 @@ def test_failed_write_leaves_the_old_file(path, params, monkeypatch):
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_missing_folder_is_named(tmp_path, params):
+def test_a_folder_that_cannot_be_is_named(tmp_path, params):
+    (tmp_path / "none").write_text("a file")
     with pytest.raises(UserError, match=r"none.*cannot be written"):
         save_descriptor(tmp_path / "none" / "weights.npz", params, NET)

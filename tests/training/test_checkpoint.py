@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -12,6 +16,7 @@ from gcad_jax.checks import UserError
 from gcad_jax.training.checkpoint import Checkpoints
 from gcad_jax.training.step import StepOptions
 
+ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = {"seeds": [0, 7], "method": {"g": 32}}
 
 
@@ -94,6 +99,50 @@ def test_a_save_that_a_kill_interrupted_is_not_seen(tmp_path, fresh):
     saved(tmp_path, fresh, (2,))
     (tmp_path / "3.orbax-checkpoint-tmp-7").mkdir()
     assert Checkpoints(tmp_path, CONFIG).restore(fresh, print)[0] == 2
+
+
+FULL_DISK = """
+import pathlib, resource, sys
+from training import doubles
+from gcad_jax.checks import UserError
+from gcad_jax.training.checkpoint import Checkpoints
+
+checkpoints = Checkpoints(pathlib.Path(sys.argv[1]), {})
+states = doubles.states_of(doubles.Linear(), (0, 7))
+checkpoints.save(2, states)
+checkpoints.save(3, states)
+checkpoints.wait()
+resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))  # of every file
+checkpoints.save(4, states)
+for end in (checkpoints.wait, checkpoints.close):
+    try:
+        end()
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_a_save_that_does_not_fit_leaves_the_ones_before(tmp_path, fresh):
+    """In a process of its own, because the limit holds for all that it writes."""
+    folder = tmp_path / "checkpoints"
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    said = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(folder)],
+        env=os.environ | {"PYTHONPATH": paths},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    assert said
+    for sentence in said:
+        assert sentence.startswith(f"a checkpoint cannot be written to {folder} (")
+        assert "free space there and give the same command again" in sentence
+    checkpoints = Checkpoints(folder, {})
+    step, _ = checkpoints.restore(fresh, print)
+    assert step == 3
+    checkpoints.save(4, fresh)  # its place is free
+    checkpoints.close()
+    assert Checkpoints(folder, {}).restore(fresh, print)[0] == 4
 
 
 def damage_all(folder):

@@ -1,0 +1,46 @@
+"""Files that are written whole or not at all: a kill leaves the old one or none."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from gcad_jax.checks import UserError
+
+Path: TypeAlias = str | os.PathLike[str]
+ADVICE = "free space there or choose another folder"
+
+
+@contextlib.contextmanager
+def written(path: Path, advice: str = ADVICE) -> Iterator[pathlib.Path]:
+    """Yields a temporary name beside `path`; what is written there becomes `path`.
+
+    The folder is made where it is missing. If the block raises, nothing is left.
+
+    Args:
+      path: the file, replaced if it exists.
+      advice: end of the sentence of the error, what to do.
+
+    Raises:
+      UserError: the file cannot be written, or not wholly.
+    """
+    path = pathlib.Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror or error}); {advice}."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file; raises UserError where it cannot."""
+    with written(path) as part:
+        part.write_text(text, encoding="utf-8")
