@@ -1,6 +1,8 @@
 """Checkpoints of one category: written atomically, restored exactly."""
 
 import contextlib
+import errno
+import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
@@ -138,7 +140,11 @@ class Checkpoints:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200]
+    text = str(error).strip().partition("\n")[0]
+    # The storage wraps what the system said into all that it knows.
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+    short = [os.strerror(code) for code in codes if os.strerror(code) in text]
+    return short[0] if short else text[:200]
 
 
 def _storable(state: TrainState) -> Tree:

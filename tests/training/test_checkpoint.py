@@ -135,7 +135,9 @@ def test_a_save_that_does_not_fit_leaves_the_ones_before(tmp_path, fresh):
     ).stdout.splitlines()
     assert said
     for sentence in said:
-        assert sentence.startswith(f"a checkpoint cannot be written to {folder} (")
+        assert sentence.startswith(
+            f"a checkpoint cannot be written to {folder} (File too large); "
+        )
         assert "free space there and give the same command again" in sentence
     checkpoints = Checkpoints(folder, {})
     step, _ = checkpoints.restore(fresh, print)
