@@ -150,9 +150,9 @@ def no_validation_images(category: pathlib.Path) -> pathlib.Path:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (unreadable, ""),
-        (truncated, ""),
-        (empty_file, ""),
+        (unreadable, "not a readable image: its format is not known"),
+        (truncated, "not a readable image: image file is truncated"),
+        (empty_file, "the file is damaged; replace or remove it"),
         (mask_of_another_size, f"{trees.WIDTH + 1}"),
         (unknown_value, "77.*200.*254.*255.*defects_config.json"),
         (one_training_image, "1 image; at least 2"),
@@ -172,8 +172,8 @@ def test_category_that_is_spoilt(
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (unreadable, ""),
-        (truncated, ""),
+        (unreadable, "not a readable image: its format is not known"),
+        (truncated, "not a readable image: image file is truncated"),
         (one_training_image, "a single training image"),
         (no_validation_images, "no image"),
     ],

@@ -23,13 +23,15 @@ SMALL = [
     "--config.method.width=0.0625",
     "--config.method.E_glo_widths=(32,32,64,64,128)",
     "--config.method.U_widths=(64,128)",
-    "--config.method.R_glo_start=0.0",
-    "--config.method.skip_end=0.0",
     "--config.method.inference_batch_size=4",
 ]
+ONE_PHASE = ["--config.method.R_glo_start=0.0", "--config.method.skip_end=0.0"]
 CIRCLES = [
     "--config=configs/circles.py",
     *SMALL,
+    # Phases begin at steps 0, 30 and 60: kills fall into each of them.
+    "--config.method.R_glo_start=0.5",
+    "--config.method.skip_end=0.25",
     "--config.epochs=20",
     "--config.data.num_train=12",
     "--config.data.num_validation=3",
@@ -82,7 +84,9 @@ def test_from_nothing_to_a_report(whole: tuple[pathlib.Path, str]) -> None:
         assert f"(circles/{name})" in report
     for words in (
         "train 12, validation 3",
-        f"{STEPS} steps",
+        "phase       global encoder, skips fading: 30 steps",
+        "phase       global encoder: 30 steps",
+        "phase       joint: 60 steps",
         str(folder / "report.md"),
     ):
         assert words in said
@@ -109,7 +113,9 @@ def test_every_step_is_logged(whole: tuple[pathlib.Path, str]) -> None:
     rows = [json.loads(line) for line in lines]
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     assert rows[5]["epoch"] == 1.0  # six steps of two images
-    assert {"phase", "seed", "L_loc_17", "L_kd_17", "L_glo_17"} <= set(rows[0])
+    for row in rows:
+        losses = {"L_loc_17", "L_kd_17"} | ({"L_glo_17"} if row["step"] > 60 else set())
+        assert {name for name in row if name.startswith("L_")} == losses
     first, last = (
         np.mean([row["L_kd_17"] for row in part]) for part in (rows[:6], rows[-6:])
     )
@@ -209,6 +215,7 @@ def test_loco_with_two_seeds_and_maps(
     arguments = [
         "--config=configs/loco.py",
         *SMALL,
+        *ONE_PHASE,
         f"--config.data.root={tmp_path / 'data'}",
         "--config.data.categories=('juice_bottle',)",
         "--config.epochs=2",
@@ -262,6 +269,7 @@ def test_folder_of_good_images_only(
     arguments = [
         "--config=configs/folder.py:small",
         *SMALL,
+        *ONE_PHASE,
         f"--config.data.root={tmp_path / 'mine'}",
         "--config.epochs=2",
     ]
@@ -294,6 +302,7 @@ def test_folder_with_test_images_but_no_masks(
         [
             "--config=configs/folder.py:small",
             *SMALL,
+            *ONE_PHASE,
             f"--config.data.root={tmp_path / 'mine'}",
             "--config.epochs=2",
         ],
