@@ -164,7 +164,7 @@ def test_full_image_regions_without_good_images_have_no_rate():
     assert scores.curves == {}
 
 
-def an_images_without_masks_count_for_the_image_score_only():
+def test_images_without_masks_count_for_the_image_score_only():
     dent = [oracle.region("dent", np.eye(4))]
     images = [
         oracle.an_image(0, GOOD, 4, 4),
