@@ -1,13 +1,13 @@
-"""The one pass over the pixels: where region pixels stand among the negatives.
+"""Where the pixels of regions stand among the negatives, exactly or enclosed.
 
-For a pixel of a region with score v, everything that sPRO needs is the number of
-negatives with a score above v, and the number with a score of at least v. With the
-pixels of a region in descending order both numbers ascend. Areas, curves, every
-choice of saturation and every limit follow from them without the scores.
+For a region pixel of score v everything that sPRO needs is the number of negatives with
+a score above v, and the number with a score of at least v. Areas, curves, every choice
+of saturation and every limit follow from them without the scores.
 
-This is the exact pass, on the host with NumPy's vectorised sort. Images that belong to
-the same subsets form a group; the negatives of a group are sorted once, and each
-subset sums the counts of its groups.
+The exact mode sorts the negatives and looks every distinct score of a region up. The
+binned mode counts them by narrow intervals of scores, which is faster and needs little
+memory, and encloses both numbers; it narrows the intervals until the AU-sPRO of every
+kind and defect type is known to the tolerance.
 """
 
 import dataclasses
@@ -17,26 +17,73 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL, TestImage
+from gcad_jax import checks
+from gcad_jax.data.category import LOGICAL, STRUCTURAL
+from gcad_jax.evaluation import binning, histogram
+from gcad_jax.evaluation.limits import LIMITS
 from gcad_jax.evaluation.maps import MapSource
 from gcad_jax.evaluation.regions import GroundTruth, Subset
+from gcad_jax.evaluation.sorting import Sorted, sort_pixels
+
+AUTO, EXACT, BINNED = "auto", "exact", "binned"
+MOST_FINER = 32  # times as many cells of a block in one step
+EXACT_PIXELS = 2**25  # up to which "auto" is exact
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+    """How exact the pass is to be.
+
+    mode: "exact"; "binned", whose values come with a bound; "auto" is exact where that
+        takes a few seconds at most.
+    tolerance: the bound of a binned value of a kind or a defect type is below it.
+    workers: threads; 0 takes one for each processor, at most 8.
+    """
+
+    mode: str = AUTO
+    tolerance: float = 1e-5
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        checks.one_of("mode", self.mode, (AUTO, EXACT, BINNED))
+        checks.positive("tolerance", self.tolerance)
 
 
 @dataclasses.dataclass(frozen=True)
 class Ranks:
-    """The regions of one subset after the pass; k-th entries are of one region.
+    """The regions of one subset after the pass.
+
+    Every region pixel has a slot: its score, or the interval in which its score lies.
+    Slots ascend with the scores.
 
     subset: which regions.
     negatives: number of negatives of the subset.
-    above: false positives of {score > v} for each pixel, (A_k,) integer, ascending.
-    reached: false positives of {score >= v}, likewise; reached >= above.
+    above, reached: (T,) for each slot, negatives with a score above all of the slot,
+        and with one of the slot or above; reached >= above.
+    loose: (T,) bool, slots of several scores: there the two numbers of a pixel are
+        only known to lie between `above` and `reached`.
+    highest: (T,) above the scores of the slot, or equal, and below those of the next.
+    slots: for each region the slots of its pixels, (A,) int32 descending.
     """
 
     subset: Subset
     negatives: int
-    above: tuple[np.ndarray, ...]
-    reached: tuple[np.ndarray, ...]
+    above: np.ndarray
+    reached: np.ndarray
+    loose: np.ndarray
+    highest: np.ndarray
+    slots: tuple[np.ndarray, ...]
+
+    def threshold(self, rate: float) -> tuple[float, float] | None:
+        """The lowest slot's t such that {score > t} has at most this rate; its rate.
+
+        None where there are no negatives.
+        """
+        allowed = self.above <= rate * self.negatives
+        if not (allowed.any() and self.negatives):
+            return None
+        place = int(np.argmax(allowed))
+        return float(self.highest[place]), float(self.above[place] / self.negatives)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,142 +92,192 @@ class Ranking:
 
     image_scores: (N,) float64, the maximum of each map [P 5.5].
     kinds, defects: by name; a kind without regions is left out.
+    exact: whether the exact mode was taken.
     """
 
     image_scores: np.ndarray
     kinds: Mapping[str, Ranks]
     defects: Mapping[str, Ranks]
+    exact: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """Images whose negatives count for the same subsets (by position)."""
-
-    images: tuple[int, ...]
-    subsets: tuple[int, ...]
-
-
-def rank(truth: GroundTruth, source: MapSource) -> Ranking:
-    """Reads every map once, by several threads.
-
-    Peak memory: the scores of the category in their own type, and while a thread sorts
-    a group a copy of it; less than twice the scores.
+def rank(
+    truth: GroundTruth, source: MapSource, precision: Precision | None = None
+) -> Ranking:
+    """One set of full-size maps against the ground truth.
 
     Raises:
       UserError: a map of another size than its image, or with NaN or Inf.
     """
+    precision = precision or Precision()
     kinds = [s for kind in (STRUCTURAL, LOGICAL) if (s := truth.kind(kind))]
     types = [s for name in truth.defect_names() if (s := truth.defect(name))]
-    groups = group_images(truth, (*kinds, *types))
-    image_scores = np.zeros(len(truth.images))
-    regions: list[np.ndarray] = [np.empty(0)] * len(truth.regions)
-
-    def read(group: Group) -> np.ndarray:
-        negatives = []
-        for i in group.images:
-            scores = checked(source(i), truth.images[i])
-            image_scores[i] = scores.max()
-            for r in np.flatnonzero(truth.region_images == i):
-                regions[r] = np.sort(scores[truth.regions[r].pixels])
-            if group.subsets:
-                negatives.append(np.delete(scores, truth.unions[i]))
-        ordered = np.concatenate(negatives or [np.empty(0, np.float32)])
-        ordered.sort()
-        return ordered
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        ordered = list(pool.map(read, groups))
-        ranks = _rank_regions(truth, (*kinds, *types), groups, ordered, regions, pool)
+    pixels = sum(image.height * image.width for image in truth.images)
+    exact = precision.mode == EXACT or (
+        precision.mode == AUTO and pixels <= EXACT_PIXELS
+    )
+    rank_all = _exactly if exact else _enclosed
+    image_scores, ranks = rank_all(truth, (*kinds, *types), source, precision)
     return Ranking(
         image_scores,
         kinds={r.subset.name: r for r in ranks[: len(kinds)]},
         defects={r.subset.name: r for r in ranks[len(kinds) :]},
+        exact=exact,
     )
 
 
-def group_images(truth: GroundTruth, subsets: Sequence[Subset]) -> list[Group]:
-    """All images by the subsets to which they belong; good ones belong to all."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, image in enumerate(truth.images):
-        belongs = tuple(
-            k for k, s in enumerate(subsets) if image.kind == GOOD or i in s.images
-        )
-        groups.setdefault(belongs, []).append(i)
-    return [Group(tuple(images), subsets) for subsets, images in groups.items()]
+# -- exact -------------------------------------------------------------------------
 
 
-def checked(scores: np.ndarray, image: TestImage) -> np.ndarray:  # (H * W,)
-    """The scores of one map, flat, as float32 or float64; every value is kept."""
-    if scores.shape != (image.height, image.width):
-        raise UserError(
-            f"The anomaly map of test image {image.name} has shape {scores.shape}; its "
-            f"image has {(image.height, image.width)}, and both must be equal."
-        )
-    exact_in_float32 = np.can_cast(scores.dtype, np.float32)
-    scores = scores.astype(np.float32 if exact_in_float32 else np.float64, copy=False)
-    if not (np.isfinite(scores.max()) and np.isfinite(scores.min())):
-        raise UserError(
-            f"The anomaly map of test image {image.name} holds NaN or infinite scores; "
-            "every score must be finite."
-        )
-    return scores.reshape(-1)
-
-
-def _rank_regions(
+def _exactly(
     truth: GroundTruth,
     subsets: Sequence[Subset],
-    groups: Sequence[Group],
-    ordered: list[np.ndarray],  # negatives of each group, ascending
-    regions: Sequence[np.ndarray],  # scores of each region, ascending
-    pool: ThreadPoolExecutor,
-) -> list[Ranks]:
-    """Sums the counts of the groups of each subset."""
-    if not subsets:
-        return []
-    pixels = np.concatenate(regions)
-    # Searches in ascending order stay in the cache: eight times as fast.
-    order = np.argsort(pixels)
-    ascending = pixels[order]
-    ends = np.cumsum(truth.areas)
-    places = [slice(end - a, end) for end, a in zip(ends, truth.areas, strict=True)]
-    totals = [
-        {r: np.zeros((2, truth.areas[r]), np.int64) for r in subset.regions}
-        for subset in subsets
+    source: MapSource,
+    precision: Precision,
+) -> tuple[np.ndarray, list[Ranks]]:
+    pixels = sort_pixels(truth, subsets, source, precision.workers)
+    scores = [*pixels.regions, *(_at_limits(pixels, k) for k in range(len(subsets)))]
+    edges = np.unique(np.concatenate(scores)) if scores else np.empty(0)
+    counts = _counts(pixels, len(subsets), edges, precision.workers)
+    slots = [
+        np.searchsorted(edges, region)[::-1].astype(np.int32)
+        for region in pixels.regions
+    ]
+    return pixels.image_scores, [
+        Ranks(
+            subset,
+            truth.negatives(subset),
+            above=above,
+            reached=reached,
+            loose=np.zeros(edges.size, bool),
+            highest=edges,
+            slots=tuple(slots[r] for r in subset.regions),
+        )
+        for subset, (above, reached) in zip(subsets, counts, strict=True)
     ]
 
-    integer = np.int32 if max(map(len, ordered)) < 2**31 else np.int64
 
-    def count(task: tuple[Group, np.ndarray]) -> np.ndarray:
-        group, negatives = task
-        asked = np.zeros(len(regions), bool)
-        for k in group.subsets:
-            asked[list(subsets[k].regions)] = True
-        chosen = np.repeat(asked, truth.areas)[order]
-        counts = np.zeros((2, pixels.size), integer)
-        counts[:, order[chosen]] = _count(negatives, ascending[chosen])
-        return counts
+def _at_limits(pixels: Sorted, subset: int) -> np.ndarray:
+    """Scores of negatives at the limits, so that a threshold meets a wanted rate."""
+    pairs = zip(pixels.chunks, pixels.pilots, strict=True)
+    parts = [pilot for chunk, pilot in pairs if subset in chunk.subsets]
+    pilot = np.sort(np.concatenate(parts))
+    places = pilot.size - 1 - np.floor(np.asarray(LIMITS) * pilot.size).astype(int)
+    return pilot[np.clip(places, 0, None)] if pilot.size else pilot
 
-    tasks = zip(groups, ordered, strict=True)
-    for group, counts in zip(groups, pool.map(count, tasks), strict=True):
-        for k in group.subsets:
-            for r, total in totals[k].items():
-                total += counts[:, places[r]]
+
+def _counts(
+    pixels: Sorted, subsets: int, edges: np.ndarray, workers: int
+) -> np.ndarray:  # (subsets, 2, E) int64
+    """Negatives above, and at or above, each edge."""
+    totals = np.zeros((subsets, 2, edges.size), np.int64)
+    wanted = [k for k, chunk in enumerate(pixels.chunks) if chunk.subsets]
+
+    def one(position: int) -> np.ndarray:
+        return count(pixels.negatives(position), edges)
+
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        for position, counts in zip(wanted, pool.map(one, wanted), strict=True):
+            for k in pixels.chunks[position].subsets:
+                totals[k] += counts
+    return totals
+
+
+def count(negatives: np.ndarray, edges: np.ndarray) -> np.ndarray:  # (2, E)
+    """Negatives (ascending) above, and at or above, each of the ascending edges."""
+    below = np.searchsorted(negatives, edges, side="left")
+    up_to = below.copy()
+    tied = below < negatives.size
+    tied[tied] = negatives[below[tied]] == edges[tied]
+    up_to[tied] = np.searchsorted(negatives, edges[tied], side="right")
+    return negatives.size - np.stack([up_to, below])
+
+
+# -- binned ------------------------------------------------------------------------
+
+
+def _enclosed(
+    truth: GroundTruth,
+    subsets: Sequence[Subset],
+    source: MapSource,
+    precision: Precision,
+) -> tuple[np.ndarray, list[Ranks]]:
+    tolerance = precision.tolerance
+    kinds = [s for s in subsets if s.name in (STRUCTURAL, LOGICAL)]
+    parts, ties = histogram.sample(truth, kinds, source, tolerance)
+    cells = binning.Cells.of(parts)
+    while True:
+        counted = histogram.count_cells(
+            truth, subsets, source, cells, ties, precision.workers
+        )
+        ranks = _cell_ranks(truth, subsets, cells, counted)
+        if all(_bound(of, truth.saturations) <= tolerance for of in ranks):
+            return counted.image_scores, ranks
+        finer = _finer(ranks, cells, tolerance)
+        if finer is None and ties:
+            return counted.image_scores, ranks
+        cells, ties = finer or cells, True
+
+
+def _cell_ranks(
+    truth: GroundTruth,
+    subsets: Sequence[Subset],
+    cells: binning.Cells,
+    counted: histogram.Counted,
+) -> list[Ranks]:
+    reached = np.cumsum(counted.counts[:, ::-1], axis=1)[:, ::-1]
+    # Where a float64 score still rounds into the cell.
+    top = cells.highest()
+    with np.errstate(over="ignore"):
+        following = np.nextafter(top, np.float32(np.inf)).astype(float)
+    highest = np.where(np.isinf(following), top, (top + following) / 2)
     return [
         Ranks(
             subset,
             truth.negatives(subset),
-            above=tuple(total[r][0, ::-1] for r in subset.regions),
-            reached=tuple(total[r][1, ::-1] for r in subset.regions),
+            above=up_to - own,
+            reached=up_to,
+            loose=counted.loose,
+            highest=highest,
+            slots=tuple(counted.slots[r] for r in subset.regions),
         )
-        for subset, total in zip(subsets, totals, strict=True)
+        for subset, own, up_to in zip(subsets, counted.counts, reached, strict=True)
     ]
 
 
-def _count(negatives: np.ndarray, scores: np.ndarray) -> np.ndarray:  # (2, P)
-    """Negatives (ascending) above, and at or above, each of the ascending scores."""
-    below = np.searchsorted(negatives, scores, side="left")
-    up_to = below.copy()
-    tied = below < negatives.size
-    tied[tied] = negatives[below[tied]] == scores[tied]
-    up_to[tied] = np.searchsorted(negatives, scores[tied], side="right")
-    return negatives.size - np.stack([up_to, below])
+def _finer(
+    ranks: Sequence[Ranks], cells: binning.Cells, tolerance: float
+) -> binning.Cells | None:
+    """More cells where they are too wide; None where there cannot be more."""
+    excess = np.zeros(cells.count)
+    for of_subset in ranks:
+        if not of_subset.negatives:
+            continue
+        x0 = of_subset.above / of_subset.negatives
+        x1 = of_subset.reached / of_subset.negatives
+        wide = (x1 - x0) / binning.allowed_width(x0, tolerance)
+        used = np.zeros(cells.count, bool)
+        for slots in of_subset.slots:
+            used[slots] = True
+        excess = np.maximum(excess, np.where(of_subset.loose & used, wide, 0))
+    needed = np.zeros(binning.BLOCKS)
+    np.maximum.at(needed, cells.blocks(), excess)
+    factor = np.where(needed > 1, np.clip(2 * np.ceil(needed), 2, MOST_FINER), 1)
+    finer = binning.Cells.of(cells.parts * factor)
+    if finer.count == cells.count or finer.count > binning.MOST_CELLS:
+        return None
+    return finer
+
+
+def _bound(ranks: Ranks, saturations: np.ndarray) -> float:
+    """Half of the widest enclosure of the subset's AU-sPRO, over the limits."""
+    if not ranks.negatives:
+        return 0.0
+    limits = np.asarray(LIMITS)
+    x0 = np.minimum((ranks.above / ranks.negatives)[:, None], limits)
+    x1 = np.minimum((ranks.reached / ranks.negatives)[:, None], limits)
+    width = np.where(ranks.loose[:, None], x1 - x0, 0) / limits
+    sizes = saturations[list(ranks.subset.regions)]
+    pairs = zip(ranks.slots, sizes, strict=True)
+    gaps = np.array([width[slots[:size]].sum(axis=0) / size for slots, size in pairs])
+    return float(gaps.mean(axis=0).max() / 2)

@@ -104,13 +104,27 @@ _VALIDATION = (
 def _reading(results: Sequence[CategoryResult]) -> str:
     text = (
         "AU-sPRO and AU-ROC lie in 0..1, larger is better; an AU-ROC of 0.5 is chance. "
-        '"mean" is half the sum of structural and logical. AU-sPRO is exact (every '
-        "distinct score is a threshold), at the original image size."
+        '"mean" is half the sum of structural and logical. AU-sPRO is '
+        f"{_precision(results)}, at the original image size."
     )
     seeds = max(len(result.seeds) for result in results)
     if seeds > 1:
         text += f" ± is the sample standard deviation over {seeds} seeds."
     return text
+
+
+def _precision(results: Sequence[CategoryResult]) -> str:
+    scores = [s for r in results for seeds in r.branches.values() for s in seeds]
+    bounds = [*(bound for s in scores for bound in s.bounds.values())]
+    bounds += [defect.bound for s in scores for defect in s.defects]
+    exact = "exact (every distinct score is a threshold)"
+    if all(s.exact for s in scores):
+        return exact
+    others = f"; {exact} elsewhere" if any(s.exact for s in scores) else ""
+    return (
+        f"within {max(bounds, default=0):.1g} of the exact value (counted by intervals "
+        f"of scores, with a proved bound) in large categories{others}"
+    )
 
 
 def _why(method: str, results: Sequence[CategoryResult]) -> str:

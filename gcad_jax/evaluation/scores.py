@@ -11,8 +11,9 @@ from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL, TestImage
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.auroc import auroc, auroc_official
 from gcad_jax.evaluation.maps import MapSource, upsampled
-from gcad_jax.evaluation.ranking import Ranking, Ranks, rank
+from gcad_jax.evaluation.ranking import Precision, Ranking, Ranks, rank
 from gcad_jax.evaluation.regions import GroundTruth
+from gcad_jax.evaluation.spro import Areas
 from gcad_jax.types import COMBINED
 
 MEAN = "mean"  # half the sum of structural and logical
@@ -22,6 +23,7 @@ LIMITS = tuple(str(limit) for limit in spro.LIMITS)  # "0.01", ... as in JSON fi
 
 Number: TypeAlias = float | None  # None: there is nothing that it could be made of
 ByLimit: TypeAlias = Mapping[str, Number]
+Threshold: TypeAlias = tuple[float, float] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,7 @@ class DefectScores:
     images, regions: number of images with the type, and of its regions.
     auroc: of the images with at least one region of the type.
     auspro: by limit; only regions of the type count, all others are no negatives.
+    bound: largest distance of any of these from the exact value.
     """
 
     name: str
@@ -39,6 +42,7 @@ class DefectScores:
     regions: int
     auroc: Number
     auspro: ByLimit
+    bound: Number = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +54,13 @@ class Scores:
     defects: in the order of their first image.
     curves: by kind, sPRO at the false positive rates `spro.RATES`.
     image_scores: maximum of each map, in the order of the test images.
+    image_auspro: for each test image the mean over its own regions, by limit; the false
+        positive rate is that of its kind. None for images without regions.
+    thresholds: by kind, then by limit of the false positive rate, (t, rate): with
+        score > t at most this share of the negatives is marked, and with the next lower
+        score of any region more. None where there is no such score.
+    exact: whether every distinct score of a region was a threshold.
+    bounds: by kind, the largest distance of any of its AU-sPRO from the exact value.
     """
 
     auroc: Mapping[str, Number]
@@ -58,6 +69,12 @@ class Scores:
     defects: tuple[DefectScores, ...]
     curves: Mapping[str, list[float]]
     image_scores: tuple[float, ...]
+    image_auspro: tuple[ByLimit | None, ...] = ()
+    thresholds: Mapping[str, Mapping[str, Threshold]] = dataclasses.field(
+        default_factory=dict
+    )
+    exact: bool = True
+    bounds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +129,7 @@ def evaluate(
     test_images: Sequence[TestImage],
     maps: Mapping[str, np.ndarray],  # branch -> (S, N, s, s), s of the network
     progress: Callable[[str], None] | None = None,
+    precision: Precision | None = None,
 ) -> dict[str, tuple[Scores, ...]]:
     """Every branch and seed against one ground truth, at the size of each test image.
 
@@ -131,20 +149,32 @@ def evaluate(
             if progress:
                 progress(turn)
             try:
-                scores.append(score(truth, upsampled(seed_maps, truth.images)))
+                source = upsampled(seed_maps, truth.images)
+                scores.append(score(truth, source, precision))
             except UserError as error:
                 raise UserError(f"{turn}: {error}") from error
         results[branch] = tuple(scores)
     return results
 
 
-def score(truth: GroundTruth, source: MapSource) -> Scores:
-    """One set of full-size maps against the ground truth; each map is read once."""
-    ranking = rank(truth, source)
+def score(
+    truth: GroundTruth, source: MapSource, precision: Precision | None = None
+) -> Scores:
+    """One set of full-size maps against the ground truth.
+
+    Raises:
+      UserError: a map of another size than its image, or with NaN or Inf.
+    """
+    ranking = rank(truth, source, precision)
+    areas = {
+        kind: found
+        for kind, ranks in ranking.kinds.items()
+        if (found := spro.areas(ranks, truth.saturations)) is not None
+    }
     return Scores(
         auroc=_image_scores(truth, ranking, auroc),
         auroc_official=_image_scores(truth, ranking, auroc_official),
-        auspro=_localization(truth, ranking),
+        auspro=_localization(areas),
         defects=tuple(
             _defect(truth, ranks, ranking.image_scores)
             for ranks in ranking.defects.values()
@@ -155,6 +185,16 @@ def score(truth: GroundTruth, source: MapSource) -> Scores:
             if (points := spro.curve(ranks, truth.saturations)) is not None
         },
         image_scores=tuple(ranking.image_scores.tolist()),
+        image_auspro=_image_areas(truth, ranking, areas),
+        thresholds={
+            kind: {
+                key: ranks.threshold(limit)
+                for key, limit in zip(LIMITS, spro.LIMITS, strict=True)
+            }
+            for kind, ranks in ranking.kinds.items()
+        },
+        exact=ranking.exact,
+        bounds={kind: found.bound for kind, found in areas.items()},
     )
 
 
@@ -176,22 +216,33 @@ def _image_scores(
     return areas | {MEAN: half_sum(*areas.values())}
 
 
-def _localization(truth: GroundTruth, ranking: Ranking) -> dict[str, ByLimit]:
-    structural, logical = (_areas(truth, ranking.kinds.get(kind)) for kind in ANOMALOUS)
+def _localization(areas: Mapping[str, Areas]) -> dict[str, ByLimit]:
+    structural, logical = (_by_limit(areas.get(kind)) for kind in ANOMALOUS)
     both = {key: half_sum(structural[key], logical[key]) for key in LIMITS}
     return {STRUCTURAL: structural, LOGICAL: logical, MEAN: both}
 
 
-def _areas(truth: GroundTruth, ranks: Ranks | None) -> dict[str, Number]:
-    return {
-        key: spro.area(ranks, truth.saturations, limit) if ranks else None
-        for key, limit in zip(LIMITS, spro.LIMITS, strict=True)
-    }
+def _by_limit(areas: Areas | None) -> dict[str, Number]:
+    values = areas.values.tolist() if areas else [None] * len(LIMITS)
+    return dict(zip(LIMITS, values, strict=True))
+
+
+def _image_areas(
+    truth: GroundTruth, ranking: Ranking, areas: Mapping[str, Areas]
+) -> tuple[dict[str, Number] | None, ...]:
+    found: list[dict[str, Number] | None] = [None] * len(truth.images)
+    for kind, of_kind in areas.items():
+        subset = ranking.kinds[kind].subset
+        images = truth.region_images[list(subset.regions)]
+        for i in subset.images:
+            found[i] = _by_limit(of_kind.of(np.flatnonzero(images == i).tolist()))
+    return tuple(found)
 
 
 def _defect(truth: GroundTruth, ranks: Ranks, image_scores: np.ndarray) -> DefectScores:
     subset = ranks.subset
     kinds = dict.fromkeys(truth.images[i].kind for i in subset.images)
+    areas = spro.areas(ranks, truth.saturations)
     return DefectScores(
         name=subset.name,
         kind=" and ".join(kinds),
@@ -201,12 +252,18 @@ def _defect(truth: GroundTruth, ranks: Ranks, image_scores: np.ndarray) -> Defec
             image_scores[np.array(truth.of_kind(GOOD), int)],
             image_scores[np.array(subset.images, int)],
         ),
-        auspro=_areas(truth, ranks),
+        auspro=_by_limit(areas),
+        bound=areas.bound if areas else 0.0,
     )
 
 
 def _scores_from_json(fields: Mapping[str, Any]) -> Scores:
     known = {f.name: fields[f.name] for f in dataclasses.fields(Scores)}
     known["defects"] = tuple(DefectScores(**defect) for defect in known["defects"])
-    known["image_scores"] = tuple(known["image_scores"])
+    for name in ("image_scores", "image_auspro"):
+        known[name] = tuple(known[name])
+    known["thresholds"] = {
+        kind: {limit: tuple(t) if t else None for limit, t in by_limit.items()}
+        for kind, by_limit in known["thresholds"].items()
+    }
     return Scores(**known)

@@ -1,4 +1,4 @@
-"""Saturated per-region overlap (sPRO), its curve and the area under it, exact.
+"""Saturated per-region overlap (sPRO), its curve and the area under it.
 
 With A_i a region, s_i its saturation and P(t) the pixels with a score above t
 [P Eq. 1]:
@@ -15,45 +15,83 @@ limit L such a pixel therefore adds to the area the weight
 and the saturation keeps the s_i highest pixels of a region. So the area is a sum of
 prefix sums of weights over the pixels of a region in descending order. These prefix
 sums do not depend on the saturation.
+
+Of a pixel in an interval of scores only y0 <= x0 and x1 <= y1 are known. As w falls in
+both arguments, max(L - y1, 0) <= w <= max(L - y0, 0): every area is enclosed, and its
+value is the middle of the enclosure.
 """
+
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
+from gcad_jax.evaluation.limits import LIMITS
 from gcad_jax.evaluation.ranking import Ranks
 
-LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
 RATES = np.concatenate([np.linspace(0, 0.1, 101), np.linspace(0.11, 1, 90)])
 
 
+@dataclasses.dataclass(frozen=True)
+class Areas:
+    """AU-sPRO of every region of a subset at every limit, float64, in [0, 1].
+
+    lower, upper: (m, limits), equal where the pass was exact. The mean over regions
+    encloses the AU-sPRO of these regions.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+
+    @property
+    def values(self) -> np.ndarray:
+        """Means over the regions, (limits,)."""
+        return (self.lower.mean(axis=0) + self.upper.mean(axis=0)) / 2
+
+    @property
+    def bound(self) -> float:
+        """The largest distance of any of `values` from the exact one."""
+        gaps = self.upper.mean(axis=0) - self.lower.mean(axis=0)
+        return float(gaps.max(initial=0) / 2)
+
+    def of(self, regions: Sequence[int]) -> "Areas":
+        """Those at the given positions."""
+        return Areas(self.lower[list(regions)], self.upper[list(regions)])
+
+
 def weights(
-    above: np.ndarray, reached: np.ndarray, negatives: int, limit: float
-) -> np.ndarray:  # (A,), (A,) -> (A,) float64
-    """Area in [0, limit] that each pixel adds to the curve of its region, times |A|."""
-    x0, x1 = above / negatives, reached / negatives
+    ranks: Ranks, limits: Sequence[float] = LIMITS
+) -> tuple[np.ndarray, np.ndarray]:  # each (T, limits) float64
+    """Lower and upper weight of a pixel in each slot; its area times s_i."""
+    x0 = (ranks.above / ranks.negatives)[:, None]
+    x1 = (ranks.reached / ranks.negatives)[:, None]
+    limit = np.asarray(limits, float)[None, :]
     end = np.clip(limit, x0, x1)  # of the ramp, inside the limit
-    ramp = np.divide(
-        (end - x0) ** 2, 2 * (x1 - x0), out=np.zeros_like(x0), where=x1 > x0
-    )
-    return np.where(x0 < limit, ramp + np.maximum(limit - x1, 0), 0)
+    with np.errstate(invalid="ignore"):
+        ramp = np.where(x1 > x0, (end - x0) ** 2 / (2 * (x1 - x0)), 0)
+    exact = np.where(x0 < limit, ramp + np.maximum(limit - x1, 0), 0)
+    loose = ranks.loose[:, None]
+    lower = np.where(loose, np.maximum(limit - x1, 0), exact)
+    upper = np.where(loose, np.maximum(limit - x0, 0), exact)
+    return lower, upper
 
 
-def area(
-    ranks: Ranks, saturations: np.ndarray, limit: float
-) -> float | None:  # saturations (m,) of all regions of the ground truth
-    """Area under the sPRO curve up to the false positive rate `limit`, over `limit`.
+def areas(
+    ranks: Ranks, saturations: np.ndarray, limits: Sequence[float] = LIMITS
+) -> Areas | None:  # saturations (m,) of all regions of the ground truth
+    """Area under the sPRO curve of each region up to each limit, over the limit.
 
-    In [0, 1]; None where there are no negatives. Sums are in float64.
+    None where there are no negatives.
     """
     if ranks.negatives == 0:
         return None
-    total = 0.0
+    both = np.concatenate(weights(ranks, limits), axis=1)
+    sums = np.empty((len(ranks.slots), both.shape[1]))
     for k, region in enumerate(ranks.subset.regions):
         size = int(saturations[region])
-        added = weights(
-            ranks.above[k][:size], ranks.reached[k][:size], ranks.negatives, limit
-        )
-        total += added.sum() / (size * limit)
-    return float(total / len(ranks.subset.regions))
+        sums[k] = both[ranks.slots[k][:size]].sum(axis=0) / size
+    sums /= np.tile(np.asarray(limits, float), 2)
+    return Areas(sums[:, : len(limits)], sums[:, len(limits) :])
 
 
 def curve(
@@ -63,9 +101,9 @@ def curve(
     if ranks.negatives == 0:
         return None
     sizes = [int(saturations[r]) for r in ranks.subset.regions]
-    above = np.concatenate([a[:s] for a, s in zip(ranks.above, sizes, strict=True)])
-    reached = np.concatenate([a[:s] for a, s in zip(ranks.reached, sizes, strict=True)])
-    kept = [min(a.size, s) for a, s in zip(ranks.above, sizes, strict=True)]
+    kept = [min(a.size, s) for a, s in zip(ranks.slots, sizes, strict=True)]
+    slots = np.concatenate([a[:s] for a, s in zip(ranks.slots, sizes, strict=True)])
+    above, reached = ranks.above[slots], ranks.reached[slots]
     share = np.repeat(1 / (np.array(sizes, float) * len(sizes)), kept)
 
     grid = rates * ranks.negatives

@@ -28,23 +28,31 @@ def subset(images, kind=None, defect=None):
     return sorted(set(good) | {i for i, _ in pairs}), pairs
 
 
-def auspro(images, maps, limit, kind=None, defect=None):
-    """Trapezoids under (FPR, sPRO), cut at the limit; None without regions."""
-    chosen, pairs = subset(images, kind, defect)
-    if not pairs:
-        return None
-    negatives = []
-    for i in chosen:
+def negatives(images, maps, kind=None, defect=None):
+    """Scores outside all regions, of good images and those of the subset."""
+    found = [np.empty(0)]
+    for i in subset(images, kind, defect)[0]:
         outside = np.ones(maps[i].size, bool)
         for r in images[i].regions:
             outside[r.pixels] = False
-        negatives.append(maps[i].ravel()[outside])
-    negatives = np.concatenate(negatives)
-    if negatives.size == 0:
+        found.append(maps[i].ravel()[outside])
+    return np.concatenate(found)
+
+
+def auspro(images, maps, limit, kind=None, defect=None, only=None):
+    """Trapezoids under (FPR, sPRO), cut at the limit; None without regions.
+
+    only: index of the one image whose regions count; the negatives stay.
+    """
+    chosen, pairs = subset(images, kind, defect)
+    outside = negatives(images, maps, kind, defect)
+    if not pairs or outside.size == 0:
         return None
+    if only is not None:
+        pairs = [(i, r) for i, r in pairs if i == only]
     x, y = [0.0], [0.0]
     for t in np.unique(np.concatenate([maps[i].ravel() for i in chosen]))[::-1]:
-        x.append((negatives >= t).mean())
+        x.append((outside >= t).mean())
         hits = [
             min((maps[i].ravel()[r.pixels] >= t).sum() / saturation(r), 1)
             for i, r in pairs
