@@ -1,0 +1,206 @@
+"""Ground truth of one category on disk -> test images, without reading any image.
+
+In MVTec LOCO AD's layout `defects_config.json` names the defect types, and every file
+ground_truth/KIND/IMAGE/*.png is one region. In MVTec AD's layout an image has one mask,
+ground_truth/DEFECT/IMAGE_mask.png, which saturates at its area [P 6]. Sizes are those
+of the masks, so that the test images themselves need not be there.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from gcad_jax.checks import UserError, nearest, one_of
+from gcad_jax.data import loco_layout, mvtec_ad_layout
+from gcad_jax.data.category import GOOD, KINDS, Region, TestImage
+from gcad_jax.data.images import read_image, read_mask
+from gcad_jax.data.layout import images_of
+from gcad_jax.data.saturation import Defect, read_defects, saturation
+from gcad_jax.data.tables import ad_kind
+from gcad_jax.evaluation.map_files import check_link, entries, map_size, subfolders
+
+CONFIG = "defects_config.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotated:
+    """Where one anomalous image is annotated; fields as in `data.layout.Record`."""
+
+    name: str
+    kind: str
+    masks: tuple[pathlib.Path, ...]
+    defects: tuple[Defect, ...]
+
+
+def find_category(root: str | os.PathLike[str], name: str) -> pathlib.Path:
+    """The folder `root`/`name`; any name will do.
+
+    Raises:
+      UserError: no such root, or no such folder in it; it names the nearest.
+    """
+    root = pathlib.Path(root).expanduser()
+    check_link(root)
+    if not root.is_dir():
+        raise UserError(
+            f"{root} is not a folder; it must hold the folder {name!r} of the data set."
+        )
+    check_link(root / name)
+    if (root / name).is_dir():
+        return root / name
+    if (root / "ground_truth").is_dir():
+        raise UserError(
+            f"{root} is the folder of one category; give the folder above it, "
+            f"{root.resolve().parent}."
+        )
+    there = subfolders(root)
+    raise UserError(
+        f"{root} has no folder {name!r}; its folders are "
+        f"{', '.join(there) or 'none'}.{nearest(name, there)}"
+    )
+
+
+def anomalous_images(
+    folder: pathlib.Path, workers: int | None = None
+) -> tuple[str, tuple[TestImage, ...]]:
+    """Name of the data set whose layout `folder` has, and its anomalous images.
+
+    folder: of the category. workers: threads; as many as cores, at most 8, if None.
+
+    Raises:
+      UserError: no ground truth, an image without masks, a mask or an entry of
+        `defects_config.json` that does not fit, or a link to nothing.
+    """
+    truth, config = folder / "ground_truth", folder / CONFIG
+    check_link(truth)
+    check_link(config)
+    if not truth.is_dir():
+        raise UserError(
+            f"{truth} is not a folder; it must hold the masks of the test images."
+        )
+    names = subfolders(truth)
+    loco = config.exists() or any(kind in names for kind in KINDS[1:])
+    annotated = _loco(truth, config) if loco else _mvtec_ad(truth)
+    if not annotated:
+        raise UserError(
+            f"{truth} holds no mask; without any anomalous image there is nothing to "
+            "evaluate."
+        )
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        images = tuple(pool.map(_read, annotated))
+    return loco_layout.DATASET if loco else mvtec_ad_layout.DATASET, images
+
+
+def good_images(
+    folder: pathlib.Path, maps: Mapping[str, pathlib.Path]
+) -> tuple[TestImage, ...]:
+    """The good test images: those in test/good or, without that folder, the good maps.
+
+    folder: of the category. maps: by image name, as `map_files.listed` returns them.
+
+    Raises:
+      UserError: an image or map whose size cannot be read, or a link to nothing.
+    """
+    test = folder / "test" / GOOD
+    check_link(test)
+    if test.is_dir():
+        entries(test)  # links to nothing
+        sizes = {f"{GOOD}/{s}": _size(image) for s, image in images_of(test).items()}
+    else:
+        good = {name: p for name, p in maps.items() if name.startswith(f"{GOOD}/")}
+        sizes = {name: map_size(path) for name, path in good.items()}
+    return tuple(TestImage(name, GOOD, *size) for name, size in sizes.items())
+
+
+def _loco(truth: pathlib.Path, config: pathlib.Path) -> list[Annotated]:
+    for kind in subfolders(truth):
+        one_of(f"A folder of {truth}", kind, KINDS[1:])
+    defects = read_defects(config)
+    annotated = []
+    for kind in (k for k in KINDS[1:] if (truth / k).is_dir()):
+        if stray := list(images_of(truth / kind).values()):
+            raise UserError(
+                f"{stray[0]} belongs to no image; the masks of an image lie in a "
+                f"folder of its name, such as {truth / kind / '000' / '000.png'}."
+            )
+        for name in subfolders(truth / kind):
+            masks = tuple(_masks(truth / kind / name).values())
+            annotated.append(Annotated(f"{kind}/{name}", kind, masks, defects))
+    return annotated
+
+
+def _mvtec_ad(truth: pathlib.Path) -> list[Annotated]:
+    annotated = []
+    for defect in subfolders(truth):
+        if defect == GOOD and not images_of(truth / defect):
+            continue
+        one = (Defect(defect, mvtec_ad_layout.MASK_VALUE, 1.0, True),)
+        for stem, mask in _masks(truth / defect).items():
+            name = stem.removesuffix("_mask")
+            if name == stem or defect == GOOD:
+                raise UserError(
+                    f"{mask} is not a mask in MVTec AD's layout, ground_truth/"
+                    "<defect>/<image>_mask.png; MVTec LOCO AD's has the folders "
+                    f"{' and '.join(KINDS[1:])}."
+                )
+            kind = ad_kind(truth.parent.name, defect, name)
+            annotated.append(Annotated(f"{defect}/{name}", kind, (mask,), one))
+    return annotated
+
+
+def _masks(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    entries(folder)  # links to nothing
+    if not (masks := images_of(folder)):
+        raise UserError(
+            f"{folder} holds no mask; it must hold one PNG for each defect, or be "
+            "removed."
+        )
+    return masks
+
+
+def _read(image: Annotated) -> TestImage:
+    first = image.masks[0]
+    size = _size(first)
+    regions = tuple(_region(mask, size, first, image.defects) for mask in image.masks)
+    return TestImage(image.name, image.kind, *size, regions)
+
+
+def _region(
+    path: pathlib.Path,
+    size: tuple[int, int],
+    first: pathlib.Path,
+    defects: tuple[Defect, ...],
+) -> Region:
+    mask = read_mask(path, size, image_name=f"(by {first.name} beside it)").reshape(-1)
+    pixels = np.flatnonzero(mask).astype(np.int32)
+    values = np.unique(mask[pixels]).tolist()
+    if len(values) != 1:
+        found = f"the values {values[0]} and {values[1]}" if values else "no pixel"
+        raise UserError(
+            f"{path} is a mask that marks {found}; a mask marks one defect, by one "
+            "value above 0."
+        )
+    by_value = {defect.pixel_value: defect for defect in defects}
+    if values[0] not in by_value:
+        raise UserError(
+            f"{path} is a mask of pixel value {values[0]}, which no defect has; known "
+            f"values: {', '.join(map(str, sorted(by_value)))}."
+        )
+    defect = by_value[values[0]]
+    threshold, relative = defect.saturation_threshold, defect.relative_saturation
+    saturation(threshold, relative, pixels.size, str(path))  # raises with its name
+    return Region(defect.defect_name, values[0], threshold, relative, pixels)
+
+
+def _size(path: pathlib.Path) -> tuple[int, int]:  # (H, W)
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except Exception:
+        # Says in one sentence what is wrong with the file.
+        height, width = read_image(path, 1).shape[:2]
+        return height, width

@@ -1,0 +1,148 @@
+"""The anomaly maps of one category on disk: which there are, and their scores.
+
+They lie in MAPS/CATEGORY/test/FOLDER/IMAGE.tiff (or .tif), where FOLDER is a kind of
+image in MVTec LOCO AD's layout and a defect type in MVTec AD's.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from gcad_jax.checks import UserError
+from gcad_jax.data.category import TestImage
+from gcad_jax.evaluation.maps import MapSource, read_map
+
+SUFFIXES = (".tiff", ".tif")
+
+
+def entries(folder: pathlib.Path) -> list[pathlib.Path]:
+    """What lies in `folder`, sorted, without hidden names.
+
+    Raises UserError for a link to nothing, which a listing by kind would pass over.
+    """
+    found = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    for path in found:
+        check_link(path)
+    return found
+
+
+def check_link(path: pathlib.Path) -> None:
+    """Raises UserError where `path` is a symbolic link to nothing."""
+    if path.is_symlink() and not path.exists():
+        raise UserError(
+            f"{path} is a symbolic link to {path.readlink()}, which does not exist; "
+            "mend or remove the link."
+        )
+
+
+def subfolders(folder: pathlib.Path) -> list[str]:
+    """Names of the folders in `folder`, sorted; raises as `entries` does."""
+    return [path.name for path in entries(folder) if path.is_dir()]
+
+
+def listed(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The maps below MAPS/CATEGORY/test by the name of their image ("good/000").
+
+    Raises:
+      UserError: no such folder, no map in it, an image with two maps, or a link to
+        nothing.
+    """
+    check_link(folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is not a folder; it must hold the anomaly maps, such as "
+            f"{folder / 'good' / '000.tiff'}."
+        )
+    maps: dict[str, pathlib.Path] = {}
+    for name in subfolders(folder):
+        for path in entries(folder / name):
+            if path.suffix not in SUFFIXES:
+                continue
+            image = f"{name}/{path.stem}"
+            if image in maps:
+                raise UserError(
+                    f"{path} and {maps[image].name} beside it are maps of one image; "
+                    "remove one."
+                )
+            maps[image] = path
+    if not maps:
+        raise UserError(
+            f"{folder} holds no anomaly map; it must hold one TIFF for each test "
+            f"image, such as {folder / 'good' / '000.tiff'}."
+        )
+    return maps
+
+
+def of_images(
+    maps: Mapping[str, pathlib.Path], images: Sequence[TestImage], folder: pathlib.Path
+) -> list[pathlib.Path]:
+    """The map of each image; `maps` are those listed in `folder`.
+
+    Raises:
+      UserError: an image without a map, or a map without an image: both mean that the
+        maps are not of these images, and either would change the numbers unseen.
+    """
+    names = [image.name for image in images]
+    if missing := [name for name in names if name not in maps]:
+        raise UserError(
+            f"{folder / missing[0]}.tiff does not exist, like the maps of "
+            f"{len(missing)} of the {len(names)} test images; every test image needs "
+            "its anomaly map."
+        )
+    if extra := sorted(set(maps) - set(names)):
+        raise UserError(
+            f"{maps[extra[0]]} is the map of no test image that the data set knows, "
+            f"like {len(extra)} of the {len(maps)} maps; add its image or ground "
+            "truth, or remove the map."
+        )
+    return [maps[name] for name in names]
+
+
+def map_size(path: pathlib.Path) -> tuple[int, int]:  # (H, W)
+    """Of a map, from the header of its file; raises UserError as `read_map` does."""
+    import tifffile
+
+    shape: tuple[int, ...] = ()
+    with contextlib.suppress(Exception), tifffile.TiffFile(path) as file:
+        shape = file.series[0].shape
+    if len(shape) != 2:
+        shape = _read(path).shape  # says what is wrong
+    return int(shape[0]), int(shape[1])
+
+
+def source(paths: Sequence[pathlib.Path], images: Sequence[TestImage]) -> MapSource:
+    """Reads the maps, `paths[i]` that of `images[i]`; threads may share it.
+
+    It raises UserError, with the name of the file, for what `read_map` refuses, for
+    another size than that of the image, and for NaN or infinite scores.
+    """
+
+    def read(i: int) -> np.ndarray:
+        scores = _read(paths[i])
+        height, width = images[i].height, images[i].width
+        if scores.shape != (height, width):
+            raise UserError(
+                f"{paths[i]} is a map of {scores.shape[1]} x {scores.shape[0]} pixels, "
+                f"but its test image has {width} x {height}; maps are not resized, "
+                "write them at the size of their image."
+            )
+        if not (np.isfinite(scores.max()) and np.isfinite(scores.min())):
+            raise UserError(
+                f"{paths[i]} holds NaN or infinite scores; every score must be finite."
+            )
+        return scores
+
+    return read
+
+
+def _read(path: pathlib.Path) -> np.ndarray:
+    try:
+        return read_map(path)
+    except UserError:
+        raise
+    except Exception as error:  # of a damaged TIFF, from any of its fields
+        raise UserError(
+            f"{path} is not a readable TIFF ({error}); write the map again."
+        ) from error
