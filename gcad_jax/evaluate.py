@@ -21,6 +21,7 @@ from gcad_jax.data import loco_layout, tables
 from gcad_jax.data.category import KINDS, TestImage
 from gcad_jax.evaluation import console, ground_truth, map_files, metrics, spro
 from gcad_jax.evaluation.maps import MapSource
+from gcad_jax.evaluation.ranking import Precision
 from gcad_jax.evaluation.regions import GroundTruth
 from gcad_jax.evaluation.scores import CategoryResult, score
 from gcad_jax.files import Path, written
@@ -51,7 +52,7 @@ def evaluate(
 ) -> CategoryResult:
     """Scores the maps of one category and writes OUTPUTS; prints a table.
 
-    workers: threads that read masks; as many as cores, at most 8, if None.
+    workers: threads that read and count; as many as cores, at most 8, if None.
 
     Returns the maps as branch COMBINED of one seed, 0.
 
@@ -70,7 +71,7 @@ def evaluate(
 
     truth = GroundTruth.build(images)
     with progress(map_files.source(paths, images), len(images)) as source:
-        scores = score(truth, source)
+        scores = score(truth, source, Precision(workers=workers or 0))
     result = CategoryResult(
         dataset=dataset,
         name=object_name,
@@ -234,7 +235,7 @@ Score anomaly maps, of any framework, by AU-sPRO and AU-ROC.
   --output_dir         where metrics.json (the official schema), details.json
                        (by defect type and image, curves) and curves.png go
 
-  --num_parallel_workers=N   threads that read masks; else one a core, up to 8
+  --num_parallel_workers=N   threads; else one a core, up to 8
   --niceness=N               gives way to other processes
   --curve_max_distance=X     accepted for scripts of the official program; has
                              no effect, since thresholds are not sampled

@@ -108,7 +108,7 @@ def map_size(path: pathlib.Path) -> tuple[int, int]:  # (H, W)
     with contextlib.suppress(Exception), tifffile.TiffFile(path) as file:
         shape = file.series[0].shape
     if len(shape) != 2:
-        shape = _read(path).shape  # says what is wrong
+        shape = read_map(path).shape  # says what is wrong
     return int(shape[0]), int(shape[1])
 
 
@@ -120,7 +120,7 @@ def source(paths: Sequence[pathlib.Path], images: Sequence[TestImage]) -> MapSou
     """
 
     def read(i: int) -> np.ndarray:
-        scores = _read(paths[i])
+        scores = read_map(paths[i])
         height, width = images[i].height, images[i].width
         if scores.shape != (height, width):
             raise UserError(
@@ -135,14 +135,3 @@ def source(paths: Sequence[pathlib.Path], images: Sequence[TestImage]) -> MapSou
         return scores
 
     return read
-
-
-def _read(path: pathlib.Path) -> np.ndarray:
-    try:
-        return read_map(path)
-    except UserError:
-        raise
-    except Exception as error:  # of a damaged TIFF, from any of its fields
-        raise UserError(
-            f"{path} is not a readable TIFF ({error}); write the map again."
-        ) from error

@@ -106,7 +106,7 @@ def read_map(path: pathlib.Path) -> np.ndarray:  # (H, W), real
         )
     try:
         scores = tifffile.imread(found[0])
-    except (OSError, ValueError, KeyError, IndexError, tifffile.TiffFileError) as error:
+    except Exception as error:  # of a damaged TIFF, from any of its fields
         raise UserError(
             f"{found[0]} is not a readable TIFF ({error}); write the map again."
         ) from error
