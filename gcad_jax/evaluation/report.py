@@ -116,7 +116,7 @@ def _reading(results: Sequence[CategoryResult]) -> str:
 def _precision(results: Sequence[CategoryResult]) -> str:
     scores = [s for r in results for seeds in r.branches.values() for s in seeds]
     bounds = [*(bound for s in scores for bound in s.bounds.values())]
-    bounds += [defect.bound for s in scores for defect in s.defects]
+    bounds += [defect.bound or 0.0 for s in scores for defect in s.defects]
     exact = "exact (every distinct score is a threshold)"
     if all(s.exact for s in scores):
         return exact
