@@ -37,7 +37,7 @@ def upsample(
 
 
 def _lerp(rows: np.ndarray, size: int) -> np.ndarray:  # (h, w) -> (size, w)
-    low, high, weight = _taps(rows.shape[0], size)
+    low, high, weight = taps(rows.shape[0], size)
     below = rows[low]
     step = rows[high]
     step -= below
@@ -47,7 +47,7 @@ def _lerp(rows: np.ndarray, size: int) -> np.ndarray:  # (h, w) -> (size, w)
 
 
 @functools.lru_cache(maxsize=64)
-def _taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The two source rows of every new row, and the weight of the second."""
     centre = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
     low = np.floor(centre).astype(np.intp)

@@ -20,6 +20,7 @@ import numpy as np
 from gcad_jax import checks
 from gcad_jax.data.category import LOGICAL, STRUCTURAL
 from gcad_jax.evaluation import binning, histogram
+from gcad_jax.evaluation.device import DeviceMaps
 from gcad_jax.evaluation.limits import LIMITS
 from gcad_jax.evaluation.maps import MapSource
 from gcad_jax.evaluation.regions import GroundTruth, Subset
@@ -102,9 +103,12 @@ class Ranking:
 
 
 def rank(
-    truth: GroundTruth, source: MapSource, precision: Precision | None = None
+    truth: GroundTruth,
+    source: MapSource | DeviceMaps,
+    precision: Precision | None = None,
 ) -> Ranking:
-    """One set of full-size maps against the ground truth.
+    """One set of maps against the ground truth; the binned mode of `DeviceMaps` runs
+    on their devices, all else on the host.
 
     Raises:
       UserError: a map of another size than its image, or with NaN or Inf.
@@ -132,9 +136,10 @@ def rank(
 def _exactly(
     truth: GroundTruth,
     subsets: Sequence[Subset],
-    source: MapSource,
+    source: MapSource | DeviceMaps,
     precision: Precision,
 ) -> tuple[np.ndarray, list[Ranks]]:
+    source = source.host() if isinstance(source, DeviceMaps) else source
     pixels = sort_pixels(truth, subsets, source, precision.workers)
     scores = [*pixels.regions, *(_at_limits(pixels, k) for k in range(len(subsets)))]
     edges = np.unique(np.concatenate(scores)) if scores else np.empty(0)
@@ -199,24 +204,36 @@ def count(negatives: np.ndarray, edges: np.ndarray) -> np.ndarray:  # (2, E)
 def _enclosed(
     truth: GroundTruth,
     subsets: Sequence[Subset],
-    source: MapSource,
+    source: MapSource | DeviceMaps,
     precision: Precision,
 ) -> tuple[np.ndarray, list[Ranks]]:
     tolerance = precision.tolerance
     kinds = [s for s in subsets if s.name in (STRUCTURAL, LOGICAL)]
-    parts, ties = histogram.sample(truth, kinds, source, tolerance)
+    ties = False
+    if isinstance(source, DeviceMaps):
+        parts = source.sample(truth, kinds, tolerance)
+    else:
+        parts, ties = histogram.sample(truth, kinds, source, tolerance)
     cells = binning.Cells.of(parts)
     while True:
-        counted = histogram.count_cells(
-            truth, subsets, source, cells, ties, precision.workers
-        )
+        if isinstance(source, DeviceMaps):
+            counted = source.count(truth, subsets, cells)
+        else:
+            counted = histogram.count_cells(
+                truth, subsets, source, cells, ties, precision.workers
+            )
         ranks = _cell_ranks(truth, subsets, cells, counted)
         if all(_bound(of, truth.saturations) <= tolerance for of in ranks):
             return counted.image_scores, ranks
         finer = _finer(ranks, cells, tolerance)
         if finer is None and ties:
             return counted.image_scores, ranks
-        cells, ties = finer or cells, True
+        if isinstance(source, DeviceMaps):
+            if finer is None:  # ties, which only the host looks for
+                source, ties = source.host(), True
+        else:
+            ties = True
+        cells = finer or cells
 
 
 def _cell_ranks(

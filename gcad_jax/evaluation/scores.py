@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import jax
 import numpy as np
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL, TestImage
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.auroc import auroc, auroc_official
+from gcad_jax.evaluation.device import DeviceMaps
 from gcad_jax.evaluation.maps import MapSource, upsampled
 from gcad_jax.evaluation.ranking import Precision, Ranking, Ranks, rank
 from gcad_jax.evaluation.regions import GroundTruth
@@ -149,18 +151,30 @@ def evaluate(
             if progress:
                 progress(turn)
             try:
-                source = upsampled(seed_maps, truth.images)
-                scores.append(score(truth, source, precision))
+                scores.append(score(truth, _source(seed_maps, truth), precision))
             except UserError as error:
                 raise UserError(f"{turn}: {error}") from error
         results[branch] = tuple(scores)
     return results
 
 
+def _source(maps: np.ndarray, truth: GroundTruth) -> MapSource | DeviceMaps:
+    """Maps of network size, for the accelerators where there are any."""
+    if maps.ndim == 3 and len(maps) == len(truth.images) and _accelerators():
+        return DeviceMaps(maps, truth.images, _accelerators())
+    return upsampled(maps, truth.images)
+
+
+def _accelerators() -> list[jax.Device]:
+    return [d for d in jax.local_devices() if d.platform != "cpu"]
+
+
 def score(
-    truth: GroundTruth, source: MapSource, precision: Precision | None = None
+    truth: GroundTruth,
+    source: MapSource | DeviceMaps,
+    precision: Precision | None = None,
 ) -> Scores:
-    """One set of full-size maps against the ground truth.
+    """One set of maps against the ground truth.
 
     Raises:
       UserError: a map of another size than its image, or with NaN or Inf.
