@@ -154,8 +154,8 @@ def _upsample(scores, size):  # type: ignore[no-untyped-def]
         low, high, weight = taps(scores.shape[axis], size[axis])
         below = jnp.take(scores, low, axis=axis)
         step = jnp.take(scores, high, axis=axis) - below
-        weight = jnp.asarray(weight, scores.dtype)
-        scores = below + step * jnp.expand_dims(weight, 1 - axis)
+        share = jnp.asarray(weight, scores.dtype)
+        scores = below + step * jnp.expand_dims(share, 1 - axis)
     return scores
 
 

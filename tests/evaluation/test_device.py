@@ -18,7 +18,6 @@ from gcad_jax.evaluation.ranking import Precision
 from gcad_jax.evaluation.regions import GroundTruth
 from gcad_jax.evaluation.scores import LIMITS, score
 
-
 # Narrow cells need many, which takes long on a CPU in disguise.
 COARSE = Precision("binned", tolerance=0.02)
 
