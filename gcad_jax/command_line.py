@@ -156,7 +156,7 @@ def load(path: str) -> Any:
     if not dataclasses.is_dataclass(config):
         raise UserError(
             f"--config={path}: get_config returns {config!r}; it must return a "
-            "gcad_jax.config.Experiment."
+            "gcad_jax.config.Experiment, or a study."
         )
     return config
 
@@ -190,7 +190,8 @@ Train a method, evaluate it and write a report.
       [--config.NAME=VALUE ...]
 
   --config    a file of configs/: circles.py (toy set, nothing to download),
-              folder.py (your images), loco.py (MVTec LOCO AD), mvtec_ad.py;
+              folder.py (your images), loco.py (MVTec LOCO AD), mvtec_ad.py,
+              study_saturation.py (compares maps, its header says how);
               ':small' behind it scales everything down for two CPU cores
   --workdir   where checkpoints, metrics and report.md go; the same command
               again continues a run that was stopped

@@ -27,13 +27,18 @@ PREEMPTED = 143  # 128 + SIGTERM, as a process that the signal had ended
 
 
 def main(_: list[str]) -> None:
-    """Runs the experiment; a user's mistake is one sentence and exit code 2."""
+    """Runs what the config is of; a user's mistake is one sentence and exit code 2."""
     # Imported here, so that --help and a mistyped flag answer at once.
     from gcad_jax import experiment
+    from gcad_jax.studies import saturation
     from gcad_jax.training.preemption import Preempted
 
+    config, workdir = CONFIG.value, str(WORKDIR.value)
     try:
-        experiment.run(CONFIG.value, str(WORKDIR.value))
+        if isinstance(config, saturation.SaturationStudy):
+            saturation.run(config, workdir, experiment.say)
+        else:
+            experiment.run(config, workdir)
     except UserError as error:
         command_line.fail(error, USER_ERROR)
     except Preempted as stopped:

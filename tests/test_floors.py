@@ -14,6 +14,7 @@ FLOORS = (
     ("training",),
     ("evaluation",),
     ("plots", "figures"),
+    ("studies",),
     ("config", "presets", "workdir", "experiment", "command_line", "main", "evaluate"),
 )
 # Not even downwards: scoring a folder of maps must not pull in the trainer.

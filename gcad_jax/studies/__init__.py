@@ -1,0 +1,1 @@
+"""Studies: questions that several runs, or many evaluations, answer together."""

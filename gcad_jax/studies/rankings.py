@@ -1,0 +1,65 @@
+"""How values spread over draws, and how often they order methods otherwise."""
+
+import itertools
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+Summary: TypeAlias = dict[str, float | None]
+
+
+def spread(values: np.ndarray) -> Summary:  # (1 + draws,), the original first
+    """The original, and mean, sample deviation, range and quantiles of the draws.
+
+    Every number is None where there are no values (NaN); "std" for one draw too.
+    """
+    original, draws = values[0], values[1:]
+    quantiles = np.quantile(draws, QUANTILES)
+    moved = draws - draws[0]  # exactly 0 where no draw changes anything
+    found = {
+        "original": original,
+        "mean": draws[0] + moved.mean(),
+        "std": moved.std(ddof=1) if draws.size > 1 else np.nan,
+        "min": draws.min(),
+        **{str(q): v for q, v in zip(QUANTILES, quantiles, strict=True)},
+        "max": draws.max(),
+    }
+    return {key: None if np.isnan(v) else float(v) for key, v in found.items()}
+
+
+def orders(values: np.ndarray) -> np.ndarray:  # (M, D) -> (M (M - 1) / 2, D) int8
+    """Of each pair of methods: 1 where the first is higher, -1 lower, 0 equal.
+
+    Pairs as `pairs` lists them.
+    """
+    first, second = np.triu_indices(len(values), 1)
+    return np.sign(values[first] - values[second]).astype(np.int8)
+
+
+def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """All pairs, in the order of `orders`."""
+    return list(itertools.combinations(names, 2))
+
+
+def changed(signs: np.ndarray) -> np.ndarray:  # (pairs, 1 + draws) -> (pairs,)
+    """Share of the draws in which a pair is not ordered as by the original."""
+    return (signs[:, 1:] != signs[:, :1]).mean(axis=1)
+
+
+def kendall(signs: np.ndarray) -> np.ndarray | None:  # (pairs, 1 + draws) -> (draws,)
+    """Kendall's tau-b between the original ranking and that of each draw, in [-1, 1].
+
+    Pairs ordered alike less pairs ordered otherwise, over the geometric mean of the
+    numbers of pairs that either ranking orders; without ties, over all pairs. NaN for
+    a draw in which all methods are equal; None where there is no pair, or where all
+    are equal by the original thresholds.
+    """
+    original, draws = signs[:, :1].astype(float), signs[:, 1:].astype(float)
+    ordered = np.abs(original).sum()
+    if not ordered:
+        return None
+    with np.errstate(invalid="ignore"):
+        scale = np.sqrt(ordered * np.abs(draws).sum(axis=0))
+        return (original * draws).sum(axis=0) / scale

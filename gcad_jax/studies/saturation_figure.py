@@ -1,0 +1,118 @@
+"""The figure of the study: how AU-sPRO spreads over the draws, method by method."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS
+from gcad_jax.evaluation.tables import LIMIT, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_FILL, _EDGE, _ORIGINAL = "#56B4E9", "#0072B2", "#D55E00"  # Okabe and Ito
+_FONT: Any = {"font.size": 8, "axes.titlesize": 9}
+_BINS = 60
+_HEIGHT = 0.8  # of a distribution; rows are 1 apart
+
+
+def draw(
+    paths: Mapping[str, pathlib.Path],
+    methods: Sequence[str],
+    values: Mapping[str, np.ndarray],
+) -> None:
+    """Draws one row of panels a category, one column a kind, one line a method.
+
+    paths: by format, "png" and "pdf".
+    values: by category (methods, kinds, limits, 1 + draws), the original first.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    tall = 0.75 + 0.3 * len(methods)
+    with rc_context(_FONT):
+        figure = Figure((7.5, tall * len(values) + 0.5), 150, layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(len(values), len(KIND_OR_MEAN), squeeze=False)
+        for (name, of_category), axes in zip(values.items(), grid, strict=True):
+            for k, axis in enumerate(axes):
+                _panel(axis, _of_kind(of_category, k))
+                axis.set_title(f"{_plain(name)}, {short(KIND_OR_MEAN[k])}")
+                names = [_plain(method) for method in methods]
+                axis.set_yticks(
+                    range(len(methods)), names if k == 0 else [""] * len(names)
+                )
+        for axis in grid[-1]:
+            axis.set_xlabel(f"AU-sPRO up to {LIMIT}")
+        figure.legend(*_legend(), loc="outside lower center", ncols=3, frameon=False)
+        for form, path in paths.items():
+            figure.savefig(path, format=form, metadata=_NO_DATE[form])
+
+
+_NO_DATE: Any = {"png": {"Software": ""}, "pdf": {"CreationDate": None}}
+
+
+def _legend() -> tuple[list[Any], list[str]]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    middle = Line2D([], [], color=_EDGE, linewidth=2)
+    original = Line2D([], [], color=_ORIGINAL, linewidth=1.5)
+    names = ["draws", "their middle 90 %", "original thresholds"]
+    return [Patch(color=_FILL), middle, original], names
+
+
+def _of_kind(values: np.ndarray, kind: int) -> np.ndarray:  # (methods, 1 + draws)
+    at_limit = values[:, :, LIMITS.index(LIMIT)]
+    return at_limit[:, kind] if kind < 2 else at_limit.mean(axis=1)
+
+
+def _panel(axis: "Axes", values: np.ndarray) -> None:
+    """Methods from top to bottom: the density of the draws, its middle 90 %."""
+    axis.set_ylim(len(values) - 0.4, -0.95)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", color="0.9", linewidth=0.6)
+    axis.set_axisbelow(True)
+    if np.isnan(values).any():
+        axis.set_xticks([])
+        axis.text(
+            *(0.5, 0.5, "no such images"),
+            transform=axis.transAxes,
+            ha="center",
+            va="center",
+            color="0.4",
+        )
+        return
+    low, high = values.min(), values.max()
+    margin = max(0.05 * (high - low), 1e-3)
+    axis.set_xlim(low - margin, high + margin)
+    for row, (original, *draws) in enumerate(values):
+        _density(axis, np.array(draws), row)
+        low, high = np.quantile(draws, (0.05, 0.95))
+        axis.plot((low, high), (row, row), color=_EDGE, linewidth=2)
+        top = row - _HEIGHT
+        axis.plot((original, original), (row, top), color=_ORIGINAL, linewidth=1.5)
+
+
+def _density(axis: "Axes", draws: np.ndarray, row: int) -> None:
+    """A histogram above the line of its row; nothing where all draws are equal."""
+    if np.ptp(draws) < 1e-9:
+        return
+    counts, edges = np.histogram(draws, _BINS)
+    axis.stairs(
+        row - _HEIGHT * counts / counts.max(),
+        edges,
+        baseline=row,
+        fill=True,
+        color=_FILL,
+        linewidth=0,
+    )
+
+
+def _plain(name: str) -> str:
+    """A dollar sign would begin a formula."""
+    return name.replace("$", r"\$")
