@@ -8,7 +8,6 @@ import contextlib
 import os
 import pathlib
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -24,7 +23,7 @@ from gcad_jax.evaluation.maps import MapSource
 from gcad_jax.evaluation.ranking import Precision
 from gcad_jax.evaluation.regions import GroundTruth
 from gcad_jax.evaluation.scores import CategoryResult, score
-from gcad_jax.files import Path, written
+from gcad_jax.files import Path, check_writable, written
 from gcad_jax.types import COMBINED
 
 REQUIRED = ("object_name", "dataset_base_dir", "anomaly_maps_dir", "output_dir")
@@ -61,7 +60,7 @@ def evaluate(
         written then.
     """
     output = pathlib.Path(output_dir).expanduser()
-    check_writable(output)
+    check_writable(output, OUTPUTS, "--output_dir")
     folder = ground_truth.find_category(dataset_base_dir, object_name)
     test = pathlib.Path(anomaly_maps_dir).expanduser() / object_name / "test"
     maps = map_files.listed(test)
@@ -98,24 +97,6 @@ def is_complete(dataset: str, name: str, images: Sequence[TestImage]) -> bool:
     kinds = [image.kind for image in images]
     published = known[name].counts
     return all(kinds.count(kind) == published[f"test {kind}"] for kind in KINDS)
-
-
-def check_writable(folder: pathlib.Path) -> None:
-    """Raises UserError, before any work, where the results could not be written."""
-    for name in OUTPUTS:
-        if (folder / name).is_dir():
-            raise UserError(
-                f"{folder / name} is a folder, where a result must be written; remove "
-                "it, or choose another --output_dir."
-            )
-    there = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
-    try:
-        tempfile.TemporaryFile(dir=there).close()
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({there}: {error.strerror}); choose another "
-            "--output_dir."
-        ) from error
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from gcad_jax.config import Experiment
 from gcad_jax.data.category import Category
 from gcad_jax.evaluation import maps as map_files
 from gcad_jax.evaluation import metrics
+from gcad_jax.evaluation.maps import MAPS
 from gcad_jax.evaluation.report import write_report
 from gcad_jax.evaluation.scores import CategoryResult, evaluate
 from gcad_jax.methods.base import Detector, Method
@@ -30,7 +31,6 @@ from gcad_jax.training.step import UNROLL, VMAP, StepOptions
 from gcad_jax.types import COMBINED
 
 ACCELERATOR_STEPS_PER_CALL = 20
-MAPS = "anomaly_maps"
 REPORT = "report.md"
 
 

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from gcad_jax.checks import UserError
@@ -38,6 +39,27 @@ def written(path: Path, advice: str = ADVICE) -> Iterator[pathlib.Path]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path, names: Sequence[str], flag: str) -> None:
+    """Raises UserError, before any work, where files `names` could not be written.
+
+    flag: that named the folder. Nothing is created.
+    """
+    folder = pathlib.Path(folder)
+    if blocked := [folder / name for name in names if (folder / name).is_dir()]:
+        raise UserError(
+            f"{flag}={folder} cannot be written: {blocked[0]} is a folder, where a "
+            f"result must be written; remove it, or choose another {flag}."
+        )
+    there = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise UserError(
+            f"{flag}={folder} cannot be written ({there}: {error.strerror}); choose "
+            f"another {flag}."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

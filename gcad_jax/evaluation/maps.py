@@ -18,6 +18,7 @@ from gcad_jax.files import written
 
 MapSource: TypeAlias = Callable[[int], np.ndarray]  # image index -> (H, W) real
 
+MAPS = "anomaly_maps"  # of a run, in the folder of a category
 _SUFFIXES = (".tiff", ".tif")
 
 

@@ -36,8 +36,9 @@ class Precision:
     """How exact the pass is to be.
 
     mode: "exact"; "binned", whose values come with a bound; "auto" is exact where that
-        takes a few seconds at most.
-    tolerance: the bound of a binned value of a kind or a defect type is below it.
+        takes a few seconds at most, or where cells cannot keep the tolerance.
+    tolerance: the bound of a binned value of a kind or a defect type is below it, as
+        far as float32 can tell the scores apart.
     workers: threads; 0 takes one for each processor, at most 8.
     """
 
@@ -120,8 +121,12 @@ def rank(
     exact = precision.mode == EXACT or (
         precision.mode == AUTO and pixels <= EXACT_PIXELS
     )
-    rank_all = _exactly if exact else _enclosed
-    image_scores, ranks = rank_all(truth, (*kinds, *types), source, precision)
+    subsets = (*kinds, *types)
+    if not exact:
+        image_scores, ranks = _enclosed(truth, subsets, source, precision)
+        exact = precision.mode == AUTO and not _within(truth, ranks, precision)
+    if exact:
+        image_scores, ranks = _exactly(truth, subsets, source, precision)
     return Ranking(
         image_scores,
         kinds={r.subset.name: r for r in ranks[: len(kinds)]},
@@ -223,7 +228,7 @@ def _enclosed(
                 truth, subsets, source, cells, ties, precision.workers
             )
         ranks = _cell_ranks(truth, subsets, cells, counted)
-        if all(_bound(of, truth.saturations) <= tolerance for of in ranks):
+        if _within(truth, ranks, precision):
             return counted.image_scores, ranks
         finer = _finer(ranks, cells, tolerance)
         if finer is None and ties:
@@ -284,6 +289,11 @@ def _finer(
     if finer.count == cells.count or finer.count > binning.MOST_CELLS:
         return None
     return finer
+
+
+def _within(truth: GroundTruth, ranks: Sequence[Ranks], precision: Precision) -> bool:
+    """Whether no bound is above the tolerance."""
+    return all(_bound(of, truth.saturations) <= precision.tolerance for of in ranks)
 
 
 def _bound(ranks: Ranks, saturations: np.ndarray) -> float:

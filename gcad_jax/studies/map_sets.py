@@ -5,8 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from gcad_jax.checks import UserError
-
-MAPS = "anomaly_maps"  # where a run with write_maps keeps them, in its category
+from gcad_jax.evaluation.maps import MAPS
 
 
 @dataclasses.dataclass(frozen=True)

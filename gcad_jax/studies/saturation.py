@@ -9,9 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import pathlib
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +22,7 @@ from gcad_jax.evaluation import ground_truth, map_files
 from gcad_jax.evaluation.ranking import AUTO, BINNED, EXACT, Precision, rank
 from gcad_jax.evaluation.regions import GroundTruth
 from gcad_jax.evaluation.scores import ANOMALOUS, LIMITS
-from gcad_jax.files import write_text, written
+from gcad_jax.files import check_writable, write_text, written
 from gcad_jax.studies import saturation_report
 from gcad_jax.studies.lookup import auspro
 from gcad_jax.studies.map_sets import MapSet, map_sets
@@ -89,7 +87,7 @@ def run(config: SaturationStudy, path: str, say: Say = say_now) -> dict[str, Any
     """
     check(config)
     folder = pathlib.Path(path).expanduser()
-    check_writable(folder)
+    check_writable(folder, OUTPUTS, "--workdir")
     try:
         return _run(config, folder, say)
     except OSError as error:
@@ -160,21 +158,6 @@ def check(config: SaturationStudy) -> None:
         )
     if config.seed < 0:
         raise UserError(f"config.seed is {config.seed}; it must be 0 or more.")
-
-
-def check_writable(folder: pathlib.Path) -> None:
-    """Raises UserError, before any work, where the results could not be written."""
-    there = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
-    blocked = [folder / name for name in OUTPUTS if (folder / name).is_dir()]
-    try:
-        if blocked:
-            raise IsADirectoryError(0, "a result is a folder there", str(blocked[0]))
-        tempfile.TemporaryFile(dir=there).close()
-    except OSError as error:
-        raise UserError(
-            f"--workdir={folder} cannot be written ({error.filename or there}: "
-            f"{error.strerror}); choose another folder."
-        ) from error
 
 
 def categories(config: SaturationStudy) -> tuple[str, ...]:

@@ -148,3 +148,13 @@ def test_auto_takes_the_exact_mode_where_it_is_quick(monkeypatch):
 def test_refuses_other_precisions(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         Precision(**fields)
+
+
+def test_auto_is_exact_where_cells_cannot_tell_scores_apart(monkeypatch):
+    images, maps = large()
+    close = [1 + 1e-12 * m.astype(np.float64) for m in maps]  # one float32
+    monkeypatch.setattr(ranking, "EXACT_PIXELS", 0)
+    found = scores_of(images, close)
+    assert found.exact
+    assert found.auspro == scores_of(images, close, mode="exact").auspro
+    assert max(scores_of(images, close, mode="binned").bounds.values()) > 1e-5
