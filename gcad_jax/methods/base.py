@@ -90,7 +90,25 @@ class Phase:
     update: Callable[[TrainState, Tree, Batch, Keys], tuple[TrainState, Metrics]]
 
 
-class Method(Protocol):
+class Trainable(Protocol):
+    """What training needs to know; batch_size: examples of one update."""
+
+    batch_size: int
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """One optimiser for each named network."""
+        ...
+
+    def init(self, key: Key) -> Learned:
+        """Fresh networks of one seed."""
+        ...
+
+    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
+        """The phases in order; () where nothing is trained."""
+        ...
+
+
+class Method(Trainable, Protocol):
     """A method: a dataclass of hyper-parameters with these pure functions.
 
     image_size: side of the square input in pixels.
@@ -118,24 +136,12 @@ class Method(Protocol):
         """Raises UserError for a field outside its range."""
         ...
 
-    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
-        """One optimiser for each named network."""
-        ...
-
     def prepare(self, images: ImagesU8) -> Tree:
         """The frozen part, from the unaugmented training images; no seed."""
         ...
 
-    def init(self, key: Key) -> Learned:
-        """Fresh networks of one seed."""
-        ...
-
     def cache(self, frozen: Tree, images: Images) -> Tree:
         """What an update needs of unaugmented images and need not recompute."""
-        ...
-
-    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
-        """The phases in order; () where nothing is trained."""
         ...
 
     def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:

@@ -1,7 +1,6 @@
 """Trains all seeds of one category; any kill in between can be resumed exactly."""
 
 import dataclasses
-import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -12,22 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from gcad_jax.checks import UserError
-from gcad_jax.data.arrays import to_device
-from gcad_jax.data.augment import Augmentation
 from gcad_jax.data.category import Category
-from gcad_jax.data.order import batches, steps_per_epoch
-from gcad_jax.methods.base import Learned, Method, Phase, TrainState
-from gcad_jax.methods.batches import in_batches
+from gcad_jax.methods.base import Learned, Method, Phase, Trainable, TrainState
 from gcad_jax.training import summary
 from gcad_jax.training.checkpoint import Checkpoints
+from gcad_jax.training.feed import Feed, Resident
 from gcad_jax.training.logs import MetricsLog, check_finite, progress_bar
 from gcad_jax.training.parallel import per_device, replicated
 from gcad_jax.training.preemption import Preempted, Preemption
-from gcad_jax.training.program import Program, compile_step, split_rows
+from gcad_jax.training.program import Program, compile_step
 from gcad_jax.training.step import Resources, StepOptions, init_state
 from gcad_jax.types import Tree
-
-IDENTITY = Augmentation()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +57,9 @@ def train(
     config: dict[str, Any],
     say: Callable[[str], None],
 ) -> Trained:
-    """Trains, or continues or merely restores what `folder` holds.
+    """Trains a method on a category, or continues or merely restores it.
 
-    seeds: one model each, in one program. config: stored in the checkpoints. say:
-    called with each line of the summary.
+    seeds, folder, config, say: as in `fit`.
 
     Raises:
       UserError: batch or data that do not fit, a loss that is not finite.
@@ -74,20 +67,41 @@ def train(
     """
     for line in summary.data_lines(category):
         say(line)
+    feed = Resident(method, category, seeds, options.cache_features)
     frozen = method.prepare(category.train)
-    init = jax.jit(lambda seed: init_state(method, seed))
+    learned = fit(method, feed, frozen, seeds, folder, options, config, say)
+    return Trained(frozen, learned)
+
+
+def fit(
+    task: Trainable,
+    feed: Feed,
+    frozen: Tree,
+    seeds: Sequence[int],
+    folder: pathlib.Path,
+    options: LoopOptions,
+    config: dict[str, Any],
+    say: Callable[[str], None],
+) -> tuple[Learned, ...]:
+    """Trains the networks of each seed, or continues or restores what `folder` holds.
+
+    frozen: what every step reads. seeds: one model each, in one program. config:
+    stored in the checkpoints. say: called with each line of the summary.
+
+    Raises:
+      UserError: a batch that does not fit, a loss that is not finite.
+      Preempted: after SIGTERM, when the state has been saved.
+    """
+    init = jax.jit(lambda seed: init_state(task, seed))
     states = stack([init(seed) for seed in seeds])
-    training = _Training(method, category, seeds, folder, options, say)
+    training = _Training(task, feed, seeds, folder, options, say)
     checkpoints = Checkpoints(folder / "checkpoints", config)
     try:
         states = training.run(frozen, states, checkpoints)
     finally:
         checkpoints.close()
     learned = jax.device_get(states.learned)
-    return Trained(
-        frozen,
-        tuple(jax.tree.map(lambda x, i=i: x[i], learned) for i in range(len(seeds))),
-    )
+    return tuple(jax.tree.map(lambda x, i=i: x[i], learned) for i in range(len(seeds)))
 
 
 def stack(states: Sequence[TrainState]) -> TrainState:
@@ -107,40 +121,24 @@ class _Training:
 
     def __init__(
         self,
-        method: Method,
-        category: Category,
+        task: Trainable,
+        feed: Feed,
         seeds: Sequence[int],
         folder: pathlib.Path,
         options: LoopOptions,
         say: Callable[[str], None],
     ) -> None:
-        self.method, self.category, self.seeds = method, category, seeds
+        self.task, self.feed, self.seeds = task, feed, seeds
         self.folder, self.options, self.say = folder, options, say
         self.devices = options.devices
-        per_device("batch_size", method.batch_size, len(self.devices))
-        self.epoch_steps = steps_per_epoch(len(category.train), method.batch_size)
-        self.phases = method.phases(self.epoch_steps)
+        per_device("batch_size", task.batch_size, len(self.devices))
+        self.epoch_steps = feed.steps_per_epoch
+        self.phases = task.phases(self.epoch_steps)
         self.total = sum(phase.num_steps for phase in self.phases)
-        self.augmentation = category.augmentation if method.augmented else IDENTITY
         self.programs: dict[tuple[str, int], Program] = {}
+        self.waited = 0.0  # seconds, for examples
 
     # -- before the first step --------------------------------------------------
-
-    def resources(self, frozen: Tree) -> Resources:
-        """Frozen part, images and, where it can be, cached features, on all devices."""
-        cached = None
-        if self.options.cache_features:
-            if not self.augmentation.is_identity:
-                raise UserError(
-                    "cache_features is True, but the training images of "
-                    f"{self.category.name} are augmented; set --config.cache_features="
-                    "False, or --config.method.augmented=False."
-                )
-            compute = functools.partial(jax.jit(self.method.cache), frozen)
-            size = self.method.inference_batch_size
-            cached = in_batches(compute, self.category.train, size)
-        tree = Resources(frozen, to_device(self.category.train), cached)
-        return replicated(tree, self.devices)
 
     def program(
         self, phase: Phase, states: TrainState, resources: Resources, calls: int
@@ -150,21 +148,21 @@ class _Training:
         if key not in self.programs:
             self.programs[key] = compile_step(
                 phase,
-                self.augmentation,
+                self.feed.augmentation,
                 self.options.step,
                 self.devices,
                 states,
                 resources,
-                self.rows(0, calls),
+                self.feed.take(0, calls, len(self.devices)),
             )
         return self.programs[key]
 
-    def rows(self, step: int, calls: int) -> np.ndarray:
-        """Rows of the data set for updates step .. step + calls - 1."""
-        count, batch = len(self.category.train), self.method.batch_size
-        streams = [batches(seed, step, batch, count) for seed in self.seeds]
-        rows = [[next(stream) for stream in streams] for _ in range(calls)]
-        return split_rows(np.asarray(rows, np.int32), len(self.devices))
+    def take(self, step: int, calls: int) -> np.ndarray:
+        """The examples of the next call; how long they were waited for is counted."""
+        started = time.monotonic()
+        examples = self.feed.take(step, calls, len(self.devices))
+        self.waited += time.monotonic() - started
+        return examples
 
     # -- the loop ---------------------------------------------------------------
 
@@ -178,12 +176,12 @@ class _Training:
             self.say(f"resume      from step {done:,} of {self.total:,}")
         if done >= self.total:
             return states
-        resources = self.resources(frozen)
+        resources = self.feed.resources(frozen, self.devices)
         states = replicated(states, self.devices)
         self.say_costs(states, resources)
         log = MetricsLog(self.folder, done)
-        images = self.method.batch_size * len(self.seeds)
-        bar = progress_bar(self.total * images, done * images, self.category.name)
+        images = self.task.batch_size * len(self.seeds)
+        bar = progress_bar(self.total * images, done * images, self.feed.name)
         try:
             with Preemption() as preemption:
                 return self.steps(
@@ -200,7 +198,7 @@ class _Training:
             self.program(phase, states, resources, min(calls, phase.num_steps))
             for phase in self.phases
         ]
-        sizes = (self.method.batch_size, len(self.seeds), len(self.devices))
+        sizes = (self.task.batch_size, len(self.seeds), len(self.devices))
         for line in summary.model_lines(states, resources, len(self.seeds)):
             self.say(line)
         for line in summary.cost_lines(programs, states, resources, *sizes):
@@ -217,11 +215,12 @@ class _Training:
         preemption: Preemption,
     ) -> TrainState:
         """Updates until the end; metrics are read one call late."""
-        saved_at, saved_step, late = time.monotonic(), done, None
+        started = saved_at = time.monotonic()
+        saved_step, late = done, None
         while done < self.total:
             phase, calls = self.next_call(done)
             program = self.program(phase, states, resources, calls)
-            states, metrics = program.call(states, resources, self.rows(done, calls))
+            states, metrics = program.call(states, resources, self.take(done, calls))
             self.read(late, log, bar)
             late, done = (done, calls, phase.name, metrics), done + calls
             if self.must_wait:
@@ -235,6 +234,10 @@ class _Training:
             if preemption.requested:
                 break
         checkpoints.wait()
+        self.say(
+            f"input       waited {self.waited:.1f} s of "
+            f"{time.monotonic() - started:.1f} s for examples"
+        )
         if preemption.requested:
             raise Preempted(f"stopped and saved at step {saved_step}")
         return states
@@ -267,7 +270,7 @@ class _Training:
             if step % self.options.log_every == 0 or step in (1, self.total):
                 epoch = step / self.epoch_steps
                 log.write(step, epoch, phase, self.seeds, values)
-        bar.update(calls * self.method.batch_size * len(self.seeds))
+        bar.update(calls * self.task.batch_size * len(self.seeds))
 
     def save(
         self, done: int, states: TrainState, checkpoints: Checkpoints, log: MetricsLog

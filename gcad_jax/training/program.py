@@ -35,11 +35,11 @@ def compile_step(
     devices: Sequence[jax.Device],
     states: TrainState,
     resources: Resources,
-    rows: np.ndarray,
+    fed: np.ndarray,
 ) -> Program:
-    """Compiles the step of `phase` for rows (devices, K, S, b) without running it."""
+    """Compiles the step of `phase` for examples (devices, K, S, b, ...), unrun."""
     mapped = over_devices(make_step(phase, augmentation, options), devices)
-    lowered = mapped.lower(states, resources, rows)
+    lowered = mapped.lower(states, resources, fed)
     compiled = lowered.compile()
     memory = compiled.memory_analysis()
     return Program(
@@ -58,8 +58,8 @@ def _flops(cost: Any, num_devices: int) -> float | None:
     return flops * num_devices if flops and flops > 0 else None
 
 
-def split_rows(rows: np.ndarray, num_devices: int) -> np.ndarray:
-    """(K, S, B) rows of whole batches -> (devices, K, S, b), in order of position."""
-    calls, seeds, batch = rows.shape
-    shared = rows.reshape(calls, seeds, num_devices, batch // num_devices)
-    return np.ascontiguousarray(shared.transpose(2, 0, 1, 3))
+def split_examples(examples: np.ndarray, num_devices: int) -> np.ndarray:
+    """(K, S, B, ...) of whole batches -> (devices, K, S, b, ...), by position."""
+    calls, seeds, batch = examples.shape[:3]
+    shape = (calls, seeds, num_devices, batch // num_devices, *examples.shape[3:])
+    return np.ascontiguousarray(np.moveaxis(examples.reshape(shape), 2, 0))

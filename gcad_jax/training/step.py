@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from gcad_jax.axes import BATCH
-from gcad_jax.data.arrays import gather
+from gcad_jax.data.arrays import gather, to_float
 from gcad_jax.data.augment import Augmentation, augment
-from gcad_jax.methods.base import Batch, Method, Phase, TrainState
+from gcad_jax.methods.base import Batch, Phase, Trainable, TrainState
 from gcad_jax.types import Array, Key, Keys, Metrics, Tree
 
 VMAP, UNROLL = "vmap", "unroll"
@@ -24,12 +24,12 @@ VMAP, UNROLL = "vmap", "unroll"
 class Resources:
     """What every step reads and none changes; the same for all seeds.
 
-    frozen: `Method.prepare`'s. dataset: (N, H, W, C) uint8.
-    cached: `Method.cache` of the data set, leaves (N, ...), or None.
+    frozen: `Method.prepare`'s. dataset: (N, H, W, C) uint8, or None where images are
+    streamed. cached: `Method.cache` of the data set, leaves (N, ...), or None.
     """
 
     frozen: Tree
-    dataset: Array
+    dataset: Array | None
     cached: Tree
 
 
@@ -47,7 +47,7 @@ class StepOptions:
     steps_per_call: int = 1
 
 
-def init_state(method: Method, seed: int | Array) -> TrainState:
+def init_state(method: Trainable, seed: int | Array) -> TrainState:
     """The state of one seed before its first update; jit it, seed may be traced."""
     key = jax.random.key(seed)
     learned = method.init(jax.random.fold_in(key, 0))
@@ -74,40 +74,42 @@ def make_step(
 ) -> Callable[[TrainState, Resources, Array], tuple[TrainState, Metrics]]:
     """The per-device function that `parallel.py` maps.
 
-    It takes the states of all seeds (leading axis S), the resources, and the rows of
-    the data set for each call, seed and example of this device, (K, S, b) int32; it
-    returns the states and metrics (K, S), already averaged over the devices.
+    It takes the states of all seeds (leading axis S), the resources, and for each call,
+    seed and example of this device (K, S, b) the row of the data set, int32, or the
+    image itself, (K, S, b, H, W, C) uint8. It returns the states and metrics (K, S),
+    already averaged over the devices.
     """
 
     def one_seed(
-        state: TrainState, resources: Resources, rows: Array
+        state: TrainState, resources: Resources, fed: Array
     ) -> tuple[TrainState, Metrics]:
-        augment_keys, keys = example_keys(state.key, state.step, rows.shape[0])
-        images = gather(resources.dataset, rows)
+        augment_keys, keys = example_keys(state.key, state.step, fed.shape[0])
+        streamed = resources.dataset is None
+        images = to_float(fed) if streamed else gather(resources.dataset, fed)
         if not augmentation.is_identity:
             images = jax.vmap(lambda k, x: augment(k, x, augmentation))(
                 augment_keys, images
             )
-        cached = jax.tree.map(lambda leaf: leaf[rows], resources.cached)
+        cached = jax.tree.map(lambda leaf: leaf[fed], resources.cached)
         return phase.update(state, resources.frozen, Batch(images, cached), keys)
 
     def all_seeds(
-        states: TrainState, resources: Resources, rows: Array
+        states: TrainState, resources: Resources, fed: Array
     ) -> tuple[TrainState, Metrics]:
         if options.map_seeds == VMAP:
-            return jax.vmap(one_seed, in_axes=(0, None, 0))(states, resources, rows)
+            return jax.vmap(one_seed, in_axes=(0, None, 0))(states, resources, fed)
         results = [
-            one_seed(jax.tree.map(lambda x, s=s: x[s], states), resources, rows[s])
-            for s in range(rows.shape[0])
+            one_seed(jax.tree.map(lambda x, s=s: x[s], states), resources, fed[s])
+            for s in range(fed.shape[0])
         ]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
     def step(
-        states: TrainState, resources: Resources, rows: Array
+        states: TrainState, resources: Resources, fed: Array
     ) -> tuple[TrainState, Metrics]:
-        if rows.shape[0] == 1:
-            states, metrics = all_seeds(states, resources, rows[0])
+        if fed.shape[0] == 1:
+            states, metrics = all_seeds(states, resources, fed[0])
             return states, jax.tree.map(lambda x: x[None], metrics)
-        return jax.lax.scan(lambda s, r: all_seeds(s, resources, r), states, rows)
+        return jax.lax.scan(lambda s, f: all_seeds(s, resources, f), states, fed)
 
     return step

@@ -16,7 +16,7 @@ from gcad_jax.methods.base import Learned, Phase
 from gcad_jax.methods.optimizers import apply_gradients
 from gcad_jax.training.loop import LoopOptions, stack
 from gcad_jax.training.parallel import over_devices, replicated
-from gcad_jax.training.program import split_rows
+from gcad_jax.training.program import split_examples
 from gcad_jax.training.step import Resources, StepOptions, init_state, make_step
 
 SIDE, OUTPUTS = 4, 3
@@ -163,7 +163,7 @@ def on_devices(phase, augmentation, step_options, num_devices, states, resources
     return _mapped(phase, augmentation, step_options, num_devices)(
         replicated(states, devices),
         replicated(resources, devices),
-        split_rows(rows, num_devices),
+        split_examples(rows, num_devices),
     )
 
 

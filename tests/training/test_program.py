@@ -10,7 +10,7 @@ from gcad_jax.data.augment import Augmentation
 from gcad_jax.methods.base import Learned, Phase, TrainState
 from gcad_jax.methods.optimizers import apply_gradients
 from gcad_jax.training import summary
-from gcad_jax.training.program import Program, compile_step, split_rows
+from gcad_jax.training.program import Program, compile_step, split_examples
 from gcad_jax.training.step import Resources, StepOptions
 
 SIDE, BATCH, CHANNELS = 16, 8, 16
@@ -61,7 +61,7 @@ def program(name, num_devices=1, calls=1):
         jax.devices()[:num_devices],
         jax.tree.map(lambda x: x[None], state),
         Resources({}, np.zeros((4, SIDE, SIDE, 3), np.uint8), None),
-        split_rows(rows, num_devices),
+        split_examples(rows, num_devices),
     )
 
 

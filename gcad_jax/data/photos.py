@@ -1,0 +1,200 @@
+"""Natural images to pretrain on: a folder of files, or an image set of TFDS.
+
+Images are read when they are needed and kept decoded while they fit; one that cannot
+be read is named once, counted, and replaced by the next one.
+"""
+
+import dataclasses
+import os
+import pathlib
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from gcad_jax import checks
+from gcad_jax.checks import UserError
+from gcad_jax.data.images import SUFFIXES, Source, read_image
+
+FEWEST = 2  # one to train on, one to hold out
+GIVE_UP = 100  # unreadable images in a row
+
+
+@dataclasses.dataclass(eq=False)
+class Photos:
+    """Which images, and how many of them are held out.
+
+    root: a folder, searched with its subfolders; or "" for `tfds_name`.
+    tfds_name: an image set of TFDS with a feature 'image', such as 'imagenet2012';
+        it must have been prepared in the format array_record.
+    tfds_split: e.g. 'train' or 'train[:10%]'.
+    tfds_dir: where TFDS keeps its sets; '' for its default.
+    held_out_fraction: of the images, not trained on; at least one.
+    memory_gib: decoded images are kept in memory up to this.
+    """
+
+    root: str = ""
+    tfds_name: str = ""
+    tfds_split: str = "train"
+    tfds_dir: str = ""
+    held_out_fraction: float = 0.05
+    memory_gib: float = 4.0
+
+    def load(self, say: Callable[[str], None]) -> "Images":
+        """The images, found but not read yet.
+
+        say: called with a sentence about each image that cannot be read.
+
+        Raises:
+          UserError: no images, or both or neither of root and tfds_name.
+        """
+        if bool(self.root) == bool(self.tfds_name):
+            raise UserError(
+                f"data.root is {self.root!r} and data.tfds_name is "
+                f"{self.tfds_name!r}; give one of them: a folder of images with "
+                "--config.data.root=FOLDER, or a set of TFDS with "
+                "--config.data.tfds_name=NAME."
+            )
+        if not 0 < self.held_out_fraction < 1:
+            raise UserError(
+                f"data.held_out_fraction is {self.held_out_fraction}; it must lie "
+                "between 0 and 1."
+            )
+        sources: Sequence[Source]
+        if self.root:
+            sources = names = _files(pathlib.Path(self.root))
+        else:
+            sources, names = _tfds(self.tfds_name, self.tfds_split, self.tfds_dir)
+        where = self.root or f"{self.tfds_name} ({self.tfds_split})"
+        if len(sources) < FEWEST:
+            raise UserError(
+                f"{where} has {len(sources)} images; {FEWEST} or more are needed, with "
+                f"the suffix {', '.join(SUFFIXES)}."
+            )
+        return Images(sources, names, where, int(self.memory_gib * 2**30), say)
+
+    def split(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to train on and rows held out, the same in every run."""
+        order = np.random.default_rng(0).permutation(count)
+        held_out = min(count - 1, max(1, round(self.held_out_fraction * count)))
+        return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+class Images:
+    """Images by number; safe to read from several threads."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        names: Sequence[str],
+        where: str,
+        memory_bytes: int,
+        say: Callable[[str], None],
+    ) -> None:
+        self.where = where
+        self.unreadable: dict[int, str] = {}
+        self._sources, self._names, self._say = sources, names, say
+        self._kept: dict[int, np.ndarray] = {}
+        self._free = memory_bytes
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __getstate__(self) -> dict[str, object]:
+        # A worker process reads for itself; it shares nothing with this one.
+        return self.__dict__ | {"_lock": None, "_kept": {}, "_say": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._lock, self._say = threading.Lock(), _print
+
+    def read(self, row: int) -> np.ndarray:  # (H, W, 3) uint8
+        """The image, or the next one that can be read.
+
+        Raises:
+          UserError: if `GIVE_UP` images in a row cannot be read.
+        """
+        tries = min(len(self), GIVE_UP)
+        for i in range(tries):
+            image = self._read((row + i) % len(self))
+            if image is not None:
+                return image
+        raise UserError(
+            f"{tries} images of {self.where} in a row cannot be read, such as "
+            f"{self._names[row]}; give a folder of readable images."
+        )
+
+    def _read(self, row: int) -> np.ndarray | None:
+        image = self._kept.get(row)
+        if image is not None or row in self.unreadable:
+            return image
+        try:
+            image = read_image(self._sources[row], 3, self._names[row])
+        except UserError as error:
+            with self._lock:
+                known = row in self.unreadable
+                self.unreadable[row] = str(error)
+            if not known:
+                self._say(f"skipped     {error}")
+            return None
+        with self._lock:
+            if row not in self._kept and image.nbytes <= self._free:
+                self._free -= image.nbytes
+                self._kept[row] = image
+        return image
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _files(root: pathlib.Path) -> list[str]:
+    if not root.is_dir():
+        raise UserError(
+            f"data.root={root} is not a folder; give a folder of natural images."
+        )
+    found = []
+    for folder, subfolders, files in os.walk(root):
+        subfolders.sort()
+        found += [
+            os.path.join(folder, file)
+            for file in sorted(files)
+            if file.lower().endswith(SUFFIXES) and not file.startswith(".")
+        ]
+    return found
+
+
+def _tfds(name: str, split: str, folder: str) -> tuple[Sequence[Source], list[str]]:
+    import tensorflow_datasets as tfds
+
+    try:
+        source = tfds.data_source(
+            name,
+            split=split,
+            data_dir=folder or None,
+            download=False,
+            decoders={"image": tfds.decode.SkipDecoding()},
+        )
+    except Exception as error:  # TFDS raises many kinds
+        reason = " ".join(str(error).split())[:200]
+        close = checks.nearest(name, tfds.list_builders())
+        raise UserError(
+            f"the TFDS set data.tfds_name={name} cannot be opened ({reason}); prepare "
+            "it with tfds.builder(NAME, file_format='array_record')."
+            f"download_and_prepare().{close}"
+        ) from error
+    return _Encoded(source), [f"{name}/{i}" for i in range(len(source))]
+
+
+class _Encoded(Sequence[Source]):
+    """The encoded images of a TFDS source."""
+
+    def __init__(self, source) -> None:  # type: ignore[no-untyped-def]
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row):  # type: ignore[no-untyped-def]
+        return bytes(self._source[int(row)]["image"])
