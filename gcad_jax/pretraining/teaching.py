@@ -1,0 +1,135 @@
+"""The job of configs/pretrain_teacher.py: E_loc for each p, and how well it learned."""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gcad_jax.data.patches import Cut, PatchStream
+from gcad_jax.data.photos import Images, Photos
+from gcad_jax.files import write_text
+from gcad_jax.methods.base import Learned
+from gcad_jax.methods.batches import in_batches
+from gcad_jax.models.pretrained import save_descriptor
+from gcad_jax.pretraining.distillation import (
+    SMALLEST,
+    Distillation,
+    Lesson,
+    Target,
+    target_features,
+)
+from gcad_jax.training.feed import Streamed
+from gcad_jax.training.loop import LoopOptions, fit
+from gcad_jax.types import Tree
+
+IN_ONE_CALL = 256  # patches
+MEASURED = 2048  # patches of the held-out error and of the moments of P
+RESULT = "result.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """P as it was read: its name for reports, the network, its parameters."""
+
+    name: str
+    target: Target
+    params: Tree
+
+
+def weights_name(p: int) -> str:
+    """Name of the file that a pretraining leaves in its workdir."""
+    return f"E_loc_{p}.npz"
+
+
+def teach(
+    settings: Distillation,
+    photos: Photos,
+    images: Images,
+    teacher: Teacher,
+    folder: pathlib.Path,
+    seed: int,
+    threads: tuple[int, int],
+    options: LoopOptions,
+    config: dict[str, Any],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Trains E_loc of one p in `folder`, writes its weights and what they are worth.
+
+    threads: threads and processes that cut patches.
+
+    Raises:
+      UserError: images or batches that do not fit, a loss that is not finite.
+      Preempted: after SIGTERM, when the state has been saved.
+    """
+    started = time.monotonic()
+    cut = Cut(settings.window, settings.p, settings.zoom)
+    train, held_out = photos.split(len(images))
+    say(f"data        {images.where}: {len(train)} images, {len(held_out)} held out")
+    stream = PatchStream(images, train, cut, settings.batch_size, *threads)
+    lesson = Lesson(settings, teacher.target)
+    frozen = frozen_part(lesson, teacher.params, stream)
+    feed = Streamed(f"E_loc_{settings.p}", stream, (seed,))
+    (learned,) = fit(lesson, feed, frozen, (seed,), folder, options, config, say)
+    tests = dataclasses.replace(
+        stream, rows=held_out, cut=dataclasses.replace(cut, side=settings.p)
+    ).fixed(0, MEASURED)
+    untrained = jax.jit(lesson.init)(jax.random.fold_in(jax.random.key(seed), 0))
+    result = {
+        "p": settings.p,
+        "target": teacher.name,
+        "images": len(train),
+        "held_out_images": len(held_out),
+        "unreadable_images": len(images.unreadable),
+        "steps": settings.num_steps,
+        "L_k_held_out": error(lesson, frozen, learned, tests),
+        "L_k_held_out_untrained": error(lesson, frozen, untrained, tests),
+        "minutes": (time.monotonic() - started) / 60,
+    }
+    save_descriptor(
+        folder / weights_name(settings.p), learned.params["E_loc"], settings.E_loc()
+    )
+    write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
+    say(
+        f"held out    L_k {result['L_k_held_out']:.4g}, untrained "
+        f"{result['L_k_held_out_untrained']:.4g}"
+    )
+    say(f"weights     {folder / weights_name(settings.p)}")
+    return result
+
+
+def frozen_part(lesson: Lesson, params: Tree, stream: PatchStream) -> Tree:
+    """P, and the moments that its features are standardised by (0 and 1 if not)."""
+    width = lesson.target.num_features
+    mean, std = np.zeros(width, np.float32), np.ones(width, np.float32)
+    if lesson.settings.standardised:
+        cut = dataclasses.replace(stream.cut, side=lesson.settings.p)
+        patches = dataclasses.replace(stream, cut=cut).fixed(1, MEASURED)
+        features = in_batches(
+            jax.jit(
+                lambda x: target_features(lesson.settings, lesson.target, params, x)
+            ),
+            patches,
+            IN_ONE_CALL,
+        )
+        mean = features.mean(axis=0)
+        std = np.maximum(features.std(axis=0), SMALLEST)
+    return {"P": params, "mean": mean, "std": std}
+
+
+def error(lesson: Lesson, frozen: Tree, learned: Learned, patches: np.ndarray) -> float:
+    """Mean L_k over patches (N, p, p, 3) uint8."""
+
+    def errors(x: jax.Array) -> jax.Array:
+        d = lesson.settings.descriptors(learned.params["E_loc"], x)
+        decoded = lesson.settings.decoded(learned.params["Decode"], d)
+        wrong = decoded - lesson.goal(frozen, x)
+        return jnp.sum(jnp.square(wrong), axis=-1)
+
+    found = in_batches(jax.jit(errors), patches, IN_ONE_CALL)
+    return float(found.mean(dtype=np.float64))
