@@ -10,7 +10,9 @@ from typing import Any
 
 from gcad_jax import checks
 from gcad_jax.data.category import DataSet
+from gcad_jax.data.photos import Photos
 from gcad_jax.methods.base import Method
+from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.training.step import UNROLL, VMAP
 
 # Fields that change how a run proceeds but nothing that it computes: a workdir may be
@@ -21,14 +23,37 @@ FREE = (
     "num_devices",
     "write_maps",
     "figure_images",
+    "threads",
+    "processes",
+    "data.memory_gib",
 )
 
 # Sizes of an experiment that take the place of the method's own where they are given.
 OVERRIDING = ("image_size", "epochs", "batch_size")
 
 
-@dataclasses.dataclass(eq=False)
-class Experiment:
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Training:
+    """How a training is run; little of it changes what is learned.
+
+    seeds: one model for each, all in one program.
+    num_devices: that share each batch; 0 takes all that divide it.
+    map_seeds: "vmap" or "unroll" the seeds; "" unrolls on CPU and vmaps elsewhere.
+    steps_per_call: updates in one dispatch; 0 takes 1 on CPU and 20 elsewhere.
+    checkpoint_minutes: minutes between checkpoints.
+    log_every: steps between rows of metrics.jsonl.
+    """
+
+    seeds: tuple[int, ...] = (0,)
+    num_devices: int = 0
+    map_seeds: str = ""
+    steps_per_call: int = 0
+    checkpoint_minutes: float = 5.0
+    log_every: int = 50
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Experiment(Training):
     """Train one method on some categories, evaluate and report.
 
     data: a data set of gcad_jax.data; `data.root` and `data.categories` say what.
@@ -37,14 +62,8 @@ class Experiment:
     epochs: passes over the training images.
     batch_size: examples of one update, over all devices.
       These three are the method's own where they are None.
-    seeds: one model for each, all in one program.
-    num_devices: that share each batch; 0 takes all that divide it.
-    map_seeds: "vmap" or "unroll" the seeds; "" unrolls on CPU and vmaps elsewhere.
-    steps_per_call: updates in one dispatch; 0 takes 1 on CPU and 20 elsewhere.
     cache_features: compute the frozen features of each training image only once;
         only where images are not augmented. Costs device memory.
-    checkpoint_minutes: minutes between checkpoints.
-    log_every: steps between rows of metrics.jsonl.
     write_maps: also write the test maps as TIFF files in the official layout.
     figure_images: images of each kind in the qualitative figure.
     """
@@ -54,15 +73,29 @@ class Experiment:
     image_size: int | None = None
     epochs: int | None = None
     batch_size: int | None = None
-    seeds: tuple[int, ...] = (0,)
-    num_devices: int = 0
-    map_seeds: str = ""
-    steps_per_call: int = 0
     cache_features: bool = False
-    checkpoint_minutes: float = 5.0
-    log_every: int = 50
     write_maps: bool = False
     figure_images: int = 3
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Pretraining(Training):
+    """Distil a classification network into E_loc.
+
+    data: the natural images. method: losses and schedule; its p is taken from P.
+    P: patch sizes, one E_loc each, of 17, 33, 65.
+    target: weight file of the network that is learned from, written by
+        gcad_jax.convert.
+    threads, processes: that cut patches; processes take the place of the threads
+        where it is above 0.
+    """
+
+    data: Photos
+    method: Distillation
+    P: tuple[int, ...] = (17, 33, 65)
+    target: str = ""
+    threads: int = 2
+    processes: int = 0
 
 
 def resolve(config: Experiment) -> Experiment:
@@ -77,6 +110,12 @@ def resolve(config: Experiment) -> Experiment:
     own = {name: getattr(method, name) for name in OVERRIDING}
     config = dataclasses.replace(config, method=method, **own)
     method.validate()
+    check_training(config)
+    return config
+
+
+def check_training(config: Training) -> None:
+    """Raises UserError for a field of `Training` outside its range."""
     if any(type(seed) is not int for seed in config.seeds):
         raise checks.UserError(
             f"config.seeds is {config.seeds}; seeds are whole numbers, as in "
@@ -98,7 +137,6 @@ def resolve(config: Experiment) -> Experiment:
             raise checks.UserError(
                 f"config.{name} is {getattr(config, name)}; it must be 0 or more."
             )
-    return config
 
 
 def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -111,7 +149,7 @@ def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + field.name, field.type
 
 
-def as_dict(config: Experiment) -> dict[str, Any]:
+def as_dict(config: Training) -> dict[str, Any]:
     """The config as JSON can hold it, with the class of `data` and `method`."""
     tree = json.loads(json.dumps(dataclasses.asdict(config)))
     for part in ("data", "method"):

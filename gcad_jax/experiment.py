@@ -15,7 +15,7 @@ import numpy as np
 
 from gcad_jax import config as configs
 from gcad_jax import figures, workdir
-from gcad_jax.config import Experiment
+from gcad_jax.config import Experiment, Training
 from gcad_jax.data.category import Category
 from gcad_jax.evaluation import maps as map_files
 from gcad_jax.evaluation import metrics
@@ -58,13 +58,11 @@ def run(config: Experiment, path: str) -> list[CategoryResult]:
       Preempted: on SIGTERM, after saving.
     """
     config = configs.resolve(config)
-    options = loop_options(config)
+    options = loop_options(config, config.method.batch_size, config.cache_features)
     names = config.data.names()
     started = time.monotonic()
     with workdir.opened(path, configs.as_dict(config)) as folder:
-        # So that a resumed run need not compile again.
-        if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-            jax.config.update("jax_compilation_cache_dir", str(folder / ".programs"))
+        keep_programs(folder)
         results, sentences = [], {}
         complete = all((folder / name / metrics.METRICS).exists() for name in names)
         for name in names:
@@ -73,15 +71,25 @@ def run(config: Experiment, path: str) -> list[CategoryResult]:
             sentences.update(dict.fromkeys(described))
         if not (complete and (folder / REPORT).exists()):
             minutes = (time.monotonic() - started) / 60
-            report(config, folder, results, [*sentences, _hardware(options, minutes)])
+            report(config, folder, results, [*sentences, hardware(options, minutes)])
         say(f"\nreport      {folder / REPORT}")
     return results
 
 
-def loop_options(config: Experiment) -> LoopOptions:
-    """Devices and layout of the steps; raises UserError where they do not fit."""
+def keep_programs(folder: pathlib.Path) -> None:
+    """So that a resumed run need not compile again."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(folder / ".programs"))
+
+
+def loop_options(
+    config: Training, batch: int, cache_features: bool = False
+) -> LoopOptions:
+    """Devices and layout of the steps; raises UserError where they do not fit.
+
+    batch: examples of one update.
+    """
     available = jax.devices()
-    batch = config.method.batch_size
     count = config.num_devices
     if not count:
         count = max(n for n in range(1, len(available) + 1) if batch % n == 0)
@@ -100,7 +108,7 @@ def loop_options(config: Experiment) -> LoopOptions:
         ),
         checkpoint_minutes=config.checkpoint_minutes,
         log_every=config.log_every,
-        cache_features=config.cache_features,
+        cache_features=cache_features,
     )
 
 
@@ -226,7 +234,8 @@ def _say_result(result: CategoryResult) -> None:
         say(f"{title:<12}{cells} ({note})")
 
 
-def _hardware(options: LoopOptions, minutes: float) -> str:
+def hardware(options: LoopOptions, minutes: float) -> str:
+    """Devices, versions and time, as a sentence of the report."""
     device = options.devices[0]
     return (
         f"{len(options.devices)} x {device.device_kind} ({device.platform}), "

@@ -29,7 +29,8 @@ PREEMPTED = 143  # 128 + SIGTERM, as a process that the signal had ended
 def main(_: list[str]) -> None:
     """Runs what the config is of; a user's mistake is one sentence and exit code 2."""
     # Imported here, so that --help and a mistyped flag answer at once.
-    from gcad_jax import experiment
+    from gcad_jax import experiment, pretrain
+    from gcad_jax.config import Pretraining
     from gcad_jax.studies import saturation
     from gcad_jax.training.preemption import Preempted
 
@@ -37,6 +38,8 @@ def main(_: list[str]) -> None:
     try:
         if isinstance(config, saturation.SaturationStudy):
             saturation.run(config, workdir, experiment.say)
+        elif isinstance(config, Pretraining):
+            pretrain.run(config, workdir)
         else:
             experiment.run(config, workdir)
     except UserError as error:

@@ -1,9 +1,11 @@
 """The presets that every config file takes: configs/loco.py:small."""
 
 from gcad_jax import checks
-from gcad_jax.config import Experiment
+from gcad_jax.config import Experiment, Pretraining
 from gcad_jax.data.category import DataSet
+from gcad_jax.data.photos import Photos
 from gcad_jax.methods.gcad import GCAD
+from gcad_jax.pretraining.distillation import Distillation
 
 PAPER, SMALL, THROUGHPUT = "", "small", "throughput"
 
@@ -75,4 +77,22 @@ def circles() -> GCAD:
         learning_rate=2e-3,
         final_learning_rate=0.01,
         weight_decay=0.0,
+    )
+
+
+def small_teacher() -> Pretraining:
+    """E_loc of `small`, from a network that sees each patch enlarged."""
+    return Pretraining(
+        data=Photos(),
+        method=Distillation(
+            d_loc=32,
+            width=1 / 8,
+            num_steps=20_000,
+            target_layer="pooled",
+            target_zoom=2.0,
+            standardised=True,
+            learning_rate=1e-3,
+            final_learning_rate=0.01,
+        ),
+        P=(17, 33),
     )

@@ -12,10 +12,14 @@ FLOORS = (
     ("models",),
     ("methods",),
     ("training",),
+    ("pretraining",),
     ("evaluation",),
     ("plots", "figures"),
     ("studies",),
-    ("config", "presets", "workdir", "experiment", "command_line", "main", "evaluate"),
+    (
+        *("config", "presets", "workdir", "experiment", "pretrain", "command_line"),
+        *("main", "evaluate", "convert"),
+    ),
 )
 # Not even downwards: scoring a folder of maps must not pull in the trainer.
 FORBIDDEN = (("evaluation", "training"), ("evaluation", "models"))

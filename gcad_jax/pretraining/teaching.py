@@ -11,11 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gcad_jax.checks import one_of
 from gcad_jax.data.patches import Cut, PatchStream
-from gcad_jax.data.photos import Images, Photos
+from gcad_jax.data.photos import Images as Photographs
+from gcad_jax.data.photos import Photos
 from gcad_jax.files import write_text
 from gcad_jax.methods.base import Learned
 from gcad_jax.methods.batches import in_batches
+from gcad_jax.models.classifiers import Classifier
 from gcad_jax.models.pretrained import save_descriptor
 from gcad_jax.pretraining.distillation import (
     SMALLEST,
@@ -26,7 +29,7 @@ from gcad_jax.pretraining.distillation import (
 )
 from gcad_jax.training.feed import Streamed
 from gcad_jax.training.loop import LoopOptions, fit
-from gcad_jax.types import Tree
+from gcad_jax.types import Array, Images, Tree
 
 IN_ONE_CALL = 256  # patches
 MEASURED = 2048  # patches of the held-out error and of the moments of P
@@ -34,12 +37,46 @@ RESULT = "result.json"
 
 
 @dataclasses.dataclass(frozen=True)
+class Mean:
+    """The mean over the patch of one feature map of a classification network."""
+
+    network: Classifier
+    layer: str
+
+    @property
+    def num_features(self) -> int:
+        """F."""
+        return self.network.widths()[self.layer]
+
+    def features(self, params: Tree, patches: Images) -> Array:
+        """(B, h, w, 3) in [0, 1] -> (B, F)."""
+        return self.network.mean_features(params, patches, self.layer)
+
+
+@dataclasses.dataclass(frozen=True)
 class Teacher:
-    """P as it was read: its name for reports, the network, its parameters."""
+    """P: its name for reports, which features are learned, its parameters."""
 
     name: str
     target: Target
     params: Tree
+
+    @classmethod
+    def of(cls, network: Classifier, params: Tree, settings: Distillation) -> "Teacher":
+        """The layer of a network that the settings name; raises UserError."""
+        layer = settings.target_layer
+        one_of("method.target_layer", layer, network.widths())
+        return cls(f"{network.arch}, {layer}", Mean(network, layer), params)
+
+
+@dataclasses.dataclass(frozen=True)
+class Learning:
+    """What is learned from what."""
+
+    settings: Distillation
+    photos: Photos
+    images: Photographs
+    teacher: Teacher
 
 
 def weights_name(p: int) -> str:
@@ -48,18 +85,16 @@ def weights_name(p: int) -> str:
 
 
 def teach(
-    settings: Distillation,
-    photos: Photos,
-    images: Images,
-    teacher: Teacher,
+    learning: Learning,
     folder: pathlib.Path,
+    weights: pathlib.Path,
     seed: int,
     threads: tuple[int, int],
     options: LoopOptions,
     config: dict[str, Any],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Trains E_loc of one p in `folder`, writes its weights and what they are worth.
+    """Trains E_loc of one p in `folder`, writes `weights` and what they are worth.
 
     threads: threads and processes that cut patches.
 
@@ -68,8 +103,10 @@ def teach(
       Preempted: after SIGTERM, when the state has been saved.
     """
     started = time.monotonic()
+    settings, images = learning.settings, learning.images
+    teacher = learning.teacher
     cut = Cut(settings.window, settings.p, settings.zoom)
-    train, held_out = photos.split(len(images))
+    train, held_out = learning.photos.split(len(images))
     say(f"data        {images.where}: {len(train)} images, {len(held_out)} held out")
     stream = PatchStream(images, train, cut, settings.batch_size, *threads)
     lesson = Lesson(settings, teacher.target)
@@ -91,15 +128,13 @@ def teach(
         "L_k_held_out_untrained": error(lesson, frozen, untrained, tests),
         "minutes": (time.monotonic() - started) / 60,
     }
-    save_descriptor(
-        folder / weights_name(settings.p), learned.params["E_loc"], settings.E_loc()
-    )
+    save_descriptor(weights, learned.params["E_loc"], settings.E_loc())
     write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
     say(
         f"held out    L_k {result['L_k_held_out']:.4g}, untrained "
         f"{result['L_k_held_out_untrained']:.4g}"
     )
-    say(f"weights     {folder / weights_name(settings.p)}")
+    say(f"weights     {weights}")
     return result
 
 

@@ -137,10 +137,10 @@ def objects(entries):
         (retype, "conv1/bias has type int32"),
         (not_a_number, "conv1/bias has values that are not finite"),
         (flip, "damaged: .* checksum"),
-        (no_header, "damaged or no E_loc weight file"),
-        (no_json, "damaged or no E_loc weight file"),
-        (list_header, "damaged or no E_loc weight file"),
-        (objects, "damaged or no E_loc weight file"),
+        (no_header, "damaged or no weight file"),
+        (no_json, "damaged or no weight file"),
+        (list_header, "damaged or no weight file"),
+        (objects, "damaged or no weight file"),
         (edit_header(version=2), "version 2; this program reads"),
         (edit_header(format="other"), "format 'other'"),
         (edit_header(sha256="00"), "damaged: .* checksum"),
@@ -179,7 +179,7 @@ def test_foreign_files_are_refused(tmp_path):
     text = tmp_path / "text.npz"
     text.write_text("not weights")
     for path in (array, text):
-        with pytest.raises(UserError, match=f"{path.name} is damaged or no E_loc"):
+        with pytest.raises(UserError, match=f"{path.name} is damaged or no weight"):
             load_descriptor(path, NET)
     for path in (tmp_path, tmp_path / "missing.npz"):
         with pytest.raises(UserError, match="is not there or is no file"):

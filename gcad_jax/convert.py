@@ -1,0 +1,100 @@
+"""python -m gcad_jax.convert --arch=mobilenet_v2 --input=FILE --output=FILE.npz
+
+Published weights of a classification network -> a weight file of this program.
+"""
+
+import hashlib
+import os
+import pathlib
+import sys
+
+from absl import app, flags, logging
+
+from gcad_jax import command_line
+from gcad_jax.checks import UserError, one_of
+from gcad_jax.files import check_writable
+from gcad_jax.models.classifiers import CLASSIFIERS, save_classifier
+from gcad_jax.models.foreign import CONVERSIONS, read_tensors
+
+NAMES = ("arch", "input", "output")
+for _name in NAMES:
+    flags.DEFINE_string(_name, None, "See --help.")
+
+
+def convert(arch: str, source: str, output: str) -> str:
+    """Converts a file of published weights; returns a sentence of what was written.
+
+    Raises:
+      UserError: another architecture, a file that cannot be read, a tensor that is
+        unknown, missing, of another shape or not finite; nothing is written then.
+    """
+    one_of("--arch", arch, CLASSIFIERS)
+    target = pathlib.Path(output)
+    if target.suffix != ".npz":
+        raise UserError(f"--output={output} must end in .npz.")
+    check_writable(target.parent, [target.name], "--output")
+    tensors = read_tensors(source)
+    arrays = CONVERSIONS[arch](tensors, source)
+    digest = hashlib.sha256(pathlib.Path(source).read_bytes()).hexdigest()
+    origin = {"file": pathlib.Path(source).name, "sha256": digest}
+    save_classifier(target, arch, arrays, origin)
+    count = sum(array.size for array in arrays.values())
+    return (
+        f"{target}: {arch}, {len(arrays)} arrays, {count:,} parameters, "
+        f"{target.stat().st_size / 1e6:.1f} MB"
+    )
+
+
+def main(_: list[str]) -> None:
+    """Converts; a user's mistake is one sentence and exit code 2."""
+    values = flags.FLAGS.flag_values_dict()
+    try:
+        print(convert(values["arch"], values["input"], values["output"]))
+    except UserError as error:
+        command_line.fail(error, 2)
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses the flags; exits with one sentence for an unknown or missing one."""
+    if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv):
+        print(HELP, end="")
+        sys.exit(0)
+    given = command_line.given_values(argv)
+    try:
+        command_line.check_names(given, NAMES)
+        for name in NAMES:
+            if not given.get(name):
+                raise UserError(f"--{name} is missing; the command is {EXAMPLE}.")
+        return flags.FLAGS(argv)
+    except UserError as error:
+        command_line.fail(error, 2)
+    except flags.Error as error:
+        command_line.fail(UserError(str(error)), 2)
+
+
+EXAMPLE = (
+    "python -m gcad_jax.convert --arch=mobilenet_v2 --input=FILE --output=FILE.npz"
+)
+HELP = f"""\
+Convert published weights of a classification network for pretraining.
+
+  python -m gcad_jax.convert --arch=ARCH --input=FILE --output=FILE.npz
+
+  --arch     {", ".join(CLASSIFIERS)}
+  --input    .npz of arrays '001.CONV_2D.w', '001.CONV_2D.b', ... in the order of
+             the network (kernels OHWI, depthwise 1HWC, batch norms folded)
+  --output   the weight file, for --config.target of configs/pretrain_teacher.py
+
+Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence.
+"""
+
+
+def run() -> None:
+    """Entry point: flags checked, then `main`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.FATAL)
+    app.run(main, flags_parser=parse)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,97 @@
+"""Weights as others publish them -> arrays under our names.
+
+Every tensor is accounted for: one that is unknown or missing is named.
+"""
+
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from gcad_jax.checks import UserError
+from gcad_jax.files import Path
+from gcad_jax.models import mobilenet
+
+Tensors = Mapping[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
+
+
+def read_tensors(path: Path) -> Tensors:
+    """Tensors by name of an .npz file, float32.
+
+    Raises:
+      UserError: it is missing, of another kind, damaged, or not finite.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist or is no file; check --input.")
+    if path.suffix != ".npz":
+        raise UserError(
+            f"{path} ends in {path.suffix or 'no suffix'!r}; .npz can be read."
+        )
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            tensors = {name: np.asarray(file[name]) for name in file.files}
+    except (OSError, ValueError, KeyError, EOFError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    except (TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise _damaged(path, error) from error
+    for name, tensor in tensors.items():
+        if not np.issubdtype(tensor.dtype, np.floating):
+            raise UserError(
+                f"{path}: {name} has type {tensor.dtype}; needed are floats."
+            )
+        if not np.isfinite(tensor).all():
+            raise UserError(f"{path}: {name} has values that are not finite.")
+    return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+
+
+def mobilenet_v2(tensors: Tensors, source: Path) -> Arrays:
+    """MobileNetV2 from '001.CONV_2D.w' (OHWI), '002.DEPTHWISE_CONV_2D.w' (1HWC), ...
+
+    The numbers give the order of the layers; the shapes are checked by whoever takes
+    the arrays. Raises UserError for a tensor that is missing or unknown.
+    """
+    names = mobilenet.layer_names()
+    kinds = ["DEPTHWISE_CONV_2D" if "depthwise" in n else "CONV_2D" for n in names]
+    stems = sorted({name.rpartition(".")[0] for name in tensors})
+    found = [stem.partition(".")[2] for stem in stems]
+    if found != kinds or any(name[-2:] not in (".w", ".b") for name in tensors):
+        place = next(
+            (i for i, (f, k) in enumerate(zip(found, kinds, strict=False)) if f != k),
+            min(len(found), len(kinds)),
+        )
+        at = stems[place] if place < len(stems) else "nothing"
+        wanted = kinds[place] if place < len(kinds) else "nothing more"
+        raise UserError(
+            f"{source} is no MobileNetV2 1.0: layer {place + 1} of {len(kinds)} is "
+            f"{at!r}, needed is {wanted}, with arrays '.w' and '.b'."
+        )
+    arrays: Arrays = {}
+    for stem, name in zip(stems, names, strict=True):
+        for part in (".w", ".b"):
+            if stem + part not in tensors:
+                raise UserError(f"{source} lacks {stem + part!r}.")
+        kernel = tensors[stem + ".w"]
+        if kernel.ndim != 4:
+            raise UserError(
+                f"{source}: {stem}.w has shape {kernel.shape}; needed are 4 axes."
+            )
+        if "depthwise" in name:
+            kernel = np.moveaxis(kernel, 0, 2)  # (1, H, W, C) -> (H, W, 1, C)
+        else:
+            kernel = np.moveaxis(kernel, 0, 3)  # (O, H, W, I) -> (H, W, I, O)
+        arrays[f"{name}/kernel"] = kernel[0, 0] if name == "logits" else kernel
+        arrays[f"{name}/bias"] = tensors[stem + ".b"]
+    return arrays
+
+
+CONVERSIONS: Mapping[str, Callable[[Tensors, Path], Arrays]] = {
+    "mobilenet_v2": mobilenet_v2,
+}
+
+
+def _damaged(path: pathlib.Path, error: Exception) -> UserError:
+    return UserError(f"{path} is damaged or no weight file ({error}); copy it again.")

@@ -1,0 +1,118 @@
+"""The pretraining job: E_loc for each p, its weight files, and a report."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from gcad_jax import checks, figures, workdir
+from gcad_jax import config as configs
+from gcad_jax.config import Pretraining
+from gcad_jax.experiment import hardware, keep_programs, loop_options, say
+from gcad_jax.files import write_text
+from gcad_jax.models.classifiers import load_classifier
+from gcad_jax.pretraining.teaching import Learning, Teacher, teach, weights_name
+from gcad_jax.training.logs import read_rows
+
+REPORT = "report.md"
+
+
+def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
+    """Trains E_loc of every p in folder `path`: E_loc_<p>.npz and report.md.
+
+    The same command again continues what was interrupted.
+
+    Raises:
+      UserError: a mistake in config, images, target or folder.
+      Preempted: on SIGTERM, after saving.
+    """
+    check(config)
+    teacher = Teacher.of(*load_classifier(config.target), config.method)
+    options = loop_options(config, config.method.batch_size)
+    images = config.data.load(say)
+    started = time.monotonic()
+    results = []
+    with workdir.opened(path, configs.as_dict(config)) as folder:
+        keep_programs(folder)
+        for p in config.P:
+            say(f"\n== E_loc, p = {p}")
+            settings = dataclasses.replace(config.method, p=p)
+            learning = Learning(settings, config.data, images, teacher)
+            inside = folder / f"E_loc_{p}"
+            inside.mkdir(exist_ok=True)
+            results.append(
+                teach(
+                    learning,
+                    inside,
+                    folder / weights_name(p),
+                    config.seeds[0],
+                    (config.threads, config.processes),
+                    options,
+                    configs.as_dict(config),
+                    say,
+                )
+            )
+            figures.draw_training(inside, read_rows(inside / "metrics.jsonl"))
+        minutes = (time.monotonic() - started) / 60
+        write_report(folder, results, hardware(options, minutes))
+        say(f"\nreport      {folder / REPORT}")
+    return results
+
+
+def check(config: Pretraining) -> None:
+    """Raises UserError for a field outside its range."""
+    configs.check_training(config)
+    if len(config.seeds) != 1:
+        raise checks.UserError(
+            f"config.seeds is {config.seeds}; pretraining takes one seed, as in "
+            '--config.seeds="(0,)".'
+        )
+    if not config.P or len(set(config.P)) < len(config.P):
+        raise checks.UserError(f"config.P is {config.P}; it must name distinct sizes.")
+    for p in config.P:
+        dataclasses.replace(config.method, p=p).validate()
+    if not config.target:
+        raise checks.UserError(
+            "config.target is empty; give the weight file of the network to learn "
+            "from, --config.target=FILE.npz, as python -m gcad_jax.convert writes it."
+        )
+    if config.threads < 1 or config.processes < 0:
+        raise checks.UserError(
+            f"config.threads is {config.threads} and config.processes is "
+            f"{config.processes}; threads must be 1 or more, processes 0 or more."
+        )
+
+
+def write_report(
+    folder: pathlib.Path, results: Sequence[dict[str, Any]], made_on: str
+) -> None:
+    """Writes report.md: what was learned from what, and how well."""
+    rows = [
+        f"| {r['p']} | {r['steps']:,} | {r['L_k_held_out_untrained']:.4g} | "
+        f"{r['L_k_held_out']:.4g} | {r['minutes']:.1f} |"
+        for r in results
+    ]
+    first = results[0]
+    text = [
+        "# E_loc, pretrained",
+        "",
+        f"Learned from {first['target']} on {first['images']:,} images; "
+        f"{first['held_out_images']:,} were held out, "
+        f"{first['unreadable_images']:,} could not be read.",
+        "",
+        "L_k is the squared distance between decoded descriptors and the features of "
+        "that network, summed over features: of patches of the held-out images.",
+        "",
+        "| p | updates | L_k untrained | L_k | minutes |",
+        "|---:|---:|---:|---:|---:|",
+        *rows,
+        "",
+        "Use them with `--config.method.teacher="
+        f"{folder / 'E_loc_{p}.npz'}`, and the same d_loc, width and slope.",
+        "",
+        *(f"![Losses, p = {r['p']}](E_loc_{r['p']}/training.png)" for r in results),
+        "",
+        made_on,
+    ]
+    write_text(folder / REPORT, "\n".join(text) + "\n")
