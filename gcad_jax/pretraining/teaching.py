@@ -31,6 +31,7 @@ from gcad_jax.training.feed import Streamed
 from gcad_jax.training.loop import LoopOptions, fit
 from gcad_jax.types import Array, Images, Tree
 
+LEAST = 0.1  # deviation of a feature, of the median one
 IN_ONE_CALL = 256  # patches
 MEASURED = 2048  # patches of the held-out error and of the moments of P
 RESULT = "result.json"
@@ -153,7 +154,9 @@ def frozen_part(lesson: Lesson, params: Tree, stream: PatchStream) -> Tree:
             IN_ONE_CALL,
         )
         mean = features.mean(axis=0)
-        std = np.maximum(features.std(axis=0), SMALLEST)
+        std = features.std(axis=0)
+        # A feature that hardly varies would else be noise, enlarged without bound.
+        std = np.maximum(std, max(LEAST * float(np.median(std)), SMALLEST))
     return {"P": params, "mean": mean, "std": std}
 
 
