@@ -16,6 +16,7 @@ from gcad_jax.methods.base import Learned, Method, Phase, Trainable, TrainState
 from gcad_jax.training import summary
 from gcad_jax.training.checkpoint import Checkpoints
 from gcad_jax.training.feed import Feed, Resident
+from gcad_jax.training.frozen import kept
 from gcad_jax.training.logs import MetricsLog, check_finite, progress_bar
 from gcad_jax.training.parallel import per_device, replicated
 from gcad_jax.training.preemption import Preempted, Preemption
@@ -68,7 +69,7 @@ def train(
     for line in summary.data_lines(category):
         say(line)
     feed = Resident(method, category, seeds, options.cache_features)
-    frozen = method.prepare(category.train)
+    frozen = kept(folder, method.prepare, category.train, config, say)
     learned = fit(method, feed, frozen, seeds, folder, options, config, say)
     return Trained(frozen, learned)
 

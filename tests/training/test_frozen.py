@@ -1,0 +1,68 @@
+"""The frozen part is computed once, and anew where config, images or file differ."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gcad_jax.training.frozen import FILE, kept
+
+IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
+CONFIG = {"method": {"class": "Linear", "P": (17, 33)}, "seeds": (0,)}
+
+
+class Prepare:
+    """Counts how often it is asked."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, images):
+        self.calls += 1
+        value = jnp.float32(images.mean())
+        return {
+            "E_loc_17": {"conv": {"bias": jnp.full(3, value)}},
+            "count": jnp.ones(2),
+        }
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    prepare = Prepare()
+    kept(tmp_path, prepare, IMAGES, CONFIG, print)
+    assert prepare.calls == 1
+    return prepare
+
+
+def test_a_second_call_reads_the_same_numbers(tmp_path, prepare):
+    again = kept(tmp_path, prepare, IMAGES, CONFIG, print)
+    assert prepare.calls == 1
+    np.testing.assert_array_equal(again["E_loc_17"]["conv"]["bias"], [11.5] * 3)
+    np.testing.assert_array_equal(again["count"], [1, 1])
+    assert again["count"].dtype == jnp.float32
+
+
+def test_other_seeds_share_it(tmp_path, prepare):
+    kept(tmp_path, prepare, IMAGES, CONFIG | {"seeds": (0, 1)}, print)
+    assert prepare.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("images", "config"),
+    [(IMAGES + 1, CONFIG), (IMAGES, {"method": {"class": "Linear", "P": (17,)}})],
+)
+def test_another_method_or_image_computes_it_anew(tmp_path, prepare, images, config):
+    found = kept(tmp_path, prepare, images, config, print)
+    assert prepare.calls == 2
+    assert float(found["E_loc_17"]["conv"]["bias"][0]) == images.mean()
+
+
+def test_a_damaged_file_is_said_and_computed_anew(tmp_path, prepare):
+    content = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(content[: len(content) // 2])
+    lines = []
+    kept(tmp_path, prepare, IMAGES, CONFIG, lines.append)
+    assert prepare.calls == 2
+    assert len(lines) == 1
+    assert FILE in lines[0]
+    kept(tmp_path, prepare, IMAGES, CONFIG, print)
+    assert prepare.calls == 2
