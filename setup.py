@@ -21,6 +21,7 @@ setup(
         "absl-py",
         "array_record",  # TFDS files without TensorFlow
         "flax>=0.10",
+        "grain>=0.2.3",  # streams patches to the pretraining
         "jax>=0.8",
         "matplotlib",  # figures
         "ml_collections>=1.0",  # --config=file.py --config.a.b=v

@@ -90,7 +90,8 @@ def write_report(
     """Writes report.md: what was learned from what, and how well."""
     rows = [
         f"| {r['p']} | {r['steps']:,} | {r['L_k_held_out_untrained']:.4g} | "
-        f"{r['L_k_held_out']:.4g} | {r['minutes']:.1f} |"
+        f"{r['L_k_held_out_constant']:.4g} | {r['L_k_held_out']:.4g} | "
+        f"{r['minutes']:.1f} |"
         for r in results
     ]
     first = results[0]
@@ -104,8 +105,8 @@ def write_report(
         "L_k is the squared distance between decoded descriptors and the features of "
         "that network, summed over features: of patches of the held-out images.",
         "",
-        "| p | updates | L_k untrained | L_k | minutes |",
-        "|---:|---:|---:|---:|---:|",
+        "| p | updates | L_k untrained | of the best constant | L_k | minutes |",
+        "|---:|---:|---:|---:|---:|---:|",
         *rows,
         "",
         "Use them with `--config.method.teacher="

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from gcad_jax import checks
 from gcad_jax.checks import UserError
 from gcad_jax.data.images import SUFFIXES, Source, read_image
 
@@ -178,11 +177,10 @@ def _tfds(name: str, split: str, folder: str) -> tuple[Sequence[Source], list[st
         )
     except Exception as error:  # TFDS raises many kinds
         reason = " ".join(str(error).split())[:200]
-        close = checks.nearest(name, tfds.list_builders())
         raise UserError(
             f"the TFDS set data.tfds_name={name} cannot be opened ({reason}); prepare "
             "it with tfds.builder(NAME, file_format='array_record')."
-            f"download_and_prepare().{close}"
+            "download_and_prepare()."
         ) from error
     return _Encoded(source), [f"{name}/{i}" for i in range(len(source))]
 

@@ -91,9 +91,12 @@ class Phase:
 
 
 class Trainable(Protocol):
-    """What training needs to know; batch_size: examples of one update."""
+    """What training needs to know."""
 
-    batch_size: int
+    @property
+    def batch_size(self) -> int:
+        """Examples of one update, over all devices."""
+        ...
 
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
         """One optimiser for each named network."""

@@ -146,7 +146,10 @@ class Distillation:
 class Target(Protocol):
     """P: a frozen network, and which of its features are learned."""
 
-    num_features: int
+    @property
+    def num_features(self) -> int:
+        """F."""
+        ...
 
     def features(self, params: Tree, patches: Images) -> Array:
         """(B, p, p, 3) in [0, 1] -> (B, F)."""

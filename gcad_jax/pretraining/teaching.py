@@ -43,11 +43,7 @@ class Mean:
 
     network: Classifier
     layer: str
-
-    @property
-    def num_features(self) -> int:
-        """F."""
-        return self.network.widths()[self.layer]
+    num_features: int
 
     def features(self, params: Tree, patches: Images) -> Array:
         """(B, h, w, 3) in [0, 1] -> (B, F)."""
@@ -66,8 +62,10 @@ class Teacher:
     def of(cls, network: Classifier, params: Tree, settings: Distillation) -> "Teacher":
         """The layer of a network that the settings name; raises UserError."""
         layer = settings.target_layer
-        one_of("method.target_layer", layer, network.widths())
-        return cls(f"{network.arch}, {layer}", Mean(network, layer), params)
+        widths = network.widths()
+        one_of("method.target_layer", layer, widths)
+        width = widths[layer]
+        return cls(f"{network.arch}, {layer}", Mean(network, layer, width), params)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,13 +125,15 @@ def teach(
         "steps": settings.num_steps,
         "L_k_held_out": error(lesson, frozen, learned, tests),
         "L_k_held_out_untrained": error(lesson, frozen, untrained, tests),
+        "L_k_held_out_constant": spread(lesson, frozen, tests),
         "minutes": (time.monotonic() - started) / 60,
     }
     save_descriptor(weights, learned.params["E_loc"], settings.E_loc())
     write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
     say(
         f"held out    L_k {result['L_k_held_out']:.4g}, untrained "
-        f"{result['L_k_held_out_untrained']:.4g}"
+        f"{result['L_k_held_out_untrained']:.4g}, of the best constant "
+        f"{result['L_k_held_out_constant']:.4g}"
     )
     say(f"weights     {weights}")
     return result
@@ -171,3 +171,9 @@ def error(lesson: Lesson, frozen: Tree, learned: Learned, patches: np.ndarray) -
 
     found = in_batches(jax.jit(errors), patches, IN_ONE_CALL)
     return float(found.mean(dtype=np.float64))
+
+
+def spread(lesson: Lesson, frozen: Tree, patches: np.ndarray) -> float:
+    """L_k over the patches if one vector, the best, were said of all of them."""
+    goals = in_batches(jax.jit(lambda x: lesson.goal(frozen, x)), patches, IN_ONE_CALL)
+    return float(np.var(goals, axis=0, dtype=np.float64).sum())

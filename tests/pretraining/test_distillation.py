@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pretraining.colours import Colours
 
 from gcad_jax.axes import BATCH
 from gcad_jax.checks import UserError
@@ -13,17 +14,6 @@ from gcad_jax.pretraining.distillation import Distillation, Lesson
 from gcad_jax.training.step import init_state
 
 DRAW = np.random.default_rng(5)
-
-
-class Colours:
-    """P of these tests: mean and mean square of each colour, by hand."""
-
-    num_features = 6
-
-    def features(self, params, patches):
-        mean = jnp.mean(patches, axis=(1, 2))
-        square = jnp.mean(jnp.square(patches), axis=(1, 2))
-        return params["scale"] * jnp.concatenate([mean, square], axis=-1)
 
 
 def lesson(**settings):
