@@ -84,8 +84,10 @@ def make_step(
         state: TrainState, resources: Resources, fed: Array
     ) -> tuple[TrainState, Metrics]:
         augment_keys, keys = example_keys(state.key, state.step, fed.shape[0])
-        streamed = resources.dataset is None
-        images = to_float(fed) if streamed else gather(resources.dataset, fed)
+        if resources.dataset is None:
+            images = to_float(fed)
+        else:
+            images = gather(resources.dataset, fed)
         if not augmentation.is_identity:
             images = jax.vmap(lambda k, x: augment(k, x, augmentation))(
                 augment_keys, images
