@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gcad_jax.evaluation.limits import LIMITS
-from gcad_jax.evaluation.ranking import Ranks
+from gcad_jax.evaluation.ranks import Ranks
 from gcad_jax.evaluation.regions import GroundTruth
 from gcad_jax.studies.thresholds import Drawn, varies
 
@@ -45,7 +45,7 @@ def auspro(
     for slots, r in zip(ranks.slots, ranks.subset.regions, strict=True):
         name = truth.regions[r].defect_name
         if varying[r] and name in drawn:
-            sizes = np.minimum(drawn[name].sizes, truth.areas[r])
+            sizes = drawn[name].sizes(int(truth.areas[r]))
             by_type[name] = by_type.get(name, 0) + at_limits.areas(slots, sizes)
         else:
             fixed = fixed + at_limits.areas(slots, truth.saturations[r : r + 1])
@@ -63,15 +63,17 @@ class _Limits:
     """What the regions of a subset share.
 
     limits: (L,).
+    ends: (1 or 2, T) x0 + x1 of each slot in negatives; for the lower and the upper
+        area where the pass was not exact.
     within: for each limit the lowest slot whose ramp ends within it.
     started: for each limit the lowest slot whose ramp begins before it; `within` or
         the slot under it.
-    across: (1 or 2, L, 1) weight of the slot `started` where it is not within; lower
-        and upper where the pass was not exact.
+    across: (1 or 2, L, 1) weight of the slot `started` where it is not within.
     """
 
-    ranks: Ranks
+    negatives: int
     limits: np.ndarray
+    ends: np.ndarray
     within: tuple[int, ...]
     started: tuple[int, ...]
     across: np.ndarray
@@ -83,16 +85,21 @@ class _Limits:
         within, started, across = [], [], []
         for limit in limits:
             most = limit * ranks.negatives
-            ends = bisect.bisect_left(
+            first = bisect.bisect_left(
                 slots, True, key=lambda t: ranks.reached[t] <= most
             )
-            lies_across = ends > 0 and ranks.above[ends - 1] < most
-            within.append(ends)
-            started.append(ends - 1 if lies_across else ends)
-            both = _weights(ranks, ends - 1, limit) if lies_across else (0.0, 0.0)
+            lies_across = first > 0 and ranks.above[first - 1] < most
+            within.append(first)
+            started.append(first - 1 if lies_across else first)
+            both = _weights(ranks, first - 1, limit) if lies_across else (0.0, 0.0)
             across.append(both[:1] if exact else both)
         return cls(
-            ranks, limits, tuple(within), tuple(started), np.array(across).T[..., None]
+            ranks.negatives,
+            limits,
+            _ends(ranks)[: 1 if exact else 2],
+            tuple(within),
+            tuple(started),
+            np.array(across).T[..., None],
         )
 
     def areas(self, slots: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -106,7 +113,7 @@ class _Limits:
         sums = self._sums(slots)
         kept = np.minimum(sizes, within)  # (L, U)
         area = sums[:, kept]
-        area /= -2 * self.ranks.negatives
+        area /= -2 * self.negatives
         area += kept * self.limits[:, None]
         if (self.across > 0).any() and (started > within).any():
             area += (np.minimum(sizes, started) - kept) * self.across
@@ -119,15 +126,19 @@ class _Limits:
         return slots.size - np.searchsorted(ascending, lowest)[:, None]
 
     def _sums(self, slots: np.ndarray) -> np.ndarray:  # (1 or 2, 1 + A) float64
-        """Prefix sums of x0 + x1 in negatives; lower and upper of the area."""
-        above, reached = self.ranks.above[slots], self.ranks.reached[slots]
-        sums = np.zeros((len(self.across), slots.size + 1))
-        np.cumsum(above + reached, dtype=float, out=sums[0, 1:])
-        if len(sums) == 2:
-            gaps = np.where(self.ranks.loose[slots], reached - above, 0)
-            np.cumsum(gaps, dtype=float, out=sums[1, 1:])
-            sums[:] = sums[0] + sums[1], sums[0] - sums[1]
+        """Prefix sums of `ends`."""
+        sums = np.zeros((len(self.ends), slots.size + 1))
+        for ends, row in zip(self.ends, sums, strict=True):
+            np.cumsum(ends[slots], out=row[1:])
         return sums
+
+
+def _ends(ranks: Ranks) -> np.ndarray:  # (2, T) float64
+    """x0 + x1 of each slot in negatives, or a bound of it on either side."""
+    x0, x1 = ranks.above.astype(float), ranks.reached.astype(float)
+    lower = np.where(ranks.loose, 2 * x1, x0 + x1)
+    upper = np.where(ranks.loose, 2 * x0, x0 + x1)
+    return np.stack([lower, upper])
 
 
 def _weights(ranks: Ranks, slot: int, limit: float) -> tuple[float, float]:

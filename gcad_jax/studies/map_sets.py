@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from gcad_jax.checks import UserError
-from gcad_jax.evaluation.maps import MAPS
+from gcad_jax.studies.workdirs import Workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,19 +21,20 @@ class MapSet:
 
 
 def map_sets(
-    category: str, maps: Sequence[str], workdirs: Sequence[str], names: Sequence[str]
+    category: str, maps: Sequence[str], runs: Sequence[Workdir], names: Sequence[str]
 ) -> tuple[MapSet, ...]:
     """The maps of one category, by every method and seed.
 
     maps: folders in the official layout.
-    workdirs: of runs of this program, with one set of maps for each seed.
+    runs: of this program, with one set of maps for each seed.
     names: of the methods, first those of `maps`; () takes the names of the folders.
 
     Raises:
       UserError: nothing to compare, another number of names, a name twice, or a run
         without maps.
     """
-    given = (*maps, *workdirs)
+    paths = [pathlib.Path(folder).expanduser() for folder in maps]
+    given = (*paths, *(run.path for run in runs))
     if not given:
         raise UserError(
             "config.maps and config.workdirs are both empty; name the maps of at least "
@@ -44,14 +45,10 @@ def map_sets(
             f"config.names has {len(names)} names for {len(given)} methods; give one "
             "for each of config.maps, then for each of config.workdirs, or none."
         )
-    paths = [pathlib.Path(folder).expanduser() for folder in given]
-    names = names or [path.absolute().name for path in paths]
-    sets: list[MapSet] = []
-    for number, (name, path) in enumerate(zip(names, paths, strict=True)):
-        if number < len(maps):
-            sets.append(MapSet(name, path))
-        else:
-            sets += _seeds(name, path, category)
+    names = names or [path.absolute().name for path in given]
+    sets = [MapSet(*pair) for pair in zip(names, paths, strict=False)]
+    for name, run in zip(names[len(paths) :], runs, strict=True):
+        sets += _seeds(name, run, category)
     found = [entry.name for entry in sets]
     if twice := next((name for name in found if found.count(name) > 1), None):
         raise UserError(
@@ -61,24 +58,8 @@ def map_sets(
     return tuple(sets)
 
 
-def _seeds(name: str, workdir: pathlib.Path, category: str) -> list[MapSet]:
-    if not workdir.is_dir():
-        raise UserError(
-            f"config.workdirs names {workdir}, which is not a folder; name the "
-            "--workdir of a run."
-        )
-    folder = workdir / category / MAPS
-    seeds = {
-        path.name.removeprefix("seed_"): path
-        for path in folder.glob("seed_*")
-        if path.name.removeprefix("seed_").isdigit()
-    }
-    if not seeds:
-        raise UserError(
-            f"{folder} holds no anomaly maps; run the command of --workdir={workdir} "
-            "once more with --config.write_maps=True, which evaluates again without "
-            "training."
-        )
-    if len(seeds) == 1:
-        return [MapSet(name, path) for path in seeds.values()]
-    return [MapSet(f"{name} seed {s}", seeds[s]) for s in sorted(seeds, key=int)]
+def _seeds(name: str, run: Workdir, category: str) -> list[MapSet]:
+    folders = run.maps(category)
+    if len(folders) == 1:
+        return [MapSet(name, folder) for folder in folders.values()]
+    return [MapSet(f"{name} seed {seed}", path) for seed, path in folders.items()]

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+ROUNDING = 1e-9  # far above that of sums of 1e6 weights, far below any bound
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 Summary: TypeAlias = dict[str, float | None]
 
@@ -32,10 +33,11 @@ def spread(values: np.ndarray) -> Summary:  # (1 + draws,), the original first
 def orders(values: np.ndarray) -> np.ndarray:  # (M, D) -> (M (M - 1) / 2, D) int8
     """Of each pair of methods: 1 where the first is higher, -1 lower, 0 equal.
 
-    Pairs as `pairs` lists them.
+    Pairs as `pairs` lists them; equal are also values that only rounding tells apart.
     """
     first, second = np.triu_indices(len(values), 1)
-    return np.sign(values[first] - values[second]).astype(np.int8)
+    ahead = values[first] - values[second]
+    return (ahead > ROUNDING).astype(np.int8) - (ahead < -ROUNDING)
 
 
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
@@ -56,10 +58,9 @@ def kendall(signs: np.ndarray) -> np.ndarray | None:  # (pairs, 1 + draws) -> (d
     a draw in which all methods are equal; None where there is no pair, or where all
     are equal by the original thresholds.
     """
-    original, draws = signs[:, :1].astype(float), signs[:, 1:].astype(float)
-    ordered = np.abs(original).sum()
-    if not ordered:
+    original, draws = signs[:, :1], signs[:, 1:]
+    if not (ordered := np.count_nonzero(original)):
         return None
+    agreed = (original * draws).sum(axis=0, dtype=int)
     with np.errstate(invalid="ignore"):
-        scale = np.sqrt(ordered * np.abs(draws).sum(axis=0))
-        return (original * draws).sum(axis=0) / scale
+        return agreed / np.sqrt(ordered * np.count_nonzero(draws, axis=0))

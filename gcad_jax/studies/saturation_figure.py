@@ -12,10 +12,13 @@ from gcad_jax.evaluation.tables import LIMIT, short
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FILL, _EDGE, _ORIGINAL = "#56B4E9", "#0072B2", "#D55E00"  # Okabe and Ito
-_FONT: Any = {"font.size": 8, "axes.titlesize": 9}
+# Okabe and Ito: told apart without colour vision, and by lightness.
+_FILL, _EDGE, _ORIGINAL = "#56B4E9", "#0072B2", "#D55E00"
+_FONT: Any = {"font.size": 8, "axes.titlesize": 9, "axes.titlelocation": "left"}
 _BINS = 60
 _HEIGHT = 0.8  # of a distribution; rows are 1 apart
+_WIDTH, _DPI = 7.5, 150  # inches
+_MOST_PIXELS = 60_000  # of a side: the renderer takes no more than 2**16
 
 
 def draw(
@@ -25,26 +28,28 @@ def draw(
 ) -> None:
     """Draws one row of panels a category, one column a kind, one line a method.
 
-    paths: by format, "png" and "pdf".
+    paths: by format, "png" and "pdf". methods: their labels.
     values: by category (methods, kinds, limits, 1 + draws), the original first.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    tall = 0.75 + 0.3 * len(methods)
+    height = (0.8 + 0.3 * len(methods)) * len(values) + 0.5
     with rc_context(_FONT):
-        figure = Figure((7.5, tall * len(values) + 0.5), 150, layout="constrained")
+        dpi = min(_DPI, _MOST_PIXELS / height)
+        figure = Figure((_WIDTH, height), dpi, layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(values), len(KIND_OR_MEAN), squeeze=False)
         for (name, of_category), axes in zip(values.items(), grid, strict=True):
             for k, axis in enumerate(axes):
-                _panel(axis, _of_kind(of_category, k))
-                axis.set_title(f"{_plain(name)}, {short(KIND_OR_MEAN[k])}")
-                names = [_plain(method) for method in methods]
-                axis.set_yticks(
-                    range(len(methods)), names if k == 0 else [""] * len(names)
-                )
+                of_kind = _of_kind(of_category, k)
+                _panel(axis, of_kind)
+                # Above the kind, where a long name may reach over the next panels.
+                above = _plain(name) if k == 0 else ""
+                axis.set_title(f"{above}\n{short(KIND_OR_MEAN[k])}{_constant(of_kind)}")
+                names = [_plain(label) if k == 0 else "" for label in methods]
+                axis.set_yticks(np.arange(len(methods)) - _HEIGHT / 2, names)
         for axis in grid[-1]:
             axis.set_xlabel(f"AU-sPRO up to {LIMIT}")
         figure.legend(*_legend(), loc="outside lower center", ncols=3, frameon=False)
@@ -70,9 +75,13 @@ def _of_kind(values: np.ndarray, kind: int) -> np.ndarray:  # (methods, 1 + draw
     return at_limit[:, kind] if kind < 2 else at_limit.mean(axis=1)
 
 
+def _constant(values: np.ndarray) -> str:
+    return " (nothing varies)" if np.ptp(values, axis=1).max() == 0 else ""
+
+
 def _panel(axis: "Axes", values: np.ndarray) -> None:
     """Methods from top to bottom: the density of the draws, its middle 90 %."""
-    axis.set_ylim(len(values) - 0.4, -0.95)
+    axis.set_ylim(len(values) - 0.75, -1.05)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", color="0.9", linewidth=0.6)
@@ -90,7 +99,9 @@ def _panel(axis: "Axes", values: np.ndarray) -> None:
     low, high = values.min(), values.max()
     margin = max(0.05 * (high - low), 1e-3)
     axis.set_xlim(low - margin, high + margin)
+    axis.locator_params(axis="x", nbins=4)
     for row, (original, *draws) in enumerate(values):
+        axis.axhline(row, color="0.9", linewidth=0.6, zorder=0)
         _density(axis, np.array(draws), row)
         low, high = np.quantile(draws, (0.05, 0.95))
         axis.plot((low, high), (row, row), color=_EDGE, linewidth=2)

@@ -6,12 +6,12 @@ to the annotated area, it stays. What it leaves open is chosen here:
 
 - A threshold belongs to a type of defect, so a draw has one value for each type, which
   all regions of the type share, in structural and logical images alike.
-- A relative threshold stays, also one below 1 (there is a single one in MVTec LOCO AD).
-  The absolute ones are those that somebody picked in pixels.
+- A relative threshold of 1 stays; one below 1 (there is a single one in MVTec LOCO AD)
+  is drawn as a share of the area, unless it is asked to stay.
 - An absolute threshold of at least the area of a region saturates it at its area, so
   this region stays as it is. Others of the same type vary.
-- A drawn threshold is a whole number of pixels, at least 1, and a region saturates at
-  it or at its area, whichever is smaller.
+- A drawn threshold is a whole number of pixels, or a share of the area, of which whole
+  pixels count; a region saturates at 1 pixel or more, and at its area at most.
 """
 
 import dataclasses
@@ -26,27 +26,32 @@ from gcad_jax.evaluation.regions import GroundTruth
 class Drawn:
     """Thresholds of one defect type.
 
-    original: in pixels.
+    original: in pixels or, where `relative`, a share of the area.
     regions: number of regions whose saturation varies with it, at least 1.
-    sizes: (U,) int64, the distinct ones, ascending; the original is among them.
-    which: (1 + draws,) index into `sizes`: of the original, then of each draw.
+    values: (U,) int64 or float64, the distinct ones, ascending, with the original.
+    which: (1 + draws,) index into `values`: of the original, then of each draw.
     """
 
-    original: int
+    original: float
+    relative: bool
     regions: int
-    sizes: np.ndarray
+    values: np.ndarray
     which: np.ndarray
 
     @property
     def all(self) -> np.ndarray:
-        """(1 + draws,) int64 thresholds, the original first."""
-        return self.sizes[self.which]
+        """(1 + draws,) thresholds, the original first."""
+        return self.values[self.which]
+
+    def sizes(self, area: int) -> np.ndarray:  # (U,) int64
+        """Saturations of a region of this area, for each of `values`."""
+        pixels = self.values * area if self.relative else self.values
+        return np.clip(pixels.astype(np.int64), 1, area)
 
 
 def varies(truth: GroundTruth) -> np.ndarray:  # (m,) bool
-    """The regions whose saturation is absolute and smaller than their area."""
-    relative = np.array([r.relative_saturation for r in truth.regions], bool)
-    return ~relative & (truth.saturations < truth.areas)
+    """The regions whose saturation is smaller than their area."""
+    return truth.saturations < truth.areas
 
 
 def draw(
@@ -56,32 +61,48 @@ def draw(
     seed: int = 0,
     low: float = 0.5,
     high: float = 1.5,
+    vary_relative: bool = True,
 ) -> Mapping[str, Drawn]:
     """Thresholds by defect type, only of types of which a region varies.
 
     category, seed: the draws of a type depend on these, its name and nothing else: not
         on the methods, and not on the other types.
     low, high: in units of the original threshold.
+    vary_relative: whether relative thresholds are drawn too.
 
-    Raises ValueError where regions of one type have different absolute thresholds.
+    Raises ValueError where regions of one type have different thresholds.
     """
-    names = np.array([region.defect_name for region in truth.regions], object)
     varying = varies(truth)
     drawn = {}
     for name in truth.defect_names():
-        own = np.flatnonzero((names == name) & varying)
-        if not own.size:
-            continue
-        originals = np.unique(truth.saturations[own])
-        if originals.size > 1:
-            raise ValueError(
-                f"{name!r} has the thresholds {originals[0]} and {originals[1]}; all "
-                "regions of a type share one"
+        own = [
+            r for r, region in enumerate(truth.regions) if region.defect_name == name
+        ]
+        original, relative = _original(truth, own)
+        regions = int(varying[own].sum())
+        if regions and (vary_relative or not relative):
+            random = np.random.default_rng([seed, *f"{category}/{name}".encode()])
+            values = random.uniform(low, high, draws) * original
+            if not relative:
+                values = np.maximum(np.rint(values), 1).astype(np.int64)
+            every = np.concatenate([[original], values])
+            drawn[name] = Drawn(
+                original, relative, regions, *np.unique(every, return_inverse=True)
             )
-        original = int(originals[0])
-        random = np.random.default_rng([seed, *f"{category}/{name}".encode()])
-        pixels = np.rint(random.uniform(low, high, draws) * original)
-        every = np.concatenate([[original], np.maximum(pixels, 1).astype(np.int64)])
-        sizes, which = np.unique(every, return_inverse=True)
-        drawn[name] = Drawn(original, own.size, sizes, which)
     return drawn
+
+
+def _original(truth: GroundTruth, own: list[int]) -> tuple[float, bool]:
+    """Threshold of the regions of a type, and whether it is relative."""
+    found = {
+        (r.saturation_threshold, r.relative_saturation)
+        for r in (truth.regions[i] for i in own)
+    }
+    if len(found) > 1:
+        (first, _), (second, _) = sorted(found)[:2]
+        raise ValueError(
+            f"{truth.regions[own[0]].defect_name!r} has the thresholds {first:g} and "
+            f"{second:g}; all regions of a type share one"
+        )
+    ((threshold, relative),) = found
+    return (threshold if relative else int(threshold)), relative

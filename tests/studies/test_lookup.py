@@ -51,14 +51,12 @@ def maps(form: str) -> list[np.ndarray]:
 
 
 def with_thresholds(thresholds) -> list:
-    """The images with other absolute thresholds, by type."""
+    """The images with other thresholds, by type."""
     changed = []
     for image in IMAGES:
         regions = tuple(
-            dataclasses.replace(
-                r, saturation_threshold=thresholds.get(r.defect_name, 0)
-            )
-            if r.defect_name in thresholds and not r.relative_saturation
+            dataclasses.replace(r, saturation_threshold=thresholds[r.defect_name])
+            if r.defect_name in thresholds
             else r
             for r in image.regions
         )
@@ -72,14 +70,14 @@ def test_each_draw_is_the_score_with_its_thresholds(form, precision):
     scores = maps(form)
     ranking = rank(TRUTH, scores.__getitem__, precision)
     drawn = draw(TRUTH, "pushpins", draws=4, seed=3)
-    assert sorted(drawn) == ["a", "b"]
+    assert sorted(drawn) == ["a", "b", "c"]
     for kind in KINDS:
         values, bound = auspro(ranking.kinds[kind], TRUTH, drawn)
         assert values.shape == (len(LIMITS), 5)
         for column in range(5):
             # "a" has regions of less than 40 pixels, which stay at their area.
-            pixels = {name: float(d.all[column]) for name, d in drawn.items()}
-            changed = with_thresholds(pixels)
+            drawn_now = {name: float(d.all[column]) for name, d in drawn.items()}
+            changed = with_thresholds(drawn_now)
             for r in np.flatnonzero(TRUTH.areas <= TRUTH.saturations):
                 small, i = TRUTH.regions[r], TRUTH.region_images[r]
                 changed[i] = replaced(changed[i], small)
@@ -139,7 +137,7 @@ def test_no_negatives():
 
 def test_thresholds():
     drawn = draw(TRUTH, "pushpins", draws=4000, seed=1)
-    assert sorted(drawn) == ["a", "b"]  # "c" is relative, "d" above every area
+    assert sorted(drawn) == ["a", "b", "c"]  # "d" is above every area
     for name, original in (("a", 40), ("b", 9)):
         first, *others = drawn[name].all
         assert first == drawn[name].original == original
@@ -153,6 +151,30 @@ def test_thresholds():
     assert drawn["b"].regions == sum(
         r.defect_name == "b" and r.area > 9 for r in TRUTH.regions
     )
+
+
+def test_relative_thresholds():
+    shares = draw(TRUTH, "pushpins", draws=4000, seed=1)["c"]
+    assert shares.relative
+    assert shares.all[0] == shares.original == 0.5
+    assert shares.all.min() == pytest.approx(0.25, abs=1e-3)
+    assert shares.all.max() == pytest.approx(0.75, abs=1e-3)
+    assert shares.all.mean() == pytest.approx(0.5, abs=0.01)
+    assert shares.regions == sum(r.defect_name == "c" for r in TRUTH.regions)
+    stay = draw(TRUTH, "pushpins", draws=9, vary_relative=False)
+    assert sorted(stay) == ["a", "b"]
+    assert [stay["a"].relative, stay["b"].relative] == [False, False]
+
+
+def test_sizes_of_a_region():
+    pixels = draw(TRUTH, "pushpins", draws=300)["b"]  # 9 of them
+    assert {5, 9, 13} <= set(pixels.values.tolist()) <= set(range(4, 15))
+    assert pixels.sizes(12).tolist() == [min(p, 12) for p in pixels.values]
+    shares = draw(TRUTH, "pushpins", draws=300, low=0.001, high=3)["c"]
+    # As the official program does: whole pixels, cut off; at least 1, at most all.
+    expected = [min(max(int(share * 7), 1), 7) for share in shares.values]
+    assert shares.sizes(7).tolist() == expected
+    assert set(expected) == {1, 2, 3, 4, 5, 6, 7}
 
 
 def test_a_type_has_one_threshold():

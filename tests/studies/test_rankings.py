@@ -42,6 +42,19 @@ def test_kendall_by_hand():
     np.testing.assert_allclose(tau, [1, 1 / 3, -1, np.nan])
 
 
+def test_changes_by_hand():
+    # The draws above: b and c swap in the first but one, all pairs turn, all are equal.
+    values = np.array([[3, 3, 3, 1, 1], [2, 2, 1, 2, 1], [1, 1, 2, 3, 1.0]])
+    shares = rankings.changed(rankings.orders(values))
+    assert rankings.pairs("abc") == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert shares.tolist() == [2 / 4, 2 / 4, 3 / 4]
+
+
+def test_rounding_is_no_order():
+    values = np.array([[0.3, 0.3], [0.1 + 0.2, 0.3 - 1e-15], [0.3 + 1e-8, 0.2]])
+    assert rankings.orders(values).tolist() == [[0, 0], [-1, 1], [-1, 1]]
+
+
 def test_kendall_of_equal_or_single_methods():
     assert rankings.kendall(rankings.orders(np.ones((3, 5)))) is None
     assert rankings.kendall(rankings.orders(np.ones((1, 5)))) is None

@@ -9,46 +9,17 @@ import map_folders as folders
 import numpy as np
 import pytest
 import runs
+from study_runs import make, run
 
-from gcad_jax import experiment
-from gcad_jax.checks import UserError
 from gcad_jax.evaluation import ground_truth, map_files
 from gcad_jax.evaluation.regions import GroundTruth
 from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS, score
-from gcad_jax.studies import map_sets, saturation
-from gcad_jax.studies.saturation import SaturationStudy
-from gcad_jax.studies.saturation_report import OVERALL, with_mean
+from gcad_jax.studies import drawings
+from gcad_jax.studies.saturation_report import OVERALL
+from gcad_jax.studies.saturation_settings import SaturationStudy
+from gcad_jax.studies.saturation_statistics import with_mean
 
 OUTPUTS = ["saturation.json", "saturation.md", "saturation.pdf", "saturation.png"]
-
-
-def make(root: pathlib.Path, name: str = folders.NAME, methods: str = "uv") -> None:
-    """A category, and for each method random maps that find half of the defects."""
-    _, perfect = folders.make_loco(root, name)
-    for method in methods:
-        random = np.random.default_rng([*method.encode(), len(name)])
-        for path in perfect.rglob("*.tiff"):
-            scores = map_files.read_map(path) * random.random() + random.random((12, 8))
-            to = root / method / name / path.relative_to(perfect)
-            folders.save_map(to, scores.astype(np.float32))
-
-
-def study(root: pathlib.Path, **fields) -> SaturationStudy:
-    given = {
-        "dataset_base_dir": str(root / "data"),
-        "maps": (str(root / "u"), str(root / "v")),
-        "num_draws": 40,
-    }
-    return SaturationStudy(**(given | fields))
-
-
-def run(root: pathlib.Path, **fields):
-    lines: list[str] = []
-    result = saturation.run(study(root, **fields), str(root / "out"), lines.append)
-    assert json.loads((root / "out/saturation.json").read_text()) == json.loads(
-        json.dumps(result)
-    )
-    return result, lines
 
 
 @pytest.fixture
@@ -67,13 +38,13 @@ def expected(root: pathlib.Path, method: str):
 
 
 def test_two_methods(root):
-    result, lines = run(root)
+    result, lines = run(root, vary_relative=False)
     assert lines[0].startswith("study       1 category x 2 methods, 40 draws")
     assert sorted(p.name for p in (root / "out").iterdir()) == ["pushpins", *OUTPUTS]
     category = result["categories"]["pushpins"]
     assert result["overall"] is None
     assert result["methods"] == ["u", "v"]
-    assert category["thresholds"] == {"missing": {"pixels": 4}}
+    assert category["thresholds"] == {"missing": {"pixels": 4, "regions": 1}}
     assert (category["varying"], category["regions"]) == (1, 4)
     for method in "uv":
         scores = expected(root, method)
@@ -91,8 +62,16 @@ def test_two_methods(root):
     (pair,) = category["pairs"]
     assert pair["methods"] == ["u", "v"]
     assert set(pair["changed"]["structural_anomalies"].values()) == {0}
+    check_rankings(root / "out", category)
+    text = (root / "out/saturation.md").read_text()
+    assert "The saturation of 1 of 4 regions varies, by 1 threshold." in text
+    assert "| logical | original |" in text
+    assert max(map(len, text.splitlines())) <= 88
 
-    with np.load(root / "out/pushpins/draws.npz") as arrays:
+
+def check_rankings(out, category):
+    """Changes and agreement of two methods, counted from the draws that were kept."""
+    with np.load(out / "pushpins/draws.npz") as arrays:
         values, thresholds = arrays["auspro"], arrays["threshold/missing"]
     assert values.shape == (2, 2, len(LIMITS), 41)
     assert thresholds[0] == 4
@@ -101,16 +80,26 @@ def test_two_methods(root):
         u, v = with_mean(values)[:, 2, n]
         order = (u > v).astype(int) - (u < v)
         share = (order[1:] != order[0]).mean()
-        assert pair["changed"]["mean"][limit] == share
+        assert category["pairs"][0]["changed"]["mean"][limit] == share
         found = category["ranking"]["mean"][limit]
         assert found["unchanged"] == 1 - share
         if order.all():
             tau = order[1:] * order[0]
             assert found["kendall_tau_mean"] == pytest.approx(tau.mean())
             assert found["kendall_tau_min"] == tau.min()
-    text = (root / "out/saturation.md").read_text()
-    assert "The saturation of 1 of 4 regions varies, by 1 threshold." in text
-    assert "| u | logical |" in text
+
+
+def test_relative_thresholds_below_one_vary(root):
+    category = run(root)[0]["categories"]["pushpins"]
+    assert category["thresholds"] == {
+        "missing": {"pixels": 4, "regions": 1},
+        "dent": {"share_of_area": 0.5, "regions": 3},
+    }
+    assert category["varying"] == 4
+    assert category["auspro"]["u"]["structural_anomalies"]["0.3"]["std"] > 0
+    shares = np.load(root / "out/pushpins/draws.npz")["threshold/dent"]
+    assert shares[0] == 0.5
+    assert 0.25 <= shares.min() < shares.max() <= 0.75
 
 
 def test_finished_categories_are_kept(root, monkeypatch):
@@ -122,7 +111,7 @@ def test_finished_categories_are_kept(root, monkeypatch):
     ]
     assert both["categories"]["pushpins"] == first["categories"]["pushpins"]
 
-    monkeypatch.setattr(saturation, "rank", None)  # nothing is passed over again
+    monkeypatch.setattr(drawings, "rank", None)  # nothing is passed over again
     assert run(root)[0] == both
     monkeypatch.undo()
     assert "kept" not in str(run(root, seed=1)[1])
@@ -179,113 +168,14 @@ def test_a_kind_without_images(root):
 
 def test_nothing_varies_in_mvtec_ad(tmp_path):
     folders.make_ad(tmp_path)
-    result, _ = run(tmp_path, maps=(str(tmp_path / "maps"),), names=("$perfect",))
+    result, lines = run(tmp_path, maps=(str(tmp_path / "maps"),) * 2, names=("$a", "b"))
     found = result["categories"]["cable"]
     assert found["varying"] == 0
-    assert found["auspro"]["$perfect"]["mean"]["0.05"]["min"] == pytest.approx(1)
-
-
-def as_runs(root: pathlib.Path, seeds=(0, 10, 2)) -> pathlib.Path:
-    """A workdir as the main job writes it."""
-    for seed in seeds:
-        to = root / "run/pushpins" / experiment.MAPS / f"seed_{seed}/pushpins"
-        shutil.copytree(root / "u/pushpins", to)
-    return root / "run"
-
-
-def test_seeds_of_runs_are_methods(root):
-    as_runs(root)
-    result, _ = run(root, workdirs=(str(root / "run"),), maps=(str(root / "v"),))
-    names = ["v", "run seed 0", "run seed 2", "run seed 10"]
-    assert result["methods"] == names
-    category = result["categories"]["pushpins"]
-    values = [category["auspro"][name] for name in names[1:]]
-    assert values[0] == values[1] == values[2]
-    equal = [p["changed"]["mean"] for p in category["pairs"] if "v" not in p["methods"]]
-    assert all(set(shares.values()) == {0} for shares in equal)
-
-
-def test_a_run_of_one_seed_has_its_own_name(root):
-    as_runs(root, [3])
-    given = {"workdirs": (str(root / "run"),), "names": ("A", "B", "ours")}
-    assert run(root, **given)[0]["methods"] == ["A", "B", "ours"]
-    assert map_sets.MAPS == experiment.MAPS
-
-
-BAD = {
-    "no data": ({"dataset_base_dir": ""}, "dataset_base_dir is empty"),
-    "no such data": ({"dataset_base_dir": "/no"}, "/no, which holds no folder"),
-    "other category": ({"object_names": ("pushpin",)}, "Did you mean 'pushpins'"),
-    "category twice": ({"object_names": ("pushpins",) * 2}, "each once"),
-    "a path": ({"object_names": ("a/b",)}, "must name folders"),
-    "numbers": ({"maps": (1, 2)}, r"config.maps is \(1, 2\)"),
-    "no maps": ({"maps": ()}, "both empty"),
-    "one map": ({"names": ("one",)}, "1 names for 2 methods"),
-    "same names": ({"names": ("A", "A")}, "two methods are called 'A'"),
-    "maps elsewhere": ({"maps": ("/no",)}, "/no/pushpins/test is not a folder"),
-    "no run": ({"workdirs": ("/no",)}, "/no, which is not a folder"),
-    "draws": ({"num_draws": 0}, "num_draws is 0"),
-    "seed": ({"seed": -1}, "seed is -1"),
-    "low": ({"low": 0.0}, "low is 0.0; it must be above 0"),
-    "high": ({"high": 0.25}, "high is 0.25 and config.low 0.5"),
-    "infinite": ({"high": float("inf")}, "a finite number"),
-    "nan": ({"low": float("nan")}, "low is nan"),
-    "mode": ({"mode": "exac"}, "config.mode is 'exac'.*'exact'"),
-}
-
-
-@pytest.mark.parametrize(("fields", "sentence"), BAD.values(), ids=BAD.keys())
-def test_bad_config(root, fields, sentence):
-    with pytest.raises(UserError, match=sentence) as error:
-        run(root, **fields)
-    assert str(error.value)[-1] in ".?"
-    assert not (root / "out").exists()
-
-
-def test_a_run_without_maps_says_what_to_do(root):
-    (root / "run/pushpins").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"--config\.write_maps=True"):
-        run(root, workdirs=(str(root / "run"),))
-
-
-def test_categories_of_other_seeds(root):
-    make(root, "screw_bag")
-    as_runs(root, [0, 1])
-    shutil.copytree(
-        root / "run/pushpins/anomaly_maps/seed_0/pushpins",
-        root / "run/screw_bag/anomaly_maps/seed_0/screw_bag",
-    )
-    with pytest.raises(UserError, match=r"screw_bag has maps by u, v, run, but"):
-        run(root, workdirs=(str(root / "run"),))
-
-
-def test_missing_map_leaves_nothing(root):
-    (root / "v/pushpins/test/logical_anomalies/000.tiff").unlink()
-    with pytest.raises(UserError, match=r"logical_anomalies/000\.tiff does not exist"):
-        run(root)
-    assert not (root / "out").exists()
-
-
-@pytest.mark.parametrize("blocked", ["out", "out/saturation.png/x"])
-def test_folder_that_cannot_be_written(root, blocked):
-    (root / blocked).parent.mkdir(parents=True, exist_ok=True)
-    (root / blocked).write_text("")
-    with pytest.raises(UserError, match=r"--workdir=.*out cannot be written"):
-        run(root)
-
-
-def test_the_four_files_are_written_together(root, monkeypatch):
-    run(root)
-    before = {name: (root / "out" / name).read_bytes() for name in OUTPUTS}
-
-    def full(*_args):
-        raise OSError(28, "No space left on device", "saturation.png")
-
-    monkeypatch.setattr("gcad_jax.studies.saturation_figure.draw", full)
-    with pytest.raises(UserError, match="No space left"):
-        run(root, seed=5)
-    assert {name: (root / "out" / name).read_bytes() for name in OUTPUTS} == before
-    assert runs.leftovers(root) == []
+    assert found["auspro"]["$a"]["mean"]["0.05"]["min"] == pytest.approx(1)
+    text = (tmp_path / "out/saturation.md").read_text()
+    assert "No threshold varies" in str(lines)
+    assert "No threshold varies" in text
+    assert "Kendall" not in text
 
 
 def test_every_field_is_explained():
