@@ -2,26 +2,18 @@
 
 import ast
 import dataclasses
-import itertools
 import pathlib
 import runpy
 import sys
 import traceback
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any
 
 from absl import flags
 
 from gcad_jax.checks import UserError, nearest
-from gcad_jax.config import OVERRIDING, fields
-
-
-def fail(error: Exception, code: int) -> NoReturn:
-    """Prints one line and ends the process."""
-    sentence = " ".join(str(error).split())
-    print(f"error: {sentence}" if code == 2 else sentence, file=sys.stderr)
-    sys.exit(code)
+from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -30,16 +22,17 @@ def parse(argv: list[str]) -> list[str]:
     Exits with code 2 and one sentence for an unknown flag or field, a wrong type, a
     missing flag, or a config file that cannot be loaded.
     """
-    if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv):
+    if asks_for_help(argv):
         print(HELP, end="")
         sys.exit(0)
     given = given_values(argv)
     types: dict[str, Any] = {}
     try:
         if given.get("config"):
-            config = load(given["config"])
-            types = {f"config.{name}": kind for name, kind in fields(config)}
+            types = _types(given["config"])
         check_names(given, [*types, "config", "workdir"])
+        if types:
+            check_overriding(given)
         for name in ("config", "workdir"):
             if not given.get(name):
                 raise missing(name)
@@ -55,16 +48,12 @@ def parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def given_values(argv: list[str]) -> dict[str, str]:
-    """Name -> value of the flags in argv, written --name=value or --name value."""
-    values = {}
-    for argument, following in itertools.pairwise([*argv[1:], "-"]):
-        name, equals, value = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and name:
-            # A word behind a flag without "=" is its value, if it takes one.
-            alone = following.startswith("-")
-            values[name] = value if equals else "" if alone else following
-    return values
+def _types(path: str) -> dict[str, Any]:
+    """The type of each field of the config at `path`, by its flag."""
+    # Imported here, so that --help and a mistyped flag answer at once.
+    from gcad_jax.config import fields
+
+    return {f"config.{name}": kind for name, kind in fields(load(path))}
 
 
 def missing(name: str) -> UserError:
@@ -75,18 +64,10 @@ def missing(name: str) -> UserError:
     )
 
 
-def check_names(given: Mapping[str, str], known: Sequence[str]) -> None:
-    """Raises UserError for a flag or field that is unknown or given twice over."""
-    for name in given:
-        field = name.startswith("config.")
-        if field and not given.get("config"):
-            continue  # its absence is the mistake
-        # absl turns a boolean off by "no" before its name.
-        elsewhere = name in flags.FLAGS or name.removeprefix("no") in flags.FLAGS
-        if name not in known and (field or not elsewhere):
-            close = nearest(f"--{name}", [f"--{k}" for k in known])
-            where = f" in {given['config']}" if field else ""
-            raise UserError(f"--{name} is unknown{where}.{close}")
+def check_overriding(given: Mapping[str, str]) -> None:
+    """Raises UserError for a value that is given twice over, in two ways."""
+    from gcad_jax.config import OVERRIDING
+
     for short in OVERRIDING:
         one, other = f"config.{short}", f"config.method.{short}"
         if one in given and given.get(other, given[one]) != given[one]:

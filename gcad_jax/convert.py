@@ -10,9 +10,9 @@ import sys
 
 from absl import app, flags, logging
 
-from gcad_jax import command_line
 from gcad_jax.checks import UserError, one_of
 from gcad_jax.files import check_writable
+from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
 from gcad_jax.models.classifiers import CLASSIFIERS, save_classifier
 from gcad_jax.models.foreign import CONVERSIONS, read_tensors
 
@@ -51,25 +51,25 @@ def main(_: list[str]) -> None:
     try:
         print(convert(values["arch"], values["input"], values["output"]))
     except UserError as error:
-        command_line.fail(error, 2)
+        fail(error, 2)
 
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; exits with one sentence for an unknown or missing one."""
-    if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv):
+    if asks_for_help(argv):
         print(HELP, end="")
         sys.exit(0)
-    given = command_line.given_values(argv)
+    given = given_values(argv)
     try:
-        command_line.check_names(given, NAMES)
+        check_names(given, NAMES)
         for name in NAMES:
             if not given.get(name):
                 raise UserError(f"--{name} is missing; the command is {EXAMPLE}.")
         return flags.FLAGS(argv)
     except UserError as error:
-        command_line.fail(error, 2)
+        fail(error, 2)
     except flags.Error as error:
-        command_line.fail(UserError(str(error)), 2)
+        fail(UserError(str(error)), 2)
 
 
 EXAMPLE = (

@@ -23,22 +23,38 @@ def written(path: Path, advice: str = ADVICE) -> Iterator[pathlib.Path]:
       path: the file, replaced if it exists.
       advice: end of the sentence of the error, what to do.
 
+    Blocks may be nested, so that several files appear together or none; the path of
+    an inner one is then the name that an outer one yields.
+
     Raises:
-      UserError: the file cannot be written, or not wholly.
+      UserError: the file cannot be written, or not wholly; it names the final file.
     """
     path = pathlib.Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}{_part()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, path)
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written ({error.strerror or error}); {advice}."
+            f"{_final(path)} cannot be written ({error.strerror or error}); {advice}."
         ) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _part() -> str:
+    """How the temporary names of this process end."""
+    return f".{os.getpid()}.part"
+
+
+def _final(path: pathlib.Path) -> pathlib.Path:
+    """The file that `path` becomes, which may be the temporary name of one."""
+    name = path.name
+    while name.startswith(".") and name.endswith(_part()):
+        name = name[1 : -len(_part())]
+    return path.with_name(name)
 
 
 def check_writable(folder: Path, names: Sequence[str], flag: str) -> None:

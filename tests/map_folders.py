@@ -3,43 +3,24 @@
 There are no test images: evaluation needs none.
 """
 
+import functools
 import json
 import pathlib
 
 import numpy as np
 import tifffile
-from PIL import Image
+from data import trees
 
 HEIGHT, WIDTH = 12, 8  # not square, so that swapped sides are noticed
 NAME = "pushpins"
 DEFECTS = (
-    {
-        "defect_name": "missing",
-        "pixel_value": 255,
-        "saturation_threshold": 4,
-        "relative_saturation": False,
-    },
-    {
-        "defect_name": "dent",
-        "pixel_value": 200,
-        "saturation_threshold": 0.5,
-        "relative_saturation": True,
-    },
+    trees.defect("missing", 255, 4, False),
+    trees.defect("dent", 200, 0.5, True),
 )
 STRUCTURAL, LOGICAL = "structural_anomalies", "logical_anomalies"
-
-
-def rectangle(top, left, height, width, value) -> np.ndarray:
-    """A mask (H, W) that is `value` inside the rectangle."""
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[top : top + height, left : left + width] = value
-    return mask
-
-
-def save_mask(path: pathlib.Path, mask: np.ndarray) -> pathlib.Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(mask).save(path)
-    return path
+rectangle = functools.partial(trees.rectangle, shape=(HEIGHT, WIDTH))
+save_mask = trees.save
+write_defects = trees.write_defects
 
 
 def save_map(path: pathlib.Path, scores: np.ndarray) -> pathlib.Path:
@@ -48,9 +29,9 @@ def save_map(path: pathlib.Path, scores: np.ndarray) -> pathlib.Path:
     return path
 
 
-def write_defects(data: pathlib.Path, entries: object = DEFECTS) -> None:
-    data.mkdir(parents=True, exist_ok=True)
-    (data / "defects_config.json").write_text(json.dumps(entries))
+def metrics(output: pathlib.Path):
+    """What the evaluation wrote there."""
+    return json.loads((output / "metrics.json").read_text())
 
 
 def make_loco(root: pathlib.Path, name: str = NAME) -> tuple[pathlib.Path, ...]:
@@ -61,7 +42,7 @@ def make_loco(root: pathlib.Path, name: str = NAME) -> tuple[pathlib.Path, ...]:
     and 1 on every mask.
     """
     data, maps = root / "data" / name, root / "maps" / name
-    write_defects(data)
+    write_defects(data, DEFECTS)
     regions = {
         f"{STRUCTURAL}/000": [rectangle(2, 3, 3, 4, 200)],
         f"{STRUCTURAL}/001": [rectangle(2, 3, 3, 4, 200)],

@@ -46,6 +46,17 @@ def test_a_full_disk_is_one_sentence(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_a_full_disk_names_the_file_and_not_its_temporary_name(tmp_path):
+    def fill():
+        with written(tmp_path / "b.txt"), written(tmp_path / "a.txt") as outer:
+            write_half(outer, OSError(28, "No space left on device"))
+
+    with pytest.raises(UserError) as caught:
+        fill()
+    assert str(caught.value).startswith(f"{tmp_path / 'a.txt'} cannot be written (No")
+    assert names(tmp_path) == []
+
+
 def test_a_folder_that_is_a_file_is_named(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(UserError, match=r"a/b\.txt cannot be written"):

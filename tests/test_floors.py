@@ -18,6 +18,7 @@ FLOORS = (
     ("studies",),
     (
         *("config", "presets", "workdir", "experiment", "pretrain", "command_line"),
+        *("given_flags", "folder_scores"),
         *("main", "evaluate", "convert"),
     ),
 )

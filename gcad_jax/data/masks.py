@@ -1,6 +1,7 @@
 """One mask file -> which defect it shows, and its pixels."""
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -15,15 +16,55 @@ from gcad_jax.data.saturation import Defect, saturation
 def identify(record: Record) -> list[Defect]:
     """The defect that each mask of `record` shows, in the order of the masks.
 
+    Raises UserError as `read` does.
+    """
+    if not record.masks:
+        return []
+    size = size_of(record.image)
+    name = str(record.image)
+    return [read(path, size, name, record.defects)[0] for path in record.masks]
+
+
+def read(
+    path: pathlib.Path,
+    size: tuple[int, int],
+    image_name: str,
+    defects: Sequence[Defect],
+) -> tuple[Defect, np.ndarray]:
+    """The defect that a mask shows, and its pixels: (A,) int32 flat indices.
+
+    size: (H, W) of the image. image_name: for the error about another size.
+
     Raises:
       UserError: an unreadable mask, one of another size than its image, without or
         with several positive values, of a value that no defect has, or whose
         saturation is 0 pixels.
     """
-    if not record.masks:
-        return []
-    size = _size(record.image)
-    return [_defect(path, record, size) for path in record.masks]
+    mask = read_mask(path, size, image_name=image_name).reshape(-1)
+    pixels = np.flatnonzero(mask).astype(np.int32)
+    if not pixels.size:
+        raise UserError(
+            f"{path} is a mask without any positive pixel; it must mark a defect, or "
+            "be removed."
+        )
+    low, high = int(mask[pixels].min()), int(mask[pixels].max())
+    if low != high:
+        raise UserError(
+            f"{path} is a mask with several positive values (such as {low} and "
+            f"{high}); a mask shows one defect by one value, so split it, and zoom "
+            "masks without interpolation."
+        )
+    by_value = {defect.pixel_value: defect for defect in defects}
+    if low not in by_value:
+        raise UserError(
+            f"{path} is a mask of pixel value {low}, which no defect of this "
+            f"category has; known values: {', '.join(map(str, sorted(by_value)))} "
+            "(see defects_config.json in MVTec LOCO AD)."
+        )
+    shown = by_value[low]
+    threshold, relative = shown.saturation_threshold, shown.relative_saturation
+    saturation(threshold, relative, pixels.size, str(path))  # raises with its name
+    return shown, pixels
 
 
 def region(
@@ -31,6 +72,11 @@ def region(
 ) -> Region:  # size: (H, W) of the image
     """The region of an encoded mask that `identify` accepted; `name` is for errors."""
     pixels = np.flatnonzero(read_mask(mask, size, name)).astype(np.int32)
+    return region_of(defect, pixels)
+
+
+def region_of(defect: Defect, pixels: np.ndarray) -> Region:
+    """The region of these pixels, (A,) int32 flat indices."""
     return Region(
         defect_name=defect.defect_name,
         pixel_value=defect.pixel_value,
@@ -40,42 +86,12 @@ def region(
     )
 
 
-def _defect(path: pathlib.Path, record: Record, size: tuple[int, int]) -> Defect:
-    mask = read_mask(path, size, image_name=str(record.image))
-    positive = mask[mask > 0]
-    if not positive.size:
-        raise UserError(
-            f"{path} is a mask without any positive pixel; it must mark a defect of "
-            f"{record.image}, or be removed."
-        )
-    low, high = int(positive.min()), int(positive.max())
-    if low != high:
-        raise UserError(
-            f"{path} is a mask with several positive values (such as {low} and "
-            f"{high}); a mask shows one defect by one value, so split it, and zoom "
-            "masks without interpolation."
-        )
-    by_value = {defect.pixel_value: defect for defect in record.defects}
-    if low not in by_value:
-        raise UserError(
-            f"{path} is a mask of pixel value {low}, which no defect of this "
-            f"category has; known values: {', '.join(map(str, sorted(by_value)))} "
-            "(see defects_config.json in MVTec LOCO AD)."
-        )
-    defect = by_value[low]
-    saturation(
-        defect.saturation_threshold,
-        defect.relative_saturation,
-        positive.size,
-        str(path),
-    )
-    return defect
-
-
-def _size(path: pathlib.Path) -> tuple[int, int]:  # (H, W)
+def size_of(path: pathlib.Path) -> tuple[int, int]:  # (H, W)
+    """Of an image, from the header of its file; raises UserError where it cannot."""
     try:
         with Image.open(path) as image:
             return image.height, image.width
     except Exception:
         # Says in one sentence what is wrong with the file.
-        return read_image(path, 1).shape[:2]
+        height, width = read_image(path, 1).shape[:2]
+        return height, width

@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 
 from gcad_jax.evaluation.limits import LIMITS
+from gcad_jax.evaluation.threads import Scratch
 
 BLOCKS = 2**16
 LENGTH = 2**16  # scores of a block
@@ -39,17 +40,30 @@ class Cells:
         """Number of all cells, T."""
         return int(self.parts.sum(dtype=np.int64))
 
-    def place(self, scores: np.ndarray) -> np.ndarray:  # (P,) float32 -> (P,) intp
-        """The cell of each score, ascending with it."""
-        cells = np.empty(scores.size, np.intp)
+    def place(
+        self, scores: np.ndarray, space: Scratch | None = None
+    ) -> np.ndarray:  # (P,) float32 -> (P,) intp
+        """The cell of each score, ascending with it.
+
+        space: holds the result, until the same thread asks for the next.
+        """
+        space = space or Scratch()
+        cells = space.array("cells", scores.size, np.intp)
         for start in range(0, scores.size, _PIECE):
-            piece = keys(scores[start : start + _PIECE])
-            block = piece >> 16
-            piece &= LENGTH - 1
-            piece *= self.parts[block]
-            piece >>= 16
-            piece += self.first[block]
-            cells[start : start + _PIECE] = piece
+            piece = scores[start : start + _PIECE]
+            size = piece.size
+            key = space.array("key", size, np.uint32)
+            spare = space.array("spare", size, np.uint32)
+            block = space.array("block", size, np.intp)
+            keys(piece, key, spare)
+            np.right_shift(key, 16, out=spare)
+            np.copyto(block, spare)
+            key &= LENGTH - 1
+            # Every block is in the tables; "wrap" says so to NumPy, which else copies.
+            key *= np.take(self.parts, block, out=spare, mode="wrap")
+            key >>= 16
+            key += np.take(self.first, block, out=spare, mode="wrap")
+            np.copyto(cells[start : start + size], key)
         return cells
 
     def blocks(self) -> np.ndarray:  # (T,) int
@@ -77,13 +91,22 @@ class Cells:
         return highest
 
 
-def keys(scores: np.ndarray) -> np.ndarray:  # (P,) float32 -> (P,) uint32
-    """Bits of each score, changed so that they ascend with it; -0.0 is 0.0."""
-    bits = (scores + np.float32(0)).view(np.int32)
-    flip = bits >> 31  # negative numbers descend: flip them whole, others in the sign
+def keys(
+    scores: np.ndarray, key: np.ndarray | None = None, spare: np.ndarray | None = None
+) -> np.ndarray:  # (P,) float32 -> (P,) uint32
+    """Bits of each score, changed so that they ascend with it; -0.0 is 0.0.
+
+    key, spare: (P,) uint32 for the result, and for intermediate values.
+    """
+    key = np.empty(scores.shape, np.uint32) if key is None else key
+    spare = np.empty(scores.shape, np.uint32) if spare is None else spare
+    bits, flip = key.view(np.int32), spare.view(np.int32)
+    np.add(scores, np.float32(0), out=key.view(np.float32))
+    # Negative numbers descend: flip them whole, others in the sign.
+    np.right_shift(bits, 31, out=flip)
     flip |= np.int32(-(2**31))
     bits ^= flip
-    return bits.view(np.uint32)
+    return key
 
 
 def _scores(key: np.ndarray) -> np.ndarray:  # (P,) uint32 -> (P,) float32

@@ -106,7 +106,7 @@ class DeviceMaps:
                 image_scores[i] = highest[row]
                 own = places[row, : truth.unions[i].size]
                 np.subtract.at(total, own, 1)
-                for r in np.flatnonzero(truth.region_images == i):
+                for r in truth.regions_of(i):
                     at = np.searchsorted(truth.unions[i], truth.regions[r].pixels)
                     slots[r] = np.sort(own[at])[::-1]
             for k in belongs:

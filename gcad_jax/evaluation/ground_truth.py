@@ -10,19 +10,15 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
-from PIL import Image
 
 from gcad_jax.checks import UserError, nearest, one_of
-from gcad_jax.data import loco_layout, mvtec_ad_layout
-from gcad_jax.data.category import GOOD, KINDS, Region, TestImage
-from gcad_jax.data.images import read_image, read_mask
+from gcad_jax.data import loco_layout, masks, mvtec_ad_layout
+from gcad_jax.data.category import GOOD, KINDS, TestImage
 from gcad_jax.data.layout import images_of
-from gcad_jax.data.saturation import Defect, read_defects, saturation
+from gcad_jax.data.saturation import Defect, read_defects
 from gcad_jax.data.tables import ad_kind
 from gcad_jax.evaluation.map_files import check_link, entries, map_size, subfolders
+from gcad_jax.evaluation.threads import pool
 
 CONFIG = "defects_config.json"
 
@@ -90,8 +86,8 @@ def anomalous_images(
             f"{truth} holds no mask; without any anomalous image there is nothing to "
             "evaluate."
         )
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        images = tuple(pool.map(_read, annotated))
+    with pool(workers or 0) as threads:
+        images = tuple(threads.map(_read, annotated))
     return loco_layout.DATASET if loco else mvtec_ad_layout.DATASET, images
 
 
@@ -109,7 +105,9 @@ def good_images(
     check_link(test)
     if test.is_dir():
         entries(test)  # links to nothing
-        sizes = {f"{GOOD}/{s}": _size(image) for s, image in images_of(test).items()}
+        sizes = {
+            f"{GOOD}/{s}": masks.size_of(image) for s, image in images_of(test).items()
+        }
     else:
         good = {name: p for name, p in maps.items() if name.startswith(f"{GOOD}/")}
         sizes = {name: map_size(path) for name, path in good.items()}
@@ -128,8 +126,8 @@ def _loco(truth: pathlib.Path, config: pathlib.Path) -> list[Annotated]:
                 f"folder of its name, such as {truth / kind / '000' / '000.png'}."
             )
         for name in subfolders(truth / kind):
-            masks = tuple(_masks(truth / kind / name).values())
-            annotated.append(Annotated(f"{kind}/{name}", kind, masks, defects))
+            files = tuple(_masks(truth / kind / name).values())
+            annotated.append(Annotated(f"{kind}/{name}", kind, files, defects))
     return annotated
 
 
@@ -154,53 +152,18 @@ def _mvtec_ad(truth: pathlib.Path) -> list[Annotated]:
 
 def _masks(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     entries(folder)  # links to nothing
-    if not (masks := images_of(folder)):
+    if not (files := images_of(folder)):
         raise UserError(
             f"{folder} holds no mask; it must hold one PNG for each defect, or be "
             "removed."
         )
-    return masks
+    return files
 
 
 def _read(image: Annotated) -> TestImage:
     first = image.masks[0]
-    size = _size(first)
-    regions = tuple(_region(mask, size, first, image.defects) for mask in image.masks)
+    size = masks.size_of(first)
+    beside = f"(by {first.name} beside it)"
+    found = [masks.read(path, size, beside, image.defects) for path in image.masks]
+    regions = tuple(masks.region_of(defect, pixels) for defect, pixels in found)
     return TestImage(image.name, image.kind, *size, regions)
-
-
-def _region(
-    path: pathlib.Path,
-    size: tuple[int, int],
-    first: pathlib.Path,
-    defects: tuple[Defect, ...],
-) -> Region:
-    mask = read_mask(path, size, image_name=f"(by {first.name} beside it)").reshape(-1)
-    pixels = np.flatnonzero(mask).astype(np.int32)
-    values = np.unique(mask[pixels]).tolist()
-    if len(values) != 1:
-        found = f"the values {values[0]} and {values[1]}" if values else "no pixel"
-        raise UserError(
-            f"{path} is a mask that marks {found}; a mask marks one defect, by one "
-            "value above 0."
-        )
-    by_value = {defect.pixel_value: defect for defect in defects}
-    if values[0] not in by_value:
-        raise UserError(
-            f"{path} is a mask of pixel value {values[0]}, which no defect has; known "
-            f"values: {', '.join(map(str, sorted(by_value)))}."
-        )
-    defect = by_value[values[0]]
-    threshold, relative = defect.saturation_threshold, defect.relative_saturation
-    saturation(threshold, relative, pixels.size, str(path))  # raises with its name
-    return Region(defect.defect_name, values[0], threshold, relative, pixels)
-
-
-def _size(path: pathlib.Path) -> tuple[int, int]:  # (H, W)
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except Exception:
-        # Says in one sentence what is wrong with the file.
-        height, width = read_image(path, 1).shape[:2]
-        return height, width

@@ -46,10 +46,11 @@ def listed(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     """The maps below MAPS/CATEGORY/test by the name of their image ("good/000").
 
     Raises:
-      UserError: no such folder, no map in it, an image with two maps, or a link to
-        nothing.
+      UserError: no such folder, no map in it, a map that is no file, an image with two
+        maps, or a link to nothing.
     """
-    check_link(folder)
+    for path in (folder, *folder.parents):
+        check_link(path)
     if not folder.is_dir():
         raise UserError(
             f"{folder} is not a folder; it must hold the anomaly maps, such as "
@@ -60,6 +61,10 @@ def listed(folder: pathlib.Path) -> dict[str, pathlib.Path]:
         for path in entries(folder / name):
             if path.suffix not in SUFFIXES:
                 continue
+            if not path.is_file():
+                raise UserError(
+                    f"{path} is not a file; it must be an anomaly map, or be removed."
+                )
             image = f"{name}/{path.stem}"
             if image in maps:
                 raise UserError(

@@ -4,6 +4,7 @@ Evaluation asks a `MapSource` for the map of one image after the other, so that 
 maps of a category at full resolution never exist together.
 """
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -14,37 +15,54 @@ import numpy as np
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import TestImage
+from gcad_jax.evaluation.threads import Scratch
 from gcad_jax.files import written
 
 MapSource: TypeAlias = Callable[[int], np.ndarray]  # image index -> (H, W) real
 
 MAPS = "anomaly_maps"  # of a run, in the folder of a category
 _SUFFIXES = (".tiff", ".tif")
+_PIECE = 2**17  # pixels whose intermediate values stay in the cache
 
 
 def upsample(
-    scores: np.ndarray, height: int, width: int
+    scores: np.ndarray, height: int, width: int, space: Scratch | None = None
 ) -> np.ndarray:  # (h, w) -> (height, width), dtype kept
     """Bilinear with half-pixel centres and clamped edges.
 
     The paper does not name the interpolation; this is the default of the common
     frameworks (`align_corners=False`). It never leaves the range of its input, keeps
     equal neighbours equal, and does not filter where a side shrinks.
+
+    space: holds the result, until the same thread asks for the next.
     """
     if scores.shape == (height, width):
         return scores
-    scores = _lerp(scores.T, width).T
-    return _lerp(scores, height)
+    space = space or Scratch()
+    wide = _lerp(scores.T, width, Scratch())
+    return _lerp(wide.T, height, space)
 
 
-def _lerp(rows: np.ndarray, size: int) -> np.ndarray:  # (h, w) -> (size, w)
-    low, high, weight = taps(rows.shape[0], size)
-    below = rows[low]
-    step = rows[high]
-    step -= below
-    step *= weight.astype(rows.dtype)[:, None]
-    below += step
-    return below
+def _lerp(
+    rows: np.ndarray, size: int, space: Scratch
+) -> np.ndarray:  # (h, w) -> (size, w)
+    rows = np.ascontiguousarray(rows)
+    low, _, weight = taps(rows.shape[0], size)
+    weight = weight.astype(rows.dtype)[:, None]
+    steps = np.diff(rows, axis=0, append=rows[-1:])
+    width = rows.shape[1]
+    new = space.array("map", (size, width), rows.dtype)
+    piece = max(1, _PIECE // width)
+    spare = space.array("rows", (min(piece, size), width), rows.dtype)
+    for start in range(0, size, piece):
+        part = slice(start, start + piece)
+        below, step = new[part], spare[: size - start]
+        # Every place is in range; "clip" says so to NumPy, which else copies.
+        np.take(rows, low[part], axis=0, out=below, mode="clip")
+        np.take(steps, low[part], axis=0, out=step, mode="clip")
+        step *= weight[part]
+        below += step
+    return new
 
 
 @functools.lru_cache(maxsize=64)
@@ -55,14 +73,29 @@ def taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return low, np.minimum(low + 1, old - 1), centre - low
 
 
-def upsampled(maps: np.ndarray, images: Sequence[TestImage]) -> MapSource:
-    """Source of network-size maps (N, s, s), each zoomed to its image when asked for.
+@dataclasses.dataclass(frozen=True)
+class Upsampled:
+    """Source of network-size maps (N, s, s); zooms each to its image when asked for."""
 
-    Raises ValueError where the number of maps is not that of the images.
-    """
+    maps: np.ndarray
+    images: Sequence[TestImage]
+
+    def __call__(self, i: int, space: Scratch | None = None) -> np.ndarray:
+        """The map of one image; in `space`, until the thread asks for the next."""
+        image = self.images[i]
+        return upsample(self.maps[i], image.height, image.width, space)
+
+
+def upsampled(maps: np.ndarray, images: Sequence[TestImage]) -> Upsampled:
+    """Raises ValueError where the number of maps is not that of the images."""
     if maps.ndim != 3 or len(maps) != len(images):
         raise ValueError(f"maps has shape {maps.shape}; expected ({len(images)}, s, s)")
-    return lambda i: upsample(maps[i], images[i].height, images[i].width)
+    return Upsampled(maps, images)
+
+
+def read(source: MapSource, i: int, space: Scratch) -> np.ndarray:  # (H, W)
+    """One map; it may lie in `space`, until the thread reads the next."""
+    return source(i, space) if isinstance(source, Upsampled) else source(i)
 
 
 def map_path(
@@ -111,7 +144,7 @@ def read_map(path: pathlib.Path) -> np.ndarray:  # (H, W), real
         raise UserError(
             f"{found[0]} is not a readable TIFF ({error}); write the map again."
         ) from error
-    if scores.ndim != 2 or scores.dtype.kind not in "fiub":
+    if scores.ndim != 2 or scores.dtype.kind not in "fiub" or not scores.size:
         raise UserError(
             f"{found[0]} holds {scores.dtype} of shape {scores.shape}; an anomaly map "
             "is a 2-D TIFF of real numbers."

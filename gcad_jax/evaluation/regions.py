@@ -67,6 +67,10 @@ class GroundTruth:
         """Indices of the images of a kind, annotated or not."""
         return tuple(i for i, image in enumerate(self.images) if image.kind == kind)
 
+    def regions_of(self, image: int) -> list[int]:
+        """Indices of the regions of an image."""
+        return np.flatnonzero(self.region_images == image).tolist()
+
     def kind(self, kind: str) -> Subset | None:
         """The annotated images of an anomalous kind; None where there are none."""
         regions = [

@@ -13,7 +13,7 @@ from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.auroc import auroc, auroc_official
 from gcad_jax.evaluation.device import DeviceMaps
 from gcad_jax.evaluation.maps import MapSource, upsampled
-from gcad_jax.evaluation.ranking import Precision, Ranking, Ranks, rank
+from gcad_jax.evaluation.ranking import Precision, Ranking, rank
 from gcad_jax.evaluation.regions import GroundTruth
 from gcad_jax.evaluation.spro import Areas
 from gcad_jax.types import COMBINED
@@ -180,19 +180,12 @@ def score(
       UserError: a map of another size than its image, or with NaN or Inf.
     """
     ranking = rank(truth, source, precision)
-    areas = {
-        kind: found
-        for kind, ranks in ranking.kinds.items()
-        if (found := spro.areas(ranks, truth.saturations)) is not None
-    }
+    areas = ranking.kind_areas
     return Scores(
         auroc=_image_scores(truth, ranking, auroc),
         auroc_official=_image_scores(truth, ranking, auroc_official),
         auspro=_localization(areas),
-        defects=tuple(
-            _defect(truth, ranks, ranking.image_scores)
-            for ranks in ranking.defects.values()
-        ),
+        defects=tuple(_defect(truth, ranking, name) for name in ranking.defects),
         curves={
             kind: points.tolist()
             for kind, ranks in ranking.kinds.items()
@@ -253,18 +246,17 @@ def _image_areas(
     return tuple(found)
 
 
-def _defect(truth: GroundTruth, ranks: Ranks, image_scores: np.ndarray) -> DefectScores:
-    subset = ranks.subset
+def _defect(truth: GroundTruth, ranking: Ranking, name: str) -> DefectScores:
+    subset, areas = ranking.defects[name].subset, ranking.defect_areas.get(name)
     kinds = dict.fromkeys(truth.images[i].kind for i in subset.images)
-    areas = spro.areas(ranks, truth.saturations)
     return DefectScores(
         name=subset.name,
         kind=" and ".join(kinds),
         images=len(subset.images),
         regions=len(subset.regions),
         auroc=auroc(
-            image_scores[np.array(truth.of_kind(GOOD), int)],
-            image_scores[np.array(subset.images, int)],
+            ranking.image_scores[np.array(truth.of_kind(GOOD), int)],
+            ranking.image_scores[np.array(subset.images, int)],
         ),
         auspro=_by_limit(areas),
         bound=areas.bound if areas else 0.0,

@@ -8,9 +8,7 @@ they are asked for.
 """
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -18,6 +16,7 @@ from gcad_jax.checks import UserError
 from gcad_jax.data.category import GOOD, TestImage
 from gcad_jax.evaluation.maps import MapSource
 from gcad_jax.evaluation.regions import GroundTruth, Subset
+from gcad_jax.evaluation.threads import pool
 
 CHUNK_PIXELS = 2**24
 KEPT_BYTES = 9 * 2**28  # of sorted negatives: 2.25 GiB
@@ -71,16 +70,13 @@ def sort_pixels(
     stride = max(1, pixels // PILOT)
     image_scores = np.zeros(len(truth.images))
     regions: list[np.ndarray] = [np.empty(0)] * len(truth.regions)
-    of_image: list[list[int]] = [[] for _ in truth.images]
-    for r, i in enumerate(truth.region_images):
-        of_image[i].append(r)
 
     def read(i: int) -> np.ndarray:
         scores = checked(source(i), truth.images[i])
         image_scores[i] = scores.max()
-        for r in of_image[i]:
+        for r in truth.regions_of(i):
             regions[r] = np.sort(scores[truth.regions[r].pixels])
-        return np.delete(scores, truth.unions[i]) if of_image[i] else scores
+        return np.delete(scores, truth.unions[i]) if truth.unions[i].size else scores
 
     def order(chunk: Chunk) -> np.ndarray:
         parts = [read(i) for i in chunk.images]
@@ -98,8 +94,8 @@ def sort_pixels(
         keep = pixels * negatives.itemsize <= KEPT_BYTES
         return (negatives if keep else None), pilot
 
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(first, chunks))
+    with pool(workers) as threads:
+        found = list(threads.map(first, chunks))
     kept = {k: negatives for k, (negatives, _) in enumerate(found)}
 
     def negatives(position: int) -> np.ndarray:

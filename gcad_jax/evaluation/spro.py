@@ -27,7 +27,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gcad_jax.evaluation.limits import LIMITS
-from gcad_jax.evaluation.ranking import Ranks
+from gcad_jax.evaluation.ranks import Ranks
 
 RATES = np.concatenate([np.linspace(0, 0.1, 101), np.linspace(0.11, 1, 90)])
 
@@ -59,23 +59,6 @@ class Areas:
         return Areas(self.lower[list(regions)], self.upper[list(regions)])
 
 
-def weights(
-    ranks: Ranks, limits: Sequence[float] = LIMITS
-) -> tuple[np.ndarray, np.ndarray]:  # each (T, limits) float64
-    """Lower and upper weight of a pixel in each slot; its area times s_i."""
-    x0 = (ranks.above / ranks.negatives)[:, None]
-    x1 = (ranks.reached / ranks.negatives)[:, None]
-    limit = np.asarray(limits, float)[None, :]
-    end = np.clip(limit, x0, x1)  # of the ramp, inside the limit
-    with np.errstate(invalid="ignore"):
-        ramp = np.where(x1 > x0, (end - x0) ** 2 / (2 * (x1 - x0)), 0)
-    exact = np.where(x0 < limit, ramp + np.maximum(limit - x1, 0), 0)
-    loose = ranks.loose[:, None]
-    lower = np.where(loose, np.maximum(limit - x1, 0), exact)
-    upper = np.where(loose, np.maximum(limit - x0, 0), exact)
-    return lower, upper
-
-
 def areas(
     ranks: Ranks, saturations: np.ndarray, limits: Sequence[float] = LIMITS
 ) -> Areas | None:  # saturations (m,) of all regions of the ground truth
@@ -85,13 +68,31 @@ def areas(
     """
     if ranks.negatives == 0:
         return None
-    both = np.concatenate(weights(ranks, limits), axis=1)
-    sums = np.empty((len(ranks.slots), both.shape[1]))
-    for k, region in enumerate(ranks.subset.regions):
-        size = int(saturations[region])
-        sums[k] = both[ranks.slots[k][:size]].sum(axis=0) / size
-    sums /= np.tile(np.asarray(limits, float), 2)
-    return Areas(sums[:, : len(limits)], sums[:, len(limits) :])
+    sizes = saturations[list(ranks.subset.regions)]
+    kept = [a[:s] for a, s in zip(ranks.slots, sizes.tolist(), strict=True)]
+    starts = np.cumsum([0, *(a.size for a in kept[:-1])])
+    slots = np.concatenate(kept)
+    x0, x1 = ranks.above / ranks.negatives, ranks.reached / ranks.negatives
+    both = np.empty((2, len(kept), len(limits)))
+    for k, limit in enumerate(limits):
+        for bound, weight in enumerate(_weights(x0, x1, ranks.loose, limit)):
+            both[bound, :, k] = np.add.reduceat(weight[slots], starts) / limit
+    both /= sizes[None, :, None]
+    return Areas(*both)
+
+
+def _weights(
+    x0: np.ndarray, x1: np.ndarray, loose: np.ndarray, limit: float
+) -> tuple[np.ndarray, np.ndarray]:  # each (T,) float64
+    """Lower and upper weight of a pixel in each slot; its area times s_i."""
+    lower, upper = np.maximum(limit - x1, 0), np.maximum(limit - x0, 0)
+    known = np.flatnonzero(~loose)
+    x0, x1 = x0[known], x1[known]
+    width = np.minimum(limit, x1) - x0  # of the ramp, inside the limit
+    ramp = np.divide(width**2, 2 * (x1 - x0), out=np.zeros(x0.size), where=x1 > x0)
+    weight = np.where(x0 < limit, ramp + lower[known], 0)
+    lower[known] = upper[known] = weight
+    return lower, upper
 
 
 def curve(

@@ -11,25 +11,23 @@ from PIL import Image
 
 HEIGHT, WIDTH = 24, 16  # not square, so that swapped sides are noticed
 
+
+def defect(
+    name: str, value: int, threshold: float, relative: bool
+) -> dict[str, object]:
+    """An entry of defects_config.json."""
+    return {
+        "defect_name": name,
+        "pixel_value": value,
+        "saturation_threshold": threshold,
+        "relative_saturation": relative,
+    }
+
+
 DEFECTS = (
-    {
-        "defect_name": "missing_part",
-        "pixel_value": 255,
-        "saturation_threshold": 10,
-        "relative_saturation": False,
-    },
-    {
-        "defect_name": "extra_part",
-        "pixel_value": 254,
-        "saturation_threshold": 0.7,
-        "relative_saturation": True,
-    },
-    {
-        "defect_name": "scratch",
-        "pixel_value": 200,
-        "saturation_threshold": 1.0,
-        "relative_saturation": True,
-    },
+    defect("missing_part", 255, 10, False),
+    defect("extra_part", 254, 0.7, True),
+    defect("scratch", 200, 1.0, True),
 )
 
 
@@ -38,9 +36,11 @@ def noise(seed: int, channels: int = 3) -> np.ndarray:  # (H, W, 3) or (H, W)
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
-def rectangle(top: int, left: int, height: int, width: int, value: int) -> np.ndarray:
+def rectangle(
+    top: int, left: int, height: int, width: int, value: int, shape=(HEIGHT, WIDTH)
+) -> np.ndarray:
     """A mask (H, W) that is `value` inside the rectangle."""
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask = np.zeros(shape, np.uint8)
     mask[top : top + height, left : left + width] = value
     return mask
 
@@ -52,6 +52,7 @@ def save(path: pathlib.Path, pixels: np.ndarray) -> pathlib.Path:
 
 
 def write_defects(category: pathlib.Path, entries: object) -> None:
+    category.mkdir(parents=True, exist_ok=True)
     (category / "defects_config.json").write_text(json.dumps(entries))
 
 

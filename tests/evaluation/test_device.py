@@ -63,7 +63,7 @@ def test_counts_are_those_of_the_host(category, whole, num_devices, monkeypatch)
     source = DeviceMaps(maps, truth.images, jax.devices()[:num_devices])
     found = source.count(truth, subsets_of(truth), whole)
     expected = count_cells(
-        truth, subsets_of(truth), full.__getitem__, whole, ties=False
+        truth, subsets_of(truth), full.__getitem__, whole, quantised=False
     )
     # Fused, a product and a sum may round once: a score at the end of a cell moves.
     assert np.abs(found.counts - expected.counts).sum() <= 4

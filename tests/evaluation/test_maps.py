@@ -16,6 +16,7 @@ from gcad_jax.evaluation.maps import (
     upsampled,
     write_maps,
 )
+from gcad_jax.evaluation.threads import Scratch
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (100, 170), (33, 129), (32, 20), (1, 7)])
@@ -93,3 +94,29 @@ def test_bad_files(tmp_path):
     tifffile.imwrite(tmp_path / "000.tif", np.zeros((3, 4), np.float32))
     with pytest.raises(UserError, match="There are 2 anomaly maps"):
         read_map(path)
+
+
+@pytest.mark.filterwarnings("ignore:.*zero-size array:UserWarning")
+def test_a_map_without_pixels(tmp_path):
+    tifffile.imwrite(tmp_path / "000.tiff", np.zeros((0, 4), np.float32))
+    with pytest.raises(UserError, match=r"000\.tiff holds float32 of shape \(0, 4\)"):
+        read_map(tmp_path / "000.tiff")
+
+
+def test_maps_in_the_space_of_a_thread():
+    """Of mixed sizes and types, one after the other: each as if it were alone."""
+    random = np.random.default_rng(0)
+    images = [
+        oracle.an_image(number, GOOD, *size)
+        for number, size in enumerate([(9, 40), (300, 700), (8, 8), (31, 5)])
+    ]
+    maps = random.normal(size=(4, 8, 8)).astype(np.float32)
+    space = Scratch()
+    for dtype in (np.float32, np.float64):
+        source = upsampled(maps.astype(dtype), images)
+        for i in (0, 1, 2, 3, 1):
+            held = source(i, space)
+            assert held.dtype == dtype
+            np.testing.assert_array_equal(held, source(i))
+    assert source(0, space).base is source(3, space).base
+    assert upsampled(maps, images)(0).base is not upsampled(maps, images)(0).base

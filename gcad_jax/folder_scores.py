@@ -1,0 +1,155 @@
+"""Folders of anomaly maps, whatever wrote them -> files of results."""
+
+import contextlib
+import pathlib
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from gcad_jax import plots
+from gcad_jax.data import loco_layout, tables
+from gcad_jax.data.category import KINDS, TestImage
+from gcad_jax.evaluation import console, ground_truth, map_files, metrics, spro
+from gcad_jax.evaluation.maps import MapSource
+from gcad_jax.evaluation.ranking import Precision
+from gcad_jax.evaluation.regions import GroundTruth
+from gcad_jax.evaluation.scores import CategoryResult, score
+from gcad_jax.files import Path, check_writable, written
+from gcad_jax.types import COMBINED
+
+CURVES = "curves.png"
+OUTPUTS = (metrics.METRICS, metrics.DETAILS, CURVES)
+
+
+def evaluate(
+    object_name: str,
+    dataset_base_dir: Path,
+    anomaly_maps_dir: Path,
+    output_dir: Path,
+    workers: int | None = None,
+) -> CategoryResult:
+    """`evaluate_each` for one folder of maps."""
+    folders = {pathlib.Path(output_dir): pathlib.Path(anomaly_maps_dir)}
+    (result,) = evaluate_each(object_name, dataset_base_dir, folders, workers)
+    return result
+
+
+def evaluate_each(
+    object_name: str,
+    dataset_base_dir: Path,
+    folders: Mapping[pathlib.Path, pathlib.Path],
+    workers: int | None = None,
+) -> list[CategoryResult]:
+    """Scores one category's maps in each folder and writes OUTPUTS; prints tables.
+
+    The ground truth is read once.
+
+    folders: output folder -> folder of maps.
+    workers: threads that read and count; as many as cores, at most 8, if None.
+
+    Returns for each folder its maps as branch COMBINED of one seed, 0.
+
+    Raises:
+      UserError: ground truth, maps or output folder that do not fit; nothing is
+        written then.
+    """
+    tests = {
+        output.expanduser(): maps.expanduser() / object_name / "test"
+        for output, maps in folders.items()
+    }
+    for output in tests:
+        check_writable(output, OUTPUTS, "--output_dir")
+    folder = ground_truth.find_category(dataset_base_dir, object_name)
+    listed = {test: map_files.listed(test) for test in tests.values()}
+    dataset, anomalous = ground_truth.anomalous_images(folder, workers)
+    maps = next(iter(listed.values()))
+    images = (*ground_truth.good_images(folder, maps), *anomalous)
+    paths = {
+        test: map_files.of_images(maps, images, test) for test, maps in listed.items()
+    }
+    truth = GroundTruth.build(images)
+    results = []
+    for test in tests.values():
+        with progress(map_files.source(paths[test], images), len(images)) as source:
+            scores = score(truth, source, Precision(workers=workers or 0))
+        result = CategoryResult(
+            dataset=dataset,
+            name=object_name,
+            complete=is_complete(dataset, object_name, images),
+            notes=(),
+            seeds=(0,),
+            images=tuple((image.name, image.kind) for image in images),
+            branches={COMBINED: (scores,)},
+            validation=((),),
+        )
+        results.append(result)
+    for output, result in zip(tests, results, strict=True):
+        show(output, result, write(output, result))
+    return results
+
+
+def show(output: pathlib.Path, result: CategoryResult, names: Sequence[str]) -> None:
+    """Prints the results, and where the files `names` are."""
+    print(console.counts(result), console.table(result), sep="\n\n", end="\n\n")
+    for remark in console.remarks(result):
+        print(remark)
+    print(f"Written to {output}: {', '.join(names)}.")
+
+
+def is_complete(dataset: str, name: str, images: Sequence[TestImage]) -> bool:
+    """Whether there are as many test images of each kind as were published."""
+    known = tables.LOCO if dataset == loco_layout.DATASET else tables.AD
+    if name not in known:
+        return False
+    kinds = [image.kind for image in images]
+    published = known[name].counts
+    return all(kinds.count(kind) == published[f"test {kind}"] for kind in KINDS)
+
+
+@contextlib.contextmanager
+def progress(source: MapSource, total: int) -> Iterator[MapSource]:
+    """Counts the maps read, each once, in a bar on a terminal; threads may share it."""
+    from tqdm import tqdm
+
+    seen: set[int] = set()
+    lock = threading.Lock()
+    with tqdm(
+        total=total,
+        desc="Scoring",
+        unit="map",
+        dynamic_ncols=True,
+        leave=False,
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+
+        def counted(i: int) -> np.ndarray:
+            scores = source(i)
+            with lock:
+                bar.update(i not in seen)
+                seen.add(i)
+            return scores
+
+        yield counted
+
+
+def write(folder: pathlib.Path, result: CategoryResult) -> list[str]:
+    """Writes all results or, where it raises UserError, none; returns their names.
+
+    Without any curve an older curves.png is removed, so that the files belong together.
+    """
+    values = result.combined[0].curves
+    label = result.name.replace("$", r"\$")
+    lines = {console.short(k): {label: np.asarray(v)} for k, v in values.items()}
+    names = OUTPUTS if lines else OUTPUTS[:2]
+    with contextlib.ExitStack() as files:
+        part = {name: files.enter_context(written(folder / name)) for name in names}
+        if lines:
+            plots.curves(part[CURVES], np.asarray(spro.RATES), lines)
+        details = metrics.details(result)
+        metrics.write_metrics(part[metrics.DETAILS], details, sort_keys=False)
+        metrics.write_metrics(part[metrics.METRICS], metrics.metrics(result.combined))
+    if not lines:
+        (folder / CURVES).unlink(missing_ok=True)
+    return list(names)
