@@ -29,6 +29,7 @@ setup(
         "optax>=0.2.4",
         "orbax-checkpoint>=0.11",
         "pillow>=11",
+        "safetensors>=0.4",  # reads PyTorch weights without PyTorch
         "tensorboardX",  # TensorBoard files without TensorFlow
         "tensorflow-datasets>=4.9.7",
         "tifffile",  # anomaly maps
@@ -36,6 +37,7 @@ setup(
     ],
     extras_require={
         "cuda": ["jax[cuda12]"],
+        "torch": ["torch"],  # converts .pth files; parity tests
         "tpu": ["jax[tpu]"],
         "test": [
             "hypothesis",

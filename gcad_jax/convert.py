@@ -1,4 +1,4 @@
-"""python -m gcad_jax.convert --arch=mobilenet_v2 --input=FILE --output=FILE.npz
+"""python -m gcad_jax.convert --arch=resnet18 --input=FILE --output=FILE.npz
 
 Published weights of a classification network -> a weight file of this program.
 """
@@ -73,7 +73,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 EXAMPLE = (
-    "python -m gcad_jax.convert --arch=mobilenet_v2 --input=FILE --output=FILE.npz"
+    "python -m gcad_jax.convert --arch=resnet18 --input=FILE --output=FILE.npz"
 )
 HELP = f"""\
 Convert published weights of a classification network for pretraining.
@@ -81,8 +81,13 @@ Convert published weights of a classification network for pretraining.
   python -m gcad_jax.convert --arch=ARCH --input=FILE --output=FILE.npz
 
   --arch     {", ".join(CLASSIFIERS)}
-  --input    .npz of arrays '001.CONV_2D.w', '001.CONV_2D.b', ... in the order of
-             the network (kernels OHWI, depthwise 1HWC, batch norms folded)
+  --input    resnet18, wide_resnet50_2: the state dict of torchvision or timm
+             (torchvision's weights: timm/resnet18.tv_in1k,
+             timm/wide_resnet50_2.tv_in1k), .safetensors, or .pth if PyTorch is
+             installed (it is read as tensors only; no code in it is run)
+             mobilenet_v2: .npz of arrays '001.CONV_2D.w', '001.CONV_2D.b', ... in
+             the order of the network (kernels OHWI, depthwise 1HWC, batch norms
+             folded)
   --output   the weight file, for --config.target of configs/pretrain_teacher.py
 
 Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence.

@@ -15,7 +15,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gcad_jax.checks import UserError, one_of
 from gcad_jax.files import Path
-from gcad_jax.models import mobilenet
+from gcad_jax.models import mobilenet, resnet
+from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.models.weight_files import (
     check_sum,
     difference,
@@ -66,6 +67,10 @@ class Classifier:
 CLASSIFIERS: Mapping[str, Classifier] = {
     "mobilenet_v2": Classifier(
         "mobilenet_v2", mobilenet.MobileNetV2(), lambda images: 2.0 * images - 1.0
+    ),
+    "resnet18": Classifier("resnet18", resnet.resnet18(), imagenet_normalised),
+    "wide_resnet50_2": Classifier(
+        "wide_resnet50_2", resnet.wide_resnet50_2(), imagenet_normalised
     ),
 }
 

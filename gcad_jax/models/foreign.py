@@ -8,18 +8,21 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 
+import jax.numpy as jnp
 import numpy as np
 
 from gcad_jax.checks import UserError
 from gcad_jax.files import Path
 from gcad_jax.models import mobilenet
+from gcad_jax.models.classifiers import classifier
+from gcad_jax.models.state_dicts import read_pickled, read_safetensors, resnet
 
 Tensors = Mapping[str, np.ndarray]
 Arrays = dict[str, np.ndarray]
 
 
 def read_tensors(path: Path) -> Tensors:
-    """Tensors by name of an .npz file, float32.
+    """Tensors by name of an .npz, .safetensors or (with PyTorch) .pth file, float32.
 
     Raises:
       UserError: it is missing, of another kind, damaged, or not finite.
@@ -27,25 +30,44 @@ def read_tensors(path: Path) -> Tensors:
     path = pathlib.Path(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist or is no file; check --input.")
-    if path.suffix != ".npz":
+    if path.suffix not in READERS:
         raise UserError(
-            f"{path} ends in {path.suffix or 'no suffix'!r}; .npz can be read."
+            f"{path} ends in {path.suffix or 'no suffix'!r}; "
+            f"{', '.join(READERS)} can be read."
         )
+    tensors = READERS[path.suffix](path)
+    if not tensors:
+        raise UserError(f"{path} holds no tensor.")
+    wrong = [n for n, t in tensors.items() if not jnp.issubdtype(t.dtype, jnp.floating)]
+    if wrong:
+        raise UserError(
+            f"{path}: {wrong[0]} has type {tensors[wrong[0]].dtype}; needed are floats."
+        )
+    # A float64 may overflow: found by the next check, with a name.
+    with np.errstate(over="ignore"):
+        floats = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+    for name, tensor in floats.items():
+        if not np.isfinite(tensor).all():
+            raise UserError(f"{path}: {name} has values that are not finite.")
+    return floats
+
+
+def _read_npz(path: pathlib.Path) -> Arrays:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            tensors = {name: np.asarray(file[name]) for name in file.files}
+            return {name: np.asarray(file[name]) for name in file.files}
     except (OSError, ValueError, KeyError, EOFError, AttributeError) as error:
         raise _damaged(path, error) from error
     except (TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise _damaged(path, error) from error
-    for name, tensor in tensors.items():
-        if not np.issubdtype(tensor.dtype, np.floating):
-            raise UserError(
-                f"{path}: {name} has type {tensor.dtype}; needed are floats."
-            )
-        if not np.isfinite(tensor).all():
-            raise UserError(f"{path}: {name} has values that are not finite.")
-    return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+
+
+READERS: Mapping[str, Callable[[pathlib.Path], Arrays]] = {
+    ".npz": _read_npz,
+    ".safetensors": read_safetensors,
+    ".pth": read_pickled,
+    ".pt": read_pickled,
+}
 
 
 def mobilenet_v2(tensors: Tensors, source: Path) -> Arrays:
@@ -88,8 +110,20 @@ def mobilenet_v2(tensors: Tensors, source: Path) -> Arrays:
     return arrays
 
 
+def resnet18(tensors: Tensors, source: Path) -> Arrays:
+    """ResNet-18 from torchvision's or timm's state dict."""
+    return resnet(tensors, source, classifier("resnet18").shapes())
+
+
+def wide_resnet50_2(tensors: Tensors, source: Path) -> Arrays:
+    """Wide ResNet-50-2 from torchvision's or timm's state dict."""
+    return resnet(tensors, source, classifier("wide_resnet50_2").shapes())
+
+
 CONVERSIONS: Mapping[str, Callable[[Tensors, Path], Arrays]] = {
     "mobilenet_v2": mobilenet_v2,
+    "resnet18": resnet18,
+    "wide_resnet50_2": wide_resnet50_2,
 }
 
 

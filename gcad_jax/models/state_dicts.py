@@ -1,0 +1,138 @@
+"""Weights of PyTorch networks: their files, and the ResNets of torchvision and timm.
+
+A .safetensors file needs no PyTorch. Axes: PyTorch's kernels are (out, in, rows,
+columns), ours (rows, columns, in, out).
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gcad_jax.checks import UserError
+from gcad_jax.models.weight_files import difference
+
+Tensors = Mapping[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
+
+EPSILON = 1e-5  # of PyTorch's batch norms
+COUNTER = "num_batches_tracked"  # training steps of a batch norm; nothing reads it
+WRAPPERS = ("state_dict", "model")
+PREFIX = "module."  # of torch.nn.DataParallel
+
+
+def read_safetensors(path: pathlib.Path) -> Arrays:
+    """Tensors by name; raises UserError for a damaged file."""
+    # Costs nothing to those who never convert.
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged or no .safetensors file ({error}); copy it again."
+        ) from error
+    return _without_prefix_and_counters(tensors)
+
+
+def read_pickled(path: pathlib.Path) -> Arrays:
+    """Tensors by name of a .pth file, by PyTorch; no code in the file is run.
+
+    Raises:
+      UserError: PyTorch is not installed, or the file is damaged or holds other
+        things than tensors.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"{path} can only be read with PyTorch (pip install torch); or give the "
+            "weights as .safetensors."
+        ) from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever its readers do
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"{path} is damaged or holds more than tensors ({reason}); copy it again, "
+            "or save the state dict of the network."
+        ) from error
+    for name in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not isinstance(content, Mapping):
+        raise UserError(
+            f"{path} holds a {type(content).__name__}; needed is a state dict."
+        )
+    tensors: dict[str, np.ndarray] = {}
+    for name, tensor in content.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise UserError(
+                f"{path}: {name} is a {type(tensor).__name__}; needed are tensors."
+            )
+        # NumPy has no bfloat16.
+        tensor = tensor.float() if tensor.is_floating_point() else tensor
+        tensors[str(name)] = tensor.numpy()
+    return _without_prefix_and_counters(tensors)
+
+
+def _without_prefix_and_counters(tensors: Mapping[str, Any]) -> Arrays:
+    if tensors and all(name.startswith(PREFIX) for name in tensors):
+        tensors = {name.removeprefix(PREFIX): t for name, t in tensors.items()}
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name.rpartition(".")[2] != COUNTER
+    }
+
+
+def resnet(
+    tensors: Tensors, source: object, shapes: Mapping[str, tuple[int, ...]]
+) -> Arrays:
+    """A ResNet from 'conv1.weight', 'bn1.weight', ..., its batch norms folded in.
+
+    shapes: of our arrays, 'conv1/kernel' and so on.
+
+    Raises:
+      UserError: a tensor is missing, unknown or misshapen, or the fold is not finite.
+    """
+    layers = [name.rpartition("/")[0] for name in shapes if name.endswith("/kernel")]
+    norms = {layer: _norm(layer) for layer in layers if layer != "fc"}
+    parts = ("weight", "bias", "running_mean", "running_var")
+    needed: dict[str, tuple[int, ...]] = {}
+    for layer in layers:
+        shape = shapes[f"{layer}/kernel"]
+        needed[_kernel(layer)] = shape[::-1][:2] + shape[:-2]
+        own = [f"{norms[layer]}.{p}" for p in parts] if layer in norms else ["fc.bias"]
+        needed |= dict.fromkeys(own, shape[-1:])
+    if problem := difference(tensors, needed):
+        raise UserError(f"{source} does not fit: {problem}.")
+    arrays: Arrays = {}
+    for layer in layers:
+        kernel = tensors[_kernel(layer)]
+        if layer == "fc":
+            arrays["fc/kernel"], arrays["fc/bias"] = kernel.T, tensors["fc.bias"]
+            continue
+        weight, bias, mean, variance = (
+            tensors[f"{norms[layer]}.{part}"].astype(np.float64) for part in parts
+        )
+        if variance.min() < 0:
+            raise UserError(f"{source}: {norms[layer]}.running_var is negative.")
+        scale = weight / np.sqrt(variance + EPSILON)
+        folded = kernel.transpose(2, 3, 1, 0) * scale
+        arrays[f"{layer}/kernel"] = folded.astype(np.float32)
+        arrays[f"{layer}/bias"] = (bias - mean * scale).astype(np.float32)
+    return arrays
+
+
+def _kernel(layer: str) -> str:
+    return f"{layer}.0.weight" if layer.endswith("downsample") else f"{layer}.weight"
+
+
+def _norm(layer: str) -> str:
+    """The batch norm after a convolution: layer1.0.bn2 after layer1.0.conv2."""
+    if layer.endswith("downsample"):
+        return f"{layer}.1"
+    return layer.replace("conv", "bn")
