@@ -72,9 +72,7 @@ def parse(argv: list[str]) -> list[str]:
         fail(UserError(str(error)), 2)
 
 
-EXAMPLE = (
-    "python -m gcad_jax.convert --arch=resnet18 --input=FILE --output=FILE.npz"
-)
+EXAMPLE = "python -m gcad_jax.convert --arch=resnet18 --input=FILE --output=FILE.npz"
 HELP = f"""\
 Convert published weights of a classification network for pretraining.
 
