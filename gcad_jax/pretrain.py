@@ -12,6 +12,7 @@ from gcad_jax.config import Pretraining
 from gcad_jax.experiment import hardware, keep_programs, loop_options, say
 from gcad_jax.files import write_text
 from gcad_jax.models.classifiers import load_classifier
+from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.teaching import Learning, Teacher, teach, weights_name
 from gcad_jax.training.logs import read_rows
 
@@ -28,7 +29,8 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
       Preempted: on SIGTERM, after saving.
     """
     check(config)
-    teacher = Teacher.of(*load_classifier(config.target), config.method)
+    network, params = load_classifier(config.target)
+    teachers = {p: Teacher.of(network, params, _of(config, p)) for p in config.P}
     options = loop_options(config, config.method.batch_size)
     images = config.data.load(say)
     started = time.monotonic()
@@ -37,8 +39,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
         keep_programs(folder)
         for p in config.P:
             say(f"\n== E_loc, p = {p}")
-            settings = dataclasses.replace(config.method, p=p)
-            learning = Learning(settings, config.data, images, teacher)
+            learning = Learning(_of(config, p), config.data, images, teachers[p])
             inside = folder / f"E_loc_{p}"
             inside.mkdir(exist_ok=True)
             results.append(
@@ -71,7 +72,7 @@ def check(config: Pretraining) -> None:
     if not config.P or len(set(config.P)) < len(config.P):
         raise checks.UserError(f"config.P is {config.P}; it must name distinct sizes.")
     for p in config.P:
-        dataclasses.replace(config.method, p=p).validate()
+        _of(config, p).validate()
     if not config.target:
         raise checks.UserError(
             "config.target is empty; give the weight file of the network to learn "
@@ -84,6 +85,10 @@ def check(config: Pretraining) -> None:
         )
 
 
+def _of(config: Pretraining, p: int) -> Distillation:
+    return dataclasses.replace(config.method, p=p)
+
+
 def write_report(
     folder: pathlib.Path, results: Sequence[dict[str, Any]], made_on: str
 ) -> None:
@@ -91,6 +96,7 @@ def write_report(
     rows = [
         f"| {r['p']} | {r['steps']:,} | {r['L_k_held_out_untrained']:.4g} | "
         f"{r['L_k_held_out_constant']:.4g} | {r['L_k_held_out']:.4g} | "
+        f"{r['R2_held_out']:.3f} | "
         f"{r['minutes']:.1f} |"
         for r in results
     ]
@@ -103,10 +109,11 @@ def write_report(
         f"{first['unreadable_images']:,} could not be read.",
         "",
         "L_k is the squared distance between decoded descriptors and the features of "
-        "that network, summed over features: of patches of the held-out images.",
+        "that network, summed over features: of patches of the held-out images. R^2 is "
+        "the part of their variance that is explained.",
         "",
-        "| p | updates | L_k untrained | of the best constant | L_k | minutes |",
-        "|---:|---:|---:|---:|---:|---:|",
+        "| p | updates | L_k untrained | of the best constant | L_k | R^2 | minutes |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
         *rows,
         "",
         "Use them with `--config.method.teacher="

@@ -71,6 +71,11 @@ def receptive_field(p: int) -> int:
     return side
 
 
+def stride(p: int) -> int:
+    """Pixels between the descriptors that one window gives: 1, 4, 8."""
+    return int(2 ** sum(layer.pooled for layer in layers(p)))
+
+
 def padding(p: int) -> tuple[int, int]:
     """Border pixels (before, after) of each axis; a patch is centred on its pixel."""
     before = p // 2
@@ -129,7 +134,15 @@ class PatchDescriptor(nn.Module):
                 f"patches have shape {patches.shape}; expected (B, {self.p}, {self.p}, "
                 "3)."
             )
-        return self._network(patches, pool)[:, 0, 0]
+        return self.strided(patches)[:, 0, 0]
+
+    def strided(self, windows: Images) -> Features:  # (B, h, w, 3) -> (B, n, m, D)
+        """The descriptors of the patches `stride(p)` pixels apart.
+
+        n patches side by side need h = p + stride(p) * (n - 1) pixels. What is computed
+        for one patch serves its neighbours, unlike in `patch`.
+        """
+        return self._network(windows, pool)
 
     @nn.compact
     def _network(self, x: Array, shrink: Callable[[Array], Array]) -> Array:

@@ -3,15 +3,20 @@
 The pretraining of Student-Teacher (arXiv 1911.02357), on which the paper relies
 [P 5.2]: T is the patch form of E_loc, D decodes its descriptor, P is the pretrained
 network. L = lambda_k L_k + lambda_c L_c + lambda_m L_m.
+
+There P describes each patch alone. With `grid` and `context` it describes a whole
+window at once, as classification networks were trained to, and T learns the features
+that P has at the centre of each of many patches.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from gcad_jax import checks
@@ -21,8 +26,9 @@ from gcad_jax.methods import optimizers as optimisers
 from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
 from gcad_jax.methods.gcad import COMPUTE_TYPES
 from gcad_jax.methods.inputs import imagenet_normalised
-from gcad_jax.models.patch_descriptor import PATCH_SIZES, PatchDescriptor
-from gcad_jax.types import Array, Images, Key, Keys, Metrics, Tree
+from gcad_jax.models.patch_descriptor import PATCH_SIZES, PatchDescriptor, stride
+from gcad_jax.pretraining.targets import Target
+from gcad_jax.types import Array, Features, Images, Key, Keys, Metrics, Tree
 
 CORRELATIONS = ("dims_sq", "dims_abs", "dims_signed", "samples_sq")
 SMALLEST = 1e-6  # standard deviation that is divided by
@@ -33,12 +39,15 @@ class Distillation:
     """Hyper-parameters; defaults are those of Student-Teacher for MVTec AD.
 
     p, d_loc, width, slope, p65_conv3: of E_loc, as in `PatchDescriptor`.
-    num_steps, batch_size: updates, and patches of one.
+    num_steps, batch_size: updates, and windows of one.
+    grid: descriptors along a side of a window; 1, a window is one patch.
+    context: pixels around the patches of a window that only P sees.
     lambda_k, lambda_c, lambda_m: weights of the distillation, the compactness and the
         metric term. The terms are sums over features and pairs, means over patches.
-    target_layer: features of P that are learned, 'pooled' or the name of a stage,
-        whose mean over the patch is taken.
-    target_zoom: P sees the patch enlarged by this factor.
+    target_layers: features of P that are learned, one layer after the other: names of
+        stages, or 'pooled' where grid is 1 and context 0. There it is their mean over
+        the patch, else their values at the centres of the patches.
+    target_zoom: P sees the window enlarged by this factor.
     standardised: features of P have mean 0 and deviation 1 over the training patches.
     correlation: of L_c: between the dimensions of the descriptors, squared, absolute
         or signed, or between the patches, squared.
@@ -59,10 +68,12 @@ class Distillation:
     p65_conv3: int = 256
     num_steps: int = 50_000
     batch_size: int = 64
+    grid: int = 1
+    context: int = 0
     lambda_k: float = 1.0
     lambda_c: float = 1.0
     lambda_m: float = 0.0
-    target_layer: str = "pooled"
+    target_layers: tuple[str, ...] = ("pooled",)
     target_zoom: float = 1.0
     standardised: bool = False
     correlation: str = "dims_sq"
@@ -92,6 +103,7 @@ class Distillation:
                 f"method.batch_size is {self.batch_size}; correlations need two "
                 "patches or more."
             )
+        self._check_windows()
         if not 0 <= self.grey_probability <= 1:
             raise checks.UserError(
                 f"method.grey_probability is {self.grey_probability}; it must be from "
@@ -102,6 +114,29 @@ class Distillation:
             raise checks.UserError(
                 f"method.zoom is {self.zoom}; it must be two whole numbers, the "
                 "smaller first and 1 or more, such as (4, 16)."
+            )
+
+    def _check_windows(self) -> None:
+        checks.positive("method.grid", self.grid)
+        if self.context < 0:
+            raise checks.UserError(
+                f"method.context is {self.context}; it must be 0 or more."
+            )
+        if self.grid > 1 and self.lambda_m:
+            raise checks.UserError(
+                f"method.lambda_m is {self.lambda_m} and method.grid is {self.grid}; "
+                "L_m compares patches of distinct images: set one of them to 0 or 1."
+            )
+        if not self.target_layers:
+            raise checks.UserError(
+                "method.target_layers is empty; name one layer of the target or more."
+            )
+        if self.centres and {"pooled", "logits"} & set(self.target_layers):
+            raise checks.UserError(
+                f"method.target_layers is {self.target_layers}; with grid "
+                f"{self.grid} and context {self.context} the target is read at the "
+                "centres of the patches, which 'pooled' and 'logits' do not have: "
+                "name maps, such as ('stage2', 'stage3')."
             )
 
     # -- networks ---------------------------------------------------------------
@@ -123,37 +158,46 @@ class Distillation:
         return (self.p - 1) // 4 if self.lambda_m else 0
 
     @property
-    def window(self) -> int:
-        """Side of what is cut out of an image: a patch and its shifts."""
-        return self.p + 2 * self.shift
+    def side(self) -> int:
+        """Of the patches of a window, in pixels."""
+        return self.p + stride(self.p) * (self.grid - 1)
 
-    def descriptors(self, params: Tree, patches: Images) -> Array:
-        """(B, p, p, 3) in [0, 1] -> (B, d_loc)."""
-        net, x = self.E_loc(), imagenet_normalised(patches)
-        y = net.apply({"params": params}, x, method="patch")
+    @property
+    def window(self) -> int:
+        """Side of what P sees: the patches and their context."""
+        return self.side + 2 * self.context
+
+    @property
+    def drawn_side(self) -> int:
+        """Side of what is cut out of an image: a window and its shifts."""
+        return self.window + 2 * self.shift
+
+    @property
+    def centres(self) -> tuple[int, ...] | None:
+        """Rows, and columns, of a window that patches are centred on.
+
+        None where P describes the one patch alone.
+        """
+        if self.grid == 1 and not self.context:
+            return None
+        first, step = self.context + self.p // 2, stride(self.p)
+        return tuple(range(first, first + step * self.grid, step))
+
+    def descriptors(self, params: Tree, windows: Images) -> Features:
+        """(B, window, window, 3) in [0, 1] -> (B, grid, grid, d_loc)."""
+        inside = slice(self.context, self.context + self.side)
+        x = imagenet_normalised(windows[:, inside, inside])
+        y = self.E_loc().apply({"params": params}, x, method="strided")
         return jnp.asarray(y, jnp.float32)
 
-    def decoded(self, params: Tree, descriptors: Array) -> Array:
-        """(B, d_loc) -> (B, F): one linear layer, only for pretraining."""
-        return jnp.dot(descriptors, params["kernel"]) + params["bias"][None]
+    def decoded(self, params: Tree, descriptors: Features) -> Features:
+        """(B, grid, grid, d_loc) -> (B, grid, grid, F): a linear layer, not kept."""
+        return descriptors @ params["kernel"] + _last_axis(params["bias"])
 
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
         """Adam with L2 in the gradient for both networks."""
         adam = optimisers.adam(self.learning_rate, self.weight_decay)
         return dict.fromkeys(self.networks, adam)
-
-
-class Target(Protocol):
-    """P: a frozen network, and which of its features are learned."""
-
-    @property
-    def num_features(self) -> int:
-        """F."""
-        ...
-
-    def features(self, params: Tree, patches: Images) -> Array:
-        """(B, p, p, 3) in [0, 1] -> (B, F)."""
-        ...
 
 
 @dataclasses.dataclass(eq=False)
@@ -165,7 +209,7 @@ class Lesson:
 
     @property
     def batch_size(self) -> int:
-        """Patches of one update, over all devices."""
+        """Windows of one update, over all devices."""
         return self.settings.batch_size
 
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
@@ -201,12 +245,12 @@ class Lesson:
         state = optimisers.apply_gradients(optimizers, state, gradients, rate)
         return state, mean_over_batch(metrics)
 
-    # -- patches ----------------------------------------------------------------
+    # -- windows ----------------------------------------------------------------
 
     def drawn(self, windows: Images, keys: Keys) -> tuple[Images, Images | None]:
-        """Patches, some of them grey, and with L_m a positive of each.
+        """Windows, some of them grey, and with L_m a positive of each.
 
-        windows: (B, window, window, 3) in [0, 1]. keys: (B,).
+        windows: (B, drawn_side, drawn_side, 3) in [0, 1]. keys: (B,).
         """
         settings, middle = self.settings, self.settings.shift
 
@@ -215,7 +259,7 @@ class Lesson:
             is_grey = jax.random.bernoulli(colour, settings.grey_probability)
             window = jnp.where(is_grey, grey(window), window)
             shifts = jax.random.randint(place, (2,), 0, 2 * middle + 1)
-            size = (settings.p, settings.p, 3)
+            size = (settings.window, settings.window, 3)
             anchor = jax.lax.slice(
                 window, (middle, middle, 0), (middle + size[0], middle + size[1], 3)
             )
@@ -228,23 +272,27 @@ class Lesson:
         anchors, positives = jax.vmap(one)(windows, keys)
         return anchors, positives if middle else None
 
-    def goal(self, frozen: Tree, patches: Images) -> Array:
-        """P of the patches, (B, F) float32, standardised where that is wanted."""
-        goal = target_features(self.settings, self.target, frozen["P"], patches)
-        return (goal - frozen["mean"][None]) / frozen["std"][None]
+    def goal(self, frozen: Tree, windows: Images) -> Features:
+        """P of the windows, standardised where that is wanted; no gradient.
+
+        (B, window, window, 3) in [0, 1] -> (B, grid, grid, F) float32.
+        """
+        goal = self.target.features(frozen["P"], windows)
+        goal = (goal - _last_axis(frozen["mean"])) / _last_axis(frozen["std"])
+        return jax.lax.stop_gradient(goal)
 
     # -- losses -----------------------------------------------------------------
 
     def loss(
         self,
         params: Mapping[str, Tree],
-        goal: Array,
+        goal: Features,
         anchors: Images,
         positives: Images | None,
     ) -> tuple[Array, Metrics]:
         """L over this device's patches; L_c over those of all devices.
 
-        goal: (B, F). anchors, positives: (B, p, p, 3).
+        goal: (B, grid, grid, F). anchors, positives: (B, window, window, 3).
         """
         settings = self.settings
         d = settings.descriptors(params["E_loc"], anchors)
@@ -252,25 +300,22 @@ class Lesson:
         metrics = {"L_k": jnp.mean(jnp.sum(jnp.square(wrong), axis=-1))}
         terms = [settings.lambda_k * metrics["L_k"]]
         if settings.lambda_c:
-            metrics["L_c"] = compactness(d, settings.correlation)
+            metrics["L_c"] = compactness(flat(d), settings.correlation)
             terms.append(settings.lambda_c * metrics["L_c"])
         if settings.lambda_m and positives is not None:
             near = settings.descriptors(params["E_loc"], positives)
-            metrics["L_m"] = triplet(d, near, settings.margin)
+            metrics["L_m"] = triplet(flat(d), flat(near), settings.margin)
             terms.append(settings.lambda_m * metrics["L_m"])
         return jnp.sum(jnp.stack(terms)), metrics
 
 
-def target_features(
-    settings: Distillation, target: Target, params: Tree, patches: Images
-) -> Array:
-    """P of the patches, enlarged by `target_zoom`; (B, F) float32, no gradient."""
-    if settings.target_zoom != 1:
-        side = round(settings.target_zoom * settings.p)
-        shape = (patches.shape[0], side, side, 3)
-        patches = jax.image.resize(patches, shape, "bilinear")
-    features = target.features(params, patches).astype(jnp.float32)
-    return jax.lax.stop_gradient(features)
+def flat(features: Features) -> Array:  # (B, n, n, C) -> (B n n, C)
+    """Every descriptor by itself."""
+    return features.reshape(-1, features.shape[-1])
+
+
+def _last_axis(vector: Array | np.ndarray) -> Array:  # (C,) -> (1, 1, 1, C)
+    return jnp.asarray(vector).reshape(1, 1, 1, -1)
 
 
 def compactness(descriptors: Array, kind: str) -> Array:

@@ -24,30 +24,18 @@ from gcad_jax.pretraining.distillation import (
     SMALLEST,
     Distillation,
     Lesson,
-    Target,
-    target_features,
+    flat,
 )
+from gcad_jax.pretraining.targets import Layers, Target
 from gcad_jax.training.feed import Streamed
 from gcad_jax.training.loop import LoopOptions, fit
-from gcad_jax.types import Array, Images, Tree
+from gcad_jax.types import Array, Tree
 
 LEAST = 0.1  # deviation of a feature, of the median one
-IN_ONE_CALL = 256  # patches
-MEASURED = 2048  # patches of the held-out error and of the moments of P
+IN_ONE_CALL = 32  # windows
+MEASURED = 2048  # patches, at least, of the held-out error and of the moments of P
+LEAST_WINDOWS = 256
 RESULT = "result.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Mean:
-    """The mean over the patch of one feature map of a classification network."""
-
-    network: Classifier
-    layer: str
-    num_features: int
-
-    def features(self, params: Tree, patches: Images) -> Array:
-        """(B, h, w, 3) in [0, 1] -> (B, F)."""
-        return self.network.mean_features(params, patches, self.layer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +48,12 @@ class Teacher:
 
     @classmethod
     def of(cls, network: Classifier, params: Tree, settings: Distillation) -> "Teacher":
-        """The layer of a network that the settings name; raises UserError."""
-        layer = settings.target_layer
-        widths = network.widths()
-        one_of("method.target_layer", layer, widths)
-        width = widths[layer]
-        return cls(f"{network.arch}, {layer}", Mean(network, layer, width), params)
+        """The layers of a network that the settings name; raises UserError."""
+        for layer in settings.target_layers:
+            one_of("method.target_layers", layer, network.widths())
+        layers = tuple(settings.target_layers)
+        target = Layers(network, layers, settings.target_zoom, settings.centres)
+        return cls(f"{network.arch}, {', '.join(layers)}", target, params)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +92,7 @@ def teach(
     started = time.monotonic()
     settings, images = learning.settings, learning.images
     teacher = learning.teacher
-    cut = Cut(settings.window, settings.p, settings.zoom)
+    cut = Cut(settings.drawn_side, settings.p, settings.zoom)
     train, held_out = learning.photos.split(len(images))
     say(f"data        {images.where}: {len(train)} images, {len(held_out)} held out")
     stream = PatchStream(images, train, cut, settings.batch_size, *threads)
@@ -112,10 +100,10 @@ def teach(
     frozen = frozen_part(lesson, teacher.params, stream)
     feed = Streamed(f"E_loc_{settings.p}", stream, (seed,))
     (learned,) = fit(lesson, feed, frozen, (seed,), folder, options, config, say)
-    tests = dataclasses.replace(
-        stream, rows=held_out, cut=dataclasses.replace(cut, side=settings.p)
-    ).fixed(0, MEASURED)
+    tests = windows(settings, dataclasses.replace(stream, rows=held_out), 0)
     untrained = jax.jit(lesson.init)(jax.random.fold_in(jax.random.key(seed), 0))
+    found = error(lesson, frozen, learned, tests)
+    constant = spread(lesson, frozen, tests)
     result = {
         "p": settings.p,
         "target": teacher.name,
@@ -123,20 +111,29 @@ def teach(
         "held_out_images": len(held_out),
         "unreadable_images": len(images.unreadable),
         "steps": settings.num_steps,
-        "L_k_held_out": error(lesson, frozen, learned, tests),
+        "L_k_held_out": found,
         "L_k_held_out_untrained": error(lesson, frozen, untrained, tests),
-        "L_k_held_out_constant": spread(lesson, frozen, tests),
+        "L_k_held_out_constant": constant,
+        "R2_held_out": 1 - found / constant,
         "minutes": (time.monotonic() - started) / 60,
     }
     save_descriptor(weights, learned.params["E_loc"], settings.E_loc())
     write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
     say(
-        f"held out    L_k {result['L_k_held_out']:.4g}, untrained "
+        f"held out    L_k {found:.4g}, untrained "
         f"{result['L_k_held_out_untrained']:.4g}, of the best constant "
-        f"{result['L_k_held_out_constant']:.4g}"
+        f"{constant:.4g}: R^2 {result['R2_held_out']:.3f}"
     )
     say(f"weights     {weights}")
     return result
+
+
+def windows(settings: Distillation, stream: PatchStream, seed: int) -> np.ndarray:
+    """Fixed windows without shifts, `MEASURED` patches or more in all; uint8."""
+    cut = dataclasses.replace(stream.cut, side=settings.window)
+    count = -(-MEASURED // settings.grid**2)
+    # Patches of one window are much alike, so there are never few windows.
+    return dataclasses.replace(stream, cut=cut).fixed(seed, max(count, LEAST_WINDOWS))
 
 
 def frozen_part(lesson: Lesson, params: Tree, stream: PatchStream) -> Tree:
@@ -144,36 +141,35 @@ def frozen_part(lesson: Lesson, params: Tree, stream: PatchStream) -> Tree:
     width = lesson.target.num_features
     mean, std = np.zeros(width, np.float32), np.ones(width, np.float32)
     if lesson.settings.standardised:
-        cut = dataclasses.replace(stream.cut, side=lesson.settings.p)
-        patches = dataclasses.replace(stream, cut=cut).fixed(1, MEASURED)
-        features = in_batches(
-            jax.jit(
-                lambda x: target_features(lesson.settings, lesson.target, params, x)
-            ),
-            patches,
-            IN_ONE_CALL,
+        features = _of_all(
+            lambda x: lesson.target.features(params, x),
+            windows(lesson.settings, stream, 1),
         )
-        mean = features.mean(axis=0)
-        std = features.std(axis=0)
+        mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+        std = features.std(axis=0, dtype=np.float64).astype(np.float32)
         # A feature that hardly varies would else be noise, enlarged without bound.
         std = np.maximum(std, max(LEAST * float(np.median(std)), SMALLEST))
     return {"P": params, "mean": mean, "std": std}
 
 
-def error(lesson: Lesson, frozen: Tree, learned: Learned, patches: np.ndarray) -> float:
-    """Mean L_k over patches (N, p, p, 3) uint8."""
+def error(lesson: Lesson, frozen: Tree, learned: Learned, fixed: np.ndarray) -> float:
+    """Mean L_k over windows (N, window, window, 3) uint8."""
 
     def errors(x: jax.Array) -> jax.Array:
         d = lesson.settings.descriptors(learned.params["E_loc"], x)
         decoded = lesson.settings.decoded(learned.params["Decode"], d)
         wrong = decoded - lesson.goal(frozen, x)
-        return jnp.sum(jnp.square(wrong), axis=-1)
+        return jnp.sum(jnp.square(wrong), axis=-1, keepdims=True)
 
-    found = in_batches(jax.jit(errors), patches, IN_ONE_CALL)
-    return float(found.mean(dtype=np.float64))
+    return float(_of_all(errors, fixed).mean(dtype=np.float64))
 
 
-def spread(lesson: Lesson, frozen: Tree, patches: np.ndarray) -> float:
-    """L_k over the patches if one vector, the best, were said of all of them."""
-    goals = in_batches(jax.jit(lambda x: lesson.goal(frozen, x)), patches, IN_ONE_CALL)
+def spread(lesson: Lesson, frozen: Tree, fixed: np.ndarray) -> float:
+    """L_k over the windows if one vector, the best, were said of all patches."""
+    goals = _of_all(lambda x: lesson.goal(frozen, x), fixed)
     return float(np.var(goals, axis=0, dtype=np.float64).sum())
+
+
+def _of_all(function: Callable[[jax.Array], Array], fixed: np.ndarray) -> np.ndarray:
+    """(N, window, window, 3) -> (N grid grid, C)."""
+    return np.asarray(flat(in_batches(jax.jit(function), fixed, IN_ONE_CALL)))

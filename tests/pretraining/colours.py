@@ -6,13 +6,13 @@ from PIL import Image
 
 
 class Colours:
-    """Mean and mean square of each colour, by hand."""
+    """Mean and mean square of each colour of the window, by hand."""
 
     num_features = 6
 
-    def features(self, params, patches):
-        mean = jnp.mean(patches, axis=(1, 2))
-        square = jnp.mean(jnp.square(patches), axis=(1, 2))
+    def features(self, params, windows):
+        mean = jnp.mean(windows, axis=(1, 2), keepdims=True)
+        square = jnp.mean(jnp.square(windows), axis=(1, 2), keepdims=True)
         return params["scale"] * jnp.concatenate([mean, square], axis=-1)
 
 

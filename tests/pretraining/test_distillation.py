@@ -9,6 +9,7 @@ from pretraining.colours import Colours
 from gcad_jax.axes import BATCH
 from gcad_jax.checks import UserError
 from gcad_jax.methods.base import Batch
+from gcad_jax.methods.inputs import imagenet_normalised
 from gcad_jax.pretraining import distillation
 from gcad_jax.pretraining.distillation import Distillation, Lesson
 from gcad_jax.training.step import init_state
@@ -82,6 +83,8 @@ def test_distillation_term_by_hand():
     learned = task.init(jax.random.key(0))
     patches = DRAW.uniform(size=(3, 17, 17, 3)).astype(np.float32)
     d = np.asarray(task.settings.descriptors(learned.params["E_loc"], patches))
+    assert d.shape == (3, 1, 1, 4)
+    d = d[:, 0, 0]
     decode = learned.params["Decode"]
     means = patches.mean(axis=(1, 2)), (patches**2).mean(axis=(1, 2))
     goal = (2 * np.concatenate(means, axis=-1) - 0.5) / 0.25
@@ -106,7 +109,7 @@ def test_grey_patches_are_as_many_as_asked_for_and_lose_their_colours():
 
 def test_positives_are_the_patch_shifted_by_a_quarter_at_most():
     task = lesson(lambda_m=1.0, noise=0.0, grey_probability=0.0)
-    assert (task.settings.shift, task.settings.window) == (4, 25)
+    assert (task.settings.shift, task.settings.drawn_side) == (4, 25)
     row, column = np.mgrid[:25, :25].astype(np.float32)
     windows = np.stack([np.stack([row, column, row * 0], axis=-1)] * 200)
     keys = jax.random.split(jax.random.key(2), 200)
@@ -115,6 +118,27 @@ def test_positives_are_the_patch_shifted_by_a_quarter_at_most():
     starts = np.asarray(positives[:, 0, 0, :2])
     assert starts.min() == 0
     assert starts.max() == 8
+
+
+@pytest.mark.parametrize(("p", "grid"), [(17, 5), (33, 3), (65, 2)])
+def test_descriptors_of_a_window_are_those_of_its_patches(p, grid):
+    settings = Distillation(p=p, width=1 / 32, d_loc=4, grid=grid, context=3)
+    step = {17: 1, 33: 4, 65: 8}[p]
+    assert settings.window == p + step * (grid - 1) + 6
+    params = Lesson(settings, Colours()).init(jax.random.key(0)).params["E_loc"]
+    shape = (2, settings.window, settings.window, 3)
+    windows = DRAW.uniform(size=shape).astype(np.float32)
+    found = settings.descriptors(params, windows)
+    assert found.shape == (2, grid, grid, 4)
+    for i in range(grid):
+        for j in range(grid):
+            row, column = 3 + step * i, 3 + step * j
+            patch = windows[:, row : row + p, column : column + p]
+            alone = settings.E_loc().apply(
+                {"params": params}, imagenet_normalised(patch), method="patch"
+            )
+            np.testing.assert_allclose(found[:, i, j], alone, rtol=1e-3, atol=1e-4)
+            assert settings.centres[i] == row + (p - 1) // 2
 
 
 @pytest.mark.parametrize("settings", [{}, {"correlation": "dims_abs"}])
@@ -160,6 +184,12 @@ def test_an_update_is_the_same_on_one_two_and_four_devices(settings):
         {"correlation": "dims"},
         {"lambda_k": -1.0},
         {"learning_rate": 0.0},
+        {"grid": 0},
+        {"context": -1},
+        {"lambda_m": 1.0, "grid": 2},
+        {"target_layers": ()},
+        {"target_layers": ("stage2", "pooled"), "grid": 2},
+        {"target_layers": ("logits",), "context": 4},
     ],
 )
 def test_fields_outside_their_range_are_named(wrong):

@@ -1,8 +1,10 @@
 """A whole pretraining: it learns, resumes exactly, and leaves weights that load."""
 
+import dataclasses
 import os
 import signal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from training import doubles
 
 from gcad_jax.data.photos import Photos
 from gcad_jax.methods.inputs import imagenet_normalised
+from gcad_jax.models.classifiers import Classifier
 from gcad_jax.models.pretrained import load_descriptor
 from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.teaching import Learning, Teacher, teach
@@ -29,16 +32,18 @@ SETTINGS = Distillation(
 )
 
 
+COLOURS = Teacher("colours", Colours(), {"scale": jnp.float32(3.0)})
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     folder = write_photos(tmp_path_factory.mktemp("photos"))
     return Photos(root=str(folder), held_out_fraction=0.25)
 
 
-def train(photos, folder, seed=0):
+def train(photos, folder, seed=0, settings=SETTINGS, teacher=COLOURS):
     folder.mkdir(exist_ok=True)
-    teacher = Teacher("colours", Colours(), {"scale": jnp.float32(3.0)})
-    learning = Learning(SETTINGS, photos, photos.load(print), teacher)
+    learning = Learning(settings, photos, photos.load(print), teacher)
     weights = folder / "E_loc_17.npz"
     options = doubles.options(log_every=10)
     return teach(
@@ -59,6 +64,27 @@ def test_held_out_patches_are_described_far_better_than_untrained(whole):
     assert result["L_k_held_out"] < 0.8 * result["L_k_held_out_constant"]
 
 
+def test_dense_windows_teach_what_stands_at_the_centre_of_each_patch(photos, tmp_path):
+    class Pixels(nn.Module):
+        @nn.compact
+        def __call__(self, images):
+            return {"pixels": images}
+
+    settings = dataclasses.replace(
+        SETTINGS,
+        num_steps=300,
+        batch_size=4,
+        grid=5,
+        context=4,
+        lambda_c=0.0,
+        target_layers=("pixels",),
+    )
+    network = Classifier("pixels", Pixels(), lambda images: images)
+    teacher = Teacher.of(network, {}, settings)
+    result = train(photos, tmp_path, settings=settings, teacher=teacher)
+    assert result["R2_held_out"] > 0.7
+
+
 def test_losses_are_logged(whole):
     rows = read_rows(whole[0] / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 10, 20, 30, 40, 50, 60]
@@ -73,7 +99,7 @@ def test_the_weights_load_and_their_dense_form_equals_the_patch_form(whole):
     image = draw.uniform(size=(1, 24, 24, 3)).astype(np.float32)
     x = imagenet_normalised(jnp.asarray(image))
     dense = E_loc.apply({"params": params}, x)[0, 10, 12]
-    patch = SETTINGS.descriptors(params, image[:, 2:19, 4:21])[0]
+    patch = SETTINGS.descriptors(params, image[:, 2:19, 4:21])[0, 0, 0]
     np.testing.assert_allclose(dense, patch, rtol=1e-3, atol=1e-4)
 
 
