@@ -96,7 +96,8 @@ def write_report(
     rows = [
         f"| {r['p']} | {r['steps']:,} | {r['L_k_held_out_untrained']:.4g} | "
         f"{r['L_k_held_out_constant']:.4g} | {r['L_k_held_out']:.4g} | "
-        f"{r['R2_held_out']:.3f} | "
+        f"{r['R2_held_out']:.3f} | {r['found_again_untrained']:.1%} | "
+        f"{r['found_again']:.1%} | "
         f"{r['minutes']:.1f} |"
         for r in results
     ]
@@ -110,10 +111,13 @@ def write_report(
         "",
         "L_k is the squared distance between decoded descriptors and the features of "
         "that network, summed over features: of patches of the held-out images. R^2 is "
-        "the part of their variance that is explained.",
+        "the part of their variance that is explained. Found: how many patches of the "
+        "right halves of these images have their nearest neighbour, among patches of "
+        "all left halves, in their own image.",
         "",
-        "| p | updates | L_k untrained | of the best constant | L_k | R^2 | minutes |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
+        "| p | updates | L_k untrained | of the best constant | L_k | R^2 | "
+        "found untrained | found | minutes |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         *rows,
         "",
         "Use them with `--config.method.teacher="

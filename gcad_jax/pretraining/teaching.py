@@ -26,6 +26,7 @@ from gcad_jax.pretraining.distillation import (
     Lesson,
     flat,
 )
+from gcad_jax.pretraining.probe import found_again, halves
 from gcad_jax.pretraining.targets import Layers, Target
 from gcad_jax.training.feed import Streamed
 from gcad_jax.training.loop import LoopOptions, fit
@@ -104,6 +105,11 @@ def teach(
     untrained = jax.jit(lesson.init)(jax.random.fold_in(jax.random.key(seed), 0))
     found = error(lesson, frozen, learned, tests)
     constant = spread(lesson, frozen, tests)
+    parts = halves(images, held_out, Cut(settings.p, settings.p, settings.zoom))
+    worth = [
+        found_again(_describer(settings, x.params["E_loc"]), *parts)
+        for x in (learned, untrained)
+    ]
     result = {
         "p": settings.p,
         "target": teacher.name,
@@ -115,6 +121,8 @@ def teach(
         "L_k_held_out_untrained": error(lesson, frozen, untrained, tests),
         "L_k_held_out_constant": constant,
         "R2_held_out": 1 - found / constant,
+        "found_again": worth[0],
+        "found_again_untrained": worth[1],
         "minutes": (time.monotonic() - started) / 60,
     }
     save_descriptor(weights, learned.params["E_loc"], settings.E_loc())
@@ -124,8 +132,20 @@ def teach(
         f"{result['L_k_held_out_untrained']:.4g}, of the best constant "
         f"{constant:.4g}: R^2 {result['R2_held_out']:.3f}"
     )
+    say(
+        f"            {worth[0]:.1%} of patches nearest to one of their photo, "
+        f"untrained {worth[1]:.1%}"
+    )
     say(f"weights     {weights}")
     return result
+
+
+def _describer(
+    settings: Distillation, params: Tree
+) -> Callable[[np.ndarray], np.ndarray]:
+    """(N, p, p, 3) uint8 -> (N, d_loc)."""
+    alone = dataclasses.replace(settings, grid=1, context=0)
+    return lambda x: _of_all(lambda y: alone.descriptors(params, y), x)
 
 
 def windows(settings: Distillation, stream: PatchStream, seed: int) -> np.ndarray:
