@@ -16,6 +16,7 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["gcad_jax", "gcad_jax.*"]),
+    package_data={"gcad_jax": ["models/weights/*.npz"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py",

@@ -66,7 +66,8 @@ class GCAD:
     learning_rate, final_learning_rate: Adam's rate, and the fraction of it at the end
         of a half-cosine decay; 1 keeps the rate constant.
     weight_decay: L2 in the gradient.
-    teacher: "random", or the path of a weights file with {p} for the receptive field.
+    teacher: weights of E_loc: "shipped" with the package, "random", or the path of a
+        weights file with {p} for the receptive field.
     teacher_seed: of the random teacher.
     border: what E_loc sees outside the image: "zero", "reflect" or "edge".
     p65_conv3: channels of the third convolution of E_loc with p = 65.
@@ -97,7 +98,7 @@ class GCAD:
     learning_rate: float = 1e-4
     final_learning_rate: float = 1.0
     weight_decay: float = 1e-5
-    teacher: str = teachers.RANDOM
+    teacher: str = teachers.SHIPPED
     teacher_seed: int = 0
     border: str = "zero"
     p65_conv3: int = 256
@@ -119,6 +120,7 @@ class GCAD:
             raise checks.UserError(f"P is {self.P}; it must name distinct fields.")
         for p in self.P:
             checks.one_of("P", str(p), map(str, PATCH_SIZES))
+            teachers.check(self.E_loc(p), self.teacher)
         for field in ("weight_decay", "slope", "final_learning_rate"):
             if getattr(self, field) < 0:
                 raise checks.UserError(

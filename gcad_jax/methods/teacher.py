@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from gcad_jax.methods.batches import each_batch
 from gcad_jax.methods.inputs import imagenet_normalised
+from gcad_jax.models import shipped
 from gcad_jax.models.patch_descriptor import (
     PatchDescriptor,
     feature_moments,
@@ -16,19 +17,29 @@ from gcad_jax.models.pretrained import load_descriptor
 from gcad_jax.types import Features, Images, ImagesU8, Tree
 
 # Deviates: the paper distils E_loc from a ResNet-18; those weights were never
-# published, and until trained ones ship the default is a random network.
+# published, and those that come with the package are distilled from a MobileNetV2.
+SHIPPED = "shipped"
 RANDOM = "random"
+
+
+def check(E_loc: PatchDescriptor, source: str) -> None:
+    """Raises UserError where no weights come with the package for this E_loc."""
+    if source == SHIPPED:
+        shipped.path(E_loc)
 
 
 def weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:
     """Parameters of E_loc as pretraining left them.
 
-    source: `RANDOM` for a fixed-seed initialisation, or the path of a weights file in
-        which {p} stands for the receptive field.
+    source: `SHIPPED` for those that come with the package, `RANDOM` for a fixed-seed
+        initialisation, or the path of a weights file in which {p} stands for the
+        receptive field.
 
     Raises:
       UserError: a file that is missing, damaged, or of another network.
     """
+    if source == SHIPPED:
+        return shipped.load(E_loc)
     if source != RANDOM:
         return load_descriptor(source.replace("{p}", str(E_loc.p)), E_loc)
     key = jax.random.fold_in(jax.random.key(seed), E_loc.p)
@@ -60,4 +71,6 @@ def sentence(source: str, seed: int) -> str:
             f"E_loc: random initialisation (teacher_seed {seed}), features normalised "
             "on the training images; not pretrained."
         )
+    if source == SHIPPED:
+        source = "the package (distilled from MobileNetV2: docs/teacher.md)"
     return f"E_loc: weights from {source}, features normalised on the training images."

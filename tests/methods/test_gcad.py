@@ -18,7 +18,15 @@ NETS = ("E_glo_17", "U_17", "R_loc_17", "R_glo_17")
 
 @pytest.fixture(scope="module")
 def method():
-    return GCAD(image_size=32, epochs=10, batch_size=2, P=(17,), d_loc=6, width=1 / 16)
+    return GCAD(
+        image_size=32,
+        epochs=10,
+        batch_size=2,
+        P=(17,),
+        d_loc=6,
+        width=1 / 16,
+        teacher="random",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +220,7 @@ def test_calibrated_branches_have_mean_0_and_deviation_1(method, frozen, state, 
 
 
 def test_scales_are_separate_models_whose_maps_are_averaged(images):
-    both = GCAD(image_size=32, P=(17, 33), d_loc=6, width=1 / 16)
+    both = GCAD(image_size=32, P=(17, 33), d_loc=6, width=1 / 16, teacher="random")
     frozen = both.prepare(images)
     learned = jax.jit(lambda seed: init_state(both, seed))(0).learned
     calibration = both.calibrate(frozen, learned, images)
@@ -220,7 +228,7 @@ def test_scales_are_separate_models_whose_maps_are_averaged(images):
     averaged = both.anomaly_map(Detector(frozen, learned, calibration), x)
     singles = []
     for p in both.P:
-        single = GCAD(image_size=32, P=(p,), d_loc=6, width=1 / 16)
+        single = GCAD(image_size=32, P=(p,), d_loc=6, width=1 / 16, teacher="random")
         singles.append(single.anomaly_map(Detector(frozen, learned, calibration), x))
     np.testing.assert_allclose(averaged, sum(singles) / 2, rtol=1e-4, atol=1e-5)
 
@@ -249,7 +257,9 @@ def test_cosine_decay_at_its_ends():
 
 
 def test_teacher_from_a_file(tmp_path, images):
-    random = GCAD(image_size=32, P=(17,), d_loc=6, width=1 / 16, teacher_seed=3)
+    random = GCAD(
+        image_size=32, P=(17,), d_loc=6, width=1 / 16, teacher="random", teacher_seed=3
+    )
     params = teacher.weights(random.E_loc(17), "random", 3)
     save_descriptor(tmp_path / "E_loc_17.npz", params, random.E_loc(17))
     given = GCAD(
@@ -272,6 +282,8 @@ def test_teacher_from_a_file(tmp_path, images):
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
+        ("d_loc", 7, "No weights of E_loc come with the package for p = 17 and d_loc"),
+        ("P", (65,), "'random'"),
         ("image_size", 100, "multiple of 32"),
         ("epochs", 0, "above 0"),
         ("P", (17, 17), "distinct"),
