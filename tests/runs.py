@@ -47,6 +47,7 @@ def method(**fields: Any) -> GCAD:
         "P": (17,),
         "d_loc": 4,
         "width": 1 / 16,
+        "E_loc_width": 1 / 16,
         "teacher": "random",
         "R_glo_start": 0.0,
         "skip_end": 0.0,

@@ -22,6 +22,7 @@ SMALL = [
     "--config.method.d_loc=4",
     "--config.method.teacher=random",
     "--config.method.width=0.0625",
+    "--config.method.E_loc_width=0.0625",
     "--config.method.E_glo_widths=(32,32,64,64,128)",
     "--config.method.U_widths=(64,128)",
     "--config.method.inference_batch_size=4",

@@ -41,7 +41,9 @@ from gcad_jax.types import (
     Tree,
 )
 
-TRAINED = ("E_glo", "U", "R_loc", "R_glo")
+# The networks that each branch trains, in the order of their keys.
+TRAINED = {"E_glo": "A_glo", "U": "A_glo", "R_loc": "A_loc", "R_glo": "A_glo"}
+BRANCHES = ("A_loc", "A_glo")
 COMPUTE_TYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -55,8 +57,10 @@ class GCAD:
         Student-Teacher method, with the same rate and decay, uses.
     P: receptive fields, of 17, 33, 65.
     d_loc, d_glo, g: depth of E_loc, of E_glo, and of the global context vector.
-    width: factor on every hidden width of E_loc, E_glo, U, R_loc and R_glo.
-    E_glo_widths, U_widths: before that factor.
+    branches: whose maps are summed; one of them alone is trained alone (Fig. 12).
+    width: factor on every hidden width of E_glo, U, R_loc and R_glo.
+    E_loc_width: the same of E_loc, as in its weights.
+    E_glo_widths, U_widths: before the factor.
     slope: of every LeakyReLU.
     R_glo_start, skip_end: fractions of the epochs before R_glo is trained (50 of 500)
         and until the skips have faded (100 of 500).
@@ -78,7 +82,6 @@ class GCAD:
     """
 
     channels: ClassVar[int] = 3
-    branches: ClassVar[tuple[str, ...]] = ("A_loc", "A_glo")
 
     image_size: int = 256
     epochs: int = 500
@@ -87,7 +90,9 @@ class GCAD:
     d_loc: int = 128
     d_glo: int = 10
     g: int = 32
+    branches: tuple[str, ...] = BRANCHES
     width: float = 1.0
+    E_loc_width: float = 1.0
     E_glo_widths: tuple[int, ...] = (32, 32, 64, 64, 128)
     U_widths: tuple[int, ...] = (64, 128)
     slope: float = 5e-3
@@ -111,8 +116,13 @@ class GCAD:
         checks.multiple_of("image_size", self.image_size, 32)
         for field in ("epochs", "batch_size", "d_loc", "d_glo", "g", "width"):
             checks.positive(field, getattr(self, field))
-        for field in ("learning_rate", "inference_batch_size"):
+        for field in ("E_loc_width", "learning_rate", "inference_batch_size"):
             checks.positive(field, getattr(self, field))
+        if self.branches not in (BRANCHES, *((branch,) for branch in BRANCHES)):
+            raise checks.UserError(
+                f"branches is {self.branches}; allowed are {BRANCHES}, "
+                f"{BRANCHES[:1]} and {BRANCHES[1:]}."
+            )
         checks.one_of("precision", self.precision, COMPUTE_TYPES)
         checks.one_of("skip_schedule", self.skip_schedule, fades())
         checks.one_of("border", self.border, BORDERS)
@@ -132,7 +142,8 @@ class GCAD:
                     f"{field} is {getattr(self, field)}; it is a fraction of the "
                     "epochs, from 0 to 1."
                 )
-        if round(self.R_glo_start * self.epochs) >= self.epochs:
+        starts = round(self.R_glo_start * self.epochs)
+        if "A_glo" in self.branches and starts >= self.epochs:
             raise checks.UserError(
                 f"R_glo_start is {self.R_glo_start} of {self.epochs} epochs: no epoch "
                 "is left to train R_glo; lower it."
@@ -145,7 +156,7 @@ class GCAD:
         return PatchDescriptor(
             p,
             self.d_loc,
-            width=self.width,
+            width=self.E_loc_width,
             slope=self.slope,
             p65_conv3=self.p65_conv3,
             border=self.border,
@@ -171,6 +182,11 @@ class GCAD:
         return UNet(self.d_glo, self.width, dtype=self._dtype)
 
     @property
+    def trained(self) -> tuple[str, ...]:
+        """The networks that the branches need, for each p."""
+        return tuple(net for net, of in TRAINED.items() if of in self.branches)
+
+    @property
     def _dtype(self) -> jnp.dtype:
         return COMPUTE_TYPES[self.precision]
 
@@ -179,7 +195,7 @@ class GCAD:
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
         """Adam for each network, each with its own state."""
         adam = optimisers.adam(self.learning_rate, self.weight_decay)
-        return {f"{net}_{p}": adam for p in self.P for net in TRAINED}
+        return {f"{net}_{p}": adam for p in self.P for net in self.trained}
 
     def prepare(self, images: ImagesU8) -> Tree:
         """E_loc of each p, its features normalised over all training pixels [P 5.2].
@@ -198,14 +214,20 @@ class GCAD:
         """E_glo, U, R_loc, R_glo of each p, from the seed's key."""
         images = jnp.zeros((1, self.image_size, self.image_size, 3))
         features = jnp.zeros((1, self.image_size, self.image_size, self.d_glo))
+        inits = {
+            "E_glo": lambda key: self.E_glo().init(key, images, jnp.ones(5)),
+            "U": lambda key: self.U().init(key, features),
+            "R_loc": lambda key: self.R_loc().init(key, images),
+            "R_glo": lambda key: self.R_glo().init(key, images),
+        }
         params = {}
         for p in self.P:
-            keys = jax.random.split(jax.random.fold_in(key, p), 4)
-            params[f"E_glo_{p}"] = self.E_glo().init(keys[0], images, jnp.ones(5))
-            params[f"U_{p}"] = self.U().init(keys[1], features)
-            params[f"R_loc_{p}"] = self.R_loc().init(keys[2], images)
-            params[f"R_glo_{p}"] = self.R_glo().init(keys[3], images)
-        return Learned({name: v["params"] for name, v in params.items()}, {})
+            # A network has its key whatever others are trained beside it.
+            keys = jax.random.split(jax.random.fold_in(key, p), len(TRAINED))
+            for net, of_net in zip(TRAINED, keys, strict=True):
+                if net in self.trained:
+                    params[f"{net}_{p}"] = inits[net](of_net)["params"]
+        return Learned(params, {})
 
     def cache(self, frozen: Tree, images: Images) -> Tree:
         """E_loc(I) of each p: {"E_loc_<p>": (B, S, S, d_loc)}."""
@@ -218,7 +240,13 @@ class GCAD:
     # -- training ---------------------------------------------------------------
 
     def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
-        """Without R_glo; with it; and with it after the skips have faded [P 5.2]."""
+        """Without R_glo; with it; and with it after the skips have faded [P 5.2].
+
+        One phase where there is no global branch.
+        """
+        if "A_glo" not in self.branches:
+            steps = self.epochs * steps_per_epoch
+            return (Phase("local", steps, self._update(steps_per_epoch, False, False)),)
         start = round(self.R_glo_start * self.epochs)
         faded = math.ceil(self.skip_end * self.epochs)
         bounds = sorted({0, start, faded, self.epochs})
@@ -234,7 +262,7 @@ class GCAD:
 
     def _update(self, steps_per_epoch: int, with_R_glo: bool, with_skips: bool):  # type: ignore[no-untyped-def]
         """The update of one phase; R_glo and L_glo are absent before their phase."""
-        nets = TRAINED if with_R_glo else tuple(n for n in TRAINED if n != "R_glo")
+        nets = [net for net in self.trained if with_R_glo or net != "R_glo"]
         names = [f"{net}_{p}" for p in self.P for net in nets]
         optimizers = self.optimizers()
 
@@ -284,7 +312,7 @@ class GCAD:
     ) -> tuple[Array, Metrics]:
         """Eq. 5, summed over P: models of different p share nothing.
 
-        params: of the networks in training; without "R_glo_<p>" there is no L_glo.
+        params: of the networks in training; a term without its networks is left out.
         targets: {"E_loc_<p>": (B, S, S, d_loc)}. skips: (5,) or None, faded. joint:
             factor on the gradient of L_glo into E_glo, not on its value.
         """
@@ -292,10 +320,13 @@ class GCAD:
         metrics: Metrics = {}
         for p in self.P:
             E_loc = targets[f"E_loc_{p}"].astype(jnp.float32)
+            if f"R_loc_{p}" in params:
+                R_loc = self._apply(self.R_loc(), params[f"R_loc_{p}"], x)
+                metrics[f"L_loc_{p}"] = _mean_square(E_loc - R_loc)  # Eq. 2
+            if f"E_glo_{p}" not in params:
+                continue
             E_glo = self._apply(self.E_glo(), params[f"E_glo_{p}"], x, skips)
             U = self._apply(self.U(), params[f"U_{p}"], E_glo)
-            R_loc = self._apply(self.R_loc(), params[f"R_loc_{p}"], x)
-            metrics[f"L_loc_{p}"] = _mean_square(E_loc - R_loc)  # Eq. 2
             metrics[f"L_kd_{p}"] = _mean_square(E_loc - U)  # Eq. 3
             if f"R_glo_{p}" in params:
                 R_glo = self._apply(self.R_glo(), params[f"R_glo_{p}"], x)
@@ -312,7 +343,7 @@ class GCAD:
     # -- scoring ----------------------------------------------------------------
 
     def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
-        """Mu and sigma of A_loc and A_glo over all pixels of the good images [P 4].
+        """Mu and sigma of each branch over all pixels of the good images [P 4].
 
         images: (V, S, S, 3) uint8. Returns {"A_loc_<p>": {"mu": (), "sigma": ()}, ...}.
         """
@@ -329,21 +360,23 @@ class GCAD:
     def _raw_maps(self, frozen: Tree, learned: Learned, images: Images) -> Tree:
         """{"A_loc_<p>", "A_glo_<p>"}: squared distances (B, S, S), float32 [P 4]."""
         x, params = imagenet_normalised(images), learned.params
-        features = self.cache(frozen, images)
+        features = self.cache(frozen, images) if "A_loc" in self.branches else {}
         maps = {}
         for p in self.P:
-            E_loc = features[f"E_loc_{p}"].astype(jnp.float32)
-            R_loc = self._apply(self.R_loc(), params[f"R_loc_{p}"], x)
-            E_glo = self._apply(self.E_glo(), params[f"E_glo_{p}"], x, None)
-            R_glo = self._apply(self.R_glo(), params[f"R_glo_{p}"], x)
-            maps[f"A_loc_{p}"] = jnp.sum(jnp.square(E_loc - R_loc), axis=-1)
-            maps[f"A_glo_{p}"] = jnp.sum(jnp.square(E_glo - R_glo), axis=-1)
+            if "A_loc" in self.branches:
+                E_loc = features[f"E_loc_{p}"].astype(jnp.float32)
+                R_loc = self._apply(self.R_loc(), params[f"R_loc_{p}"], x)
+                maps[f"A_loc_{p}"] = jnp.sum(jnp.square(E_loc - R_loc), axis=-1)
+            if "A_glo" in self.branches:
+                E_glo = self._apply(self.E_glo(), params[f"E_glo_{p}"], x, None)
+                R_glo = self._apply(self.R_glo(), params[f"R_glo_{p}"], x)
+                maps[f"A_glo_{p}"] = jnp.sum(jnp.square(E_glo - R_glo), axis=-1)
         return maps
 
     def branch_maps(
         self, detector: Detector, images: Images
     ) -> Mapping[str, AnomalyMaps]:
-        """A_loc and A_glo, normalised and averaged over P; their sum is A."""
+        """Each branch, normalised and averaged over P; their sum is A."""
         raw = self._raw_maps(detector.frozen, detector.learned, images)
         maps = {}
         for branch in self.branches:
@@ -357,10 +390,10 @@ class GCAD:
     def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
         """A = (A_loc - mu_loc) / sigma_loc + (A_glo - mu_glo) / sigma_glo, mean over P.
 
-        [P 4]; (B, S, S) at network size.
+        [P 4]; (B, S, S) at network size. A single branch is A by itself.
         """
-        maps = self.branch_maps(detector, images)
-        return maps["A_loc"] + maps["A_glo"]
+        first, *others = self.branch_maps(detector, images).values()
+        return sum(others, first)
 
     def describe(self) -> tuple[str, ...]:
         """Which teacher was used, and what differs from the paper in this run."""

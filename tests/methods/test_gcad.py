@@ -1,5 +1,7 @@
 """GCAD against its equations: which network each loss moves, phases, scores."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,7 @@ def method():
         P=(17,),
         d_loc=6,
         width=1 / 16,
+        E_loc_width=1 / 16,
         teacher="random",
     )
 
@@ -219,8 +222,51 @@ def test_calibrated_branches_have_mean_0_and_deviation_1(method, frozen, state, 
     )
 
 
+@pytest.mark.parametrize("branch", ["A_loc", "A_glo"])
+def test_one_branch_alone_learns_and_scores_as_beside_the_other(
+    method, frozen, state, images, branch
+):
+    alone = dataclasses.replace(method, branches=(branch,))
+    nets = {"A_loc": {"R_loc_17"}, "A_glo": set(NETS) - {"R_loc_17"}}[branch]
+    start = jax.jit(lambda seed: init_state(alone, seed))(0)
+    assert set(start.learned.params) == set(start.opt_state) == nets
+    batch = Batch(jnp.asarray(images[:2] / 255.0, jnp.float32))
+    keys = jax.random.split(state.key, 2)
+    both, _ = one_device(method.phases(3)[-1].update)(state, frozen, batch, keys)
+    one, metrics = one_device(alone.phases(3)[-1].update)(start, frozen, batch, keys)
+    terms = {"A_loc": {"L_loc_17"}, "A_glo": {"L_kd_17", "L_glo_17"}}[branch]
+    assert set(metrics) == terms
+    for net in nets:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+            one.learned.params[net],
+            both.learned.params[net],
+        )
+    x = jnp.asarray(images / 255.0, jnp.float32)
+    calibration = alone.calibrate(frozen, start.learned, images)
+    detector = Detector(frozen, start.learned, calibration)
+    assert set(alone.branch_maps(detector, x)) == {branch}
+    whole = method.calibrate(frozen, state.learned, images)
+    beside = method.branch_maps(Detector(frozen, state.learned, whole), x)[branch]
+    np.testing.assert_allclose(
+        alone.anomaly_map(detector, x), beside, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_the_local_branch_alone_is_one_phase():
+    (phase,) = GCAD(branches=("A_loc",), R_glo_start=1.0).phases(7)
+    assert (phase.name, phase.num_steps) == ("local", 3500)
+
+
 def test_scales_are_separate_models_whose_maps_are_averaged(images):
-    both = GCAD(image_size=32, P=(17, 33), d_loc=6, width=1 / 16, teacher="random")
+    both = GCAD(
+        image_size=32,
+        P=(17, 33),
+        d_loc=6,
+        width=1 / 16,
+        E_loc_width=1 / 16,
+        teacher="random",
+    )
     frozen = both.prepare(images)
     learned = jax.jit(lambda seed: init_state(both, seed))(0).learned
     calibration = both.calibrate(frozen, learned, images)
@@ -228,7 +274,14 @@ def test_scales_are_separate_models_whose_maps_are_averaged(images):
     averaged = both.anomaly_map(Detector(frozen, learned, calibration), x)
     singles = []
     for p in both.P:
-        single = GCAD(image_size=32, P=(p,), d_loc=6, width=1 / 16, teacher="random")
+        single = GCAD(
+            image_size=32,
+            P=(p,),
+            d_loc=6,
+            width=1 / 16,
+            E_loc_width=1 / 16,
+            teacher="random",
+        )
         singles.append(single.anomaly_map(Detector(frozen, learned, calibration), x))
     np.testing.assert_allclose(averaged, sum(singles) / 2, rtol=1e-4, atol=1e-5)
 
@@ -258,7 +311,13 @@ def test_cosine_decay_at_its_ends():
 
 def test_teacher_from_a_file(tmp_path, images):
     random = GCAD(
-        image_size=32, P=(17,), d_loc=6, width=1 / 16, teacher="random", teacher_seed=3
+        image_size=32,
+        P=(17,),
+        d_loc=6,
+        width=1 / 16,
+        E_loc_width=1 / 16,
+        teacher="random",
+        teacher_seed=3,
     )
     params = teacher.weights(random.E_loc(17), "random", 3)
     save_descriptor(tmp_path / "E_loc_17.npz", params, random.E_loc(17))
@@ -267,6 +326,7 @@ def test_teacher_from_a_file(tmp_path, images):
         P=(17,),
         d_loc=6,
         width=1 / 16,
+        E_loc_width=1 / 16,
         teacher=str(tmp_path / "E_loc_{p}.npz"),
     )
     for a, b in zip(
@@ -285,6 +345,9 @@ def test_teacher_from_a_file(tmp_path, images):
         ("d_loc", 7, "No weights of E_loc come with the package for p = 17 and d_loc"),
         ("P", (65,), "'random'"),
         ("image_size", 100, "multiple of 32"),
+        ("branches", (), r"allowed are \('A_loc', 'A_glo'\)"),
+        ("branches", ("A_glo", "A_loc"), "allowed are"),
+        ("E_loc_width", 0.0, "above 0"),
         ("epochs", 0, "above 0"),
         ("P", (17, 17), "distinct"),
         ("P", (18,), "'17'"),

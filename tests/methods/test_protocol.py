@@ -58,6 +58,7 @@ def gcad(kind, **fields):
             "P": (17,),
             "d_loc": 4,
             "width": 1 / 16,
+            "E_loc_width": 1 / 16,
             "teacher": "random",
             "inference_batch_size": 3,
             "R_glo_start": 0.25,
