@@ -27,7 +27,8 @@ from gcad_jax.methods.batches import in_batches
 from gcad_jax.methods.inputs import imagenet_normalised
 from gcad_jax.models.global_encoder import GlobalEncoder, fades, skip_weights
 from gcad_jax.models.init import scaled
-from gcad_jax.models.patch_descriptor import BORDERS, PATCH_SIZES, PatchDescriptor
+from gcad_jax.models.patch_descriptor import BORDERS, PatchDescriptor
+from gcad_jax.models.patch_layers import PATCH_SIZES
 from gcad_jax.models.unet import UNet
 from gcad_jax.models.upsampler import Upsampler
 from gcad_jax.types import (

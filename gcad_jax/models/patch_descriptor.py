@@ -1,15 +1,16 @@
 """E_loc: descriptors of p x p patches, one for each pixel [P 4, 5.2].
 
-The network is the teacher of Student-Teacher (arXiv 1911.02357). Its patch form
-describes patches; its dense form describes the patch around every pixel of an image
-with the same parameters, in the phase form: where the patch form pools with stride 2,
-the dense form takes the maximum at stride 1 and moves the four phases of the grid to
-the batch axis, so that every convolution stays undilated and nothing is computed
-twice (the "fast dense feature extraction" of Bailer et al., arXiv 1805.03096).
+The network is the teacher of Student-Teacher (arXiv 1911.02357) or of EfficientAD
+(arXiv 2303.14535); `patch_layers` has the tables. Its patch form describes patches;
+its dense form describes the patch around every pixel of an image with the same
+parameters, in the phase form: where the patch form pools with stride 2, the dense form
+pools with stride 1 and moves the four phases of the grid to the batch axis, so that
+every convolution stays undilated and nothing is computed twice (the "fast dense
+feature extraction" of Bailer et al., arXiv 1805.03096).
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -19,67 +20,17 @@ from jax.nn.initializers import Initializer
 
 from gcad_jax.checks import UserError, multiple_of
 from gcad_jax.models.init import he_normal, scaled
+from gcad_jax.models.patch_layers import (
+    ARCHS,
+    STUDENT_TEACHER,
+    Layer,
+    layers,
+    padding,
+)
 from gcad_jax.types import Array, Features, Images, Tree
 
-PATCH_SIZES = (17, 33, 65)
 BORDERS = {"zero": "constant", "reflect": "reflect", "edge": "edge"}  # jnp.pad's modes
 MINIMUM_STD = 1e-6
-
-
-class Layer(NamedTuple):
-    """A convolution (kernel x kernel, VALID), and whether a 2x2 pool follows it."""
-
-    kernel: int
-    width: int
-    pooled: bool = False
-
-
-def layers(p: int, p65_conv3: int = 256) -> tuple[Layer, ...]:
-    """The hidden layers and the kernel of the last one (width 0: d_loc) for p.
-
-    Raises:
-      UserError: if p is none of 17, 33, 65.
-    """
-    if p == 17:
-        return (Layer(6, 128), Layer(5, 256), Layer(5, 256), Layer(4, 0))
-    if p == 33:
-        return (Layer(5, 128, True), Layer(5, 256, True), Layer(2, 256), Layer(4, 0))
-    if p == 65:
-        # The published table gives conv3 128 channels, the pool after it 256, and the
-        # last convolution a 3x3 kernel on a 1x1 map. 256 and 1x1 are consistent.
-        return (
-            Layer(5, 128, True),
-            Layer(5, 128, True),
-            Layer(5, p65_conv3, True),
-            Layer(4, 256),
-            Layer(1, 0),
-        )
-    raise UserError(f"The patch size p is {p}; allowed are 17, 33, 65.")
-
-
-def receptive_field(p: int) -> int:
-    """Side in pixels of what a descriptor depends on: 17, 32, 60 for p = 17, 33, 65.
-
-    Smaller than p where the pools of the patch form drop a last odd row.
-    """
-    side, stride = 1, 1
-    for layer in layers(p):
-        side += (layer.kernel - 1) * stride
-        if layer.pooled:
-            side += stride
-            stride *= 2
-    return side
-
-
-def stride(p: int) -> int:
-    """Pixels between the descriptors that one window gives: 1, 4, 8."""
-    return int(2 ** sum(layer.pooled for layer in layers(p)))
-
-
-def padding(p: int) -> tuple[int, int]:
-    """Border pixels (before, after) of each axis; a patch is centred on its pixel."""
-    before = p // 2
-    return before, receptive_field(p) - 1 - before
 
 
 class PatchDescriptor(nn.Module):
@@ -89,16 +40,17 @@ class PatchDescriptor(nn.Module):
     folded into it [P 5.2]. Differentiable in parameters and images.
 
     Attributes:
-      p: patch size: 17, 33 or 65.
+      p: patch size: 17, 33 or 65; of a PDN 33.
       d_loc: dimension of a descriptor.
-      width: factor on the hidden widths 128 and 256.
-      slope: slope of the leaky ReLU.
+      width: factor on the hidden widths of Student-Teacher; a PDN keeps its own.
+      slope: slope of Student-Teacher's leaky ReLU; a PDN has a ReLU.
       p65_conv3: width of the third convolution of p = 65, before `width`.
       border: what surrounds the image: 'zero' (of the normalised image), 'reflect' or
         'edge' (the outermost pixels repeated).
       dtype: of the computation and of the result; parameters are float32.
       kernel_init: initial kernels; None for He's normal initialiser at `slope`, which
         keeps the variance of an untrained descriptor through the layers.
+      arch: "student_teacher", "pdn_small" or "pdn_medium".
     """
 
     p: int
@@ -109,23 +61,24 @@ class PatchDescriptor(nn.Module):
     border: str = "zero"
     dtype: Any = jnp.float32
     kernel_init: Initializer | None = None
+    arch: str = STUDENT_TEACHER
 
     def __call__(self, images: Images) -> Features:  # (B, H, W, 3) -> (B, H, W, D)
         """The descriptor of the patch around every pixel.
 
         Raises:
-          UserError: if H or W is no multiple of 8, or border or p is unknown.
+          UserError: if H or W is no multiple of 8, or border, arch or p is unknown.
         """
         batch, height, width, _ = images.shape
         multiple_of("The image height", height, 8)
         multiple_of("The image width", width, 8)
         if self.border not in BORDERS:
             raise UserError(f"border is {self.border!r}; allowed are {tuple(BORDERS)}.")
-        sides = padding(self.p)
+        sides = padding(self.p, self.arch)
         mode = BORDERS[self.border]
         x = jnp.pad(images, ((0, 0), sides, sides, (0, 0)), mode=mode)
-        depth = sum(layer.pooled for layer in layers(self.p))
-        return phases_to_space(self._network(x, pool_to_phases), batch, depth)
+        depth = sum(layer.pooled for layer in layers(self.p, self.arch))
+        return phases_to_space(self._network(x, to_phases), batch, depth)
 
     def patch(self, patches: Images) -> Array:  # (B, p, p, 3) -> (B, D)
         """The descriptor of each patch."""
@@ -137,16 +90,18 @@ class PatchDescriptor(nn.Module):
         return self.strided(patches)[:, 0, 0]
 
     def strided(self, windows: Images) -> Features:  # (B, h, w, 3) -> (B, n, m, D)
-        """The descriptors of the patches `stride(p)` pixels apart.
+        """The descriptors of the patches `stride(p, arch)` pixels apart.
 
-        n patches side by side need h = p + stride(p) * (n - 1) pixels. What is computed
+        n patches side by side need h = p + stride * (n - 1) pixels. What is computed
         for one patch serves its neighbours, unlike in `patch`.
         """
-        return self._network(windows, pool)
+        return self._network(windows, every_second)
 
     @nn.compact
     def _network(self, x: Array, shrink: Callable[[Array], Array]) -> Array:
-        *hidden, last = layers(self.p, self.p65_conv3)
+        *hidden, last = layers(self.p, self.arch, self.p65_conv3)
+        arch = ARCHS[self.arch]
+        factor, slope = (1.0, 0.0) if arch.published else (self.width, self.slope)
 
         def convolve(x: Array, layer: Layer, width: int, name: str) -> Array:
             return nn.Conv(
@@ -154,34 +109,34 @@ class PatchDescriptor(nn.Module):
                 (layer.kernel, layer.kernel),
                 padding="VALID",
                 dtype=self.dtype,
-                kernel_init=self.kernel_init or he_normal(self.slope),
+                kernel_init=self.kernel_init or he_normal(slope),
                 name=name,
             )(x)
 
         for i, layer in enumerate(hidden, start=1):
-            x = convolve(x, layer, scaled(layer.width, self.width), f"conv{i}")
-            x = nn.leaky_relu(x, self.slope)
-            x = shrink(x) if layer.pooled else x
+            x = convolve(x, layer, scaled(layer.width, factor), f"conv{i}")
+            x = nn.leaky_relu(x, slope)
+            x = shrink(arch.stride_one_pool(x)) if layer.pooled else x
         return convolve(x, last, self.d_loc, "conv_out")
 
 
-def stride_one_max(x: Array) -> Array:  # (B, H, W, C) -> (B, H - 1, W - 1, C)
-    """2x2 maximum at stride 1; slices, because a dilated reduce_window has no VJP."""
-    x = jnp.maximum(x[:, :-1], x[:, 1:])
-    return jnp.maximum(x[:, :, :-1], x[:, :, 1:])
+def published(arch: str) -> PatchDescriptor:
+    """The network of published weights, 'pdn_small' or 'pdn_medium'."""
+    (p,), d_loc = ARCHS[arch].layers, ARCHS[arch].d_loc
+    assert d_loc is not None, arch
+    return PatchDescriptor(p, d_loc, arch=arch)
 
 
-def pool(x: Array) -> Array:  # (B, H, W, C) -> (B, H // 2, W // 2, C)
-    """2x2 maximum at stride 2; a last odd row or column is dropped."""
-    return stride_one_max(x)[:, ::2, ::2]
+def every_second(x: Array) -> Array:  # (B, H, W, C) -> (B, (H+1)//2, (W+1)//2, C)
+    """Of a pool at stride 1, the pool at stride 2: a last odd row has no partner."""
+    return x[:, ::2, ::2]
 
 
-def pool_to_phases(x: Array) -> Array:  # (B, H, W, C) -> (4 B, (H-1)/2, (W-1)/2, C)
-    """The four stride-2 pools of x, one for each phase of the grid, on the batch axis.
+def to_phases(x: Array) -> Array:  # (B, H, W, C) -> (4 B, H/2, W/2, C)
+    """Of a pool at stride 1, the four at stride 2: one for each phase of the grid.
 
     The phase is the slower part of the batch axis: (row, column, B).
     """
-    x = stride_one_max(x)
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
     return x.transpose(2, 4, 0, 1, 3, 5).reshape(
@@ -194,7 +149,7 @@ def phases_to_space(
     batch: int,
     depth: int,
 ) -> Array:  # (B, 2^depth h, 2^depth w, C)
-    """Undoes `depth` calls of `pool_to_phases` in one transposition."""
+    """Undoes `depth` calls of `to_phases` in one transposition."""
     _, height, width, channels = x.shape
     x = x.reshape((2, 2) * depth + (batch, height, width, channels))
     rows, columns = range(0, 2 * depth, 2), range(1, 2 * depth, 2)

@@ -26,7 +26,8 @@ from gcad_jax.methods import optimizers as optimisers
 from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
 from gcad_jax.methods.gcad import COMPUTE_TYPES
 from gcad_jax.methods.inputs import imagenet_normalised
-from gcad_jax.models.patch_descriptor import PATCH_SIZES, PatchDescriptor, stride
+from gcad_jax.models.patch_descriptor import PatchDescriptor
+from gcad_jax.models.patch_layers import PATCH_SIZES, stride
 from gcad_jax.pretraining.targets import Target
 from gcad_jax.types import Array, Features, Images, Key, Keys, Metrics, Tree
 

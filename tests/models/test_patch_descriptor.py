@@ -11,9 +11,8 @@ from gcad_jax.models.patch_descriptor import (
     PatchDescriptor,
     feature_moments,
     fold_normalisation,
-    padding,
-    receptive_field,
 )
+from gcad_jax.models.patch_layers import padding, receptive_field
 
 PATCH_SIZES = (17, 33, 65)
 # First and last pixel that a descriptor sees, relative to its own pixel.
@@ -235,6 +234,8 @@ def test_no_features_have_no_moments():
     [
         ({"p": 21}, "21; allowed are 17, 33, 65"),
         ({"p": 17, "border": "wrap"}, "'wrap'"),
+        ({"p": 17, "arch": "pdn_small"}, "pdn_small is 17; allowed are 33"),
+        ({"p": 33, "arch": "pdn"}, "'pdn'; allowed are 'student_teacher', 'pdn_small'"),
     ],
 )
 def test_unknown_patch_size_or_border_is_refused(field, message):
