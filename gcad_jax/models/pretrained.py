@@ -5,6 +5,7 @@ category is folded in. The header says which descriptor it belongs to and carrie
 checksum, so that a wrong or damaged file is an error and never a bad teacher.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from gcad_jax.checks import UserError
 from gcad_jax.files import Path
 from gcad_jax.models.patch_descriptor import PatchDescriptor
+from gcad_jax.models.patch_layers import ARCHS, STUDENT_TEACHER
 from gcad_jax.models.weight_files import (
     STORED_TYPES,
     check_sum,
@@ -29,7 +31,11 @@ VERSION = 1
 
 
 def save_descriptor(
-    path: Path, params: Tree, descriptor: PatchDescriptor, stored_as: str = "float32"
+    path: Path,
+    params: Tree,
+    descriptor: PatchDescriptor,
+    stored_as: str = "float32",
+    source: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the 'params' of `descriptor`, atomically.
 
@@ -38,6 +44,7 @@ def save_descriptor(
       params: as `descriptor.init` returns under 'params'.
       descriptor: what the parameters belong to.
       stored_as: 'float32' or 'float16', which halves the file.
+      source: what they were converted from, kept in the header.
 
     Raises:
       ValueError: if the parameters do not fit the descriptor, or are not finite in
@@ -49,10 +56,11 @@ def save_descriptor(
     flat = flatten_dict(jax.device_get(params), sep="/")
     with np.errstate(over="ignore"):  # found by the next check, with a name
         arrays = {name: np.asarray(a).astype(stored_as) for name, a in flat.items()}
-    problem = difference(arrays, _shapes(descriptor))
+    problem = difference(arrays, shapes(descriptor))
     if problem:
         raise ValueError(f"The parameters do not fit the descriptor: {problem}.")
-    write_weights(path, _header(descriptor), arrays)
+    origin = {} if source is None else {"source": source}
+    write_weights(path, _header(descriptor) | origin, arrays)
 
 
 def load_descriptor(path: Path, expected: PatchDescriptor) -> Tree:
@@ -69,6 +77,8 @@ def load_descriptor(path: Path, expected: PatchDescriptor) -> Tree:
             f"{header.get('version')!r}; this program reads {FORMAT!r}, version "
             f"{VERSION}: use a file that save_descriptor of this version wrote."
         )
+    # The first files knew of no other architecture.
+    header = {"arch": STUDENT_TEACHER} | header
     for field, value in _header(expected).items():
         if header.get(field) != value:
             raise UserError(
@@ -76,7 +86,7 @@ def load_descriptor(path: Path, expected: PatchDescriptor) -> Tree:
                 f"configuration asks for {value!r}: change one of them."
             )
     # The names before the checksum: they say more about what happened.
-    problem = difference(arrays, _shapes(expected))
+    problem = difference(arrays, shapes(expected))
     if problem:
         raise UserError(f"{path} does not fit E_loc (p = {expected.p}): {problem}.")
     check_sum(path, header, arrays)
@@ -90,18 +100,20 @@ def _header(descriptor: PatchDescriptor) -> dict[str, Any]:
     header: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
+        "arch": descriptor.arch,
         "p": descriptor.p,
         "d_loc": descriptor.d_loc,
-        "width": descriptor.width,
-        "slope": descriptor.slope,
     }
+    if ARCHS[descriptor.arch].published:
+        return header
+    header |= {"width": descriptor.width, "slope": descriptor.slope}
     # Only p = 65 has the layer.
     return header | ({"p65_conv3": descriptor.p65_conv3} if descriptor.p == 65 else {})
 
 
-def _shapes(descriptor: PatchDescriptor) -> dict[str, tuple[int, ...]]:
+def shapes(descriptor: PatchDescriptor) -> dict[str, tuple[int, ...]]:
     """Name -> shape of the arrays that the descriptor needs."""
-    shapes = jax.eval_shape(
+    found = jax.eval_shape(
         descriptor.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3), jnp.float32)
     )
-    return {n: a.shape for n, a in flatten_dict(shapes["params"], sep="/").items()}
+    return {n: a.shape for n, a in flatten_dict(found["params"], sep="/").items()}

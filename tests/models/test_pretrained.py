@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gcad_jax.checks import UserError
-from gcad_jax.models.patch_descriptor import PatchDescriptor
+from gcad_jax.models.patch_descriptor import PatchDescriptor, published
 from gcad_jax.models.pretrained import load_descriptor, save_descriptor
 
 NET = PatchDescriptor(33, d_loc=6, width=0.05)
@@ -71,11 +71,47 @@ def test_computation_settings_do_not_bind_a_file(path):
         (PatchDescriptor(33, d_loc=6, width=0.1), "width = 0.05, .* asks for 0.1"),
         (PatchDescriptor(33, d_loc=8, width=0.05), "d_loc = 6, .* asks for 8"),
         (PatchDescriptor(33, 6, 0.05, slope=0.2), "slope = 0.005, .* asks for 0.2"),
+        (
+            PatchDescriptor(33, d_loc=6, arch="pdn_small"),
+            "arch = 'student_teacher', .* asks for 'pdn_small'",
+        ),
     ],
 )
 def test_another_descriptor_is_refused(path, other, message):
     with pytest.raises(UserError, match=f"e_loc_33.npz .*{message}"):
         load_descriptor(path, other)
+
+
+def test_a_file_without_an_architecture_is_of_student_teacher(path, params):
+    def forget(entries):
+        header = json.loads(str(entries["header"]))
+        assert header.pop("arch") == "student_teacher"
+        entries["header"] = np.array(json.dumps(header))
+
+    rewrite(path, forget)
+    jax.tree.map(np.testing.assert_array_equal, load_descriptor(path, NET), params)
+    with pytest.raises(UserError, match=r"'student_teacher', .* asks for 'pdn_medium'"):
+        load_descriptor(path, published("pdn_medium"))
+
+
+@pytest.mark.parametrize("stored_as", ["float32", "float16"])
+def test_a_pdn_file_is_for_its_architecture_alone(tmp_path, stored_as):
+    net = PatchDescriptor(33, d_loc=4, arch="pdn_small")
+    params = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    path = tmp_path / "pdn.npz"
+    save_descriptor(path, params, net, stored_as, source={"file": "teacher.pth"})
+    # Width and slope belong to Student-Teacher.
+    loaded = load_descriptor(
+        path, PatchDescriptor(33, 4, width=0.5, slope=0.2, arch="pdn_small")
+    )
+    for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(params), strict=True):
+        assert a.dtype == jnp.float32
+        np.testing.assert_array_equal(a, np.asarray(b, stored_as).astype(np.float32))
+    with np.load(path) as file:
+        assert json.loads(str(file["header"]))["source"] == {"file": "teacher.pth"}
+    for other in ("pdn_medium", "student_teacher"):
+        with pytest.raises(UserError, match=f"arch = 'pdn_small', .* for '{other}'"):
+            load_descriptor(path, PatchDescriptor(33, d_loc=4, arch=other))
 
 
 def test_p65_files_name_the_width_of_their_third_layer(tmp_path):
