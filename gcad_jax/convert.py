@@ -1,20 +1,28 @@
 """python -m gcad_jax.convert --arch=resnet18 --input=FILE --output=FILE.npz
 
-Published weights of a classification network -> a weight file of this program.
+Published weights of a classification network, or of a teacher of EfficientAD -> a
+weight file of this program.
 """
 
 import hashlib
 import os
 import pathlib
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy as np
 from absl import app, flags, logging
+from flax.traverse_util import unflatten_dict
 
 from gcad_jax.checks import UserError, one_of
 from gcad_jax.files import check_writable
 from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
 from gcad_jax.models.classifiers import CLASSIFIERS, save_classifier
 from gcad_jax.models.foreign import CONVERSIONS, read_tensors
+from gcad_jax.models.patch_descriptor import published
+from gcad_jax.models.patch_layers import PDNS
+from gcad_jax.models.pretrained import save_descriptor
 
 NAMES = ("arch", "input", "output")
 for _name in NAMES:
@@ -28,7 +36,7 @@ def convert(arch: str, source: str, output: str) -> str:
       UserError: another architecture, a file that cannot be read, a tensor that is
         unknown, missing, of another shape or not finite; nothing is written then.
     """
-    one_of("--arch", arch, CLASSIFIERS)
+    one_of("--arch", arch, CONVERSIONS)
     target = pathlib.Path(output)
     if target.suffix != ".npz":
         raise UserError(f"--output={output} must end in .npz.")
@@ -37,12 +45,29 @@ def convert(arch: str, source: str, output: str) -> str:
     arrays = CONVERSIONS[arch](tensors, source)
     digest = hashlib.sha256(pathlib.Path(source).read_bytes()).hexdigest()
     origin = {"file": pathlib.Path(source).name, "sha256": digest}
-    save_classifier(target, arch, arrays, origin)
+    SAVERS[arch](target, arch, arrays, origin)
     count = sum(array.size for array in arrays.values())
     return (
         f"{target}: {arch}, {len(arrays)} arrays, {count:,} parameters, "
         f"{target.stat().st_size / 1e6:.1f} MB"
     )
+
+
+def save_pdn(
+    path: pathlib.Path,
+    arch: str,
+    arrays: Mapping[str, np.ndarray],
+    source: Mapping[str, Any],
+) -> None:
+    """Writes a patch description network as weights of E_loc, atomically."""
+    params = unflatten_dict(arrays, sep="/")
+    save_descriptor(path, params, published(arch), source=source)
+
+
+SAVERS: Mapping[str, Callable[..., None]] = {
+    **dict.fromkeys(CLASSIFIERS, save_classifier),
+    **dict.fromkeys(PDNS, save_pdn),
+}
 
 
 def main(_: list[str]) -> None:
@@ -74,19 +99,28 @@ def parse(argv: list[str]) -> list[str]:
 
 EXAMPLE = "python -m gcad_jax.convert --arch=resnet18 --input=FILE --output=FILE.npz"
 HELP = f"""\
-Convert published weights of a classification network for pretraining.
+Convert published weights: of a classification network, for pretraining, or of a
+teacher of EfficientAD (a patch description network), which is then E_loc.
 
   python -m gcad_jax.convert --arch=ARCH --input=FILE --output=FILE.npz
 
-  --arch     {", ".join(CLASSIFIERS)}
+  --arch     {", ".join(CLASSIFIERS)};
+             {", ".join(PDNS)}
   --input    resnet18, wide_resnet50_2: the state dict of torchvision or timm
              (torchvision's weights: timm/resnet18.tv_in1k,
              timm/wide_resnet50_2.tv_in1k), .safetensors, or .pth if PyTorch is
              installed (it is read as tensors only; no code in it is run)
-             mobilenet_v2: .npz of arrays '001.CONV_2D.w', '001.CONV_2D.b', ... in
-             the order of the network (kernels OHWI, depthwise 1HWC, batch norms
-             folded)
-  --output   the weight file, for --config.target of configs/pretrain_teacher.py
+             mobilenet_v2: .npz of arrays '001.CONV_2D.w', '001.CONV_2D.b', ...
+             in the order of the network (kernels OHWI, depthwise 1HWC, batch
+             norms folded)
+             pdn_small, pdn_medium: the teacher's state dict of
+             nelson1425/EfficientAD or anomalib, with 384 outputs, .safetensors
+             or .pth likewise
+  --output   the weight file: of a classification network for --config.target
+             of configs/pretrain_teacher.py; of a PDN, say E_loc_33.npz, for
+               --config.method.teacher=E_loc_33.npz
+               --config.method.E_loc_arch=pdn_small
+               --config.method.d_loc=384 --config.method.P="(33,)"
 
 Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence.
 """

@@ -15,7 +15,10 @@ from gcad_jax.checks import UserError
 from gcad_jax.files import Path
 from gcad_jax.models import mobilenet
 from gcad_jax.models.classifiers import classifier
-from gcad_jax.models.state_dicts import read_pickled, read_safetensors, resnet
+from gcad_jax.models.patch_descriptor import PatchDescriptor, published
+from gcad_jax.models.patch_layers import layers
+from gcad_jax.models.pretrained import shapes
+from gcad_jax.models.state_dicts import pdn, read_pickled, read_safetensors, resnet
 
 Tensors = Mapping[str, np.ndarray]
 Arrays = dict[str, np.ndarray]
@@ -120,10 +123,26 @@ def wide_resnet50_2(tensors: Tensors, source: Path) -> Arrays:
     return resnet(tensors, source, classifier("wide_resnet50_2").shapes())
 
 
+def pdn_small(tensors: Tensors, source: Path) -> Arrays:
+    """PDN-S from the state dict of anomalib or nelson1425/EfficientAD."""
+    return _pdn(tensors, source, published("pdn_small"))
+
+
+def pdn_medium(tensors: Tensors, source: Path) -> Arrays:
+    """PDN-M from the state dict of anomalib or nelson1425/EfficientAD."""
+    return _pdn(tensors, source, published("pdn_medium"))
+
+
+def _pdn(tensors: Tensors, source: Path, network: PatchDescriptor) -> Arrays:
+    return pdn(tensors, source, layers(network.p, network.arch), shapes(network))
+
+
 CONVERSIONS: Mapping[str, Callable[[Tensors, Path], Arrays]] = {
     "mobilenet_v2": mobilenet_v2,
     "resnet18": resnet18,
     "wide_resnet50_2": wide_resnet50_2,
+    "pdn_small": pdn_small,
+    "pdn_medium": pdn_medium,
 }
 
 

@@ -1,16 +1,18 @@
-"""Weights of PyTorch networks: their files, and the ResNets of torchvision and timm.
+"""Weights of PyTorch networks: their files, the ResNets of torchvision and timm, PDNs.
 
 A .safetensors file needs no PyTorch. Axes: PyTorch's kernels are (out, in, rows,
 columns), ours (rows, columns, in, out).
 """
 
+import itertools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gcad_jax.checks import UserError
+from gcad_jax.models.patch_layers import Layer
 from gcad_jax.models.weight_files import difference
 
 Tensors = Mapping[str, np.ndarray]
@@ -125,6 +127,47 @@ def resnet(
         arrays[f"{layer}/kernel"] = folded.astype(np.float32)
         arrays[f"{layer}/bias"] = (bias - mean * scale).astype(np.float32)
     return arrays
+
+
+def pdn(
+    tensors: Tensors,
+    source: object,
+    layers: Sequence[Layer],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Arrays:
+    """A patch description network: 'conv1.weight' of anomalib, or '0.weight'.
+
+    Numbers are those of an nn.Sequential, as in nelson1425/EfficientAD. The mean and
+    deviation of the outputs, which both keep elsewhere, are not needed: features are
+    normalised for each category.
+
+    layers: of the network. shapes: of our arrays, 'conv1/kernel' and so on.
+
+    Raises:
+      UserError: a tensor is missing, unknown or misshapen.
+    """
+    named = any(name.startswith("conv") for name in tensors)
+    theirs = [f"conv{i + 1}" for i in range(len(layers))]
+    theirs = theirs if named else _places(layers)
+    ours = [f"conv{i + 1}" for i in range(len(layers) - 1)] + ["conv_out"]
+    needed: dict[str, tuple[int, ...]] = {}
+    arrays: Arrays = {}
+    for their, our in zip(theirs, ours, strict=True):
+        shape = shapes[f"{our}/kernel"]
+        needed[f"{their}.weight"] = shape[::-1][:2] + shape[:-2]
+        needed[f"{their}.bias"] = shape[-1:]
+    if problem := difference(tensors, needed):
+        raise UserError(f"{source} does not fit: {problem}; check --arch and --input.")
+    for their, our in zip(theirs, ours, strict=True):
+        arrays[f"{our}/kernel"] = tensors[f"{their}.weight"].transpose(2, 3, 1, 0)
+        arrays[f"{our}/bias"] = tensors[f"{their}.bias"]
+    return arrays
+
+
+def _places(layers: Sequence[Layer]) -> list[str]:
+    """Of the convolutions in an nn.Sequential, where ReLU and pool have a place."""
+    widths = [2 + layer.pooled for layer in layers[:-1]]
+    return [str(place) for place in itertools.accumulate(widths, initial=0)]
 
 
 def _kernel(layer: str) -> str:
