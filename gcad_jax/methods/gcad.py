@@ -28,7 +28,7 @@ from gcad_jax.methods.inputs import imagenet_normalised
 from gcad_jax.models.global_encoder import GlobalEncoder, fades, skip_weights
 from gcad_jax.models.init import scaled
 from gcad_jax.models.patch_descriptor import BORDERS, PatchDescriptor
-from gcad_jax.models.patch_layers import PATCH_SIZES
+from gcad_jax.models.patch_layers import PATCH_SIZES, STUDENT_TEACHER
 from gcad_jax.models.unet import UNet
 from gcad_jax.models.upsampler import Upsampler
 from gcad_jax.types import (
@@ -74,6 +74,10 @@ class GCAD:
     teacher: weights of E_loc: "shipped" with the package, "random", or the path of a
         weights file with {p} for the receptive field.
     teacher_seed: of the random teacher.
+    E_loc_arch: "student_teacher", the paper's, or a patch description network of
+        EfficientAD (arXiv 2303.14535), "pdn_small" or "pdn_medium", with P (33,) and
+        d_loc 384; it keeps its published widths, and its weights come from
+        `gcad_jax.convert`.
     border: what E_loc sees outside the image: "zero", "reflect" or "edge".
     p65_conv3: channels of the third convolution of E_loc with p = 65.
     precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters,
@@ -106,6 +110,7 @@ class GCAD:
     weight_decay: float = 1e-5
     teacher: str = teachers.SHIPPED
     teacher_seed: int = 0
+    E_loc_arch: str = STUDENT_TEACHER
     border: str = "zero"
     p65_conv3: int = 256
     precision: str = "float32"
@@ -162,6 +167,7 @@ class GCAD:
             p65_conv3=self.p65_conv3,
             border=self.border,
             dtype=self._dtype,
+            arch=self.E_loc_arch,
         )
 
     def E_glo(self) -> GlobalEncoder:

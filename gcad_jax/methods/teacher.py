@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from gcad_jax.checks import UserError, one_of
 from gcad_jax.methods.batches import each_batch
 from gcad_jax.methods.inputs import imagenet_normalised
 from gcad_jax.models import shipped
@@ -13,6 +14,7 @@ from gcad_jax.models.patch_descriptor import (
     feature_moments,
     fold_normalisation,
 )
+from gcad_jax.models.patch_layers import ARCHS
 from gcad_jax.models.pretrained import load_descriptor
 from gcad_jax.types import Features, Images, ImagesU8, Tree
 
@@ -23,9 +25,26 @@ RANDOM = "random"
 
 
 def check(E_loc: PatchDescriptor, source: str) -> None:
-    """Raises UserError where no weights come with the package for this E_loc."""
+    """Raises UserError where its architecture has no such E_loc, or no weights ship."""
+    _check_size(E_loc)
     if source == SHIPPED:
         shipped.path(E_loc)
+
+
+def _check_size(E_loc: PatchDescriptor) -> None:
+    one_of("E_loc_arch", E_loc.arch, ARCHS)
+    arch = ARCHS[E_loc.arch]
+    if E_loc.p not in arch.layers:
+        sizes = tuple(arch.layers)
+        raise UserError(
+            f"P names {E_loc.p}, but E_loc_arch {E_loc.arch!r} describes patches of "
+            f"{', '.join(map(str, sizes))} pixels alone: set P to {sizes}."
+        )
+    if arch.published and E_loc.d_loc != arch.d_loc:
+        raise UserError(
+            f"d_loc is {E_loc.d_loc}, but E_loc_arch {E_loc.arch!r} has {arch.d_loc} "
+            f"features: set d_loc to {arch.d_loc}."
+        )
 
 
 def weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:

@@ -4,6 +4,7 @@ import pathlib
 
 from gcad_jax.checks import UserError
 from gcad_jax.models.patch_descriptor import PatchDescriptor
+from gcad_jax.models.patch_layers import ARCHS
 from gcad_jax.models.pretrained import load_descriptor
 from gcad_jax.types import Tree
 
@@ -11,11 +12,19 @@ FOLDER = pathlib.Path(__file__).parent / "weights"
 
 
 def path(descriptor: PatchDescriptor) -> pathlib.Path:
-    """The file for this p and d_loc.
+    """The file for this p and d_loc of Student-Teacher.
 
     Raises:
       UserError: none comes with the package.
     """
+    arch = descriptor.arch
+    if ARCHS[arch].published:
+        raise UserError(
+            f"No weights of E_loc {arch!r} come with the package: convert published "
+            f"ones (python -m gcad_jax.convert --arch={arch} --input=FILE "
+            f"--output=E_loc_{descriptor.p}.npz) and set method.teacher to that file, "
+            "or set it to 'random'."
+        )
     found = FOLDER / f"E_loc_{descriptor.p}_{descriptor.d_loc}.npz"
     if not found.is_file():
         sizes = sorted(
