@@ -76,8 +76,8 @@ class GCAD:
     teacher_seed: of the random teacher.
     E_loc_arch: "student_teacher", the paper's, or a patch description network of
         EfficientAD (arXiv 2303.14535), "pdn_small" or "pdn_medium", with P (33,) and
-        d_loc 384; it keeps its published widths, and its weights come from
-        `gcad_jax.convert`.
+        d_loc 384; it keeps its published widths and ReLU, whatever E_loc_width and
+        slope are, and its weights come from `gcad_jax.convert`.
     border: what E_loc sees outside the image: "zero", "reflect" or "edge".
     p65_conv3: channels of the third convolution of E_loc with p = 65.
     precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters,
