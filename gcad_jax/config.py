@@ -26,6 +26,7 @@ FREE = (
     "threads",
     "processes",
     "data.memory_gib",
+    "stored_as",
 )
 
 # Sizes of an experiment that take the place of the method's own where they are given.
@@ -88,6 +89,8 @@ class Pretraining(Training):
         gcad_jax.convert.
     threads, processes: that cut patches; processes take the place of the threads
         where it is above 0.
+    stored_as: type of the numbers in the weight files: "float32", or "float16" for
+        half the size.
     """
 
     data: Photos
@@ -96,6 +99,7 @@ class Pretraining(Training):
     target: str = ""
     threads: int = 2
     processes: int = 0
+    stored_as: str = "float32"
 
 
 def resolve(config: Experiment) -> Experiment:

@@ -12,6 +12,7 @@ from gcad_jax.config import Pretraining
 from gcad_jax.experiment import hardware, keep_programs, loop_options, say
 from gcad_jax.files import write_text
 from gcad_jax.models.classifiers import load_classifier
+from gcad_jax.models.weight_files import STORED_TYPES
 from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.teaching import Learning, Teacher, teach, weights_name
 from gcad_jax.training.logs import read_rows
@@ -46,7 +47,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
                 teach(
                     learning,
                     inside,
-                    folder / weights_name(p),
+                    (folder / weights_name(p), config.stored_as),
                     config.seeds[0],
                     (config.threads, config.processes),
                     options,
@@ -71,6 +72,7 @@ def check(config: Pretraining) -> None:
         )
     if not config.P or len(set(config.P)) < len(config.P):
         raise checks.UserError(f"config.P is {config.P}; it must name distinct sizes.")
+    checks.one_of("config.stored_as", config.stored_as, STORED_TYPES)
     for p in config.P:
         _of(config, p).validate()
     if not config.target:

@@ -44,7 +44,7 @@ def save_descriptor(
       params: as `descriptor.init` returns under 'params'.
       descriptor: what the parameters belong to.
       stored_as: 'float32' or 'float16', which halves the file.
-      source: what they were converted from, kept in the header.
+      source: what they were learned or converted from, kept in the header.
 
     Raises:
       ValueError: if the parameters do not fit the descriptor, or are not finite in

@@ -75,7 +75,7 @@ def weights_name(p: int) -> str:
 def teach(
     learning: Learning,
     folder: pathlib.Path,
-    weights: pathlib.Path,
+    weights: tuple[pathlib.Path, str],
     seed: int,
     threads: tuple[int, int],
     options: LoopOptions,
@@ -84,6 +84,7 @@ def teach(
 ) -> dict[str, Any]:
     """Trains E_loc of one p in `folder`, writes `weights` and what they are worth.
 
+    weights: their file, and the type of the numbers in it.
     threads: threads and processes that cut patches.
 
     Raises:
@@ -125,7 +126,8 @@ def teach(
         "found_again_untrained": worth[1],
         "minutes": (time.monotonic() - started) / 60,
     }
-    save_descriptor(weights, learned.params["E_loc"], settings.E_loc())
+    path, stored_as = weights
+    save_descriptor(path, learned.params["E_loc"], settings.E_loc(), stored_as, result)
     write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
     say(
         f"held out    L_k {found:.4g}, untrained "
@@ -136,7 +138,7 @@ def teach(
         f"            {worth[0]:.1%} of patches nearest to one of their photo, "
         f"untrained {worth[1]:.1%}"
     )
-    say(f"weights     {weights}")
+    say(f"weights     {path}")
     return result
 
 

@@ -44,7 +44,7 @@ def photos(tmp_path_factory):
 def train(photos, folder, seed=0, settings=SETTINGS, teacher=COLOURS):
     folder.mkdir(exist_ok=True)
     learning = Learning(settings, photos, photos.load(print), teacher)
-    weights = folder / "E_loc_17.npz"
+    weights = (folder / "E_loc_17.npz", "float32")
     options = doubles.options(log_every=10)
     return teach(
         learning, folder, weights, seed, (2, 0), options, {"a": "config"}, print

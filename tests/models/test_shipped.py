@@ -1,0 +1,147 @@
+"""The weights of E_loc that come with the package."""
+
+import functools
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gcad_jax import presets
+from gcad_jax.checks import UserError
+from gcad_jax.data.patches import Cut
+from gcad_jax.data.photos import Photos
+from gcad_jax.methods import teacher
+from gcad_jax.methods.batches import in_batches
+from gcad_jax.methods.gcad import GCAD
+from gcad_jax.methods.inputs import imagenet_normalised
+from gcad_jax.models import shipped
+from gcad_jax.models.patch_descriptor import PatchDescriptor
+from gcad_jax.models.pretrained import load_descriptor, save_descriptor
+from gcad_jax.pretraining.probe import found_again, halves
+
+LARGEST = 8e6  # bytes of a file
+FILES = sorted(shipped.FOLDER.glob("*.npz"))
+METHODS = {"paper": GCAD(), "small": presets.small(), "circles": presets.circles()}
+NETS = {net: net for m in METHODS.values() for net in map(m.E_loc, m.P)}
+
+
+def normalised(images):
+    return imagenet_normalised(jnp.asarray(images / 255.0, jnp.float32))
+
+
+@functools.cache
+def patches():
+    """Smooth random patches; noise would say little of what the networks describe."""
+    draw = np.random.default_rng(0)
+    coarse = draw.integers(0, 256, (12, 9, 9, 3)).astype(np.float32)
+    return np.asarray(jax.image.resize(coarse, (12, 33, 33, 3), "bilinear"))
+
+
+@functools.cache
+def described(net, source):
+    params = teacher.weights(net, source, 0)
+    apply = functools.partial(net.apply, {"params": params}, method="strided")
+    middle = slice((33 - net.p) // 2, (33 + net.p) // 2)
+    return np.asarray(jax.jit(apply)(normalised(patches()[:, middle, middle])))[:, 0, 0]
+
+
+def test_every_file_is_of_a_preset_and_every_preset_has_its_file():
+    assert {shipped.path(net) for net in NETS} == set(FILES)
+    for method in METHODS.values():
+        assert method.teacher == "shipped"
+        method.validate()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_is_small_and_says_what_it_learned_from(path):
+    assert path.stat().st_size <= LARGEST
+    with np.load(path) as file:
+        header = json.loads(str(file["header"]))
+        assert {file[n].dtype.name for n in file.files if n != "header"} == {"float16"}
+    source = header["source"]
+    assert source["target"].startswith("mobilenet_v2, ")
+    assert source["p"] == header["p"]
+    assert source["steps"] >= 1000
+    assert 0.3 < source["R2_held_out"] < 1
+    assert source["found_again"] > source["found_again_untrained"]
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: f"{net.p}-{net.d_loc}")
+def test_the_dense_form_of_trained_weights_equals_their_patch_form(net):
+    params = {"params": shipped.load(net)}
+    image = normalised(patches()[:1, :32, :32])
+    dense = jax.jit(net.apply)(params, image)
+    half = net.p // 2
+    mode = {"zero": "constant", "edge": "edge"}[net.border]
+    sides = ((0, 0), (half, half), (half, half), (0, 0))
+    padded = np.pad(np.asarray(image), sides, mode=mode)
+    places = [(0, 0), (31, 5), (16, 16), (9, 30)]
+    cut = np.concatenate([padded[:, r : r + net.p, c : c + net.p] for r, c in places])
+    alone = net.apply(params, cut, method="patch")
+    found = np.stack([dense[0, r, c] for r, c in places])
+    scale = np.abs(np.asarray(alone)).max()
+    np.testing.assert_allclose(found, alone, rtol=1e-3, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: f"{net.p}-{net.d_loc}")
+def test_shipped_is_another_network_than_random_and_no_dimension_is_dead(net):
+    trained, random = described(net, "shipped"), described(net, "random")
+    assert np.isfinite(trained).all()
+    assert trained.std(axis=0).min() > 1e-3 * trained.std(axis=0).max()
+    assert np.abs(trained - random).max() > 0.1 * trained.std()
+
+
+@pytest.mark.parametrize("p", [17, 33])
+def test_half_precision_storage_moves_features_by_less_than_a_hundredth(tmp_path, p):
+    net = PatchDescriptor(p)
+    params = teacher.weights(net, "random", 0)
+    save_descriptor(tmp_path / "half.npz", params, net, stored_as="float16")
+    half = load_descriptor(tmp_path / "half.npz", net)
+    middle = slice((33 - p) // 2, (33 + p) // 2)
+    x = normalised(patches()[:, middle, middle])
+    apply = jax.jit(functools.partial(net.apply, method="strided"))
+    full, stored = (np.asarray(apply({"params": w}, x)) for w in (params, half))
+    assert np.abs(full - stored).max() <= 1e-2 * full.std()
+    assert (full != stored).any()
+
+
+def test_what_does_not_ship_is_said_with_what_does():
+    with pytest.raises(
+        UserError, match=r"p = 65 and d_loc = 7; they do for .*\(17, 128"
+    ):
+        shipped.load(PatchDescriptor(65, d_loc=7))
+    with pytest.raises(UserError, match=r"slope = 0.005, .* asks for 0.2"):
+        shipped.load(PatchDescriptor(17, slope=0.2))
+
+
+def test_a_damaged_installation_is_said(tmp_path, monkeypatch):
+    net = presets.circles().E_loc(17)
+    copied = tmp_path / shipped.path(net).name
+    shutil.copy(shipped.path(net), copied)
+    copied.write_bytes(copied.read_bytes()[:-2000])
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    with pytest.raises(UserError, match=rf"{copied.name} is damaged"):
+        shipped.load(net)
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: f"{net.p}-{net.d_loc}")
+def test_patches_find_their_photo_far_more_often_than_untrained(real_data, net):
+    photos = Photos(root=str(real_data / "natural_photos_256"))
+    images = photos.load(print)
+    held_out = photos.split(len(images))[1]
+    parts = halves(images, held_out, Cut(net.p, net.p, (4, 16)))
+
+    def worth(source):
+        params = {"params": teacher.weights(net, source, 0)}
+        apply = jax.jit(functools.partial(net.apply, params, method="strided"))
+        return found_again(
+            lambda x: in_batches(lambda y: apply(imagenet_normalised(y)), x, 32)[
+                :, 0, 0
+            ],
+            *parts,
+        )
+
+    assert worth("shipped") > 1.2 * worth("random")
