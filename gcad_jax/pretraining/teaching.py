@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -26,7 +26,7 @@ from gcad_jax.pretraining.distillation import (
     Lesson,
     flat,
 )
-from gcad_jax.pretraining.probe import found_again, halves
+from gcad_jax.pretraining.probe import Question, halves, places
 from gcad_jax.pretraining.targets import Layers, Target
 from gcad_jax.training.feed import Streamed
 from gcad_jax.training.loop import LoopOptions, fit
@@ -37,6 +37,12 @@ IN_ONE_CALL = 32  # windows
 MEASURED = 2048  # patches, at least, of the held-out error and of the moments of P
 LEAST_WINDOWS = 256
 RESULT = "result.json"
+# Of `probe`: a title for the terminal, and what its rate says.
+QUESTIONS = {
+    "photo": ("own photo", "patches nearest to one of the other half of their photo"),
+    "photo_grey": ("own photo, grey", "the same without colours"),
+    "place": ("own place", "places found again, moved, scaled, in other light"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,12 +112,10 @@ def teach(
     untrained = jax.jit(lesson.init)(jax.random.fold_in(jax.random.key(seed), 0))
     found = error(lesson, frozen, learned, tests)
     constant = spread(lesson, frozen, tests)
-    parts = halves(images, held_out, Cut(settings.p, settings.p, settings.zoom))
-    worth = [
-        found_again(_describer(settings, x.params["E_loc"]), *parts)
-        for x in (learned, untrained)
-    ]
-    result = {
+    alone = Cut(settings.p, settings.p, settings.zoom)
+    photo, place = (ask(images, held_out, alone) for ask in (halves, places))
+    questions = {"photo": photo, "photo_grey": photo.grey(), "place": place}
+    result: dict[str, Any] = {
         "p": settings.p,
         "target": teacher.name,
         "images": len(train),
@@ -122,8 +126,8 @@ def teach(
         "L_k_held_out_untrained": error(lesson, frozen, untrained, tests),
         "L_k_held_out_constant": constant,
         "R2_held_out": 1 - found / constant,
-        "found_again": worth[0],
-        "found_again_untrained": worth[1],
+        "found": answers(settings, learned, questions),
+        "found_untrained": answers(settings, untrained, questions),
         "minutes": (time.monotonic() - started) / 60,
     }
     path, stored_as = weights
@@ -134,20 +138,26 @@ def teach(
         f"{result['L_k_held_out_untrained']:.4g}, of the best constant "
         f"{constant:.4g}: R^2 {result['R2_held_out']:.3f}"
     )
-    say(
-        f"            {worth[0]:.1%} of patches nearest to one of their photo, "
-        f"untrained {worth[1]:.1%}"
-    )
+    for name, (title, _) in QUESTIONS.items():
+        say(
+            f"            {title}: {result['found'][name]:.1%}, untrained "
+            f"{result['found_untrained'][name]:.1%}"
+        )
     say(f"weights     {path}")
     return result
 
 
-def _describer(
-    settings: Distillation, params: Tree
-) -> Callable[[np.ndarray], np.ndarray]:
-    """(N, p, p, 3) uint8 -> (N, d_loc)."""
+def answers(
+    settings: Distillation, learned: Learned, questions: Mapping[str, Question]
+) -> dict[str, float]:
+    """How many patches of each question find their like."""
     alone = dataclasses.replace(settings, grid=1, context=0)
-    return lambda x: _of_all(lambda y: alone.descriptors(params, y), x)
+    params = learned.params["E_loc"]
+
+    def describe(patches: np.ndarray) -> np.ndarray:  # (N, p, p, 3) -> (N, d_loc)
+        return _of_all(lambda x: alone.descriptors(params, x), patches)
+
+    return {name: asked.answered(describe) for name, asked in questions.items()}
 
 
 def windows(settings: Distillation, stream: PatchStream, seed: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from gcad_jax.methods.inputs import imagenet_normalised
 from gcad_jax.models import shipped
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.models.pretrained import load_descriptor, save_descriptor
-from gcad_jax.pretraining.probe import found_again, halves
+from gcad_jax.pretraining.probe import places
 
 LARGEST = 8e6  # bytes of a file
 FILES = sorted(shipped.FOLDER.glob("*.npz"))
@@ -66,7 +66,7 @@ def test_a_file_is_small_and_says_what_it_learned_from(path):
     assert source["p"] == header["p"]
     assert source["steps"] >= 1000
     assert 0.3 < source["R2_held_out"] < 1
-    assert source["found_again"] > source["found_again_untrained"]
+    assert source["found"]["place"] > source["found_untrained"]["place"]
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: f"{net.p}-{net.d_loc}")
@@ -128,20 +128,16 @@ def test_a_damaged_installation_is_said(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: f"{net.p}-{net.d_loc}")
-def test_patches_find_their_photo_far_more_often_than_untrained(real_data, net):
+def test_places_of_photos_are_found_again_more_often_than_untrained(real_data, net):
     photos = Photos(root=str(real_data / "natural_photos_256"))
     images = photos.load(print)
     held_out = photos.split(len(images))[1]
-    parts = halves(images, held_out, Cut(net.p, net.p, (4, 16)))
+    asked = places(images, held_out, Cut(net.p, net.p, (4, 16)))
 
-    def worth(source):
+    def found(source):
         params = {"params": teacher.weights(net, source, 0)}
         apply = jax.jit(functools.partial(net.apply, params, method="strided"))
-        return found_again(
-            lambda x: in_batches(lambda y: apply(imagenet_normalised(y)), x, 32)[
-                :, 0, 0
-            ],
-            *parts,
-        )
+        describe = lambda x: apply(imagenet_normalised(x))  # noqa: E731
+        return asked.answered(lambda x: in_batches(describe, x, 32)[:, 0, 0])
 
-    assert worth("shipped") > 1.2 * worth("random")
+    assert found("shipped") > 1.05 * found("random")
