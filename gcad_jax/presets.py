@@ -69,7 +69,7 @@ def circles() -> GCAD:
         epochs=32,
         batch_size=4,
         P=(17,),
-        d_loc=16,
+        d_loc=32,
         width=1 / 8,
         E_loc_width=1 / 8,
         E_glo_widths=(256, 256, 512, 512, 1024),
@@ -115,5 +115,7 @@ def teacher(preset: str) -> Pretraining:
         return Pretraining(data=Photos(), method=Distillation())
     if preset == DENSE_PRESET:
         return Pretraining(data=Photos(), method=DENSE)
-    method = dataclasses.replace(DENSE, d_loc=32, width=1 / 8, learning_rate=2e-3)
+    method = dataclasses.replace(
+        DENSE, d_loc=32, width=1 / 8, num_steps=12_000, learning_rate=2e-3
+    )
     return Pretraining(data=Photos(), method=method, P=(17, 33))

@@ -138,7 +138,7 @@ def write_report(
         "Use them with `--config.method.teacher="
         f"{folder / 'E_loc_{p}.npz'}`, and the same d_loc, width and slope.",
         "",
-        *(f"![Losses, p = {r['p']}](E_loc_{r['p']}/training.png)" for r in results),
+        *(f"![Losses, p = {r['p']}](E_loc_{r['p']}/{figures.LOSSES})" for r in results),
         "",
         made_on,
     ]
