@@ -5,7 +5,7 @@ python -m gcad_jax.main --config=configs/loco.py --workdir=runs/loco \
 
 The paper's settings have not been run: no accelerator was at hand. ":small" on two
 CPU cores takes 17 minutes for the juice bottles at a quarter of their side: image
-AU-ROC 0.605 structural, 0.827 logical with a random E_loc
+AU-ROC 0.605 structural, 0.827 logical with --config.method.teacher=random
 (docs/results/juice_bottle.md).
 """
 

@@ -114,7 +114,8 @@ def teacher(preset: str) -> Pretraining:
     if preset == PAPER:
         return Pretraining(data=Photos(), method=Distillation())
     if preset == DENSE_PRESET:
-        return Pretraining(data=Photos(), method=DENSE)
+        # A copy: flags override fields in place.
+        return Pretraining(data=Photos(), method=dataclasses.replace(DENSE))
     method = dataclasses.replace(
         DENSE, d_loc=32, width=1 / 8, num_steps=12_000, learning_rate=2e-3
     )

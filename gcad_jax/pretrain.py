@@ -12,7 +12,7 @@ from gcad_jax.config import Pretraining
 from gcad_jax.experiment import hardware, keep_programs, loop_options, say
 from gcad_jax.files import write_text
 from gcad_jax.models.classifiers import load_classifier
-from gcad_jax.models.weight_files import STORED_TYPES
+from gcad_jax.models.weight_files import STORED_TYPES, read_weights
 from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.teaching import (
     QUESTIONS,
@@ -39,10 +39,16 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
     network, params = load_classifier(config.target)
     teachers = {p: Teacher.of(network, params, _of(config, p)) for p in config.P}
     options = loop_options(config, config.method.batch_size)
+    _check_devices(config, len(options.devices))
     images = config.data.load(say)
+    # The same paths may hold other photos or another network by the next call.
+    made_of = configs.as_dict(config) | {
+        "photos": {"sha256": images.digest()},
+        "learned_from": {"sha256": read_weights(config.target)[0].get("sha256")},
+    }
     started = time.monotonic()
     results = []
-    with workdir.opened(path, configs.as_dict(config)) as folder:
+    with workdir.opened(path, made_of) as folder:
         keep_programs(folder)
         for p in config.P:
             say(f"\n== E_loc, p = {p}")
@@ -57,7 +63,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
                     config.seeds[0],
                     (config.threads, config.processes),
                     options,
-                    configs.as_dict(config),
+                    made_of,
                     say,
                 )
             )
@@ -93,6 +99,18 @@ def check(config: Pretraining) -> None:
         )
 
 
+def _check_devices(config: Pretraining, count: int) -> None:
+    """Raises UserError for terms that compare the patches of one device alone."""
+    method = config.method
+    within = method.lambda_m or (method.lambda_c and method.correlation == "samples_sq")
+    if within and count > 1:
+        raise checks.UserError(
+            f"config.num_devices is {config.num_devices}, which takes {count} devices, "
+            "but L_m and the correlation 'samples_sq' compare patches of one device: "
+            "set --config.num_devices=1."
+        )
+
+
 def _of(config: Pretraining, p: int) -> Distillation:
     return dataclasses.replace(config.method, p=p)
 
@@ -123,7 +141,9 @@ def write_report(
         "",
         "L_k is the squared distance between decoded descriptors and the features of "
         "that network, summed over features: of patches of the held-out images. R^2 is "
-        "the part of their variance that is explained.",
+        "the part of their variance that is explained (an untrained network has an "
+        "untrained decoder too, so L_k untrained says little). Minutes are those of "
+        "the longest command, without what it continued.",
         "",
         "| p | updates | L_k untrained | of the best constant | L_k | R^2 | minutes |",
         "|---:|---:|---:|---:|---:|---:|---:|",
@@ -136,7 +156,8 @@ def write_report(
         *worth,
         "",
         "Use them with `--config.method.teacher="
-        f"{folder / 'E_loc_{p}.npz'}`, and the same d_loc, width and slope.",
+        f"{folder / 'E_loc_{p}.npz'}`, the same d_loc and slope, and "
+        "`--config.method.E_loc_width` equal to the width here.",
         "",
         *(f"![Losses, p = {r['p']}](E_loc_{r['p']}/{figures.LOSSES})" for r in results),
         "",

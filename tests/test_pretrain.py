@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ def photos(tmp_path_factory):
 
 def config(given_target, photos, **fields):
     method = dataclasses.replace(
-        DENSE, d_loc=8, width=1 / 16, num_steps=2, batch_size=2, grid=3
+        DENSE, d_loc=8, width=1 / 16, num_steps=2, batch_size=2, grid=3, context=23
     )
     data = Photos(root=str(photos), held_out_fraction=0.25)
     settings = {"data": data, "method": method, "P": (17,), "target": str(given_target)}
@@ -105,6 +106,24 @@ def test_a_finished_run_can_be_stored_in_half_precision(done, target, photos):
     )
 
 
+def test_other_photos_do_not_continue_a_run(done, target, photos, tmp_path):
+    fewer = tmp_path / "fewer"
+    shutil.copytree(photos, fewer)
+    again = tmp_path / "again"
+    shutil.copytree(done[0], again)
+    (fewer / "0.png").unlink()
+    given = config(target, photos, data=Photos(str(fewer), held_out_fraction=0.25))
+    with pytest.raises(UserError, match=r"another config .*photos.sha256"):
+        pretrain.run(given, str(again))
+
+
+def test_terms_within_a_device_are_refused_on_several(tmp_path, target, photos):
+    method = dataclasses.replace(DENSE, grid=1, lambda_m=1.0, target_layers=("pooled",))
+    method = dataclasses.replace(method, context=0, batch_size=4)
+    said = refused(tmp_path, config(target, photos, method=method))
+    assert "set --config.num_devices=1" in said
+
+
 def refused(tmp_path, given):
     with pytest.raises(UserError) as error:
         pretrain.run(given, str(tmp_path / "run"))
@@ -120,6 +139,7 @@ def test_mistakes_are_one_sentence(tmp_path, target, photos, done):
     truncated.write_bytes(target.read_bytes()[:-5000])
     of_E_loc = done[0] / "E_loc_17.npz"
     wrong_layer = dataclasses.replace(DENSE, target_layers=("stage9",))
+    beside = dataclasses.replace(DENSE, grid=16)
     for said, given in (
         ("config.target is empty", {"target": ""}),
         ("is not there", {"target": str(tmp_path / "no.npz")}),
@@ -131,6 +151,7 @@ def test_mistakes_are_one_sentence(tmp_path, target, photos, done):
         ("distinct sizes", {"P": (17, 17)}),
         ("18", {"P": (18,)}),
         ("stage9", {"method": wrong_layer}),
+        ("a window of 64 pixels (p = 17)", {"method": beside}),
         ("takes one seed", {"seeds": (0, 1)}),
         ("threads must be 1", {"threads": 0}),
     ):

@@ -63,7 +63,7 @@ class PatchStream:
 
         records = grain.MapDataset.source(self.rows).seed(seed).shuffle()
         patches = records.repeat(ENDLESS).random_map(
-            lambda row, draw: self.cut(self.images.read(int(row)), draw)
+            lambda row, draw: self.cut(self.images.read(int(row), self.rows), draw)
         )
         steps = patches.batch(self.batch_size)[first_step:]
         options = grain.ReadOptions(max(1, self.threads), 4 * max(1, self.threads))
@@ -74,8 +74,18 @@ class PatchStream:
         return iter(stream)
 
     def fixed(self, seed: int, count: int) -> np.ndarray:  # (count, side, side, 3)
-        """The same `count` patches whenever they are asked for."""
-        draws = (np.random.default_rng((seed, i)) for i in range(count))
-        rows = np.resize(self.rows, count)
-        pairs = zip(rows, draws, strict=True)
-        return np.stack([self.cut(self.images.read(int(r)), d) for r, d in pairs])
+        """The same `count` patches whenever they are asked for, of images far apart."""
+        # Neighbours are often alike: folders are sorted by what they show.
+        rows = self.rows[evenly(len(self.rows), count)]
+        patches = []
+        for i, row in enumerate(rows):
+            image = self.images.read(int(row), self.rows)
+            patches.append(self.cut(image, np.random.default_rng((seed, i))))
+        return np.stack(patches)
+
+
+def evenly(total: int, count: int) -> np.ndarray:  # (count,)
+    """`count` numbers below `total`, evenly spread; in turn where there are fewer."""
+    if count < total:
+        return np.linspace(0, total - 1, count).round().astype(int)
+    return np.resize(np.arange(total), count)

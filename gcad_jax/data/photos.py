@@ -5,6 +5,7 @@ be read is named once, counted, and replaced by the next one.
 """
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import threading
@@ -100,6 +101,11 @@ class Images:
     def __len__(self) -> int:
         return len(self._sources)
 
+    def digest(self) -> str:
+        """SHA-256 of the names below the folder: which images these are."""
+        names = "\n".join(name.removeprefix(self.where) for name in self._names)
+        return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
+
     def __getstate__(self) -> dict[str, object]:
         # A worker process reads for itself; it shares nothing with this one.
         return self.__dict__ | {"_lock": None, "_kept": {}, "_say": None}
@@ -108,15 +114,22 @@ class Images:
         self.__dict__.update(state)
         self._lock, self._say = threading.Lock(), _print
 
-    def read(self, row: int) -> np.ndarray:  # (H, W, 3) uint8
+    def read(
+        self, row: int, among: np.ndarray | None = None
+    ) -> np.ndarray:  # (H, W, 3) uint8
         """The image, or the next one that can be read.
+
+        among: sorted rows that may take its place, so that a held-out image is not
+            trained on; all by default.
 
         Raises:
           UserError: if `GIVE_UP` images in a row cannot be read.
         """
-        tries = min(len(self), GIVE_UP)
+        rows = np.arange(len(self)) if among is None else among
+        first = int(np.searchsorted(rows, row))
+        tries = min(len(rows), GIVE_UP)
         for i in range(tries):
-            image = self._read((row + i) % len(self))
+            image = self._read(int(rows[(first + i) % len(rows)]))
             if image is not None:
                 return image
         raise UserError(

@@ -24,8 +24,8 @@ from gcad_jax.methods import optimizers as optimisers
 from gcad_jax.methods import teacher as teachers
 from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
 from gcad_jax.methods.batches import in_batches
-from gcad_jax.methods.inputs import imagenet_normalised
 from gcad_jax.models.global_encoder import GlobalEncoder, fades, skip_weights
+from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.models.init import scaled
 from gcad_jax.models.patch_descriptor import BORDERS, PatchDescriptor
 from gcad_jax.models.patch_layers import PATCH_SIZES, STUDENT_TEACHER

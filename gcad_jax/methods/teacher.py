@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from gcad_jax.checks import UserError, one_of
 from gcad_jax.methods.batches import each_batch
-from gcad_jax.methods.inputs import imagenet_normalised
 from gcad_jax.models import shipped
+from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.models.patch_descriptor import (
     PatchDescriptor,
     feature_moments,

@@ -46,11 +46,6 @@ class Classifier:
         features = self.module.apply({"params": params}, self.normalise(images))
         return features  # type: ignore[return-value]
 
-    def mean_features(self, params: Tree, images: Images, layer: str) -> Array:
-        """(B, H, W, 3) in [0, 1] -> (B, F): mean of a map over the image."""
-        features = self.maps(params, images)[layer]
-        return features if features.ndim == 2 else jnp.mean(features, axis=(1, 2))
-
     def widths(self) -> dict[str, int]:
         """Name -> number of features."""
         images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)

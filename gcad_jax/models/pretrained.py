@@ -83,7 +83,8 @@ def load_descriptor(path: Path, expected: PatchDescriptor) -> Tree:
         if header.get(field) != value:
             raise UserError(
                 f"{path} holds an E_loc with {field} = {header.get(field)!r}, but the "
-                f"configuration asks for {value!r}: change one of them."
+                f"configuration asks for {value!r}: change one of them"
+                + (" (width is E_loc_width of a method)." if field == "width" else ".")
             )
     # The names before the checksum: they say more about what happened.
     problem = difference(arrays, shapes(expected))

@@ -6,6 +6,7 @@ from gcad_jax.checks import UserError
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.models.patch_layers import ARCHS
 from gcad_jax.models.pretrained import load_descriptor
+from gcad_jax.models.weight_files import read_weights
 from gcad_jax.types import Tree
 
 FOLDER = pathlib.Path(__file__).parent / "weights"
@@ -15,7 +16,7 @@ def path(descriptor: PatchDescriptor) -> pathlib.Path:
     """The file for this p and d_loc of Student-Teacher.
 
     Raises:
-      UserError: none comes with the package.
+      UserError: none comes with the package, or of another width or slope.
     """
     arch = descriptor.arch
     if ARCHS[arch].published:
@@ -36,6 +37,15 @@ def path(descriptor: PatchDescriptor) -> pathlib.Path:
             "of these, or set method.teacher to 'random' or to the path of weights of "
             "your own (configs/pretrain_teacher.py)."
         )
+    header, _ = read_weights(found)
+    for name, field in (("width", "E_loc_width"), ("slope", "slope")):
+        if header.get(name) != getattr(descriptor, name):
+            raise UserError(
+                f"method.{field} is {getattr(descriptor, name)}, but the weights of "
+                f"E_loc that come with the package for p = {descriptor.p} and d_loc = "
+                f"{descriptor.d_loc} have {header.get(name)}: set it to that, or set "
+                "method.teacher to 'random' or to the path of weights of your own."
+            )
     return found
 
 
@@ -43,7 +53,6 @@ def load(descriptor: PatchDescriptor) -> Tree:
     """The 'params' of the descriptor, float32.
 
     Raises:
-      UserError: none comes with the package for it; the sentence names the file where
-        its width or slope is another one.
+      UserError: none comes with the package for it, or the file is damaged.
     """
     return load_descriptor(path(descriptor), descriptor)

@@ -76,7 +76,7 @@ def read_pickled(path: pathlib.Path) -> Arrays:
             )
         # NumPy has no bfloat16.
         tensor = tensor.float() if tensor.is_floating_point() else tensor
-        tensors[str(name)] = tensor.numpy()
+        tensors[str(name)] = tensor.detach().numpy()
     return _without_prefix_and_counters(tensors)
 
 

@@ -25,7 +25,7 @@ from gcad_jax.data.augment import grey
 from gcad_jax.methods import optimizers as optimisers
 from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
 from gcad_jax.methods.gcad import COMPUTE_TYPES
-from gcad_jax.methods.inputs import imagenet_normalised
+from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.models.patch_layers import PATCH_SIZES, stride
 from gcad_jax.pretraining.targets import Target
@@ -92,9 +92,13 @@ class Distillation:
         checks.one_of("method.p", str(self.p), map(str, PATCH_SIZES))
         for name in ("d_loc", "width", "num_steps", "learning_rate", "target_zoom"):
             checks.positive(f"method.{name}", getattr(self, name))
+        checks.positive("method.p65_conv3", self.p65_conv3)
         checks.one_of("method.correlation", self.correlation, CORRELATIONS)
         checks.one_of("method.precision", self.precision, COMPUTE_TYPES)
-        for name in ("lambda_k", "lambda_c", "lambda_m", "margin", "noise", "slope"):
+        for name in (
+            *("lambda_k", "lambda_c", "lambda_m", "margin", "noise", "slope"),
+            *("final_learning_rate", "weight_decay"),
+        ):
             if getattr(self, name) < 0:
                 raise checks.UserError(
                     f"method.{name} is {getattr(self, name)}; it must be 0 or more."

@@ -17,15 +17,16 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from gcad_jax.data.patches import Cut
+from gcad_jax.data.augment import LUMA
+from gcad_jax.data.patches import Cut, evenly
 from gcad_jax.data.photos import Images
 
 OF_EACH = 20  # patches of each half of a photo
+MOST = 200  # photos
 PLACES = 1000
 SHIFT, SCALE = 1 / 8, 0.1  # of the side of the patch
 LIGHT, NOISE = 0.3, 5.0  # brightness and contrast by 0.7 to 1.3; grey levels of 255
 SMALLEST = 1e-6
-GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +64,13 @@ class Question:
 
 
 def halves(images: Images, rows: np.ndarray, cut: Cut) -> Question:
-    """`OF_EACH` patches of each half of each photo; rows: (N,) photos."""
+    """`OF_EACH` patches of each half of each photo, of `MOST` photos at most.
+
+    rows: (N,) photos.
+    """
     gallery, queries = [], []
-    for i, row in enumerate(rows):
-        image = images.read(int(row))
+    for i, row in enumerate(rows[evenly(len(rows), min(len(rows), MOST))]):
+        image = images.read(int(row), rows)
         middle = image.shape[1] // 2
         for j in range(OF_EACH):
             draw = np.random.default_rng((2, i, j))
@@ -81,9 +85,9 @@ def places(images: Images, rows: np.ndarray, cut: Cut) -> Question:
     margin = int(side * (SHIFT + SCALE)) + 1
     wide = dataclasses.replace(cut, side=side + 2 * margin)
     gallery, queries = [], []
-    for i in range(PLACES):
+    for i, row in enumerate(rows[evenly(len(rows), PLACES)]):
         draw = np.random.default_rng((3, i))
-        around = wide(images.read(int(rows[i % len(rows)])), draw)
+        around = wide(images.read(int(row), rows), draw)
         gallery.append(around[margin : margin + side, margin : margin + side])
         queries.append(_seen_again(around, side, draw))
     return Question(np.stack(gallery), np.stack(queries))
@@ -108,5 +112,5 @@ def _seen_again(around: np.ndarray, side: int, draw: np.random.Generator) -> np.
 
 
 def _grey(patches: np.ndarray) -> np.ndarray:
-    grey = (patches @ GREY).round().astype(np.uint8)
+    grey = (patches @ np.array(LUMA)).round().astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)

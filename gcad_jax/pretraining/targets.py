@@ -45,11 +45,26 @@ class Layers:
         widths = self.network.widths()
         return sum(widths[layer] for layer in self.layers)
 
+    def strides(self, side: int) -> dict[str, float]:
+        """Pixels between the cells of each layer, of a window of `side` as P sees it.
+
+        No power of 2: the first and the last cell do not stand on the first and the
+        last pixel, and `interpolation` would read beside the centres.
+        """
+        zoomed = self._zoomed(side)
+        windows = jax.ShapeDtypeStruct((1, zoomed, zoomed, 3), jnp.float32)
+        shapes = jax.eval_shape(self.network.module.init, jax.random.key(0), windows)
+        maps = jax.eval_shape(self.network.maps, shapes.get("params", {}), windows)
+        return {n: (zoomed - 1) / max(1, maps[n].shape[1] - 1) for n in self.layers}
+
+    def _zoomed(self, side: int) -> int:
+        return round((side - 1) * self.zoom) + 1
+
     def features(self, params: Tree, windows: Images) -> Features:
         """(B, w, w, 3) in [0, 1] -> (B, n, n, F) float32; n = 1 without centres."""
         batch, side = windows.shape[:2]
         if self.zoom != 1:
-            zoomed = round((side - 1) * self.zoom) + 1
+            zoomed = self._zoomed(side)
             shape = (batch, zoomed, zoomed, 3)
             windows = jax.image.resize(windows, shape, "bilinear")
         maps = self.network.maps(params, windows)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gcad_jax.checks import one_of
+from gcad_jax.checks import UserError, one_of
 from gcad_jax.data.patches import Cut, PatchStream
 from gcad_jax.data.photos import Images as Photographs
 from gcad_jax.data.photos import Photos
@@ -60,7 +61,21 @@ class Teacher:
             one_of("method.target_layers", layer, network.widths())
         layers = tuple(settings.target_layers)
         target = Layers(network, layers, settings.target_zoom, settings.centres)
+        if settings.centres:
+            _check_strides(target, settings)
         return cls(f"{network.arch}, {', '.join(layers)}", target, params)
+
+
+def _check_strides(target: Layers, settings: Distillation) -> None:
+    for layer, step in target.strides(settings.window).items():
+        if math.frexp(step)[0] != 0.5:
+            raise UserError(
+                f"method.context is {settings.context} and method.grid is "
+                f"{settings.grid}: the cells of {layer} do not stand on the centres of "
+                f"patches in a window of {settings.window} pixels (p = {settings.p}); "
+                "choose them so that the window less 1 is a multiple of 16, such as "
+                "grid 17 with context 16."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,43 +123,79 @@ def teach(
     frozen = frozen_part(lesson, teacher.params, stream)
     feed = Streamed(f"E_loc_{settings.p}", stream, (seed,))
     (learned,) = fit(lesson, feed, frozen, (seed,), folder, options, config, say)
-    tests = windows(settings, dataclasses.replace(stream, rows=held_out), 0)
-    untrained = jax.jit(lesson.init)(jax.random.fold_in(jax.random.key(seed), 0))
-    found = error(lesson, frozen, learned, tests)
-    constant = spread(lesson, frozen, tests)
-    alone = Cut(settings.p, settings.p, settings.zoom)
-    photo, place = (ask(images, held_out, alone) for ask in (halves, places))
-    questions = {"photo": photo, "photo_grey": photo.grey(), "place": place}
-    result: dict[str, Any] = {
+    path, stored_as = weights
+    about = {
         "p": settings.p,
         "target": teacher.name,
         "images": len(train),
         "held_out_images": len(held_out),
-        "unreadable_images": len(images.unreadable),
         "steps": settings.num_steps,
-        "L_k_held_out": found,
-        "L_k_held_out_untrained": error(lesson, frozen, untrained, tests),
-        "L_k_held_out_constant": constant,
-        "R2_held_out": 1 - found / constant,
-        "found": answers(settings, learned, questions),
-        "found_untrained": answers(settings, untrained, questions),
-        "minutes": (time.monotonic() - started) / 60,
     }
-    path, stored_as = weights
-    save_descriptor(path, learned.params["E_loc"], settings.E_loc(), stored_as, result)
-    write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
-    say(
-        f"held out    L_k {found:.4g}, untrained "
-        f"{result['L_k_held_out_untrained']:.4g}, of the best constant "
-        f"{constant:.4g}: R^2 {result['R2_held_out']:.3f}"
+    # First of all: what is measured below could fail, and costs less than a training.
+    E_loc = settings.E_loc()
+    save_descriptor(path, learned.params["E_loc"], E_loc, stored_as, about)
+    test = dataclasses.replace(stream, rows=held_out)
+    untrained = jax.jit(lesson.init)(jax.random.fold_in(jax.random.key(seed), 0))
+    result = about | measured(lesson, frozen, (learned, untrained), test)
+    before = _read(folder / RESULT)
+    result["unreadable_images"] = max(
+        len(images.unreadable), before.get("unreadable_images", 0)
     )
-    for name, (title, _) in QUESTIONS.items():
-        say(
-            f"            {title}: {result['found'][name]:.1%}, untrained "
-            f"{result['found_untrained'][name]:.1%}"
-        )
+    # A finished training is only measured again.
+    minutes = (time.monotonic() - started) / 60
+    result["minutes"] = max(minutes, before.get("minutes", 0.0))
+    save_descriptor(path, learned.params["E_loc"], E_loc, stored_as, result)
+    write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
+    for line in sentences(result):
+        say(line)
     say(f"weights     {path}")
     return result
+
+
+def measured(
+    lesson: Lesson,
+    frozen: Tree,
+    networks: tuple[Learned, Learned],
+    test: PatchStream,
+) -> dict[str, Any]:
+    """What the trained and the untrained network are worth on held-out images.
+
+    test: patches of these images.
+    """
+    settings = lesson.settings
+    fixed = windows(settings, test, 0)
+    found, untrained = (error(lesson, frozen, learned, fixed) for learned in networks)
+    constant = spread(lesson, frozen, fixed)
+    alone = Cut(settings.p, settings.p, settings.zoom)
+    photo, place = (ask(test.images, test.rows, alone) for ask in (halves, places))
+    questions = {"photo": photo, "photo_grey": photo.grey(), "place": place}
+    right = [answers(settings, learned, questions) for learned in networks]
+    return {
+        "L_k_held_out": found,
+        "L_k_held_out_untrained": untrained,
+        "L_k_held_out_constant": constant,
+        "R2_held_out": 1 - found / constant,
+        "found": right[0],
+        "found_untrained": right[1],
+    }
+
+
+def sentences(result: Mapping[str, Any]) -> list[str]:
+    """Of a result, for the terminal."""
+    lines = [
+        f"held out    L_k {result['L_k_held_out']:.4g}, untrained "
+        f"{result['L_k_held_out_untrained']:.4g}, of the best constant "
+        f"{result['L_k_held_out_constant']:.4g}: R^2 {result['R2_held_out']:.3f}"
+    ]
+    return lines + [
+        f"            {title}: {result['found'][name]:.1%}, untrained "
+        f"{result['found_untrained'][name]:.1%}"
+        for name, (title, _) in QUESTIONS.items()
+    ]
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def answers(

@@ -27,12 +27,13 @@ def kept(
     """`prepare(images)`, or what an earlier call with this config and images kept.
 
     A resumed run so continues with the very same numbers, even where a weight file
-    was replaced in between. A damaged file is computed anew.
+    was replaced in between. Without a checkpoint nothing depends on them yet, and they
+    are computed anew, as are those of a damaged file.
     """
     own = {"method": config.get("method"), "images": checksum({"images": images})}
     made_of = json.loads(json.dumps(own))
     path = folder / FILE
-    if path.exists():
+    if path.exists() and any(folder.glob("checkpoints/[0-9]*")):
         try:
             header, arrays = read_weights(path)
         except UserError as error:

@@ -83,6 +83,22 @@ def test_an_unreadable_image_is_named_once_and_replaced_by_the_next(folder):
     assert len(images.unreadable) == 1
 
 
+def test_an_unreadable_image_is_replaced_by_one_of_its_own_side(folder):
+    (folder / "sub0" / "2.png").write_bytes(b"no image")
+    _, images = loaded(folder)
+    # sub0: 0, 2, 4 and sub1: 1, 3, 5; row 2 is held out with row 0 and comes after it.
+    assert images.read(1, np.array([1, 4])).max() == 120
+    assert images.read(1, np.array([0, 1])).max() == 0
+
+
+def test_fixed_patches_are_of_images_far_apart(folder):
+    _, images = loaded(folder)
+    patches = stream(folder).fixed(0, 3)[:, 0, 0, 0]
+    assert patches.tolist() == [images.read(i)[0, 0, 0] for i in (0, 2, 5)]
+    seen = stream(folder).fixed(0, 9)[:, 0, 0, 0]
+    assert sorted(set(seen.tolist())) == [0, 40, 80, 120, 160, 200]
+
+
 def test_only_unreadable_images_are_an_error(tmp_path):
     for i in range(3):
         (tmp_path / f"{i}.jpg").write_bytes(b"no image")

@@ -16,8 +16,8 @@ from gcad_jax.data.photos import Photos
 from gcad_jax.methods import teacher
 from gcad_jax.methods.batches import in_batches
 from gcad_jax.methods.gcad import GCAD
-from gcad_jax.methods.inputs import imagenet_normalised
 from gcad_jax.models import shipped
+from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.models.pretrained import load_descriptor, save_descriptor
 from gcad_jax.pretraining.probe import places
@@ -113,8 +113,12 @@ def test_what_does_not_ship_is_said_with_what_does():
         UserError, match=r"p = 65 and d_loc = 7; they do for .*\(17, 128"
     ):
         shipped.load(PatchDescriptor(65, d_loc=7))
-    with pytest.raises(UserError, match=r"slope = 0.005, .* asks for 0.2"):
-        shipped.load(PatchDescriptor(17, slope=0.2))
+    for wrong, says in (
+        ({"slope": 0.2}, r"method.slope is 0.2, .* have 0.005: set it to that"),
+        ({"E_loc_width": 0.5}, r"E_loc_width is 0.5, .* have 1.0: .*'random'"),
+    ):
+        with pytest.raises(UserError, match=says):
+            GCAD(**wrong).validate()
 
 
 def test_a_damaged_installation_is_said(tmp_path, monkeypatch):

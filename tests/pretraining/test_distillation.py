@@ -9,7 +9,7 @@ from pretraining.colours import Colours
 from gcad_jax.axes import BATCH
 from gcad_jax.checks import UserError
 from gcad_jax.methods.base import Batch
-from gcad_jax.methods.inputs import imagenet_normalised
+from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.pretraining import distillation
 from gcad_jax.pretraining.distillation import Distillation, Lesson
 from gcad_jax.training.step import init_state
@@ -143,7 +143,7 @@ def test_descriptors_of_a_window_are_those_of_its_patches(p, grid):
 
 @pytest.mark.parametrize("settings", [{}, {"correlation": "dims_abs"}])
 def test_an_update_is_the_same_on_one_two_and_four_devices(settings):
-    """With a momentum optimiser in Adam's place, which would hide a wrong scale."""
+    """With plain SGD in the place of Adam, which would hide a wrong scale."""
     import optax
 
     class Plain(Lesson):
@@ -186,6 +186,9 @@ def test_an_update_is_the_same_on_one_two_and_four_devices(settings):
         {"learning_rate": 0.0},
         {"grid": 0},
         {"context": -1},
+        {"final_learning_rate": -1.0},
+        {"weight_decay": -1.0},
+        {"p65_conv3": 0},
         {"lambda_m": 1.0, "grid": 2},
         {"target_layers": ()},
         {"target_layers": ("stage2", "pooled"), "grid": 2},

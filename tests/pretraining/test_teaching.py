@@ -13,8 +13,8 @@ from pretraining.colours import Colours, write_photos
 from training import doubles
 
 from gcad_jax.data.photos import Photos
-from gcad_jax.methods.inputs import imagenet_normalised
 from gcad_jax.models.classifiers import Classifier
+from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.models.pretrained import load_descriptor
 from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.teaching import Learning, Teacher, teach

@@ -28,6 +28,7 @@ class Prepare:
 @pytest.fixture
 def prepare(tmp_path):
     prepare = Prepare()
+    (tmp_path / "checkpoints" / "12").mkdir(parents=True)
     kept(tmp_path, prepare, IMAGES, CONFIG, print)
     assert prepare.calls == 1
     return prepare
@@ -39,6 +40,12 @@ def test_a_second_call_reads_the_same_numbers(tmp_path, prepare):
     np.testing.assert_array_equal(again["E_loc_17"]["conv"]["bias"], [11.5] * 3)
     np.testing.assert_array_equal(again["count"], [1, 1])
     assert again["count"].dtype == jnp.float32
+
+
+def test_before_the_first_checkpoint_a_replaced_weight_file_counts(tmp_path, prepare):
+    (tmp_path / "checkpoints" / "12").rmdir()
+    kept(tmp_path, prepare, IMAGES, CONFIG, print)
+    assert prepare.calls == 2
 
 
 def test_other_seeds_share_it(tmp_path, prepare):
