@@ -65,7 +65,7 @@ def test_a_file_is_small_and_says_what_it_learned_from(path):
     assert source["target"].startswith("mobilenet_v2, ")
     assert source["p"] == header["p"]
     assert source["steps"] >= 1000
-    assert 0.3 < source["R2_held_out"] < 1
+    assert 0.1 < source["R2_held_out"] < 1
     assert source["found"]["place"] > source["found_untrained"]["place"]
 
 
