@@ -174,10 +174,18 @@ def measured(
         "L_k_held_out": found,
         "L_k_held_out_untrained": untrained,
         "L_k_held_out_constant": constant,
-        "R2_held_out": 1 - found / constant,
+        "R2_held_out": explained(found, constant),
         "found": right[0],
         "found_untrained": right[1],
     }
+
+
+def explained(wrong: float, constant: float) -> float:
+    """R^2: the part of the error of the best constant that is gone.
+
+    0 for blank photos, of which P says the same everywhere.
+    """
+    return 1 - wrong / constant if constant else 0.0
 
 
 def sentences(result: Mapping[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from gcad_jax.models.classifiers import Classifier
 from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.models.pretrained import load_descriptor
 from gcad_jax.pretraining.distillation import Distillation
-from gcad_jax.pretraining.teaching import Learning, Teacher, teach
+from gcad_jax.pretraining.teaching import Learning, Teacher, explained, teach
 from gcad_jax.training.logs import MetricsLog, read_rows
 from gcad_jax.training.preemption import Preempted
 
@@ -125,3 +125,8 @@ def test_a_run_stopped_by_sigterm_ends_with_the_same_weights(
         for folder in (tmp_path, whole[0])
     )
     jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_blank_photos_explain_nothing():
+    assert explained(30.0, 120.0) == 0.75
+    assert explained(3.0, 0.0) == 0.0
