@@ -25,9 +25,10 @@ def parse(argv: list[str]) -> list[str]:
     if asks_for_help(argv):
         print(HELP, end="")
         sys.exit(0)
-    given = given_values(argv)
+    given: dict[str, str] = {}
     types: dict[str, Any] = {}
     try:
+        given = given_values(argv)
         if given.get("config"):
             types = _types(given["config"])
         check_names(given, [*types, "config", "workdir"])
@@ -172,6 +173,7 @@ Train a method, evaluate it and write a report.
 
   --config    a file of configs/: circles.py (toy set, nothing to download),
               folder.py (your images), loco.py (MVTec LOCO AD), mvtec_ad.py,
+              pretrain_teacher.py (weights of E_loc from photos),
               study_saturation.py (compares maps, its header says how);
               ':small' behind it scales everything down for two CPU cores
   --workdir   where checkpoints, metrics and report.md go; the same command

@@ -88,8 +88,8 @@ class Pretraining(Training):
     target: weight file of the network that is learned from, written by
         gcad_jax.convert.
     threads, processes: that cut patches; processes take the place of the threads
-        where it is above 0. Each process names the images that it cannot read, but
-        only those of the main process are counted in the report.
+        where it is above 0. Each process names the images that it cannot read; they
+        are not counted then.
     stored_as: type of the numbers in the weight files: "float32", or "float16" for
         half the size.
     """

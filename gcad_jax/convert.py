@@ -40,6 +40,11 @@ def convert(arch: str, source: str, output: str) -> str:
     target = pathlib.Path(output)
     if target.suffix != ".npz":
         raise UserError(f"--output={output} must end in .npz.")
+    if target.exists() and pathlib.Path(source).exists() and target.samefile(source):
+        raise UserError(
+            f"--output={output} is the file of --input; give another name, so that "
+            "the published weights are kept."
+        )
     check_writable(target.parent, [target.name], "--output")
     tensors = read_tensors(source)
     arrays = CONVERSIONS[arch](tensors, source)
@@ -84,13 +89,16 @@ def parse(argv: list[str]) -> list[str]:
     if asks_for_help(argv):
         print(HELP, end="")
         sys.exit(0)
-    given = given_values(argv)
     try:
+        given = given_values(argv)
         check_names(given, NAMES)
         for name in NAMES:
             if not given.get(name):
                 raise UserError(f"--{name} is missing; the command is {EXAMPLE}.")
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise UserError(f"{rest[1]!r} is not a flag; flags begin with --.")
+        return rest
     except UserError as error:
         fail(error, 2)
     except flags.Error as error:

@@ -25,13 +25,20 @@ def asks_for_help(argv: list[str]) -> bool:
 
 
 def given_values(argv: list[str]) -> dict[str, str]:
-    """Name -> value of the flags in argv, written --name=value or --name value."""
+    """Name -> value of the flags in argv, written --name=value or --name value.
+
+    Raises:
+      UserError: a flag that is given twice; of some the last would win, tuples would
+        be joined.
+    """
     values = {}
     for argument, following in itertools.pairwise([*argv[1:], "-"]):
         name, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name:
             # A word behind a flag without "=" is its value, if it takes one.
             alone = following.startswith("-")
+            if name in values:
+                raise UserError(f"--{name} is given twice; give it once.")
             values[name] = value if equals else "" if alone else following
     return values
 

@@ -12,6 +12,7 @@ from gcad_jax.config import Pretraining
 from gcad_jax.experiment import hardware, keep_programs, loop_options, say
 from gcad_jax.files import write_text
 from gcad_jax.models.classifiers import load_classifier
+from gcad_jax.models.patch_layers import PATCH_SIZES, check_size
 from gcad_jax.models.weight_files import STORED_TYPES, read_weights
 from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.teaching import (
@@ -52,16 +53,23 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
         keep_programs(folder)
         for p in config.P:
             say(f"\n== E_loc, p = {p}")
-            learning = Learning(_of(config, p), config.data, images, teachers[p])
+            learning = Learning(
+                _of(config, p),
+                config.data,
+                images,
+                teachers[p],
+                config.threads,
+                config.processes,
+                config.stored_as,
+            )
             inside = folder / f"E_loc_{p}"
             inside.mkdir(exist_ok=True)
             results.append(
                 teach(
                     learning,
                     inside,
-                    (folder / weights_name(p), config.stored_as),
+                    folder / weights_name(p),
                     config.seeds[0],
-                    (config.threads, config.processes),
                     options,
                     made_of,
                     say,
@@ -83,7 +91,11 @@ def check(config: Pretraining) -> None:
             '--config.seeds="(0,)".'
         )
     if not config.P or len(set(config.P)) < len(config.P):
-        raise checks.UserError(f"config.P is {config.P}; it must name distinct sizes.")
+        raise checks.UserError(
+            f"config.P is {config.P}; it must name distinct sizes, of {PATCH_SIZES}."
+        )
+    for p in config.P:
+        check_size("a size of config.P", p)
     checks.one_of("config.stored_as", config.stored_as, STORED_TYPES)
     for p in config.P:
         _of(config, p).validate()
@@ -132,12 +144,17 @@ def write_report(
         for name, (_, says) in QUESTIONS.items()
     ]
     first = results[0]
+    unreadable = first["unreadable_images"]
+    if unreadable is None:
+        unreadable = "those that processes could not read were named, not counted"
+    else:
+        unreadable = f"{unreadable:,} of all could not be read"
     text = [
         "# E_loc, pretrained",
         "",
         f"Learned from {first['target']} on {first['images']:,} images; "
         f"{first['held_out_images']:,} were held out, "
-        f"{first['unreadable_images']:,} could not be read.",
+        f"{unreadable}.",
         "",
         "L_k is the squared distance between decoded descriptors and the features of "
         "that network, summed over features: of patches of the held-out images. R^2 is "

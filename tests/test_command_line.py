@@ -159,6 +159,10 @@ def test_mistakes_in_a_process(
         (["--config.epochs=3"], ["--config is missing"]),
         ([], ["--config is missing"]),
         ([CIRCLES, "extra"], ["'extra' is not a flag"]),
+        (
+            [CIRCLES, "--config.seeds=(0,)", "--config.seeds=(1,)"],
+            ["--config.seeds is given twice"],
+        ),
     ],
     ids=lambda value: " ".join(value)[:40],
 )

@@ -7,7 +7,7 @@ import pytest
 from models.test_mobilenet import random_tensors
 
 from gcad_jax.checks import UserError
-from gcad_jax.convert import convert
+from gcad_jax.convert import convert, parse
 from gcad_jax.models.classifiers import load_classifier
 
 
@@ -67,3 +67,30 @@ def test_wrong_files_and_names_are_refused(tmp_path, tensors):
     (tmp_path / "cut.npz").write_bytes(pathlib.Path(source).read_bytes()[:1000])
     with pytest.raises(UserError, match="is damaged"):
         convert("mobilenet_v2", str(tmp_path / "cut.npz"), str(tmp_path / "x.npz"))
+
+
+def test_the_published_weights_are_never_overwritten(tmp_path, tensors):
+    source = written(tmp_path, tensors)
+    before = pathlib.Path(source).read_bytes()
+    with pytest.raises(UserError, match="is the file of --input"):
+        convert("mobilenet_v2", source, source)
+    assert pathlib.Path(source).read_bytes() == before
+
+
+def test_a_file_that_was_converted_is_not_converted_again(tmp_path, tensors):
+    output = tmp_path / "target.npz"
+    convert("mobilenet_v2", written(tmp_path, tensors), str(output))
+    with pytest.raises(
+        UserError, match=r"target\.npz is a weight file of this program"
+    ):
+        convert("mobilenet_v2", str(output), str(tmp_path / "again.npz"))
+    assert not (tmp_path / "again.npz").exists()
+
+
+def test_words_that_are_no_flags_are_refused(tmp_path, tensors, capsys):
+    output = tmp_path / "target.npz"
+    given = [f"--input={written(tmp_path, tensors)}", f"--output={output}"]
+    with pytest.raises(SystemExit) as ended:
+        parse(["convert", "--arch=mobilenet_v2", *given, "more"])
+    assert ended.value.code == 2
+    assert "'more' is not a flag" in capsys.readouterr().err

@@ -62,7 +62,7 @@ def test_a_report_says_what_was_learned_and_its_figures_are_there(done):
     folder, (result,) = done
     report = (folder / "report.md").read_text()
     assert "mobilenet_v2, stage2, stage3, stage5 on 7 images; 2 were held out" in report
-    assert "1 could not be read" in report
+    assert "1 of all could not be read" in report
     for path in re.findall(r"\]\(([^)]+)\)", report):
         assert (folder / path).is_file(), path
     assert f"| 17 | 2 | {result['L_k_held_out_untrained']:.4g} |" in report
@@ -137,8 +137,11 @@ def test_mistakes_are_one_sentence(tmp_path, target, photos, done):
     empty.mkdir()
     truncated = tmp_path / "cut.npz"
     truncated.write_bytes(target.read_bytes()[:-5000])
+    foreign = tmp_path / "foreign.npz"
+    np.savez(foreign, **{"001.CONV_2D.w": np.ones(3)})
     of_E_loc = done[0] / "E_loc_17.npz"
     wrong_layer = dataclasses.replace(DENSE, target_layers=("stage9",))
+    uneven = dataclasses.replace(DENSE, zoom=(4.5, 16))
     beside = dataclasses.replace(DENSE, grid=16)
     for said, given in (
         ("config.target is empty", {"target": ""}),
@@ -149,7 +152,13 @@ def test_mistakes_are_one_sentence(tmp_path, target, photos, done):
         ("is not a folder", {"data": Photos(root=str(tmp_path / "none"))}),
         ("stored_as is 'float8'", {"stored_as": "float8"}),
         ("distinct sizes", {"P": (17, 17)}),
-        ("18", {"P": (18,)}),
+        ("config.P is 18; allowed are (17, 33, 65)", {"P": (18,)}),
+        ("config.P is '17'; allowed", {"P": ("17",)}),
+        (
+            "method.zoom is (4.5, 16)",
+            {"method": uneven},
+        ),
+        ("convert it first with python -m gcad_jax.convert", {"target": str(foreign)}),
         ("stage9", {"method": wrong_layer}),
         ("a window of 64 pixels (p = 17)", {"method": beside}),
         ("takes one seed", {"seeds": (0, 1)}),

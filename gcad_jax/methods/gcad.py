@@ -28,7 +28,7 @@ from gcad_jax.models.global_encoder import GlobalEncoder, fades, skip_weights
 from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.models.init import scaled
 from gcad_jax.models.patch_descriptor import BORDERS, PatchDescriptor
-from gcad_jax.models.patch_layers import PATCH_SIZES, STUDENT_TEACHER
+from gcad_jax.models.patch_layers import PATCH_SIZES, STUDENT_TEACHER, check_size
 from gcad_jax.models.unet import UNet
 from gcad_jax.models.upsampler import Upsampler
 from gcad_jax.types import (
@@ -133,9 +133,11 @@ class GCAD:
         checks.one_of("skip_schedule", self.skip_schedule, fades())
         checks.one_of("border", self.border, BORDERS)
         if not self.P or len(set(self.P)) < len(self.P):
-            raise checks.UserError(f"P is {self.P}; it must name distinct fields.")
+            raise checks.UserError(
+                f"P is {self.P}; it must name distinct fields, of {PATCH_SIZES}."
+            )
         for p in self.P:
-            checks.one_of("P", str(p), map(str, PATCH_SIZES))
+            check_size("P", p)
             teachers.check(self.E_loc(p), self.teacher)
         for field in ("weight_decay", "slope", "final_learning_rate"):
             if getattr(self, field) < 0:

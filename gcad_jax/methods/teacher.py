@@ -1,11 +1,12 @@
 """E_loc before training: where its weights come from, and their normalisation."""
 
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
 
-from gcad_jax.checks import UserError, one_of
+from gcad_jax.checks import UserError, nearest, one_of
 from gcad_jax.methods.batches import each_batch
 from gcad_jax.models import shipped
 from gcad_jax.models.imagenet import imagenet_normalised
@@ -60,7 +61,14 @@ def weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:
     if source == SHIPPED:
         return shipped.load(E_loc)
     if source != RANDOM:
-        return load_descriptor(source.replace("{p}", str(E_loc.p)), E_loc)
+        path = source.replace("{p}", str(E_loc.p))
+        if not pathlib.Path(path).is_file():
+            raise UserError(
+                f"method.teacher is {source!r}, and there is no file {path!r}; allowed "
+                f"are {SHIPPED!r}, {RANDOM!r} or the path of a weight file."
+                + nearest(source, (SHIPPED, RANDOM))
+            )
+        return load_descriptor(path, E_loc)
     key = jax.random.fold_in(jax.random.key(seed), E_loc.p)
     # The parameters do not depend on the size of the image.
     return jax.jit(E_loc.init)(key, jnp.zeros((1, 8, 8, 3)))["params"]

@@ -4,8 +4,6 @@ Every tensor is accounted for: one that is unknown or missing is named.
 """
 
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
@@ -19,6 +17,7 @@ from gcad_jax.models.patch_descriptor import PatchDescriptor, published
 from gcad_jax.models.patch_layers import layers
 from gcad_jax.models.pretrained import shapes
 from gcad_jax.models.state_dicts import pdn, read_pickled, read_safetensors, resnet
+from gcad_jax.models.weight_files import HEADER, read_arrays
 
 Tensors = Mapping[str, np.ndarray]
 Arrays = dict[str, np.ndarray]
@@ -41,6 +40,11 @@ def read_tensors(path: Path) -> Tensors:
     tensors = READERS[path.suffix](path)
     if not tensors:
         raise UserError(f"{path} holds no tensor.")
+    if HEADER in tensors:
+        raise UserError(
+            f"{path} is a weight file of this program already; give the published "
+            "weights that it was made from, or use it as it is."
+        )
     wrong = [n for n, t in tensors.items() if not jnp.issubdtype(t.dtype, jnp.floating)]
     if wrong:
         raise UserError(
@@ -55,18 +59,8 @@ def read_tensors(path: Path) -> Tensors:
     return floats
 
 
-def _read_npz(path: pathlib.Path) -> Arrays:
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: np.asarray(file[name]) for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, AttributeError) as error:
-        raise _damaged(path, error) from error
-    except (TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise _damaged(path, error) from error
-
-
 READERS: Mapping[str, Callable[[pathlib.Path], Arrays]] = {
-    ".npz": _read_npz,
+    ".npz": read_arrays,
     ".safetensors": read_safetensors,
     ".pth": read_pickled,
     ".pt": read_pickled,
@@ -144,7 +138,3 @@ CONVERSIONS: Mapping[str, Callable[[Tensors, Path], Arrays]] = {
     "pdn_small": pdn_small,
     "pdn_medium": pdn_medium,
 }
-
-
-def _damaged(path: pathlib.Path, error: Exception) -> UserError:
-    return UserError(f"{path} is damaged or no weight file ({error}); copy it again.")

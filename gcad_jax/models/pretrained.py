@@ -75,7 +75,8 @@ def load_descriptor(path: Path, expected: PatchDescriptor) -> Tree:
         raise UserError(
             f"{path} has format {header.get('format')!r}, version "
             f"{header.get('version')!r}; this program reads {FORMAT!r}, version "
-            f"{VERSION}: use a file that save_descriptor of this version wrote."
+            f"{VERSION}: give weights of E_loc, as configs/pretrain_teacher.py or a "
+            "conversion of a PDN leaves them."
         )
     # The first files knew of no other architecture.
     header = {"arch": STUDENT_TEACHER} | header

@@ -38,25 +38,43 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     Raises:
       UserError: it is missing, damaged or no such file.
     """
+    entries = read_arrays(path)
+    if HEADER not in entries:
+        raise damaged(path, "it has no header")
+    try:
+        header = json.loads(str(entries.pop(HEADER)))
+    except ValueError as error:
+        raise damaged(path, f"its header: {error}") from error
+    if not isinstance(header, dict):
+        raise damaged(path, "its header is no JSON object")
+    return header, entries
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of any .npz file by name.
+
+    Raises:
+      UserError: it is missing, damaged or no .npz file.
+    """
     path = pathlib.Path(path)
     if not path.is_file():
         raise UserError(
             f"{path} is not there or is no file; give the path of a weight file (.npz)."
         )
     try:
+        if not zipfile.is_zipfile(path):
+            raise damaged(path, "it is no .npz archive, or a part of one")
         # Opened here, because np.load leaves a damaged archive open.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            entries = {name: file[name] for name in file.files}
-        header = json.loads(str(entries.pop(HEADER)))
-        if not isinstance(header, dict):
-            raise ValueError("its header is no JSON object")
+            return {name: np.asarray(file[name]) for name in file.files}
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error}).") from error
     except (ValueError, KeyError, EOFError, AttributeError, TypeError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise _damaged(path, error) from error
-    return header, entries
+        raise damaged(path, error) from error
 
 
 def check_sum(path: Path, header: Mapping[str, Any], arrays: Arrays) -> None:
@@ -99,8 +117,10 @@ def _named(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _damaged(path: pathlib.Path, error: Exception) -> UserError:
+def damaged(path: Path, reason: object) -> UserError:
+    """What to say of a file that is not what it should be."""
     return UserError(
-        f"{path} is damaged or no weight file of this program ({error}); copy the file "
-        "again."
+        f"{path} is damaged or no weight file of this program ({reason}); copy the "
+        "file again, or, if others published it, convert it first with "
+        "python -m gcad_jax.convert."
     )

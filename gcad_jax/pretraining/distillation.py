@@ -27,7 +27,7 @@ from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
 from gcad_jax.methods.gcad import COMPUTE_TYPES
 from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.models.patch_descriptor import PatchDescriptor
-from gcad_jax.models.patch_layers import PATCH_SIZES, stride
+from gcad_jax.models.patch_layers import check_size, stride
 from gcad_jax.pretraining.targets import Target
 from gcad_jax.types import Array, Features, Images, Key, Keys, Metrics, Tree
 
@@ -89,7 +89,7 @@ class Distillation:
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
-        checks.one_of("method.p", str(self.p), map(str, PATCH_SIZES))
+        check_size("method.p", self.p)
         for name in ("d_loc", "width", "num_steps", "learning_rate", "target_zoom"):
             checks.positive(f"method.{name}", getattr(self, name))
         checks.positive("method.p65_conv3", self.p65_conv3)
@@ -115,7 +115,8 @@ class Distillation:
                 "0 to 1."
             )
         low, high = (*self.zoom, 0, 0)[:2]
-        if len(self.zoom) != 2 or not 1 <= low <= high:
+        whole = all(type(side) is int for side in self.zoom)
+        if len(self.zoom) != 2 or not whole or not 1 <= low <= high:
             raise checks.UserError(
                 f"method.zoom is {self.zoom}; it must be two whole numbers, the "
                 "smaller first and 1 or more, such as (4, 16)."

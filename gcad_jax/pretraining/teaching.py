@@ -80,12 +80,18 @@ def _check_strides(target: Layers, settings: Distillation) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Learning:
-    """What is learned from what."""
+    """What is learned from what.
+
+    threads, processes: that cut patches. stored_as: type of the numbers in the file.
+    """
 
     settings: Distillation
     photos: Photos
     images: Photographs
     teacher: Teacher
+    threads: int = 2
+    processes: int = 0
+    stored_as: str = "float32"
 
 
 def weights_name(p: int) -> str:
@@ -96,17 +102,13 @@ def weights_name(p: int) -> str:
 def teach(
     learning: Learning,
     folder: pathlib.Path,
-    weights: tuple[pathlib.Path, str],
+    weights: pathlib.Path,
     seed: int,
-    threads: tuple[int, int],
     options: LoopOptions,
     config: dict[str, Any],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Trains E_loc of one p in `folder`, writes `weights` and what they are worth.
-
-    weights: their file, and the type of the numbers in it.
-    threads: threads and processes that cut patches.
 
     Raises:
       UserError: images or batches that do not fit, a loss that is not finite.
@@ -118,12 +120,12 @@ def teach(
     cut = Cut(settings.drawn_side, settings.p, settings.zoom)
     train, held_out = learning.photos.split(len(images))
     say(f"data        {images.where}: {len(train)} images, {len(held_out)} held out")
-    stream = PatchStream(images, train, cut, settings.batch_size, *threads)
+    workers = learning.threads, learning.processes
+    stream = PatchStream(images, train, cut, settings.batch_size, *workers)
     lesson = Lesson(settings, teacher.target)
     frozen = frozen_part(lesson, teacher.params, stream)
     feed = Streamed(f"E_loc_{settings.p}", stream, (seed,))
     (learned,) = fit(lesson, feed, frozen, (seed,), folder, options, config, say)
-    path, stored_as = weights
     about = {
         "p": settings.p,
         "target": teacher.name,
@@ -132,23 +134,23 @@ def teach(
         "steps": settings.num_steps,
     }
     # First of all: what is measured below could fail, and costs less than a training.
-    E_loc = settings.E_loc()
-    save_descriptor(path, learned.params["E_loc"], E_loc, stored_as, about)
+    E_loc, params = settings.E_loc(), learned.params["E_loc"]
+    save_descriptor(weights, params, E_loc, learning.stored_as, about)
     test = dataclasses.replace(stream, rows=held_out)
     untrained = jax.jit(lesson.init)(jax.random.fold_in(jax.random.key(seed), 0))
     result = about | measured(lesson, frozen, (learned, untrained), test)
     before = _read(folder / RESULT)
-    result["unreadable_images"] = max(
-        len(images.unreadable), before.get("unreadable_images", 0)
-    )
+    # Processes that cut patches name what they cannot read, but do not tell us.
+    unreadable = max(len(images.unreadable), before.get("unreadable_images") or 0)
+    result["unreadable_images"] = None if learning.processes else unreadable
     # A finished training is only measured again.
     minutes = (time.monotonic() - started) / 60
     result["minutes"] = max(minutes, before.get("minutes", 0.0))
-    save_descriptor(path, learned.params["E_loc"], E_loc, stored_as, result)
+    save_descriptor(weights, params, E_loc, learning.stored_as, result)
     write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
     for line in sentences(result):
         say(line)
-    say(f"weights     {path}")
+    say(f"weights     {weights}")
     return result
 
 

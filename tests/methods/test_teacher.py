@@ -1,4 +1,4 @@
-"""A patch description network as E_loc of GCAD."""
+"""Where weights of E_loc come from, and a patch description network as E_loc."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +8,9 @@ from safetensors.numpy import save_file
 
 from gcad_jax.checks import UserError
 from gcad_jax.convert import convert
+from gcad_jax.methods import teacher
 from gcad_jax.methods.gcad import GCAD
+from gcad_jax.models.patch_descriptor import PatchDescriptor
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +84,22 @@ def test_another_size_or_weights_that_do_not_ship_are_refused(fields, says):
 @pytest.mark.parametrize("arch", ["pdn_small", "pdn_medium"])
 def test_a_random_pdn_is_accepted(arch):
     pdn(E_loc_arch=arch).validate()
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("", r"method.teacher is '', .* allowed are 'shipped', 'random' or the path"),
+        ("shiped", r"there is no file 'shiped'; .*Did you mean 'shipped'\?"),
+        ("no/E_loc_{p}.npz", r"no/E_loc_\{p\}.npz', .* no file 'no/E_loc_17.npz'"),
+    ],
+)
+def test_a_teacher_that_is_not_there_names_the_field(source, says):
+    with pytest.raises(UserError, match=says):
+        teacher.weights(PatchDescriptor(17), source, 0)
+
+
+def test_a_file_of_another_kind_is_not_called_pickled(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(b"\x80" * 400)
+    with pytest.raises(UserError, match=r"is no \.npz archive.* convert it first"):
+        teacher.weights(PatchDescriptor(17), str(tmp_path / "x.safetensors"), 0)

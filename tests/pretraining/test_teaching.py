@@ -44,11 +44,9 @@ def photos(tmp_path_factory):
 def train(photos, folder, seed=0, settings=SETTINGS, teacher=COLOURS):
     folder.mkdir(exist_ok=True)
     learning = Learning(settings, photos, photos.load(print), teacher)
-    weights = (folder / "E_loc_17.npz", "float32")
+    weights = folder / "E_loc_17.npz"
     options = doubles.options(log_every=10)
-    return teach(
-        learning, folder, weights, seed, (2, 0), options, {"a": "config"}, print
-    )
+    return teach(learning, folder, weights, seed, options, {"a": "config"}, print)
 
 
 @pytest.fixture(scope="module")
