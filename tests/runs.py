@@ -117,10 +117,15 @@ def wait_for(
 ) -> None:
     """Returns when `condition` holds; fails where the process ends before."""
     end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "the run did not come that far in time"
-        time.sleep(0.002)
+    try:
+        while not condition():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end, "the run did not come that far in time"
+            time.sleep(0.002)
+    except BaseException:
+        process.kill()  # or it would run on beside the tests that follow
+        process.communicate()
+        raise
 
 
 def one_sentence(error: str) -> str:
@@ -154,9 +159,15 @@ def saved_state(category: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def leftovers(folder: pathlib.Path) -> list[str]:
-    """Files that a write to a temporary name left behind."""
+    """Files that a write to a temporary name left behind, or has not renamed yet."""
     ends = (".tmp", ".part")
-    paths = [p for p in folder.rglob("*") if ".programs" not in p.parts]
+    # A run may rename and delete folders meanwhile: os.walk passes over those.
+    paths = [
+        pathlib.Path(inside, name)
+        for inside, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+    ]
+    paths = [p for p in paths if ".programs" not in p.parts]
     return [
         str(p) for p in paths if p.suffix in ends or "orbax-checkpoint-tmp" in p.name
     ]
