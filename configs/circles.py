@@ -17,5 +17,7 @@ def get_config(preset: str = "") -> Experiment:
         return presets.gcad(Circles(), presets.PAPER)
     # Nothing is augmented, so the features of 600 images are computed once and kept.
     return Experiment(
-        data=Circles(num_train=600), method=presets.circles(), cache_features=True
+        data=Circles(num_train=presets.SMALL_CIRCLES),
+        method=presets.circles(),
+        cache_features=True,
     )

@@ -1,9 +1,9 @@
-"""Names of the mapped axes, and the one collective that methods may use.
+"""Names of the mapped axes, and the collectives that methods may use.
 
 A train step is written for one device. `BATCH` is the axis over which a batch is
 split; every gradient, every logged number and every batch statistic crosses it
-through `mean_over_batch`. `SEED` is the leading axis of everything that differs
-between seeds; nothing ever crosses it.
+through `mean_over_batch`; sums and maxima are for a memory that is learned. `SEED` is
+the leading axis of everything that differs between seeds; nothing ever crosses it.
 """
 
 from typing import TypeVar
@@ -19,3 +19,13 @@ T = TypeVar("T")
 def mean_over_batch(tree: T) -> T:
     """Mean of every leaf over the devices that share a batch; needs axis `BATCH`."""
     return jax.lax.pmean(tree, BATCH)
+
+
+def sum_over_batch(tree: T) -> T:
+    """Sum of every leaf over the devices that share a batch; needs axis `BATCH`."""
+    return jax.lax.psum(tree, BATCH)
+
+
+def max_over_batch(tree: T) -> T:
+    """Maximum of every leaf over these devices; needs axis `BATCH`."""
+    return jax.lax.pmax(tree, BATCH)

@@ -34,6 +34,18 @@ def positive(field: str, value: float) -> None:
         raise UserError(f"{field} is {value}; it must be above 0.")
 
 
+def not_negative(field: str, value: float) -> None:
+    """Raises UserError for a `value` below zero."""
+    if not value >= 0:
+        raise UserError(f"{field} is {value}; it must be 0 or more.")
+
+
+def fraction(field: str, value: float, of: str) -> None:
+    """Raises UserError unless `value` is from 0 to 1. of: "of the epochs"."""
+    if not 0 <= value <= 1:
+        raise UserError(f"{field} is {value}; it is a fraction {of}, from 0 to 1.")
+
+
 def multiple_of(field: str, value: int, step: int) -> None:
     """Raises UserError unless `value` is a positive multiple of `step`."""
     if value <= 0 or value % step:

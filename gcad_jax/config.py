@@ -59,10 +59,11 @@ class Experiment(Training):
 
     data: a data set of gcad_jax.data; `data.root` and `data.categories` say what.
     method: a method of gcad_jax.methods with its hyper-parameters.
-    image_size: side of the network's input in pixels, a multiple of 32.
-    epochs: passes over the training images.
+    image_size: side of the method's input in pixels.
+    epochs: passes over the training images, or what the method calls so.
     batch_size: examples of one update, over all devices.
-      These three are the method's own where they are None.
+      These three are the method's own where they are None; a method that trains
+      nothing has no epochs and no batch_size, and of several seeds runs the first.
     cache_features: compute the frozen features of each training image only once;
         only where images are not augmented. Costs device memory.
     write_maps: also write the test maps as TIFF files in the official layout.
@@ -111,11 +112,21 @@ def resolve(config: Experiment) -> Experiment:
     """
     values = {name: getattr(config, name) for name in OVERRIDING}
     given = {name: value for name, value in values.items() if value is not None}
+    allowed = {field.name for field in dataclasses.fields(config.method)}  # type: ignore[arg-type]
+    for name in given:
+        if name not in allowed:
+            raise checks.UserError(
+                f"config.{name} is {given[name]}, but "
+                f"{config.method.title} has no {name}: leave it out."
+            )
     method = dataclasses.replace(config.method, **given)  # type: ignore[type-var]
-    own = {name: getattr(method, name) for name in OVERRIDING}
+    own = {name: getattr(method, name) for name in OVERRIDING if name in allowed}
     config = dataclasses.replace(config, method=method, **own)
     method.validate()
     check_training(config)
+    if not method.phases(1):
+        # Nothing is trained: every seed would give the same.
+        config = dataclasses.replace(config, seeds=config.seeds[:1])
     return config
 
 
@@ -138,10 +149,7 @@ def check_training(config: Training) -> None:
     checks.one_of("config.map_seeds", config.map_seeds, ("", VMAP, UNROLL))
     checks.positive("config.log_every", config.log_every)
     for name in ("num_devices", "steps_per_call", "checkpoint_minutes"):
-        if getattr(config, name) < 0:
-            raise checks.UserError(
-                f"config.{name} is {getattr(config, name)}; it must be 0 or more."
-            )
+        checks.not_negative(f"config.{name}", getattr(config, name))
 
 
 def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

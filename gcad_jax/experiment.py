@@ -209,7 +209,7 @@ def report(
     """Writes report.md."""
     write_report(
         folder / REPORT,
-        type(config.method).__name__,
+        config.method.title,
         sentences,
         results,
         figures.links(folder, [result.name for result in results]),

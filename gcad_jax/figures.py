@@ -15,8 +15,9 @@ from gcad_jax.evaluation.scores import CategoryResult
 
 MAPS, CURVES, LOSSES = "maps.png", "curves.png", "losses.png"
 CAPTIONS = {
-    MAPS: "{}: input, ground truth, the maps of the branches and the combined map A; "
-    "one colour scale a column, from the median of the scores shown to their 99.9 %",
+    MAPS: "{}: input, ground truth, the maps of the branches where there are some, "
+    "and the map A that counts; one colour scale a column, from the median of the "
+    "scores shown to their 99.9 %",
     CURVES: "{}: sPRO over the false positive rate; AU-sPRO is taken up to the limit",
     LOSSES: "{}: losses in training",
 }
@@ -59,8 +60,9 @@ def draw(
 
 
 def draw_training(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draws the losses in metrics.jsonl."""
-    losses = [name for name in (rows[-1] if rows else ()) if name.startswith("L_")]
+    """Draws the losses in metrics.jsonl; phases may have losses of their own."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    losses = [name for name in names if name.startswith("L_")]
     if losses:
         plots.training(folder / LOSSES, rows, losses)
 

@@ -1,15 +1,39 @@
 """The presets that every config file takes: configs/loco.py:small."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gcad_jax import checks
 from gcad_jax.config import Experiment, Pretraining
 from gcad_jax.data.category import DataSet
+from gcad_jax.data.circles import Circles
+from gcad_jax.data.folder import Folder
+from gcad_jax.data.loco import MvtecLocoAd
+from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.data.photos import Photos
+from gcad_jax.methods.autoencoder import AE
+from gcad_jax.methods.base import Method
+from gcad_jax.methods.fanogan import FAnoGAN
 from gcad_jax.methods.gcad import GCAD
+from gcad_jax.methods.mnad import MNAD
+from gcad_jax.methods.spade import SPADE
+from gcad_jax.methods.student_teacher import StudentTeacher
+from gcad_jax.methods.vae import VAE
+from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.pretraining.distillation import Distillation
 
 PAPER, SMALL, THROUGHPUT, DENSE_PRESET = "", "small", "throughput", "dense"
+BEHIND = "the preset behind the config file"
+# Data sets by the name that stands behind the config file of a method.
+SMALL_CIRCLES = 600  # training images, as configs/circles.py
+LOCO = "loco"
+DATA_SETS = {
+    LOCO: MvtecLocoAd,
+    "mvtec_ad": MvtecAd,
+    "circles": Circles,
+    "folder": Folder,
+}
 
 
 def gcad(data: DataSet, preset: str) -> Experiment:
@@ -22,9 +46,7 @@ def gcad(data: DataSet, preset: str) -> Experiment:
     Raises:
       UserError: another preset.
     """
-    checks.one_of(
-        "the preset behind the config file", preset, (PAPER, SMALL, THROUGHPUT)
-    )
+    checks.one_of(BEHIND, preset, (PAPER, SMALL, THROUGHPUT))
     if preset == SMALL:
         return Experiment(data=data, method=small())
     if preset == THROUGHPUT:
@@ -86,6 +108,88 @@ def circles() -> GCAD:
     )
 
 
+def chosen(given: str, presets: Sequence[str]) -> tuple[str, DataSet]:
+    """Preset and data set of "small,circles", "small", "circles" or "".
+
+    given: what stands behind the config file: one of `presets`, a name of
+        `DATA_SETS`, both with a comma between, or nothing: the paper's settings on
+        MVTec LOCO AD.
+
+    Raises:
+      UserError: another word, or two of a kind.
+    """
+    words = given.split(",") if given else []
+    for word in words:
+        checks.one_of(BEHIND, word, (*filter(None, presets), *DATA_SETS))
+    found = [word for word in words if word in presets]
+    sets = [word for word in words if word in DATA_SETS]
+    if len(found) > 1 or len(sets) > 1:
+        raise checks.UserError(
+            f"{BEHIND} is {given!r}; it names two presets or two data sets, and may "
+            "name one of each, such as 'small,circles'."
+        )
+    preset, data = (found or [PAPER])[0], DATA_SETS[(sets or [LOCO])[0]]()
+    if preset == SMALL and isinstance(data, Circles):
+        data = Circles(num_train=SMALL_CIRCLES)
+    return preset, data
+
+
+def baseline(kind: type[Method], given: str) -> Experiment:
+    """A method that the paper compares with: its settings, or those of `SMALL_ONES`.
+
+    given: as in `chosen`.
+    """
+    preset, data = chosen(given, (PAPER, SMALL))
+    fields = SMALL_ONES[kind] if preset == SMALL else {}
+    # Student-Teacher augments nothing, so its teacher describes each image once.
+    return Experiment(
+        data=data,
+        method=kind(**fields),
+        cache_features=preset == SMALL and kind is StudentTeacher,
+    )
+
+
+# Deviates: sizes, rates and epochs of these are made for two CPU cores.
+_AUTOENCODER = {
+    "image_size": 128,
+    "epochs": 120,
+    "learning_rate": 2e-3,
+    "final_learning_rate": 0.01,
+}
+SMALL_ONES: Mapping[type[Method], Mapping[str, Any]] = {
+    AE: _AUTOENCODER,
+    VAE: _AUTOENCODER,
+    FAnoGAN: {
+        "epochs": 4,
+        "batch_size": 32,
+        "encoder_updates": 1_500,
+        "widths": (16, 32, 64, 64),
+        "momentum": 0.9,  # few updates: the first values must be forgotten
+        "learning_rate": 5e-4,
+        "encoder_learning_rate": 5e-4,
+    },
+    MNAD: {
+        "image_size": 128,
+        "epochs": 20,
+        "width": 1 / 4,
+        "learning_rate": 2e-4,
+    },
+    SPADE: {"image_size": 128, "K": 20},
+    StudentTeacher: {
+        "image_size": 128,
+        "epochs": 20,
+        "batch_size": 4,
+        "P": (33,),
+        "d_loc": 32,
+        "E_loc_width": 1 / 8,
+        "border": "edge",
+        "learning_rate": 2e-3,
+        "final_learning_rate": 0.01,
+    },
+    VariationModel: {"image_size": 128},
+}
+
+
 # Deviates: see `Distillation`: P sees whole windows, and maps of three of its layers
 # are learned at many places at once, which teaches far more in the same time.
 DENSE = Distillation(
@@ -110,9 +214,7 @@ def teacher(preset: str) -> Pretraining:
     Raises:
       UserError: another preset.
     """
-    checks.one_of(
-        "the preset behind the config file", preset, (PAPER, DENSE_PRESET, SMALL)
-    )
+    checks.one_of(BEHIND, preset, (PAPER, DENSE_PRESET, SMALL))
     if preset == PAPER:
         return Pretraining(data=Photos(), method=Distillation())
     if preset == DENSE_PRESET:

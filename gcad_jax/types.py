@@ -7,6 +7,7 @@ Everything an accelerator sees is NHWC.
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Array: TypeAlias = jax.Array
@@ -20,3 +21,6 @@ Metrics: TypeAlias = dict[str, jax.Array]  # name -> () float32
 Tree: TypeAlias = Any  # any pytree of arrays
 
 COMBINED = "A"  # name of the anomaly map that detects, among its branches [P 4]
+
+# Of a network's arithmetic, by the field `precision`; parameters stay float32.
+COMPUTE_TYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}

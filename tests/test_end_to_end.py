@@ -45,6 +45,7 @@ CIRCLES = [
     "--config.data.min_distance=14",
 ]
 STEPS = 20 * 12 // 2
+TINY_CIRCLES = [*[a for a in CIRCLES if "data." in a], "--config.log_every=1"]
 KINDS = ("structural_anomalies", "logical_anomalies", "mean")
 LIMITS = ("0.01", "0.05", "0.1", "0.3", "1.0")
 
@@ -327,3 +328,87 @@ def test_folder_with_test_images_but_no_masks(
     assert "There is no AU-sPRO" in (folder / "report.md").read_text()
     with Image.open(folder / "mine/maps.png") as picture:
         assert picture.width > 100
+
+
+def test_a_memory_and_running_statistics_survive_a_kill(
+    tmp_path: pathlib.Path, program_cache: pathlib.Path
+) -> None:
+    arguments = [
+        "--config=configs/mnad.py:small,circles",
+        *TINY_CIRCLES,
+        "--config.image_size=32",
+        "--config.batch_size=2",
+        "--config.epochs=10",
+        "--config.method.width=0.0625",
+        "--config.method.items=3",
+    ]
+    succeeded(arguments, tmp_path / "whole", program_cache)
+    killed = tmp_path / "killed"
+    often = [*arguments, f"--workdir={killed}", "--config.checkpoint_minutes=0.0"]
+    process = runs.start(often, program_cache)
+    runs.wait_for(lambda: len(runs.checkpoint_steps(killed / "circles")) > 1, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (killed / "circles/metrics.json").exists()
+    assert "resume" in succeeded(arguments, killed, program_cache).stdout
+    expected, found = (
+        runs.saved_state(folder / "circles") for folder in (tmp_path / "whole", killed)
+    )
+    assert any("memory" in name for name in expected)
+    assert any("mean" in name for name in expected)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    report = (killed / "report.md").read_text()
+    assert report.startswith("# MNAD on circles")
+    assert "width 0.0625" in report
+
+
+def test_a_method_that_trains_nothing_reports_once(
+    tmp_path: pathlib.Path, program_cache: pathlib.Path
+) -> None:
+    arguments = [
+        "--config=configs/variation_model.py:small,circles",
+        *TINY_CIRCLES,
+        "--config.image_size=32",
+        "--config.seeds=(0,1)",
+    ]
+    said = succeeded(arguments, tmp_path, program_cache).stdout
+    assert "resume" not in said
+    assert not (tmp_path / "circles/frozen.npz").exists()
+    assert read(tmp_path / "circles/details.json")["seeds"] == [0]
+    assert (tmp_path / "circles/maps.png").stat().st_size > 0
+    assert not (tmp_path / "circles/losses.png").exists()
+    report = (tmp_path / "report.md").read_text()
+    assert report.startswith("# Variation Model on circles")
+    assert "not aligned" in report
+    assert "Settings: the paper's" not in report
+    assert "losses.png" not in report
+    assert "kept" in succeeded(arguments, tmp_path, program_cache).stdout
+
+
+def test_grey_images_and_batches_larger_than_the_data(
+    tmp_path: pathlib.Path, program_cache: pathlib.Path
+) -> None:
+    arguments = [
+        "--config=configs/fanogan.py:small,circles",
+        *TINY_CIRCLES,
+        "--config.image_size=32",
+        "--config.batch_size=16",
+        "--config.epochs=2",
+        "--config.method.widths=(4,4,4)",
+        "--config.method.samples_per_epoch=40",
+        "--config.method.encoder_updates=3",
+    ]
+    said = succeeded(arguments, tmp_path, program_cache).stdout
+    assert "train 12" in said
+    rows = [
+        json.loads(line)
+        for line in (tmp_path / "circles/metrics.jsonl").read_text().splitlines()
+    ]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7]
+    assert [row["epoch"] for row in rows[:4]] == [0.5, 1.0, 1.5, 2.0]
+    assert {"L_wasserstein", "L_penalty"} <= set(rows[0])
+    assert {"L_image", "L_features"} <= set(rows[-1])
+    for name in ("maps.png", "losses.png"):
+        assert (tmp_path / "circles" / name).stat().st_size > 0

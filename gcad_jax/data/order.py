@@ -60,3 +60,22 @@ def batches(
         for start in range(step * batch_size, steps * batch_size, batch_size):
             yield order[start : start + batch_size]
         epoch, step = epoch + 1, 0
+
+
+def endless(
+    seed: int, first_step: int, batch_size: int, num_images: int
+) -> Iterator[np.ndarray]:  # (B,) int32
+    """Batches of a stream of shuffled epochs without a seam between them.
+
+    For epochs that are counted in images: none is dropped, and a batch may be larger
+    than the data set. A function of (seed, step) alone, as `batches`.
+    """
+    position = first_step * batch_size
+    while True:
+        epoch, start = divmod(position, num_images)
+        rows = epoch_order(seed, epoch, num_images)[start:]
+        while len(rows) < batch_size:
+            epoch += 1
+            rows = np.concatenate([rows, epoch_order(seed, epoch, num_images)])
+        yield rows[:batch_size]
+        position += batch_size

@@ -112,18 +112,32 @@ class Trainable(Protocol):
 
 
 class Method(Trainable, Protocol):
-    """A method: a dataclass of hyper-parameters with these pure functions.
+    """A method: a dataclass of hyper-parameters with these pure functions."""
 
-    image_size: side of the square input in pixels.
-    augmented: whether training uses the augmentation of the category.
-    batch_size: examples of one update, over all devices.
-    inference_batch_size: images of one call outside training.
-    """
+    @property
+    def title(self) -> str:
+        """Its name in the paper."""
+        ...
 
-    image_size: int
-    augmented: bool
-    batch_size: int
-    inference_batch_size: int
+    @property
+    def image_size(self) -> int:
+        """Side of the square input in pixels."""
+        ...
+
+    @property
+    def augmented(self) -> bool:
+        """Whether training uses the augmentation of the category."""
+        ...
+
+    @property
+    def samples_per_epoch(self) -> int | None:
+        """Images of an epoch, drawn again as often as needed; None: each once."""
+        ...
+
+    @property
+    def inference_batch_size(self) -> int:
+        """Images of one call outside training."""
+        ...
 
     @property
     def channels(self) -> int:

@@ -15,7 +15,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from gcad_jax import checks
@@ -24,14 +23,17 @@ from gcad_jax.methods import optimizers as optimisers
 from gcad_jax.methods import teacher as teachers
 from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
 from gcad_jax.methods.batches import in_batches
+from gcad_jax.methods.scoring import mean_over_scales, moments
+from gcad_jax.methods.settings import settings
 from gcad_jax.models.global_encoder import GlobalEncoder, fades, skip_weights
 from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.models.init import scaled
 from gcad_jax.models.patch_descriptor import BORDERS, PatchDescriptor
-from gcad_jax.models.patch_layers import PATCH_SIZES, STUDENT_TEACHER, check_size
+from gcad_jax.models.patch_layers import STUDENT_TEACHER
 from gcad_jax.models.unet import UNet
 from gcad_jax.models.upsampler import Upsampler
 from gcad_jax.types import (
+    COMPUTE_TYPES,
     AnomalyMaps,
     Array,
     Images,
@@ -45,7 +47,6 @@ from gcad_jax.types import (
 # The networks that each branch trains, in the order of their keys.
 TRAINED = {"E_glo": "A_glo", "U": "A_glo", "R_loc": "A_loc", "R_glo": "A_glo"}
 BRANCHES = ("A_loc", "A_glo")
-COMPUTE_TYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 @dataclasses.dataclass(eq=False)
@@ -86,7 +87,9 @@ class GCAD:
     inference_batch_size: images of one call outside training.
     """
 
+    title: ClassVar[str] = "GCAD"
     channels: ClassVar[int] = 3
+    samples_per_epoch: ClassVar[int | None] = None
 
     image_size: int = 256
     epochs: int = 500
@@ -132,24 +135,11 @@ class GCAD:
         checks.one_of("precision", self.precision, COMPUTE_TYPES)
         checks.one_of("skip_schedule", self.skip_schedule, fades())
         checks.one_of("border", self.border, BORDERS)
-        if not self.P or len(set(self.P)) < len(self.P):
-            raise checks.UserError(
-                f"P is {self.P}; it must name distinct fields, of {PATCH_SIZES}."
-            )
-        for p in self.P:
-            check_size("P", p)
-            teachers.check(self.E_loc(p), self.teacher)
+        teachers.check(self.P, self.E_loc, self.teacher)
         for field in ("weight_decay", "slope", "final_learning_rate"):
-            if getattr(self, field) < 0:
-                raise checks.UserError(
-                    f"{field} is {getattr(self, field)}; it must be 0 or more."
-                )
+            checks.not_negative(field, getattr(self, field))
         for field in ("R_glo_start", "skip_end", "joint_ramp"):
-            if not 0 <= getattr(self, field) <= 1:
-                raise checks.UserError(
-                    f"{field} is {getattr(self, field)}; it is a fraction of the "
-                    "epochs, from 0 to 1."
-                )
+            checks.fraction(field, getattr(self, field), "of the epochs")
         starts = round(self.R_glo_start * self.epochs)
         if "A_glo" in self.branches and starts >= self.epochs:
             raise checks.UserError(
@@ -211,13 +201,16 @@ class GCAD:
 
         images: (N, S, S, 3) uint8, unaugmented. Returns {"E_loc_<p>": parameters}.
         """
-        frozen = {}
-        for p in self.P:
-            params = teachers.weights(self.E_loc(p), self.teacher, self.teacher_seed)
-            frozen[f"E_loc_{p}"] = teachers.normalised(
-                self.E_loc(p), params, images, self.inference_batch_size
+        return {
+            f"E_loc_{p}": teachers.prepared(
+                self.E_loc(p),
+                self.teacher,
+                self.teacher_seed,
+                images,
+                self.inference_batch_size,
             )
-        return frozen
+            for p in self.P
+        }
 
     def init(self, key: Key) -> Learned:
         """E_glo, U, R_loc, R_glo of each p, from the seed's key."""
@@ -357,14 +350,7 @@ class GCAD:
         images: (V, S, S, 3) uint8. Returns {"A_loc_<p>": {"mu": (), "sigma": ()}, ...}.
         """
         maps = functools.partial(jax.jit(self._raw_maps), frozen, learned)
-        scores = in_batches(maps, images, self.inference_batch_size)
-        return {
-            name: {
-                "mu": jnp.float32(values.mean(dtype=np.float64)),
-                "sigma": jnp.float32(values.std(dtype=np.float64)),
-            }
-            for name, values in scores.items()
-        }
+        return moments(in_batches(maps, images, self.inference_batch_size))
 
     def _raw_maps(self, frozen: Tree, learned: Learned, images: Images) -> Tree:
         """{"A_loc_<p>", "A_glo_<p>"}: squared distances (B, S, S), float32 [P 4]."""
@@ -387,14 +373,10 @@ class GCAD:
     ) -> Mapping[str, AnomalyMaps]:
         """Each branch, normalised and averaged over P; their sum is A."""
         raw = self._raw_maps(detector.frozen, detector.learned, images)
-        maps = {}
-        for branch in self.branches:
-            normalised = [
-                _normalise(raw[f"{branch}_{p}"], detector.calibration[f"{branch}_{p}"])
-                for p in self.P
-            ]
-            maps[branch] = sum(normalised[1:], normalised[0]) / len(self.P)
-        return maps
+        return {
+            branch: mean_over_scales(raw, detector.calibration, branch, self.P)
+            for branch in self.branches
+        }
 
     def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
         """A = (A_loc - mu_loc) / sigma_loc + (A_glo - mu_glo) / sigma_glo, mean over P.
@@ -406,22 +388,11 @@ class GCAD:
 
     def describe(self) -> tuple[str, ...]:
         """Which teacher was used, and what differs from the paper in this run."""
-        paper = GCAD()
-        others = ", ".join(
-            f"{field.name} {getattr(self, field.name)}"
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != getattr(paper, field.name)
-        )
-        settings = "Settings: the paper's" + (f", except {others}." if others else ".")
-        return teachers.sentence(self.teacher, self.teacher_seed), settings
+        teacher = teachers.sentence("E_loc", self.teacher, self.teacher_seed)
+        return teacher, settings(self)
 
 
 def _mean_square(difference: Array) -> Array:
     # Deviates: mean over pixels and batch, where Eqs. 2-4 sum; only the weight of the
     # L2 decay against the data term depends on it.
     return jnp.mean(jnp.square(difference))
-
-
-def _normalise(scores: AnomalyMaps, calibration: Tree) -> AnomalyMaps:
-    # A constant map has sigma 0: keep it finite.
-    return (scores - calibration["mu"]) / jnp.maximum(calibration["sigma"], 1e-12)

@@ -58,3 +58,9 @@ def apply_gradients(
         learned=state.learned.replace(params=params),  # type: ignore[attr-defined]
         opt_state=opt_state,
     )
+
+
+def with_model_state(state: TrainState, model_state: Tree) -> TrainState:
+    """The state with other running statistics, memory and the like."""
+    learned = state.learned.replace(model_state=model_state)  # type: ignore[attr-defined]
+    return state.replace(learned=learned)  # type: ignore[attr-defined]

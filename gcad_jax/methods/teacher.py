@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from gcad_jax.models.patch_descriptor import (
     feature_moments,
     fold_normalisation,
 )
-from gcad_jax.models.patch_layers import ARCHS
+from gcad_jax.models.patch_layers import ARCHS, PATCH_SIZES, check_size
 from gcad_jax.models.pretrained import load_descriptor
 from gcad_jax.types import Features, Images, ImagesU8, Tree
 
@@ -25,11 +26,21 @@ SHIPPED = "shipped"
 RANDOM = "random"
 
 
-def check(E_loc: PatchDescriptor, source: str) -> None:
-    """Raises UserError where its architecture has no such E_loc, or no weights ship."""
-    _check_size(E_loc)
-    if source == SHIPPED:
-        shipped.path(E_loc)
+def check(
+    P: Sequence[int], E_loc: Callable[[int], PatchDescriptor], source: str
+) -> None:
+    """Raises UserError unless P names distinct patch sizes for which weights ship.
+
+    E_loc: the network of one patch size. source: as in `weights`; that a file is there
+    is seen when it is read.
+    """
+    if not P or len(set(P)) < len(P):
+        raise UserError(f"P is {P}; it must name distinct fields, of {PATCH_SIZES}.")
+    for p in P:
+        check_size("P", p)
+        _check_size(E_loc(p))
+        if source == SHIPPED:
+            shipped.path(E_loc(p))
 
 
 def _check_size(E_loc: PatchDescriptor) -> None:
@@ -74,13 +85,15 @@ def weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:
     return jax.jit(E_loc.init)(key, jnp.zeros((1, 8, 8, 3)))["params"]
 
 
-def normalised(
-    E_loc: PatchDescriptor, params: Tree, images: ImagesU8, batch_size: int
+def prepared(
+    E_loc: PatchDescriptor, source: str, seed: int, images: ImagesU8, batch_size: int
 ) -> Tree:
     """Parameters whose features have mean 0 and deviation 1 over all pixels [P 5.2].
 
+    source, seed: as in `weights`, which says what it raises.
     images: (N, S, S, 3) uint8, the training images, unaugmented.
     """
+    params = weights(E_loc, source, seed)
 
     @jax.jit
     def describe(params: Tree, x: Images) -> Features:
@@ -91,13 +104,15 @@ def normalised(
     return fold_normalisation(params, mean, std)
 
 
-def sentence(source: str, seed: int) -> str:
-    """What the report says of the weights."""
+def sentence(network: str, source: str, seed: int) -> str:
+    """What the report says of the weights of the network of that name."""
     if source == RANDOM:
         return (
-            f"E_loc: random initialisation (teacher_seed {seed}), features normalised "
-            "on the training images; not pretrained."
+            f"{network}: random initialisation (teacher_seed {seed}), features "
+            "normalised on the training images; not pretrained."
         )
     if source == SHIPPED:
         source = "the package (distilled from MobileNetV2: docs/teacher.md)"
-    return f"E_loc: weights from {source}, features normalised on the training images."
+    return (
+        f"{network}: weights from {source}, features normalised on the training images."
+    )

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gcad_jax.checks import UserError, multiple_of, one_of
+from gcad_jax.models.batch_norm import BatchNorm
 from gcad_jax.models.init import torch_default
 from gcad_jax.types import Array, Features, Images
 
@@ -130,16 +131,25 @@ class GlobalEncoder(nn.Module):
 
 
 class Encoder(nn.Module):
-    """From the image to the code of g numbers."""
+    """From the image to the code of g numbers.
+
+    batch_norm: after every convolution but the last; E_glo has none.
+    """
 
     g: int
     widths: tuple[int, ...]
     slope: float
     dtype: Any
+    batch_norm: bool = False
 
     @nn.compact
-    def __call__(self, x: Images) -> tuple[Array, tuple[Array, ...]]:
-        """(B, H, W, C) -> code (B, g), levels (B, H/2, W/2, widths[0]) and down."""
+    def __call__(
+        self, x: Images, train: bool = False
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """(B, H, W, C) -> code (B, g), levels (B, H/2, W/2, widths[0]) and down.
+
+        train: batch norms take the statistics of the batch.
+        """
         step = 2 ** len(self.widths)
         multiple_of("The image height", x.shape[1], step)
         multiple_of("The image width", x.shape[2], step)
@@ -151,11 +161,14 @@ class Encoder(nn.Module):
                 (4, 4),
                 strides=2,
                 padding=1,
+                use_bias=not self.batch_norm,  # the norm would take it away
                 dtype=self.dtype,
                 kernel_init=init,
                 bias_init=init,
                 name=f"conv{i}",
             )(x)
+            if self.batch_norm:
+                x = BatchNorm(self.dtype, name=f"norm{i}")(x, train)
             x = nn.leaky_relu(x, self.slope)
             levels.append(x)
         # A VALID convolution with a kernel of the size of its input is a dense layer.
@@ -168,27 +181,44 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the code to an image of `features` channels, with additive skips."""
+    """From the code to an image of `features` channels, with additive skips.
+
+    batch_norm: after every convolution but the last; E_glo has none.
+    """
 
     features: int
     widths: tuple[int, ...]
     slope: float
     dtype: Any
+    batch_norm: bool = False
 
     @nn.compact
     def __call__(
-        self, code: Array, levels: tuple[Array, ...], skips: Array | None
+        self,
+        code: Array,
+        levels: tuple[Array, ...],
+        skips: Array | None,
+        train: bool = False,
     ) -> Features:  # (B, H, W, features)
-        """Adds skips[i] * conv1x1(levels[i]) to the activation of level i."""
+        """Adds skips[i] * conv1x1(levels[i]) to the activation of level i.
+
+        train: batch norms take the statistics of the batch.
+        """
         x = self._from_code(code, *levels[-1].shape[1:3])
         for i in reversed(range(len(self.widths))):
+            if self.batch_norm:
+                x = BatchNorm(self.dtype, name=f"norm{i}")(x, train)
             # Addition after the activation: a layer of Fig. 7 contains its activation.
             x = nn.leaky_relu(x, self.slope)
             if skips is not None:
-                x = x + skips[i].astype(self.dtype) * self._skip(levels[i], i)
+                skip = self._skip(levels[i], i)
+                if self.batch_norm:
+                    skip = BatchNorm(self.dtype, name=f"skip_norm{i}")(skip, train)
+                x = x + skips[i].astype(self.dtype) * skip
             width = self.widths[i - 1] if i else self.features
             name = f"conv{i - 1}" if i else "conv_out"
-            x = UpConvolution(width, self.dtype, name=name)(x)
+            biased = not self.batch_norm or i == 0
+            x = UpConvolution(width, self.dtype, use_bias=biased, name=name)(x)
         return x
 
     def _from_code(self, code: Array, height: int, width: int) -> Array:
@@ -202,8 +232,10 @@ class Decoder(nn.Module):
             kernel_init=init,
             name="from_g",
         )(code)
-        bias = self.param("from_g_bias", init, (channels,), jnp.float32)
         x = x.reshape(x.shape[0], height, width, channels)
+        if self.batch_norm:
+            return x
+        bias = self.param("from_g_bias", init, (channels,), jnp.float32)
         return x + bias.astype(self.dtype).reshape(1, 1, 1, channels)
 
     def _skip(self, level: Array, i: int) -> Array:
@@ -211,6 +243,7 @@ class Decoder(nn.Module):
         return nn.Conv(
             level.shape[-1],
             (1, 1),
+            use_bias=not self.batch_norm,
             dtype=self.dtype,
             kernel_init=init,
             bias_init=init,
@@ -219,25 +252,30 @@ class Decoder(nn.Module):
 
 
 class UpConvolution(nn.Module):
-    """4x4 transposed convolution of stride 2 and padding 1.
+    """Transposed convolution of stride 2 that doubles the size: 4x4, padding 1.
 
-    Each of the four phases of the result is a 2x2 convolution, so one 2x2 convolution
-    computes them all. XLA's own transposed convolution has a weight gradient that is
-    15 times slower on the CPU; that of an explicitly padded convolution is fast.
-    Kernel (4, 4, in, width), oriented as in PyTorch (Flax's ConvTranspose is flipped).
+    Or 3x3 with padding 1 and output padding 1, which is 4x4 with a last row and column
+    of zeros. Each of the four phases of the result is a 2x2 convolution, so one 2x2
+    convolution computes them all. XLA's own transposed convolution has a weight
+    gradient that is 15 times slower on the CPU; that of an explicitly padded
+    convolution is fast.
+    Kernel (k, k, in, width), oriented as in PyTorch (Flax's ConvTranspose is flipped).
     """
 
     width: int
     dtype: Any
+    kernel_size: int = 4
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:  # (B, H, W, C) -> (B, 2 H, 2 W, width)
         """Twice the size, `width` channels."""
         batch, height, width, channels = x.shape
-        init = torch_default(16 * self.width)
-        kernel = self.param("kernel", init, (4, 4, channels, self.width), jnp.float32)
-        bias = self.param("bias", init, (self.width,), jnp.float32)
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        k = self.kernel_size
+        init = torch_default(k * k * self.width)
+        kernel = self.param("kernel", init, (k, k, channels, self.width), jnp.float32)
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        kernel = jnp.pad(kernel, ((0, 4 - k), (0, 4 - k), (0, 0), (0, 0)))
         # Flipped, position k of an axis is tap k // 2 of phase k % 2.
         kernel = kernel[::-1, ::-1].reshape(2, 2, 2, 2, channels, self.width)
         kernel = kernel.transpose(0, 2, 4, 1, 3, 5)
@@ -253,4 +291,7 @@ class UpConvolution(nn.Module):
             for r in (0, 1)
         ]
         y = jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, self.width)
-        return y + bias.reshape(1, 1, 1, self.width)
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", init, (self.width,), jnp.float32)
+        return y + bias.astype(y.dtype).reshape(1, 1, 1, self.width)

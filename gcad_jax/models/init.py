@@ -26,7 +26,11 @@ def torch_default(fan_in: int) -> Initializer:
     shape. A convolution has fan_in = in * k * k; PyTorch counts a transposed
     convolution as out * k * k (the layout of its weight is in, out, k, k).
     """
-    bound = fan_in**-0.5
+    return uniform(fan_in**-0.5)
+
+
+def uniform(bound: float) -> Initializer:
+    """U(-bound, bound); the deviation is bound / sqrt(3)."""
 
     def init(
         key: Key, shape: Sequence[Any], dtype: Any = None, out_sharding: Any = None

@@ -24,12 +24,20 @@ from gcad_jax.axes import mean_over_batch
 from gcad_jax.data.augment import grey
 from gcad_jax.methods import optimizers as optimisers
 from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
-from gcad_jax.methods.gcad import COMPUTE_TYPES
 from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.models.patch_layers import check_size, stride
 from gcad_jax.pretraining.targets import Target
-from gcad_jax.types import Array, Features, Images, Key, Keys, Metrics, Tree
+from gcad_jax.types import (
+    COMPUTE_TYPES,
+    Array,
+    Features,
+    Images,
+    Key,
+    Keys,
+    Metrics,
+    Tree,
+)
 
 CORRELATIONS = ("dims_sq", "dims_abs", "dims_signed", "samples_sq")
 SMALLEST = 1e-6  # standard deviation that is divided by
@@ -99,10 +107,7 @@ class Distillation:
             *("lambda_k", "lambda_c", "lambda_m", "margin", "noise", "slope"),
             *("final_learning_rate", "weight_decay"),
         ):
-            if getattr(self, name) < 0:
-                raise checks.UserError(
-                    f"method.{name} is {getattr(self, name)}; it must be 0 or more."
-                )
+            checks.not_negative(f"method.{name}", getattr(self, name))
         if self.batch_size < 2:
             raise checks.UserError(
                 f"method.batch_size is {self.batch_size}; correlations need two "
@@ -124,10 +129,7 @@ class Distillation:
 
     def _check_windows(self) -> None:
         checks.positive("method.grid", self.grid)
-        if self.context < 0:
-            raise checks.UserError(
-                f"method.context is {self.context}; it must be 0 or more."
-            )
+        checks.not_negative("method.context", self.context)
         if self.grid > 1 and self.lambda_m:
             raise checks.UserError(
                 f"method.lambda_m is {self.lambda_m} and method.grid is {self.grid}; "

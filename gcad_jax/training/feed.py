@@ -12,7 +12,7 @@ from gcad_jax.checks import UserError
 from gcad_jax.data.arrays import to_device
 from gcad_jax.data.augment import Augmentation
 from gcad_jax.data.category import Category
-from gcad_jax.data.order import batches, steps_per_epoch
+from gcad_jax.data.order import batches, endless, steps_per_epoch
 from gcad_jax.data.patches import PatchStream
 from gcad_jax.methods.base import Method
 from gcad_jax.methods.batches import in_batches
@@ -64,7 +64,9 @@ class Resident:
         """
         self.name = category.name
         self.augmentation = category.augmentation if method.augmented else IDENTITY
-        self.steps_per_epoch = steps_per_epoch(len(category.train), method.batch_size)
+        count, batch = len(category.train), method.batch_size
+        self._batches = batches if method.samples_per_epoch is None else endless
+        self.steps_per_epoch = steps_per_epoch(method.samples_per_epoch or count, batch)
         self._method, self._category, self._seeds = method, category, seeds
         self._cache_features = cache_features
         if cache_features and not self.augmentation.is_identity:
@@ -87,7 +89,7 @@ class Resident:
     def take(self, step: int, calls: int, num_devices: int) -> np.ndarray:
         """Rows of the data set (devices, K, S, b), int32."""
         count, batch = len(self._category.train), self._method.batch_size
-        streams = [batches(seed, step, batch, count) for seed in self._seeds]
+        streams = [self._batches(seed, step, batch, count) for seed in self._seeds]
         rows = [[next(stream) for stream in streams] for _ in range(calls)]
         return split_examples(np.asarray(rows, np.int32), num_devices)
 

@@ -69,7 +69,11 @@ def train(
     for line in summary.data_lines(category):
         say(line)
     feed = Resident(method, category, seeds, options.cache_features)
-    frozen = kept(folder, method.prepare, category.train, config, say)
+    if not method.phases(feed.steps_per_epoch):
+        # Nothing is trained that would have to go on with the very same numbers.
+        frozen = method.prepare(category.train)
+    else:
+        frozen = kept(folder, method.prepare, category.train, config, say)
     learned = fit(method, feed, frozen, seeds, folder, options, config, say)
     return Trained(frozen, learned)
 

@@ -99,7 +99,14 @@ def make_step(
         states: TrainState, resources: Resources, fed: Array
     ) -> tuple[TrainState, Metrics]:
         if options.map_seeds == VMAP:
-            return jax.vmap(one_seed, in_axes=(0, None, 0))(states, resources, fed)
+            # All seeds are at the same step. With a step for each, a condition on it
+            # would compute both of its branches.
+            replaced = states.replace  # type: ignore[attr-defined]
+            axes = replaced(step=None, learned=0, opt_state=0, key=0)
+            mapped = jax.vmap(one_seed, in_axes=(axes, None, 0), out_axes=(axes, 0))
+            after, metrics = mapped(replaced(step=states.step[0]), resources, fed)
+            replaced = after.replace  # type: ignore[attr-defined]
+            return replaced(step=jnp.full_like(states.step, after.step)), metrics
         results = [
             one_seed(jax.tree.map(lambda x, s=s: x[s], states), resources, fed[s])
             for s in range(fed.shape[0])

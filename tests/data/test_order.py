@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from gcad_jax.checks import UserError
-from gcad_jax.data.order import batch_indices, batches, epoch_order, steps_per_epoch
+from gcad_jax.data.order import (
+    batch_indices,
+    batches,
+    endless,
+    epoch_order,
+    steps_per_epoch,
+)
 
 
 def test_an_epoch_is_a_permutation_of_its_own():
@@ -71,3 +77,17 @@ def test_batch_size_must_be_positive(batch_size):
 def test_batch_size_above_the_number_of_images():
     with pytest.raises(UserError, match="batch_size is 11, but there are only 10"):
         steps_per_epoch(10, 11)
+
+
+@pytest.mark.parametrize(("batch", "count"), [(4, 10), (10, 4), (7, 7)])
+def test_an_endless_stream_drops_nothing_and_can_start_anywhere(batch, count):
+    stream = endless(3, 0, batch, count)
+    steps = [next(stream) for _ in range(2 * count)]
+    assert all(rows.shape == (batch,) and rows.dtype == np.int32 for rows in steps)
+    whole = np.concatenate(steps).reshape(-1, count)
+    for epoch, rows in enumerate(whole):
+        np.testing.assert_array_equal(rows, epoch_order(3, epoch, count))
+    for first in (1, 5):
+        later = endless(3, first, batch, count)
+        np.testing.assert_array_equal(next(later), steps[first])
+        np.testing.assert_array_equal(next(later), steps[first + 1])

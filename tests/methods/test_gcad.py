@@ -343,7 +343,6 @@ def test_teacher_from_a_file(tmp_path, images):
     ("field", "value", "says"),
     [
         ("d_loc", 7, "No weights of E_loc come with the package for p = 17 and d_loc"),
-        ("P", (65,), "'random'"),
         ("image_size", 100, "multiple of 32"),
         ("branches", (), r"allowed are \('A_loc', 'A_glo'\)"),
         ("branches", ("A_glo", "A_loc"), "allowed are"),

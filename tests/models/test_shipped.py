@@ -26,8 +26,12 @@ from gcad_jax.pretraining.probe import places
 LARGEST = 8e6  # bytes of a file
 FILES = sorted(shipped.FOLDER.glob("*.npz"))
 SMALL = presets.small()
-METHODS = {"paper": GCAD(), "small": dataclasses.replace(SMALL, P=(17, 33))}
+METHODS = {
+    "paper": GCAD(P=(17, 33, 65)),
+    "small": dataclasses.replace(SMALL, P=(17, 33, 65)),
+}
 NETS = {net: net for m in METHODS.values() for net in map(m.E_loc, m.P)}
+SIDE = 65  # of the largest patch
 
 
 def normalised(images):
@@ -38,15 +42,15 @@ def normalised(images):
 def patches():
     """Smooth random patches; noise would say little of what the networks describe."""
     draw = np.random.default_rng(0)
-    coarse = draw.integers(0, 256, (12, 9, 9, 3)).astype(np.float32)
-    return np.asarray(jax.image.resize(coarse, (12, 33, 33, 3), "bilinear"))
+    coarse = draw.integers(0, 256, (12, 17, 17, 3)).astype(np.float32)
+    return np.asarray(jax.image.resize(coarse, (12, SIDE, SIDE, 3), "bilinear"))
 
 
 @functools.cache
 def described(net, source):
     params = teacher.weights(net, source, 0)
     apply = functools.partial(net.apply, {"params": params}, method="strided")
-    middle = slice((33 - net.p) // 2, (33 + net.p) // 2)
+    middle = slice((SIDE - net.p) // 2, (SIDE + net.p) // 2)
     return np.asarray(jax.jit(apply)(normalised(patches()[:, middle, middle])))[:, 0, 0]
 
 
@@ -96,13 +100,13 @@ def test_shipped_is_another_network_than_random_and_no_dimension_is_dead(net):
     assert np.abs(trained - random).max() > 0.1 * trained.std()
 
 
-@pytest.mark.parametrize("p", [17, 33])
+@pytest.mark.parametrize("p", [17, 33, 65])
 def test_half_precision_storage_moves_features_by_less_than_a_hundredth(tmp_path, p):
     net = PatchDescriptor(p)
     params = teacher.weights(net, "random", 0)
     save_descriptor(tmp_path / "half.npz", params, net, stored_as="float16")
     half = load_descriptor(tmp_path / "half.npz", net)
-    middle = slice((33 - p) // 2, (33 + p) // 2)
+    middle = slice((SIDE - p) // 2, (SIDE + p) // 2)
     x = normalised(patches()[:, middle, middle])
     apply = jax.jit(functools.partial(net.apply, method="strided"))
     full, stored = (np.asarray(apply({"params": w}, x)) for w in (params, half))

@@ -48,6 +48,7 @@ class Linear:
     batch_size: int = 4
     inference_batch_size: int = 4
     epochs: int = 5
+    samples_per_epoch: int | None = None
     nan_at: int = 0
     traces: list[str] = dataclasses.field(default_factory=list)
 

@@ -1,0 +1,16 @@
+"""AE with the paper's settings (Section 5.2), on MVTec LOCO AD.
+
+python -m gcad_jax.main --config=configs/autoencoder.py --workdir=runs/autoencoder \
+    --config.data.root=PATH_TO_MVTEC_LOCO_AD
+
+":small" is for two CPU cores, and another data set may be named: ":small,circles",
+":small,mvtec_ad", ":small,folder".
+"""
+
+from gcad_jax import presets
+from gcad_jax.config import Experiment
+from gcad_jax.methods.autoencoder import AE
+
+
+def get_config(preset: str = "") -> Experiment:
+    return presets.baseline(AE, preset)

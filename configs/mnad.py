@@ -1,0 +1,16 @@
+"""MNAD with the paper's settings (Section 5.2), on MVTec LOCO AD.
+
+python -m gcad_jax.main --config=configs/mnad.py --workdir=runs/mnad \
+    --config.data.root=PATH_TO_MVTEC_LOCO_AD
+
+":small" is for two CPU cores, and another data set may be named: ":small,circles",
+":small,mvtec_ad", ":small,folder".
+"""
+
+from gcad_jax import presets
+from gcad_jax.config import Experiment
+from gcad_jax.methods.mnad import MNAD
+
+
+def get_config(preset: str = "") -> Experiment:
+    return presets.baseline(MNAD, preset)

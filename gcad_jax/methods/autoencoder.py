@@ -1,0 +1,144 @@
+"""AE, the autoencoder of the paper [P 5.2]: what it cannot reconstruct is anomalous."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax.numpy as jnp
+import optax
+
+from gcad_jax.methods import optimizers as optimisers
+from gcad_jax.methods import reconstruction
+from gcad_jax.methods.base import Detector, Learned, Phase
+from gcad_jax.methods.settings import settings
+from gcad_jax.models.autoencoder import Autoencoder
+from gcad_jax.types import (
+    AnomalyMaps,
+    Array,
+    Images,
+    ImagesU8,
+    Key,
+    Keys,
+    Metrics,
+    Tree,
+)
+
+NETWORK = "AE"
+
+
+@dataclasses.dataclass(eq=False)
+class AE:
+    """Hyper-parameters of the autoencoder; defaults are the paper's (Section 5.2).
+
+    image_size: side of the input in pixels, a multiple of 32.
+    epochs: passes over the training images.
+    batch_size: examples of an update; batch norms see all of them.
+    g: dimension of the code.
+    width: factor on the hidden widths.
+    widths: of E_glo, before the factor.
+    slope: of every LeakyReLU.
+    skip_end: fraction of the epochs until the skips have faded (100 of 500).
+    skip_schedule: "sequential", "staggered" or "overlapping".
+    learning_rate, final_learning_rate: Adam's rate, and the fraction of it at the end
+        of a half-cosine decay; 1 keeps the rate constant.
+    weight_decay: L2 in the gradient.
+    precision: of the network's arithmetic, "float32" or "bfloat16".
+    augmented: train on augmented images [P 5.1].
+    inference_batch_size: images of one call outside training.
+    """
+
+    title: ClassVar[str] = "AE"
+    channels: ClassVar[int] = 3
+    branches: ClassVar[tuple[str, ...]] = ()
+    samples_per_epoch: ClassVar[int | None] = None
+
+    image_size: int = 256
+    epochs: int = 500
+    batch_size: int = 16
+    g: int = 32
+    width: float = 1.0
+    widths: tuple[int, ...] = (32, 32, 64, 64, 128)
+    slope: float = 5e-3
+    skip_end: float = 0.2
+    skip_schedule: str = "sequential"
+    learning_rate: float = 1e-4
+    final_learning_rate: float = 1.0
+    weight_decay: float = 1e-5
+    precision: str = "float32"
+    augmented: bool = True
+    inference_batch_size: int = 16
+
+    def validate(self) -> None:
+        """Raises UserError for a field outside its range."""
+        reconstruction.validate(self)
+
+    def network(self) -> Autoencoder:
+        """E_glo's network with the image as its result."""
+        return reconstruction.network(self, variational=False)
+
+    # -- training ---------------------------------------------------------------
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """Adam for the one network."""
+        return {NETWORK: optimisers.adam(self.learning_rate, self.weight_decay)}
+
+    def prepare(self, images: ImagesU8) -> Tree:
+        """Nothing is frozen."""
+        del images
+        return {}
+
+    def init(self, key: Key) -> Learned:
+        """The network and its running batch statistics."""
+        return reconstruction.init(self.network(), NETWORK, self.image_size, key)
+
+    def cache(self, frozen: Tree, images: Images) -> Tree:
+        """Nothing can be computed ahead."""
+        del frozen, images
+        return {}
+
+    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
+        """While the skips fade, and without them [P 5.2]."""
+        optimizers = self.optimizers()
+        return reconstruction.phases(self, optimizers, self.loss, steps_per_epoch)
+
+    def loss(
+        self,
+        params: Mapping[str, Tree],
+        statistics: Tree,
+        images: Images,
+        skips: Array | None,
+        keys: Keys,
+    ) -> tuple[Array, tuple[Metrics, Tree]]:
+        """Mean squared error of the reconstruction; needs the axis `BATCH`.
+
+        statistics: the running ones; returned as they are after this batch.
+        """
+        del keys  # nothing is drawn
+        outputs, statistics = reconstruction.reconstructed(
+            self.network(), NETWORK, params, statistics, images, skips
+        )
+        loss = jnp.mean(jnp.square(outputs[0] - images))
+        return loss, ({"L_rec": loss}, statistics)
+
+    # -- scoring ----------------------------------------------------------------
+
+    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
+        """Nothing: there is one map, and its scale is that of the grey values."""
+        del frozen, learned, images
+        return {}
+
+    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+        """Squared distance of each pixel from its reconstruction."""
+        net = self.network()
+        return reconstruction.distance(net, NETWORK, detector.learned, images)
+
+    def branch_maps(
+        self, detector: Detector, images: Images
+    ) -> Mapping[str, AnomalyMaps]:
+        """One map alone."""
+        del detector, images
+        return {}
+
+    def describe(self) -> tuple[str, ...]:
+        """What differs from the paper in this run."""
+        return (settings(self),)

@@ -1,0 +1,311 @@
+"""f-AnoGAN (Schlegl et al., 2019), as the paper runs it [P 5.2].
+
+A generator learns to draw good images (WGAN-GP); then an encoder learns which z draws
+a given image, by the image and by the critic's features of it (izi_f). What the
+generator does not draw again is anomalous. 64 x 64 pixels, grey.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gcad_jax import checks
+from gcad_jax.axes import mean_over_batch
+from gcad_jax.methods import optimizers as optimisers
+from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
+from gcad_jax.methods.settings import settings
+from gcad_jax.models.fanogan import (
+    WIDTHS,
+    Discriminator,
+    Generator,
+    ImageEncoder,
+    side,
+)
+from gcad_jax.types import (
+    COMPUTE_TYPES,
+    AnomalyMaps,
+    Array,
+    Images,
+    ImagesU8,
+    Key,
+    Keys,
+    Metrics,
+    Tree,
+)
+
+FOR_D, FOR_G, FOR_MIX = 0, 1, 2  # what is drawn of an example's key
+SMALLEST = 1e-12  # squared gradient under the root
+
+
+@dataclasses.dataclass(eq=False)
+class FAnoGAN:
+    """Hyper-parameters of f-AnoGAN; defaults are the paper's (Section 5.2).
+
+    image_size: side of the input in pixels: 4, doubled once for each width.
+    epochs: of the generator's training, in which the critic makes an update with
+        each batch.
+    batch_size: examples of an update; may be larger than the data set.
+    samples_per_epoch: the group augments to 10,000 images in other papers; this one
+        does not say.
+    critic_updates: for each update of the generator.
+    encoder_updates: after the generator's training.
+    latent: dimensions of z.
+    widths: of the residual blocks, at the image's end first.
+    momentum: what G and E keep of their running statistics with each of their updates.
+    gradient_penalty: weight of WGAN's penalty.
+    kappa: weight of the critic's features in the encoder's loss.
+    learning_rate, encoder_learning_rate: of Adam (WGAN) and of RMSProp (encoder).
+    precision: of the networks' arithmetic, "float32" or "bfloat16".
+    augmented: train on augmented images [P 5.1].
+    inference_batch_size: images of one call outside training.
+    """
+
+    title: ClassVar[str] = "f-AnoGAN"
+    channels: ClassVar[int] = 1
+    branches: ClassVar[tuple[str, ...]] = ()
+
+    image_size: int = 64
+    epochs: int = 100
+    batch_size: int = 64
+    samples_per_epoch: int = 10_000
+    critic_updates: int = 5
+    encoder_updates: int = 50_000
+    latent: int = 128
+    widths: tuple[int, ...] = WIDTHS
+    momentum: float = 0.99
+    gradient_penalty: float = 10.0
+    kappa: float = 1.0
+    learning_rate: float = 1e-4
+    encoder_learning_rate: float = 5e-5
+    precision: str = "float32"
+    augmented: bool = True
+    inference_batch_size: int = 64
+
+    def validate(self) -> None:
+        """Raises UserError for a field outside its range."""
+        for field in (
+            *("epochs", "batch_size", "samples_per_epoch", "critic_updates"),
+            *("encoder_updates", "latent", "learning_rate", "encoder_learning_rate"),
+            "inference_batch_size",
+        ):
+            checks.positive(field, getattr(self, field))
+        for field in ("gradient_penalty", "kappa"):
+            checks.not_negative(field, getattr(self, field))
+        checks.fraction("momentum", self.momentum, "that is kept")
+        checks.one_of("precision", self.precision, COMPUTE_TYPES)
+        if not self.widths or self.image_size != side(self.widths):
+            raise checks.UserError(
+                f"image_size is {self.image_size}, and widths names "
+                f"{len(self.widths)} widths; {len(self.widths)} are for "
+                f"{side(self.widths)} pixels: change one of them."
+            )
+
+    def generator(self) -> Generator:
+        """G: z to image."""
+        dtype = COMPUTE_TYPES[self.precision]
+        return Generator(self.channels, self.widths, self.momentum, dtype)
+
+    def discriminator(self) -> Discriminator:
+        """D: image to score, and its features f."""
+        return Discriminator(self.widths, COMPUTE_TYPES[self.precision])
+
+    def encoder(self) -> ImageEncoder:
+        """E: image to z."""
+        dtype = COMPUTE_TYPES[self.precision]
+        return ImageEncoder(self.latent, self.widths, self.momentum, dtype)
+
+    # -- before training --------------------------------------------------------
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """Adam for G and D, RMSProp for E, no decay."""
+        adam = optax.adam(self.learning_rate, b1=0.0, b2=0.9)
+        # TensorFlow's RMSProp: its mean square starts at 1.
+        rmsprop = optax.rmsprop(
+            self.encoder_learning_rate, decay=0.9, eps=1e-10, initial_scale=1.0
+        )
+        return {"G": adam, "D": adam, "E": rmsprop}
+
+    def prepare(self, images: ImagesU8) -> Tree:
+        """Nothing is frozen."""
+        del images
+        return {}
+
+    def init(self, key: Key) -> Learned:
+        """G, D and E, and the running batch statistics of G and E."""
+        of_G, of_D, of_E = jax.random.split(key, 3)
+        image = jnp.zeros((1, self.image_size, self.image_size, self.channels))
+        G = self.generator().init(of_G, jnp.zeros((1, self.latent)), False)
+        D = self.discriminator().init(of_D, image)
+        E = self.encoder().init(of_E, image, False)
+        return Learned(
+            {"G": G["params"], "D": D["params"], "E": E["params"]},
+            {"G": G["batch_stats"], "E": E["batch_stats"]},
+        )
+
+    def cache(self, frozen: Tree, images: Images) -> Tree:
+        """Nothing can be computed ahead."""
+        del frozen, images
+        return {}
+
+    # -- training ---------------------------------------------------------------
+
+    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
+        """The generator and its critic, then the encoder."""
+        return (
+            Phase("generator", self.epochs * steps_per_epoch, self._update_GAN),
+            Phase("encoder", self.encoder_updates, self._update_encoder),
+        )
+
+    def _update_GAN(
+        self, state: TrainState, frozen: Tree, batch: Batch, keys: Keys
+    ) -> tuple[TrainState, Metrics]:
+        """One of the critic; with every `critic_updates`-th one of the generator."""
+        del frozen
+        optimizers, learned = self.optimizers(), state.learned
+        gradient, metrics = jax.grad(self.critic_loss, has_aux=True)(
+            learned.params["D"], learned, 2 * batch.images - 1, keys
+        )
+        after = optimisers.apply_gradients(optimizers, state, {"D": gradient})
+
+        def generator(after: TrainState) -> TrainState:
+            gradient, statistics = jax.grad(self.generator_loss, has_aux=True)(
+                after.learned.params["G"], after.learned, keys
+            )
+            moved = optimisers.apply_gradients(optimizers, after, {"G": gradient})
+            model_state = {**after.learned.model_state, "G": statistics}
+            moved = optimisers.with_model_state(moved, model_state)
+            return moved.replace(step=after.step)  # type: ignore[attr-defined]
+
+        due = state.step % self.critic_updates == self.critic_updates - 1
+        after = jax.lax.cond(due, generator, lambda same: same, after)
+        return after, mean_over_batch(metrics)
+
+    def _drawn(self, keys: Keys, draw: int) -> Array:
+        """One z a key: (B, latent), another one for each `draw`."""
+
+        def one(key: Key) -> Array:
+            return jax.random.normal(jax.random.fold_in(key, draw), (self.latent,))
+
+        return jax.vmap(one)(keys)
+
+    def critic_loss(
+        self, D: Tree, learned: Learned, images: Images, keys: Keys
+    ) -> tuple[Array, Metrics]:
+        """WGAN-GP: mean D(G(z)) - mean D(x) + lambda * mean (|grad D(x^)| - 1)^2.
+
+        x^ between a real and a drawn image, at a uniform place for each pair. images:
+        in [-1, 1]. keys: (B,), one an example. Needs the axis `BATCH`.
+        """
+        variables = {
+            "params": learned.params["G"],
+            "batch_stats": learned.model_state["G"],
+        }
+        drawn, _ = self.generator().apply(
+            variables, self._drawn(keys, FOR_D), True, mutable=["batch_stats"]
+        )
+        drawn = jnp.asarray(drawn, jnp.float32)
+
+        def score(images: Images) -> Array:
+            scores, _ = self.discriminator().apply({"params": D}, images)
+            return jnp.asarray(scores, jnp.float32)
+
+        fold = jax.vmap(lambda key: jax.random.fold_in(key, FOR_MIX))
+        mix = jax.vmap(jax.random.uniform)(fold(keys)).reshape(-1, 1, 1, 1)
+        between = images + mix * (drawn - images)
+        # The score of an image depends on no other: layer norms, not batch norms.
+        slopes = jax.grad(lambda x: jnp.sum(score(x)))(between)
+        squares = jnp.sum(jnp.square(slopes), axis=(1, 2, 3))
+        penalty = jnp.mean(jnp.square(jnp.sqrt(squares + SMALLEST) - 1))
+        distance = jnp.mean(score(images)) - jnp.mean(score(drawn))
+        metrics = {"L_wasserstein": distance, "L_penalty": penalty}
+        return self.gradient_penalty * penalty - distance, metrics
+
+    def generator_loss(
+        self, G: Tree, learned: Learned, keys: Keys
+    ) -> tuple[Array, Tree]:
+        """-mean D(G(z)), and G's running statistics after it; needs `BATCH`."""
+        variables = {"params": G, "batch_stats": learned.model_state["G"]}
+        drawn, changed = self.generator().apply(
+            variables, self._drawn(keys, FOR_G), True, mutable=["batch_stats"]
+        )
+        scores, _ = self.discriminator().apply({"params": learned.params["D"]}, drawn)
+        return -jnp.mean(scores.astype(jnp.float32)), changed["batch_stats"]
+
+    def _update_encoder(
+        self, state: TrainState, frozen: Tree, batch: Batch, keys: Keys
+    ) -> tuple[TrainState, Metrics]:
+        """One of the encoder; G, on its running statistics, and D stay."""
+        del frozen, keys  # nothing is drawn beside the augmentation
+        gradient, (metrics, statistics) = jax.grad(self.encoder_loss, has_aux=True)(
+            state.learned.params["E"], state.learned, 2 * batch.images - 1
+        )
+        state = optimisers.apply_gradients(self.optimizers(), state, {"E": gradient})
+        model_state = {**state.learned.model_state, "E": statistics}
+        state = optimisers.with_model_state(state, model_state)
+        return state, mean_over_batch(metrics)
+
+    def encoder_loss(
+        self, E: Tree, learned: Learned, images: Images
+    ) -> tuple[Array, tuple[Metrics, Tree]]:
+        """izi_f: mse(x, G(E(x))) + kappa * mse(f(x), f(G(E(x)))); needs `BATCH`.
+
+        images: in [-1, 1]. Returned with E's running statistics after it.
+        """
+        variables = {"params": E, "batch_stats": learned.model_state["E"]}
+        z, changed = self.encoder().apply(
+            variables, images, True, mutable=["batch_stats"]
+        )
+        again = self._generated(learned, jnp.asarray(z))
+        D = {"params": learned.params["D"]}
+        _, f = self.discriminator().apply(D, images)
+        _, f_again = self.discriminator().apply(D, again)
+        difference = jnp.asarray(f, jnp.float32) - jnp.asarray(f_again, jnp.float32)
+        metrics = {
+            "L_image": jnp.mean(jnp.square(images - again)),
+            "L_features": jnp.mean(jnp.square(difference)),
+        }
+        loss = metrics["L_image"] + self.kappa * metrics["L_features"]
+        return loss, (metrics, changed["batch_stats"])
+
+    def _generated(self, learned: Learned, z: Array) -> Images:
+        """G(z) on running statistics, float32."""
+        variables = {
+            "params": learned.params["G"],
+            "batch_stats": learned.model_state["G"],
+        }
+        images = self.generator().apply(variables, z, False)
+        return jnp.asarray(images, jnp.float32)
+
+    # -- scoring ----------------------------------------------------------------
+
+    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
+        """Nothing: there is one map."""
+        del frozen, learned, images
+        return {}
+
+    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+        """(x - G(E(x)))^2, grey values in [-1, 1]; (B, S, S)."""
+        learned, x = detector.learned, 2 * images - 1
+        variables = {
+            "params": learned.params["E"],
+            "batch_stats": learned.model_state["E"],
+        }
+        z = self.encoder().apply(variables, x, False)
+        return jnp.sum(
+            jnp.square(x - self._generated(learned, jnp.asarray(z))), axis=-1
+        )
+
+    def branch_maps(
+        self, detector: Detector, images: Images
+    ) -> Mapping[str, AnomalyMaps]:
+        """One map alone."""
+        del detector, images
+        return {}
+
+    def describe(self) -> tuple[str, ...]:
+        """What differs from the paper in this run."""
+        return (settings(self),)

@@ -1,0 +1,253 @@
+"""MNAD in reconstruction mode (arXiv 2003.13228), as the paper runs it [P 5.2].
+
+An autoencoder whose decoder sees, beside the features of each place, what a memory of
+a few prototypes says of them; anomalies have no prototype.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gcad_jax import checks
+from gcad_jax.axes import mean_over_batch
+from gcad_jax.methods import optimizers as optimisers
+from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
+from gcad_jax.methods.settings import settings
+from gcad_jax.models import memory as memories
+from gcad_jax.models.init import scaled
+from gcad_jax.models.memory_autoencoder import (
+    STEP,
+    WIDTHS,
+    MemoryDecoder,
+    MemoryEncoder,
+)
+from gcad_jax.types import (
+    COMPUTE_TYPES,
+    AnomalyMaps,
+    Array,
+    Images,
+    ImagesU8,
+    Key,
+    Keys,
+    Metrics,
+    Tree,
+)
+
+NETWORKS = ("encoder", "decoder")
+MARGIN = 1.0  # of the triplet loss
+APART = 1e-6  # added to differences before their norm, as PyTorch's triplet loss does
+
+
+@dataclasses.dataclass(eq=False)
+class MNAD:
+    """Hyper-parameters of MNAD; defaults are the paper's (Section 5.2).
+
+    image_size: side of the input in pixels, a multiple of 8.
+    epochs: passes over the training images.
+    batch_size: examples of an update.
+    items: of the memory; each has as many dimensions as the features.
+    width: factor on every width.
+    compactness, separateness: weights of the two losses of the features.
+    learning_rate, final_learning_rate: Adam's rate, and the fraction of it at the end
+        of a half-cosine decay, epoch by epoch, as in the published code.
+    precision: of the networks' arithmetic, "float32" or "bfloat16".
+    augmented: train on augmented images [P 5.1].
+    inference_batch_size: images of one call outside training.
+    """
+
+    title: ClassVar[str] = "MNAD"
+    channels: ClassVar[int] = 3
+    samples_per_epoch: ClassVar[int | None] = None
+    branches: ClassVar[tuple[str, ...]] = ()
+
+    image_size: int = 256
+    epochs: int = 500
+    batch_size: int = 4
+    items: int = 10
+    width: float = 1.0
+    compactness: float = 0.1
+    separateness: float = 0.1
+    learning_rate: float = 2e-5
+    final_learning_rate: float = 0.0
+    precision: str = "float32"
+    augmented: bool = True
+    inference_batch_size: int = 8
+
+    def validate(self) -> None:
+        """Raises UserError for a field outside its range."""
+        checks.multiple_of("image_size", self.image_size, STEP)
+        for field in (
+            *("epochs", "batch_size", "width", "learning_rate"),
+            "inference_batch_size",
+        ):
+            checks.positive(field, getattr(self, field))
+        for field in ("compactness", "separateness", "final_learning_rate"):
+            checks.not_negative(field, getattr(self, field))
+        if self.items < 2:
+            raise checks.UserError(
+                f"items is {self.items}; a feature is kept away from its second "
+                "nearest item, so there must be 2 or more."
+            )
+        checks.one_of("precision", self.precision, COMPUTE_TYPES)
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        return tuple(scaled(width, self.width) for width in WIDTHS)
+
+    def encoder(self) -> MemoryEncoder:
+        """Image to features at an eighth of its side."""
+        return MemoryEncoder(self._widths, COMPUTE_TYPES[self.precision])
+
+    def decoder(self) -> MemoryDecoder:
+        """Features and what was read from the memory to the image."""
+        dtype = COMPUTE_TYPES[self.precision]
+        return MemoryDecoder(self.channels, self._widths, dtype)
+
+    # -- before training --------------------------------------------------------
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """Adam for encoder and decoder, without decay."""
+        return dict.fromkeys(NETWORKS, optax.adam(self.learning_rate))
+
+    def prepare(self, images: ImagesU8) -> Tree:
+        """Nothing is frozen."""
+        del images
+        return {}
+
+    def init(self, key: Key) -> Learned:
+        """Networks, their running batch statistics, and the memory."""
+        one, two, three = jax.random.split(key, 3)
+        side = self.image_size // STEP
+        image = jnp.zeros((1, self.image_size, self.image_size, self.channels))
+        features = jnp.zeros((1, side, side, 2 * self._widths[-1]))
+        variables = {
+            "encoder": self.encoder().init(one, image, False),
+            "decoder": self.decoder().init(two, features, False),
+        }
+        state = {name: variables[name]["batch_stats"] for name in NETWORKS}
+        state["memory"] = memories.fresh(three, self.items, self._widths[-1])
+        return Learned({name: variables[name]["params"] for name in NETWORKS}, state)
+
+    def cache(self, frozen: Tree, images: Images) -> Tree:
+        """Nothing can be computed ahead."""
+        del frozen, images
+        return {}
+
+    # -- training ---------------------------------------------------------------
+
+    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
+        """One: both networks, and the memory written after each update's reading."""
+        num_steps = self.epochs * steps_per_epoch
+        optimizers = self.optimizers()
+
+        def update(
+            state: TrainState, frozen: Tree, batch: Batch, keys: Keys
+        ) -> tuple[TrainState, Metrics]:
+            del frozen, keys  # nothing is drawn beside the augmentation
+            gradients, (metrics, model_state) = jax.grad(self.loss, has_aux=True)(
+                state.learned.params, state.learned.model_state, batch.images
+            )
+            # After each epoch, as the published code does.
+            epoch = state.step // steps_per_epoch
+            rate = optimisers.cosine_decay(epoch, self.epochs, self.final_learning_rate)
+            state = optimisers.apply_gradients(optimizers, state, gradients, rate)
+            state = optimisers.with_model_state(state, model_state)
+            return state, mean_over_batch(metrics)
+
+        return (Phase("reconstruction", num_steps, update),)
+
+    def loss(
+        self, params: Mapping[str, Tree], model_state: Tree, images: Images
+    ) -> tuple[Array, tuple[Metrics, Tree]]:
+        """Reconstruction, compactness and separateness; needs the axis `BATCH`.
+
+        L = mse(I, I^) + compactness * mse(q, m_1) + separateness * mean of
+        max(0, |q - m_1| - |q - m_2| + 1), with q the features of each place, of unit
+        length, and m_1, m_2 their nearest items in the memory as it was before.
+        Returned with the running statistics and the memory as they are afterwards.
+        """
+        memory, new = model_state["memory"], {}
+        x = 2 * images - 1
+
+        def apply(name: str, net, inputs: Array) -> Array:  # type: ignore[no-untyped-def]
+            variables = {"params": params[name], "batch_stats": model_state[name]}
+            y, changed = net.apply(variables, inputs, True, mutable=["batch_stats"])
+            new[name] = changed["batch_stats"]
+            return jnp.asarray(y, jnp.float32)
+
+        queries = memories.unit(apply("encoder", self.encoder(), x))
+        reconstruction = apply("decoder", self.decoder(), _recalled(memory, queries))
+        flat = queries.reshape(-1, queries.shape[-1])
+        first, second = memories.nearest_two(memory, flat)
+        metrics = {
+            "L_rec": jnp.mean(jnp.square(reconstruction - x)),
+            "L_compact": jnp.mean(jnp.square(flat - first)),
+            "L_separate": jnp.mean(triplet(flat, first, second)),
+        }
+        loss = (
+            metrics["L_rec"]
+            + self.compactness * metrics["L_compact"]
+            + self.separateness * metrics["L_separate"]
+        )
+        return loss, (metrics, {**new, "memory": memories.written(memory, flat)})
+
+    # -- scoring ----------------------------------------------------------------
+
+    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
+        """Nothing: there is one map."""
+        del frozen, learned, images
+        return {}
+
+    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+        """Squared distance from the reconstruction, grey values in [-1, 1]; (B, S, S).
+
+        The memory stays as training left it: written at test time, it would make the
+        score of an image depend on those before it.
+        """
+        learned, x = detector.learned, 2 * images - 1
+        variables = {
+            name: {
+                "params": learned.params[name],
+                "batch_stats": learned.model_state[name],
+            }
+            for name in NETWORKS
+        }
+        features = self.encoder().apply(variables["encoder"], x, False)
+        queries = memories.unit(jnp.asarray(features, jnp.float32))
+        y = self.decoder().apply(
+            variables["decoder"],
+            _recalled(learned.model_state["memory"], queries),
+            False,
+        )
+        return jnp.sum(jnp.square(x - jnp.asarray(y, jnp.float32)), axis=-1)
+
+    def branch_maps(
+        self, detector: Detector, images: Images
+    ) -> Mapping[str, AnomalyMaps]:
+        """One map alone."""
+        del detector, images
+        return {}
+
+    def describe(self) -> tuple[str, ...]:
+        """What differs from the paper in this run."""
+        return (settings(self),)
+
+
+def _recalled(memory: Array, queries: Array) -> Array:
+    """Queries (B, h, w, D) and what the memory says of each: (B, h, w, 2 D)."""
+    flat = queries.reshape(-1, queries.shape[-1])
+    found = memories.read(memory, flat).reshape(queries.shape)
+    return jnp.concatenate([queries, found], axis=-1)
+
+
+def triplet(query: Array, near: Array, far: Array) -> Array:  # (Q, D) each -> (Q,)
+    """max(0, |query - near| - |query - far| + 1)."""
+
+    def distance(other: Array) -> Array:
+        return jnp.linalg.norm(query - other + APART, axis=-1)
+
+    return jnp.maximum(distance(near) - distance(far) + MARGIN, 0.0)

@@ -1,0 +1,283 @@
+"""SPADE (arXiv 2005.02357), as the paper runs it: nearest neighbours in feature space.
+
+Nothing is trained. Of the K training images nearest to a test image the features of
+all places make a gallery; a place of the test image is as anomalous as it is far from
+its nearest neighbour in the gallery [P 5.2].
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gcad_jax import checks
+from gcad_jax.methods import teacher as teachers
+from gcad_jax.methods.base import Detector, Learned, Phase
+from gcad_jax.methods.batches import in_batches
+from gcad_jax.methods.settings import settings
+from gcad_jax.models.classifiers import classifier, load_classifier
+from gcad_jax.models.imagenet import imagenet_normalised
+from gcad_jax.models.patch_descriptor import PatchDescriptor
+from gcad_jax.types import AnomalyMaps, Array, Features, Images, ImagesU8, Key, Tree
+
+# Maps at a quarter, an eighth and a sixteenth of the image's side.
+LEVELS = {
+    "wide_resnet50_2": ("layer1", "layer2", "layer3"),
+    "resnet18": ("layer1", "layer2", "layer3"),
+    "mobilenet_v2": ("stage2", "stage3", "stage5"),
+}
+PAPERS_BACKBONE = "wide_resnet50_2"
+E_LOC = "E_loc"
+E_LOC_STEPS = {17: 4, 33: 8, 65: 16}  # p, and pixels that are averaged to one place
+BACKBONES = (E_LOC, *LEVELS)
+SEPARATE, CONCATENATED = "separate", "concatenated"
+EVERYWHERE, SAME_PLACE = "everywhere", "same_place"
+STEP = 16
+TRUNCATE = 4.0  # deviations at which the Gaussian ends, as SciPy's
+
+Levels = tuple[Features, ...]  # finest first
+
+
+@dataclasses.dataclass(eq=False)
+class SPADE:
+    """Hyper-parameters of SPADE; the paper's where it says.
+
+    image_size: side of the input in pixels, a multiple of 16.
+    backbone: "wide_resnet50_2", the paper's; "resnet18" or "mobilenet_v2"; or "E_loc",
+        whose weights come with the package.
+    weights: of the backbone: a file written by `gcad_jax.convert`; of E_loc "shipped",
+        "random", or the path of weights with {p} for 17, 33 and 65.
+    K: training images whose features are the gallery; all where there are fewer.
+    combination: "separate", distances of each level, averaged; or "concatenated", one
+        distance of the features of all levels.
+    places: neighbours are sought "everywhere" in the gallery's images or at the
+        "same_place".
+    sigma: of the Gaussian that smooths the map, in pixels of the input; 0 for none.
+    inference_batch_size: images of one call.
+    """
+
+    title: ClassVar[str] = "SPADE"
+    channels: ClassVar[int] = 3
+    samples_per_epoch: ClassVar[int | None] = None
+    branches: ClassVar[tuple[str, ...]] = ()
+    augmented: ClassVar[bool] = False
+    batch_size: ClassVar[int] = 1
+
+    image_size: int = 224
+    backbone: str = E_LOC
+    weights: str = teachers.SHIPPED
+    K: int = 50
+    combination: str = SEPARATE
+    places: str = EVERYWHERE
+    sigma: float = 4.0
+    inference_batch_size: int = 8
+
+    def validate(self) -> None:
+        """Raises UserError for a field outside its range."""
+        checks.multiple_of("image_size", self.image_size, STEP)
+        for field in ("K", "inference_batch_size"):
+            checks.positive(field, getattr(self, field))
+        checks.not_negative("sigma", self.sigma)
+        checks.one_of("backbone", self.backbone, BACKBONES)
+        checks.one_of("combination", self.combination, (SEPARATE, CONCATENATED))
+        checks.one_of("places", self.places, (EVERYWHERE, SAME_PLACE))
+        own = (teachers.SHIPPED, teachers.RANDOM)
+        if self.backbone != E_LOC and self.weights in own:
+            raise checks.UserError(
+                f"weights is {self.weights!r}, but backbone is {self.backbone!r}, of "
+                "which no weights come with the package: convert some (python -m "
+                f"gcad_jax.convert --arch={self.backbone} --input=FILE "
+                f"--output=FILE.npz) and set weights to that file, or set backbone to "
+                f"{E_LOC!r}."
+            )
+
+    # -- what a trained method would learn --------------------------------------
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """None: nothing is trained."""
+        return {}
+
+    def init(self, key: Key) -> Learned:
+        """Nothing is learned; all seeds give the same."""
+        del key
+        return Learned({}, {})
+
+    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
+        """None."""
+        del steps_per_epoch
+        return ()
+
+    def cache(self, frozen: Tree, images: Images) -> Tree:
+        """Nothing."""
+        del frozen, images
+        return {}
+
+    # -- features ---------------------------------------------------------------
+
+    def prepare(self, images: ImagesU8) -> Tree:
+        """The backbone, and what it says of every training image.
+
+        images: (N, S, S, 3) uint8. Returns "backbone", "pooled" (N, F), and "level_0",
+        "level_1", ... (N, h, w, C), the finest first.
+
+        Raises:
+          UserError: weights that are missing, damaged, or of another network.
+        """
+        params = self._backbone(images)
+
+        # As an argument: a constant of this size would take minutes to compile.
+        @jax.jit
+        def describe(params: Tree, x: Images) -> Tree:
+            levels, pooled = self._described(params, x)
+            return {"pooled": pooled} | {
+                f"level_{i}": level for i, level in enumerate(levels)
+            }
+
+        return {
+            "backbone": params,
+            **jax.tree.map(
+                jnp.asarray,
+                in_batches(
+                    functools.partial(describe, params),
+                    images,
+                    self.inference_batch_size,
+                ),
+            ),
+        }
+
+    def _backbone(self, images: ImagesU8) -> Tree:
+        if self.backbone == E_LOC:
+            return {
+                f"E_loc_{p}": teachers.prepared(
+                    PatchDescriptor(p),
+                    self.weights,
+                    0,
+                    images,
+                    self.inference_batch_size,
+                )
+                for p in E_LOC_STEPS
+            }
+        network, params = load_classifier(self.weights)
+        if network.arch != self.backbone:
+            raise checks.UserError(
+                f"{self.weights} holds a {network.arch!r}, but backbone is "
+                f"{self.backbone!r}: change one of them."
+            )
+        return params
+
+    def _described(self, params: Tree, images: Images) -> tuple[Levels, Array]:
+        """Levels (B, h, w, C), and one vector an image (B, F), float32."""
+        if self.backbone != E_LOC:
+            maps = classifier(self.backbone).maps(params, images)
+            levels = tuple(maps[name] for name in LEVELS[self.backbone])
+            return levels, maps["pooled"]
+        # Deviates: E_loc at three sizes, averaged, stands in for three levels of a
+        # Wide ResNet-50-2, whose weights do not come with the package.
+        x = imagenet_normalised(images)
+        found = []
+        for p, step in E_LOC_STEPS.items():
+            features = PatchDescriptor(p).apply({"params": params[f"E_loc_{p}"]}, x)
+            found.append(averaged(jnp.asarray(features, jnp.float32), step))
+        pooled = [jnp.mean(level, axis=(1, 2)) for level in found]
+        return tuple(found), jnp.concatenate(pooled, axis=-1)
+
+    def _vectors(self, levels: Levels) -> Levels:
+        """What is compared, of one image: (h, w, C) for each distance."""
+        if self.combination == SEPARATE:
+            return levels
+        side = levels[0].shape[:2]
+        same = [jax.image.resize(x, (*side, x.shape[-1]), "bilinear") for x in levels]
+        return (jnp.concatenate(same, axis=-1),)
+
+    # -- scoring ----------------------------------------------------------------
+
+    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
+        """Nothing: a score is a distance."""
+        del frozen, learned, images
+        return {}
+
+    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+        """Distance from the nearest neighbour, smoothed; (B, S, S)."""
+        frozen = detector.frozen
+        gallery = [frozen[name] for name in sorted(frozen) if name.startswith("level_")]
+        count = min(self.K, len(frozen["pooled"]))
+
+        def one(inputs: tuple[Levels, Array]) -> AnomalyMaps:
+            levels, pooled = inputs
+            apart = jnp.sum(jnp.square(frozen["pooled"] - pooled[None]), axis=-1)
+            _, rows = jax.lax.top_k(-apart, count)
+            queries = self._vectors(levels)
+
+            # Image by image, so that the distances of one pair of images are all that
+            # is held: 39 MB of the finest level at 224 pixels, whatever K is.
+            def nearer(best: list[Array], row: Array) -> tuple[list[Array], None]:
+                others = self._vectors(tuple(level[row] for level in gallery))
+                pairs = zip(best, queries, others, strict=True)
+                return [jnp.minimum(b, self._squared(q, o)) for b, q, o in pairs], None
+
+            start = [jnp.full(q.shape[:2], jnp.inf) for q in queries]
+            best, _ = jax.lax.scan(nearer, start, rows)
+            maps = [
+                jax.image.resize(jnp.sqrt(b), images.shape[1:3], "bilinear")
+                for b in best
+            ]
+            return smoothed(sum(maps[1:], maps[0]) / len(maps), self.sigma)
+
+        described = self._described(frozen["backbone"], images)
+        return jax.lax.map(one, described)
+
+    def _squared(self, query: Features, other: Features) -> Array:
+        """Squared distance of each place from its nearest in one image: (h, w)."""
+        if self.places == SAME_PLACE:
+            return jnp.sum(jnp.square(query - other), axis=-1)
+        height, width, size = query.shape
+        q, o = query.reshape(-1, size), other.reshape(-1, size)
+        # Full products: a small distance is the difference of two large numbers.
+        products = jnp.matmul(q, o.T, precision=jax.lax.Precision.HIGHEST)
+        squares = jnp.sum(jnp.square(o), axis=-1)[None] - 2 * products
+        nearest = jnp.min(squares, axis=-1) + jnp.sum(jnp.square(q), axis=-1)
+        return jnp.maximum(nearest, 0).reshape(height, width)
+
+    def branch_maps(
+        self, detector: Detector, images: Images
+    ) -> Mapping[str, AnomalyMaps]:
+        """One map alone."""
+        del detector, images
+        return {}
+
+    def describe(self) -> tuple[str, ...]:
+        """Which backbone stands in for the paper's, and what differs otherwise."""
+        paper = {"backbone": PAPERS_BACKBONE}
+        if self.backbone == E_LOC:
+            of = teachers.sentence("Backbone: E_loc", self.weights, 0)
+        else:
+            of = f"Backbone: {self.backbone} from {self.weights}."
+        return of, settings(self, paper, without="weights")
+
+
+def averaged(features: Features, step: int) -> Features:
+    """(B, H, W, C) -> (B, H/step, W/step, C), means of step x step pixels."""
+    batch, height, width, size = features.shape
+    shape = (batch, height // step, step, width // step, step, size)
+    return jnp.mean(features.reshape(shape), axis=(2, 4))
+
+
+def smoothed(scores: AnomalyMaps, sigma: float) -> AnomalyMaps:  # (H, W) -> (H, W)
+    """Gaussian filter; mirrored at the border, ended at four deviations, as SciPy's."""
+    if not sigma:
+        return scores
+    radius = int(TRUNCATE * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel = jnp.asarray(weights / weights.sum(), jnp.float32)
+
+    def along_columns(x: Array) -> Array:
+        padded = jnp.pad(x, ((radius, radius), (0, 0)), mode="symmetric")
+        along = jax.vmap(lambda c: jnp.convolve(c, kernel, "valid"), 1, 1)
+        return along(padded)
+
+    return along_columns(along_columns(scores).T).T

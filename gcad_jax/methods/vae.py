@@ -1,0 +1,160 @@
+"""VAE, the variational autoencoder of the paper: AE with a drawn code [P 5.2]."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gcad_jax import checks
+from gcad_jax.methods import optimizers as optimisers
+from gcad_jax.methods import reconstruction
+from gcad_jax.methods.base import Detector, Learned, Phase
+from gcad_jax.methods.settings import settings
+from gcad_jax.models.autoencoder import Autoencoder
+from gcad_jax.types import (
+    AnomalyMaps,
+    Array,
+    Images,
+    ImagesU8,
+    Key,
+    Keys,
+    Metrics,
+    Tree,
+)
+
+NETWORK = "VAE"
+
+
+@dataclasses.dataclass(eq=False)
+class VAE:
+    """Hyper-parameters of the variational autoencoder; defaults are those of [P 5.2].
+
+    image_size: side of the input in pixels, a multiple of 32.
+    epochs: passes over the training images.
+    batch_size: examples of an update; batch norms see all of them.
+    g: dimension of the code.
+    width: factor on the hidden widths.
+    widths: of E_glo, before the factor.
+    slope: of every LeakyReLU.
+    skip_end: fraction of the epochs until the skips have faded (100 of 500).
+    skip_schedule: "sequential", "staggered" or "overlapping".
+    learning_rate, final_learning_rate: Adam's rate, and the fraction of it at the end
+        of a half-cosine decay; 1 keeps the rate constant.
+    weight_decay: L2 in the gradient.
+    kl_weight: factor on the divergence from the normal prior. 1 is the evidence
+        bound of a decoder with unit variance; the paper does not say.
+    precision: of the network's arithmetic, "float32" or "bfloat16".
+    augmented: train on augmented images [P 5.1].
+    inference_batch_size: images of one call outside training.
+    """
+
+    title: ClassVar[str] = "VAE"
+    channels: ClassVar[int] = 3
+    branches: ClassVar[tuple[str, ...]] = ()
+    samples_per_epoch: ClassVar[int | None] = None
+
+    image_size: int = 256
+    epochs: int = 500
+    batch_size: int = 16
+    g: int = 32
+    width: float = 1.0
+    widths: tuple[int, ...] = (32, 32, 64, 64, 128)
+    slope: float = 5e-3
+    skip_end: float = 0.2
+    skip_schedule: str = "sequential"
+    learning_rate: float = 1e-4
+    final_learning_rate: float = 1.0
+    weight_decay: float = 1e-5
+    kl_weight: float = 1.0
+    precision: str = "float32"
+    augmented: bool = True
+    inference_batch_size: int = 16
+
+    def validate(self) -> None:
+        """Raises UserError for a field outside its range."""
+        reconstruction.validate(self)
+        checks.not_negative("kl_weight", self.kl_weight)
+
+    def network(self) -> Autoencoder:
+        """E_glo's network with the image as its result; the layer to g twice."""
+        return reconstruction.network(self, variational=True)
+
+    # -- training ---------------------------------------------------------------
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """Adam for the one network."""
+        return {NETWORK: optimisers.adam(self.learning_rate, self.weight_decay)}
+
+    def prepare(self, images: ImagesU8) -> Tree:
+        """Nothing is frozen."""
+        del images
+        return {}
+
+    def init(self, key: Key) -> Learned:
+        """The network and its running batch statistics."""
+        return reconstruction.init(self.network(), NETWORK, self.image_size, key)
+
+    def cache(self, frozen: Tree, images: Images) -> Tree:
+        """Nothing can be computed ahead."""
+        del frozen, images
+        return {}
+
+    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
+        """While the skips fade, and without them [P 5.2]."""
+        optimizers = self.optimizers()
+        return reconstruction.phases(self, optimizers, self.loss, steps_per_epoch)
+
+    def loss(
+        self,
+        params: Mapping[str, Tree],
+        statistics: Tree,
+        images: Images,
+        skips: Array | None,
+        keys: Keys,
+    ) -> tuple[Array, tuple[Metrics, Tree]]:
+        """Mean squared error, plus kl_weight * 2 / N * KL; N values an image.
+
+        That is the negative evidence bound divided by N / 2. keys: (B,), one an
+        example, of which the noise on its code is drawn. statistics: the running
+        ones; returned as they are after this batch. Needs the axis `BATCH`.
+        """
+        noise = jax.vmap(lambda key: jax.random.normal(key, (self.g,)))(keys)
+        (image, mean, log_variance), statistics = reconstruction.reconstructed(
+            self.network(), NETWORK, params, statistics, images, skips, noise
+        )
+        error = jnp.mean(jnp.square(image - images))
+        divergence = jnp.mean(kl_divergence(mean, log_variance))
+        loss = error + self.kl_weight * 2 / images[0].size * divergence
+        return loss, ({"L_rec": error, "L_KL": divergence}, statistics)
+
+    # -- scoring ----------------------------------------------------------------
+
+    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
+        """Nothing: there is one map, and its scale is that of the grey values."""
+        del frozen, learned, images
+        return {}
+
+    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+        """Squared distance of each pixel from its reconstruction; decodes the mean."""
+        net = self.network()
+        return reconstruction.distance(net, NETWORK, detector.learned, images)
+
+    def branch_maps(
+        self, detector: Detector, images: Images
+    ) -> Mapping[str, AnomalyMaps]:
+        """One map alone."""
+        del detector, images
+        return {}
+
+    def describe(self) -> tuple[str, ...]:
+        """What differs from the paper in this run."""
+        return (settings(self),)
+
+
+def kl_divergence(mean: Array, log_variance: Array) -> Array:  # (B, g) -> (B,)
+    """Of N(mean, variance) from N(0, 1), in nats, summed over the dimensions."""
+    terms = jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance
+    return jnp.sum(terms, axis=-1) / 2

@@ -1,0 +1,195 @@
+"""The Variation Model: a mean and a deviation of every pixel [P 5.2].
+
+After Steger, Ulrich, Wiedemann, "Machine Vision Algorithms and Applications". Nothing
+is trained; images that do not lie still are aligned first.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gcad_jax import checks
+from gcad_jax.methods import registration
+from gcad_jax.methods.base import Detector, Learned, Phase
+from gcad_jax.methods.batches import each_batch
+from gcad_jax.types import AnomalyMaps, Array, Images, ImagesU8, Key, Tree
+
+NONE, RIGID = "none", "rigid"
+GREY_LEVELS = 255.0
+
+
+@dataclasses.dataclass(eq=False)
+class VariationModel:
+    """Hyper-parameters of the Variation Model.
+
+    image_size: side of the images in pixels. The paper keeps the original ones, which
+        are not square.
+    alignment: "none", or "rigid": turned and shifted against the training image that
+        is nearest to the median of all. The paper aligns juice bottles and pushpins,
+        by shape-based matching.
+    degrees: largest angle that is tried, and the step between angles.
+    variance_floor: added to each variance, in squared grey levels: 1/12 is the
+        variance of rounding to whole ones, which keeps a pixel that never changed from
+        an infinite score.
+    inference_batch_size: images of one call.
+    """
+
+    title: ClassVar[str] = "Variation Model"
+    channels: ClassVar[int] = 3
+    samples_per_epoch: ClassVar[int | None] = None
+    branches: ClassVar[tuple[str, ...]] = ()
+    augmented: ClassVar[bool] = False
+    batch_size: ClassVar[int] = 1
+
+    image_size: int = 256
+    alignment: str = NONE
+    degrees: tuple[float, float] = (5.0, 1.0)
+    variance_floor: float = 1 / 12
+    inference_batch_size: int = 8
+
+    def validate(self) -> None:
+        """Raises UserError for a field outside its range."""
+        checks.positive("image_size", self.image_size)
+        checks.positive("inference_batch_size", self.inference_batch_size)
+        checks.positive("variance_floor", self.variance_floor)
+        checks.one_of("alignment", self.alignment, (NONE, RIGID))
+        if len(self.degrees) != 2 or self.degrees[0] < 0 or self.degrees[1] <= 0:
+            raise checks.UserError(
+                f"degrees is {self.degrees}; it must be the largest angle, 0 or more, "
+                "and the step between angles, above 0, such as (5.0, 1.0)."
+            )
+
+    # -- what a trained method would learn --------------------------------------
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """None: nothing is trained."""
+        return {}
+
+    def init(self, key: Key) -> Learned:
+        """Nothing is learned; all seeds give the same."""
+        del key
+        return Learned({}, {})
+
+    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
+        """None."""
+        del steps_per_epoch
+        return ()
+
+    def cache(self, frozen: Tree, images: Images) -> Tree:
+        """Nothing."""
+        del frozen, images
+        return {}
+
+    # -- the model --------------------------------------------------------------
+
+    def prepare(self, images: ImagesU8) -> Tree:
+        """Mean and deviation of each pixel and channel, in grey levels.
+
+        images: (N, S, S, 3) uint8. Aligned, a pixel counts the images that cover it;
+        one that none covers has the deviation of all grey levels. Returns "mean" and
+        "std" (S, S, 3), "covered" (S, S) 0 or 1, "reference" (S, S, 3) in [0, 1].
+        """
+        reference = jnp.asarray(nearest_to_median(images) / GREY_LEVELS, jnp.float32)
+
+        @jax.jit
+        def sums(x: Images) -> tuple[Array, Array, Array]:
+            values, weights = jax.vmap(lambda image: self._aligned(image, reference))(x)
+            # From the reference: squares of what is left keep their digits.
+            values = (values - reference[None]) * GREY_LEVELS
+            weights = weights[..., None]
+            # One row an image, so that repeats in the last batch can be dropped.
+            return weights, weights * values, weights * jnp.square(values)
+
+        totals = [np.zeros((1, 1, 1))] * 3
+        for parts in each_batch(sums, images, self.inference_batch_size):
+            totals = [
+                total + np.asarray(part, np.float64).sum(axis=0)
+                for total, part in zip(totals, parts, strict=True)
+            ]
+        count, first, second = totals
+        covered = count > 0
+        count = np.maximum(count, 1)
+        mean = first / count
+        variance = np.maximum(second / count - mean**2, 0) + self.variance_floor
+        std = np.where(covered, np.sqrt(variance), GREY_LEVELS)
+        return {
+            "mean": jnp.asarray(mean, jnp.float32) + reference * GREY_LEVELS,
+            "std": jnp.asarray(std, jnp.float32),
+            "covered": jnp.asarray(covered[..., 0], jnp.float32),
+            "reference": reference,
+        }
+
+    def _pose(self, image: Array, reference: Array) -> registration.Pose:
+        limit, step = self.degrees
+        half = np.arange(step, limit + step / 2, step)
+        # Nearest to 0 first: of equal peaks the smallest turn is taken.
+        grid = np.concatenate([[0.0], np.stack([half, -half], axis=1).ravel()])
+        return registration.register(image, reference, jnp.asarray(grid, jnp.float32))
+
+    def _aligned(self, image: Array, reference: Array) -> tuple[Array, Array]:
+        """The image as the reference lies (S, S, 3); (S, S) 1 where it covers that."""
+        if self.alignment == NONE:
+            return image, jnp.ones(image.shape[:2])
+        pose = registration.inverse(self._pose(image, reference))
+        at = registration.coordinates(pose, *image.shape[:2])
+        weights = registration.inside(at).astype(jnp.float32)
+        return registration.sampled(image, at), weights
+
+    # -- scoring ----------------------------------------------------------------
+
+    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
+        """Nothing: a score is in deviations already."""
+        del frozen, learned, images
+        return {}
+
+    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+        """|I - mean| / std, averaged over the channels; (B, S, S).
+
+        Aligned, the model is laid over the image, not the image over the model, so
+        that a score stays at its pixel; pixels outside the overlap score 0 [P 5.2].
+        """
+        model = detector.frozen
+
+        def one(image: Array) -> AnomalyMaps:
+            mean, std, covered = model["mean"], model["std"], model["covered"]
+            if self.alignment == RIGID:
+                pose = self._pose(image, model["reference"])
+                at = registration.coordinates(pose, *image.shape[:2])
+                mean = registration.sampled(mean, at)
+                std = registration.sampled(std, at)
+                whole = registration.sampled(covered[..., None], at)[..., 0] >= 1 - 1e-6
+                covered = (registration.inside(at) & whole).astype(jnp.float32)
+            scores = jnp.abs(image * GREY_LEVELS - mean) / std
+            return covered * jnp.mean(scores, axis=-1)
+
+        return jax.lax.map(one, images)
+
+    def branch_maps(
+        self, detector: Detector, images: Images
+    ) -> Mapping[str, AnomalyMaps]:
+        """One map alone."""
+        del detector, images
+        return {}
+
+    def describe(self) -> tuple[str, ...]:
+        """How images were aligned, and what else is not the paper's."""
+        how = "not aligned" if self.alignment == NONE else "aligned by turn and shift"
+        # Deviates: original sizes and shape-based matching are replaced.
+        return (
+            f"Images were zoomed to {self.image_size} x {self.image_size} pixels and "
+            f"{how}; the paper keeps their size, and aligns pushpins and juice bottles "
+            "by shape.",
+            "Scores are deviations of a pixel.",
+        )
+
+
+def nearest_to_median(images: ImagesU8) -> np.ndarray:  # (N, H, W, C) -> (H, W, C)
+    """The image nearest to the median of each pixel: sharp, unlike the median."""
+    median = np.median(images, axis=0)
+    distances = [np.sum(np.square(image - median)) for image in images]
+    return images[int(np.argmin(distances))]

@@ -1,0 +1,184 @@
+"""SPADE against a search through all pairs in NumPy, and its backbones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from scipy import ndimage
+from training import doubles
+
+from gcad_jax.checks import UserError
+from gcad_jax.methods.base import Detector, Learned
+from gcad_jax.methods.spade import SPADE, averaged, smoothed
+from gcad_jax.models.classifiers import classifier, save_classifier
+
+SIDE = 32
+TRAIN, K = 5, 3
+
+
+@pytest.fixture(scope="module")
+def images():
+    return doubles.random_images(TRAIN + 2, side=SIDE)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A MobileNetV2 with random weights, as `convert` would leave it."""
+    network = classifier("mobilenet_v2")
+    image = jnp.zeros((1, 64, 64, 3))
+    params = jax.jit(network.module.init)(jax.random.key(0), image)["params"]
+    arrays = {n: np.asarray(a) for n, a in flatten_dict(params, sep="/").items()}
+    path = tmp_path_factory.mktemp("weights") / "mobilenet.npz"
+    save_classifier(path, "mobilenet_v2", arrays, {})
+    return str(path)
+
+
+def spade(weights, **fields):
+    given = {"backbone": "mobilenet_v2", "weights": weights, "image_size": SIDE, "K": K}
+    return SPADE(**given | {"sigma": 0.0, "inference_batch_size": 4, **fields})
+
+
+def resized(x, shape):
+    return np.asarray(jax.image.resize(jnp.asarray(x), shape, "bilinear"))
+
+
+def by_hand(method, frozen, test):
+    """One image (S, S, 3) in [0, 1], with every pair of places compared."""
+    network = classifier("mobilenet_v2")
+    maps = network.maps(frozen["backbone"], jnp.asarray(test[None], jnp.float32))
+    levels = [
+        np.asarray(maps[n][0], np.float64) for n in ("stage2", "stage3", "stage5")
+    ]
+    apart = np.linalg.norm(frozen["pooled"] - np.asarray(maps["pooled"]), axis=1)
+    rows = np.argsort(apart)[: method.K]
+    gallery = [
+        [np.asarray(frozen[f"level_{i}"][row], np.float64) for i in range(3)]
+        for row in rows
+    ]
+    if method.combination == "concatenated":
+
+        def pyramid(of_image):
+            side = of_image[0].shape[:2]
+            parts = [resized(x, (*side, x.shape[-1])) for x in of_image]
+            return [np.concatenate(parts, axis=-1)]
+
+        levels, gallery = pyramid(levels), [pyramid(image) for image in gallery]
+    total = np.zeros((SIDE, SIDE))
+    for i, level in enumerate(levels):
+        h, w, size = level.shape
+        if method.places == "same_place":
+            found = np.min(
+                [np.linalg.norm(level - image[i], axis=-1) for image in gallery], axis=0
+            )
+        else:
+            every = np.concatenate([image[i].reshape(-1, size) for image in gallery])
+            difference = level.reshape(-1, 1, size) - every[None]
+            found = np.linalg.norm(difference, axis=-1).min(axis=1).reshape(h, w)
+        total += resized(found, (SIDE, SIDE))
+    return total / len(levels)
+
+
+@pytest.mark.parametrize("combination", ["separate", "concatenated"])
+@pytest.mark.parametrize("places", ["everywhere", "same_place"])
+def test_neighbours_are_those_of_the_full_search(weights, images, combination, places):
+    method = spade(weights, combination=combination, places=places)
+    method.validate()
+    frozen = method.prepare(images[:TRAIN])
+    assert frozen["pooled"].shape == (TRAIN, 1280)
+    tests = images[TRAIN:] / 255.0
+    detector = Detector(frozen, Learned({}, {}), {})
+    maps = method.anomaly_map(detector, jnp.asarray(tests, jnp.float32))
+    for test, found in zip(tests, maps, strict=True):
+        np.testing.assert_allclose(
+            found, by_hand(method, frozen, test), rtol=1e-3, atol=1e-3
+        )
+
+
+@pytest.mark.parametrize("backbone", ["E_loc", "mobilenet_v2"])
+def test_a_training_image_is_its_own_neighbour(weights, images, backbone):
+    of = {"backbone": backbone, "weights": "random" if backbone == "E_loc" else weights}
+    method = spade(**of, K=1)
+    frozen = method.prepare(images[:TRAIN])
+    detector = Detector(frozen, Learned({}, {}), {})
+    x = jnp.asarray(images[[2, TRAIN]] / 255.0, jnp.float32)
+    own, other = np.asarray(method.anomaly_map(detector, x))
+    # Small distances are differences of large numbers.
+    assert own.max() < 0.05 * other.min()
+
+
+def test_more_images_than_there_are_means_all(weights, images):
+    frozen = spade(weights).prepare(images[:TRAIN])
+    x = jnp.asarray(images[TRAIN:] / 255.0, jnp.float32)
+    detector = Detector(frozen, Learned({}, {}), {})
+    all_of_them = spade(weights, K=TRAIN).anomaly_map(detector, x)
+    np.testing.assert_array_equal(
+        spade(weights, K=50).anomaly_map(detector, x), all_of_them
+    )
+
+
+@pytest.mark.parametrize("sigma", [1.0, 4.0])
+def test_smoothing_is_scipys(sigma):
+    scores = np.random.default_rng(0).random((40, 56)).astype(np.float32)
+    np.testing.assert_allclose(
+        smoothed(jnp.asarray(scores), sigma),
+        ndimage.gaussian_filter(scores, sigma),
+        rtol=1e-4,
+    )
+
+
+def test_averages_are_of_squares_of_pixels():
+    x = np.random.default_rng(0).random((2, 8, 12, 3)).astype(np.float32)
+    found = averaged(jnp.asarray(x), 4)
+    np.testing.assert_allclose(found[1, 1, 2], x[1, 4:8, 8:12].mean(axis=(0, 1)), 1e-5)
+
+
+def test_the_full_size_fits_into_16_gb():
+    """Eight images against 335 of 224 x 224: arguments and scratch, as compiled."""
+    method = SPADE(backbone="wide_resnet50_2", weights="FILE")
+    network = classifier("wide_resnet50_2")
+    x = jax.ShapeDtypeStruct((335, 224, 224, 3), jnp.float32)
+    params = jax.eval_shape(network.module.init, jax.random.key(0), x)["params"]
+    maps = jax.eval_shape(network.maps, params, x)
+    names = ("layer1", "layer2", "layer3")
+    assert [maps[n].shape[1:] for n in names] == [
+        (56, 56, 256),
+        (28, 28, 512),
+        (14, 14, 1024),
+    ]
+    frozen = {"backbone": params, "pooled": maps["pooled"]} | {
+        f"level_{i}": maps[name] for i, name in enumerate(names)
+    }
+
+    def score(frozen, images):
+        return method.anomaly_map(Detector(frozen, Learned({}, {}), {}), images)
+
+    eight = jax.ShapeDtypeStruct((8, 224, 224, 3), jnp.float32)
+    memory = jax.jit(score).lower(frozen, eight).compile().memory_analysis()
+    assert memory.argument_size_in_bytes == pytest.approx(2.16e9, rel=0.01)
+    assert memory.argument_size_in_bytes + memory.temp_size_in_bytes < 16e9
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"backbone": "wide_resnet50_2"}, "convert .*--arch=wide_resnet50_2"),
+        ({"backbone": "vgg"}, "allowed are 'E_loc'"),
+        ({"combination": "mean"}, "'separate', 'concatenated'"),
+        ({"places": "near"}, "'everywhere', 'same_place'"),
+        ({"K": 0}, "K is 0"),
+        ({"sigma": -1.0}, "0 or more"),
+        ({"image_size": 100}, "multiple of 16"),
+    ],
+)
+def test_a_field_outside_its_range_is_named(fields, says):
+    with pytest.raises(UserError, match=says):
+        SPADE(**fields).validate()
+
+
+def test_weights_of_another_network_are_named(weights, images):
+    wrong = spade(weights, backbone="resnet18")
+    with pytest.raises(UserError, match="holds a 'mobilenet_v2', but backbone is"):
+        wrong.prepare(images)
+    with pytest.raises(UserError, match=r"no_such\.npz"):
+        spade("no_such.npz").prepare(images)
