@@ -7,6 +7,7 @@ its nearest neighbour in the gallery [P 5.2].
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -87,6 +88,14 @@ class SPADE:
         checks.one_of("combination", self.combination, (SEPARATE, CONCATENATED))
         checks.one_of("places", self.places, (EVERYWHERE, SAME_PLACE))
         own = (teachers.SHIPPED, teachers.RANDOM)
+        for p in E_LOC_STEPS if self.backbone == E_LOC else ():
+            path = self.weights.replace("{p}", str(p))
+            if self.weights not in own and not pathlib.Path(path).is_file():
+                raise checks.UserError(
+                    f"weights is {self.weights!r}, and there is no file {path!r}; "
+                    f"allowed with backbone {E_LOC!r} are {own[0]!r}, {own[1]!r}, or "
+                    "the path of weights with {p} for 17, 33 and 65."
+                )
         if self.backbone != E_LOC and self.weights in own:
             raise checks.UserError(
                 f"weights is {self.weights!r}, but backbone is {self.backbone!r}, of "

@@ -108,7 +108,7 @@ def sentence(network: str, source: str, seed: int) -> str:
     """What the report says of the weights of the network of that name."""
     if source == RANDOM:
         return (
-            f"{network}: random initialisation (teacher_seed {seed}), features "
+            f"{network}: random initialisation (seed {seed}), features "
             "normalised on the training images; not pretrained."
         )
     if source == SHIPPED:

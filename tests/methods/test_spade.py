@@ -163,6 +163,7 @@ def test_the_full_size_fits_into_16_gb():
     ("fields", "says"),
     [
         ({"backbone": "wide_resnet50_2"}, "convert .*--arch=wide_resnet50_2"),
+        ({"weights": "mine_{p}.npz"}, "weights is 'mine_{p}.npz', .* 'mine_17.npz'"),
         ({"backbone": "vgg"}, "allowed are 'E_loc'"),
         ({"combination": "mean"}, "'separate', 'concatenated'"),
         ({"places": "near"}, "'everywhere', 'same_place'"),

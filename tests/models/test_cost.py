@@ -1,32 +1,14 @@
 """Multiply-adds of the full-size networks, for one image of 256 x 256 pixels."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import pytest
+from models.costs import multiply_adds
 
 from gcad_jax.models.global_encoder import GlobalEncoder
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.models.unet import UNet
 from gcad_jax.models.upsampler import Upsampler
-
-
-def multiply_adds(jaxpr):
-    """Of all convolutions and matrix products; borders count as any pixel."""
-    total = 0
-    for eqn in jaxpr.eqns:
-        for value in eqn.params.values():
-            if hasattr(value, "jaxpr"):  # a function within
-                total += multiply_adds(value.jaxpr)
-        if eqn.primitive.name == "conv_general_dilated":
-            height, width, channels, _ = eqn.invars[1].aval.shape
-            total += eqn.outvars[0].aval.size * height * width * channels
-        if eqn.primitive.name == "dot_general":
-            (contracted, _), _ = eqn.params["dimension_numbers"]
-            shape = eqn.invars[0].aval.shape
-            total += eqn.outvars[0].aval.size * math.prod(shape[i] for i in contracted)
-    return total
 
 
 @pytest.mark.parametrize(
