@@ -316,6 +316,37 @@ def test_each_phase_moves_its_networks_and_no_other(case, frozen, state, images)
         )
 
 
+def test_in_bfloat16_all_that_is_kept_stays_float32(case, frozen, state, images):
+    """By shapes and types alone: parameters, statistics, losses, maps."""
+    if not hasattr(case.method, "precision"):
+        pytest.skip("it has no arithmetic of its own")
+    method = dataclasses.replace(case.method, precision="bfloat16")
+    method.validate()
+    x = jax.numpy.asarray(images[:2] / 255.0, jax.numpy.float32)
+    keys = jax.random.split(state.key, 2)
+    types = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)  # noqa: E731
+    for phase in method.phases(1):
+        mapped = jax.vmap(
+            phase.update,
+            in_axes=(None, None, 0, 0),
+            out_axes=None,
+            axis_name=BATCH,
+        )
+        after, metrics = jax.eval_shape(
+            mapped, state, frozen, Batch(x[None]), keys[None]
+        )
+        assert types(after) == types(state)
+        assert all(m.dtype == np.float32 for m in metrics.values())
+    calibration = {
+        f"{branch}_{p}": {"mu": 0.0, "sigma": 1.0}
+        for branch in method.branches
+        for p in getattr(method, "P", ())
+    }
+    detector = Detector(frozen, state.learned, calibration)
+    maps = jax.eval_shape(method.anomaly_map, detector, x)
+    assert maps.dtype == np.float32
+
+
 def test_a_seed_alone_on_one_device_equals_it_among_others_on_two(case, frozen, images):
     """Two updates of each phase, with augmentation; the others by vmap."""
     if case.plain is None:

@@ -66,6 +66,32 @@ def test_the_defaults_are_the_papers_nine_students():
     assert not StudentTeacher().augmented
 
 
+def test_an_update_of_the_nine_fits_into_16_gb():
+    """At full size, compiled for this machine and not run: state and scratch."""
+    method = StudentTeacher()
+    state = jax.eval_shape(lambda: init_state(method, 0))
+    image = jnp.zeros((1, 8, 8, 3))
+    frozen = {
+        f"T_{p}": jax.eval_shape(method.network(p).init, jax.random.key(0), image)[
+            "params"
+        ]
+        for p in method.P
+    }
+    (phase,) = method.phases(10)
+    update = jax.vmap(
+        lambda state, frozen, x, keys: phase.update(state, frozen, Batch(x), keys),
+        in_axes=(None, None, 0, 0),
+        out_axes=None,
+        axis_name="batch",
+    )
+    x = jax.ShapeDtypeStruct((1, 1, 256, 256, 3), jnp.float32)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1)[None])
+    memory = jax.jit(update).lower(state, frozen, x, keys).compile().memory_analysis()
+    # Parameters, two moments each, and the teachers.
+    assert memory.argument_size_in_bytes == pytest.approx(0.278e9, rel=0.01)
+    assert memory.argument_size_in_bytes + memory.temp_size_in_bytes < 16e9
+
+
 def test_loss_is_the_distance_summed_over_features_and_averaged_over_pixels(
     method, frozen, learned, images
 ):
