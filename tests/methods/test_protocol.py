@@ -405,3 +405,31 @@ def test_a_detector_is_arrays_that_come_back_from_a_file(
     again = maps_of(case, restored, images)
     for name, values in maps.items():
         np.testing.assert_array_equal(again[name], values)
+
+
+def test_seeds_are_scored_together_as_alone_and_what_they_share_is_computed_once(
+    case, frozen, images
+):
+    detectors = []
+    for seed in SEEDS:
+        learned = jax.tree.map(
+            lambda x: x[0], doubles.states_of(case.method, [seed])
+        ).learned
+        calibration = case.method.calibrate(frozen, learned, images)
+        detectors.append(Detector(frozen, learned, calibration))
+    compiled = jax.jit(all_maps(case.method))
+    together = anomaly_maps(case.method, compiled, detectors, images)
+    for i, detector in enumerate(detectors):
+        for name, values in maps_of(case, detector, images).items():
+            np.testing.assert_allclose(
+                together[name][i], values[0], rtol=1e-4, atol=1e-5
+            )
+
+    def flops(count):
+        seeds = tuple((d.learned, d.calibration) for d in detectors[:count])
+        x = jax.numpy.zeros((3, SIDE, SIDE, case.method.channels))
+        program = compiled.lower(frozen, seeds, x).compile()
+        return program.cost_analysis()["flops"]
+
+    if jax.tree.leaves(frozen):
+        assert flops(2) < 1.9 * flops(1)
