@@ -4,9 +4,8 @@ python -m gcad_jax.main --config=configs/loco.py --workdir=runs/loco \
     --config.data.root=PATH_TO_MVTEC_LOCO_AD
 
 The paper's settings have not been run: no accelerator was at hand. ":small" on two
-CPU cores takes 17 minutes for the juice bottles at a quarter of their side: image
-AU-ROC 0.605 structural, 0.827 logical with --config.method.teacher=random
-(docs/results/juice_bottle.md).
+CPU cores takes 9 minutes for the juice bottles at a quarter of their side: image
+AU-ROC 0.603 structural, 0.802 logical (docs/results/juice_bottle.md).
 """
 
 from gcad_jax import presets
