@@ -174,7 +174,7 @@ SMALL_ONES: Mapping[type[Method], Mapping[str, Any]] = {
         "width": 1 / 4,
         "learning_rate": 2e-4,
     },
-    SPADE: {"image_size": 128, "K": 20},
+    SPADE: {"image_size": 128, "K": 20, "d_loc": 32, "E_loc_width": 1 / 8},
     StudentTeacher: {
         "image_size": 128,
         "epochs": 20,

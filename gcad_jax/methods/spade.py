@@ -51,6 +51,7 @@ class SPADE:
     image_size: side of the input in pixels, a multiple of 16.
     backbone: "wide_resnet50_2", the paper's; "resnet18" or "mobilenet_v2"; or "E_loc",
         whose weights come with the package.
+    d_loc, E_loc_width: of E_loc, as in its weights.
     weights: of the backbone: a file written by `gcad_jax.convert`; of E_loc "shipped",
         "random", or the path of weights with {p} for 17, 33 and 65.
     K: training images whose features are the gallery; all where there are fewer.
@@ -71,6 +72,8 @@ class SPADE:
 
     image_size: int = 224
     backbone: str = E_LOC
+    d_loc: int = 128
+    E_loc_width: float = 1.0
     weights: str = teachers.SHIPPED
     K: int = 50
     combination: str = SEPARATE
@@ -81,12 +84,14 @@ class SPADE:
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
         checks.multiple_of("image_size", self.image_size, STEP)
-        for field in ("K", "inference_batch_size"):
+        for field in ("K", "inference_batch_size", "d_loc", "E_loc_width"):
             checks.positive(field, getattr(self, field))
         checks.not_negative("sigma", self.sigma)
         checks.one_of("backbone", self.backbone, BACKBONES)
         checks.one_of("combination", self.combination, (SEPARATE, CONCATENATED))
         checks.one_of("places", self.places, (EVERYWHERE, SAME_PLACE))
+        if self.backbone == E_LOC:
+            teachers.check(tuple(E_LOC_STEPS), self.E_loc, self.weights)
         own = (teachers.SHIPPED, teachers.RANDOM)
         for p in E_LOC_STEPS if self.backbone == E_LOC else ():
             path = self.weights.replace("{p}", str(p))
@@ -159,11 +164,15 @@ class SPADE:
             ),
         }
 
+    def E_loc(self, p: int) -> PatchDescriptor:
+        """The stand-in backbone at one receptive field."""
+        return PatchDescriptor(p, self.d_loc, width=self.E_loc_width)
+
     def _backbone(self, images: ImagesU8) -> Tree:
         if self.backbone == E_LOC:
             return {
                 f"E_loc_{p}": teachers.prepared(
-                    PatchDescriptor(p),
+                    self.E_loc(p),
                     self.weights,
                     0,
                     images,
@@ -190,7 +199,7 @@ class SPADE:
         x = imagenet_normalised(images)
         found = []
         for p, step in E_LOC_STEPS.items():
-            features = PatchDescriptor(p).apply({"params": params[f"E_loc_{p}"]}, x)
+            features = self.E_loc(p).apply({"params": params[f"E_loc_{p}"]}, x)
             found.append(averaged(jnp.asarray(features, jnp.float32), step))
         pooled = [jnp.mean(level, axis=(1, 2)) for level in found]
         return tuple(found), jnp.concatenate(pooled, axis=-1)

@@ -172,7 +172,13 @@ CASES = {
     ),
     "SPADE": Case(
         method=SPADE(
-            image_size=SIDE, weights="random", K=2, sigma=1, inference_batch_size=3
+            image_size=SIDE,
+            weights="random",
+            d_loc=8,
+            E_loc_width=1 / 16,
+            K=2,
+            sigma=1,
+            inference_batch_size=3,
         ),
         branches=set(),
         wrong=("K", 0),

@@ -98,7 +98,7 @@ def test_neighbours_are_those_of_the_full_search(weights, images, combination, p
 @pytest.mark.parametrize("backbone", ["E_loc", "mobilenet_v2"])
 def test_a_training_image_is_its_own_neighbour(weights, images, backbone):
     of = {"backbone": backbone, "weights": "random" if backbone == "E_loc" else weights}
-    method = spade(**of, K=1)
+    method = spade(**of, K=1, d_loc=8, E_loc_width=1 / 16)
     frozen = method.prepare(images[:TRAIN])
     detector = Detector(frozen, Learned({}, {}), {})
     x = jnp.asarray(images[[2, TRAIN]] / 255.0, jnp.float32)
@@ -164,6 +164,7 @@ def test_the_full_size_fits_into_16_gb():
     [
         ({"backbone": "wide_resnet50_2"}, "convert .*--arch=wide_resnet50_2"),
         ({"weights": "mine_{p}.npz"}, "weights is 'mine_{p}.npz', .* 'mine_17.npz'"),
+        ({"d_loc": 7}, "No weights of E_loc come with the package"),
         ({"backbone": "vgg"}, "allowed are 'E_loc'"),
         ({"combination": "mean"}, "'separate', 'concatenated'"),
         ({"places": "near"}, "'everywhere', 'same_place'"),
