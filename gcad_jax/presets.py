@@ -162,8 +162,8 @@ SMALL_ONES: Mapping[type[Method], Mapping[str, Any]] = {
     FAnoGAN: {
         "epochs": 4,
         "batch_size": 32,
-        "encoder_updates": 1_500,
-        "widths": (16, 32, 64, 64),
+        "encoder_updates": 800,
+        "widths": (8, 16, 32, 32),
         "momentum": 0.9,  # few updates: the first values must be forgotten
         "learning_rate": 5e-4,
         "encoder_learning_rate": 5e-4,
