@@ -7,7 +7,7 @@ python -m gcad_jax.main --config=configs/pretrain_teacher.py --workdir=runs/teac
 ":dense" learns feature maps of whole windows, as the weights that come with the package
 did: 67 and 42 minutes for p = 17 and 33 on two CPU cores with other work beside it, R^2
 0.227 and 0.355 on held-out photos. ":small" does the same for E_loc of the presets
-":small", an eighth as wide: 5 and 7 minutes, 0.165 and 0.275 (docs/teacher.md).
+":small", an eighth as wide: 5 minutes for p = 17, 0.165 and 0.275 (docs/teacher.md).
 """
 
 from gcad_jax import presets

@@ -63,7 +63,8 @@ class Experiment(Training):
     epochs: passes over the training images, or what the method calls so.
     batch_size: examples of one update, over all devices.
       These three are the method's own where they are None; a method that trains
-      nothing has no epochs and no batch_size, and of several seeds runs the first.
+      nothing has no epochs and no batch_size, and runs the first of several seeds, on
+      one device.
     cache_features: compute the frozen features of each training image only once;
         only where images are not augmented. Costs device memory.
     write_maps: also write the test maps as TIFF files in the official layout.
@@ -125,8 +126,8 @@ def resolve(config: Experiment) -> Experiment:
     method.validate()
     check_training(config)
     if not method.phases(1):
-        # Nothing is trained: every seed would give the same.
-        config = dataclasses.replace(config, seeds=config.seeds[:1])
+        # Nothing is trained: seeds would give the same, and no batch is shared out.
+        config = dataclasses.replace(config, seeds=config.seeds[:1], num_devices=1)
     return config
 
 

@@ -93,7 +93,7 @@ def check_data(folder: pathlib.Path, category: Category) -> bool:
         )
     }
     tests = {"test": _digest_tests(category)}
-    before = json.loads(file.read_text()) if has_begun(folder) else {}
+    before = _data_before(file) if has_begun(folder) else {}
     if before:
         for split, images in found.items():
             if images != before[split]:
@@ -109,6 +109,19 @@ def check_data(folder: pathlib.Path, category: Category) -> bool:
     (folder / METRICS).unlink(missing_ok=True)
     write_text(file, json.dumps(found | tests, indent=2) + "\n")
     return same
+
+
+def _data_before(file: pathlib.Path) -> dict[str, Any]:
+    """What the file says; raises UserError where it is gone or damaged."""
+    try:
+        before = dict(json.loads(file.read_text()))
+        before["train"], before["validation"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{file} does not say which images {file.parent} was begun with "
+            f"({error!r}); restore it, or delete {file.parent} to begin again."
+        ) from error
+    return before
 
 
 def _digest_tests(category: Category) -> dict[str, Any]:

@@ -69,6 +69,9 @@ def test_sizes_that_a_method_has_not_are_named():
     given.epochs = 3
     assert config.resolve(given).method.epochs == 3
     given = get_config("spade", "circles")
+    given.seeds, given.num_devices = (4, 2), 4
+    found = config.resolve(given)
+    assert (found.seeds, found.num_devices) == ((4,), 1)
     given.epochs = 3
     with pytest.raises(UserError, match="epochs is 3, but SPADE has no epochs: leave"):
         config.resolve(given)

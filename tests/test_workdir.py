@@ -94,3 +94,18 @@ def test_same_images_pass_and_others_do_not(tmp_path: pathlib.Path) -> None:
     category.validation[...] = np.uint8(0)
     with pytest.raises(UserError, match="the validation images of circles"):
         workdir.check_data(tmp_path, category)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}"])
+def test_a_begun_run_without_its_list_of_images_is_said(
+    tmp_path: pathlib.Path, content: str | None
+) -> None:
+    category = runs.circles().load("circles", 32, 3)
+    workdir.check_data(tmp_path, category)
+    begin(tmp_path)
+    file = tmp_path / "data.json"
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UserError, match=r"data\.json does not say .* restore it, or"):
+        workdir.check_data(tmp_path, category)

@@ -10,13 +10,13 @@ import optax
 from gcad_jax.methods import optimizers as optimisers
 from gcad_jax.methods import reconstruction
 from gcad_jax.methods.base import Detector, Learned, Phase
+from gcad_jax.methods.parts import NothingFrozen, OneMap
 from gcad_jax.methods.settings import settings
 from gcad_jax.models.autoencoder import Autoencoder
 from gcad_jax.types import (
     AnomalyMaps,
     Array,
     Images,
-    ImagesU8,
     Key,
     Keys,
     Metrics,
@@ -27,7 +27,7 @@ NETWORK = "AE"
 
 
 @dataclasses.dataclass(eq=False)
-class AE:
+class AE(NothingFrozen, OneMap):
     """Hyper-parameters of the autoencoder; defaults are the paper's (Section 5.2).
 
     image_size: side of the input in pixels, a multiple of 32.
@@ -49,7 +49,6 @@ class AE:
 
     title: ClassVar[str] = "AE"
     channels: ClassVar[int] = 3
-    branches: ClassVar[tuple[str, ...]] = ()
     samples_per_epoch: ClassVar[int | None] = None
 
     image_size: int = 256
@@ -82,19 +81,9 @@ class AE:
         """Adam for the one network."""
         return {NETWORK: optimisers.adam(self.learning_rate, self.weight_decay)}
 
-    def prepare(self, images: ImagesU8) -> Tree:
-        """Nothing is frozen."""
-        del images
-        return {}
-
     def init(self, key: Key) -> Learned:
         """The network and its running batch statistics."""
         return reconstruction.init(self.network(), NETWORK, self.image_size, key)
-
-    def cache(self, frozen: Tree, images: Images) -> Tree:
-        """Nothing can be computed ahead."""
-        del frozen, images
-        return {}
 
     def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
         """While the skips fade, and without them [P 5.2]."""
@@ -122,22 +111,10 @@ class AE:
 
     # -- scoring ----------------------------------------------------------------
 
-    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
-        """Nothing: there is one map, and its scale is that of the grey values."""
-        del frozen, learned, images
-        return {}
-
     def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
         """Squared distance of each pixel from its reconstruction."""
         net = self.network()
         return reconstruction.distance(net, NETWORK, detector.learned, images)
-
-    def branch_maps(
-        self, detector: Detector, images: Images
-    ) -> Mapping[str, AnomalyMaps]:
-        """One map alone."""
-        del detector, images
-        return {}
 
     def describe(self) -> tuple[str, ...]:
         """What differs from the paper in this run."""

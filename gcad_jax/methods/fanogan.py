@@ -17,6 +17,7 @@ from gcad_jax import checks
 from gcad_jax.axes import mean_over_batch
 from gcad_jax.methods import optimizers as optimisers
 from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
+from gcad_jax.methods.parts import NothingFrozen, OneMap
 from gcad_jax.methods.settings import settings
 from gcad_jax.models.fanogan import (
     WIDTHS,
@@ -30,7 +31,6 @@ from gcad_jax.types import (
     AnomalyMaps,
     Array,
     Images,
-    ImagesU8,
     Key,
     Keys,
     Metrics,
@@ -42,7 +42,7 @@ SMALLEST = 1e-12  # squared gradient under the root
 
 
 @dataclasses.dataclass(eq=False)
-class FAnoGAN:
+class FAnoGAN(NothingFrozen, OneMap):
     """Hyper-parameters of f-AnoGAN; defaults are the paper's (Section 5.2).
 
     image_size: side of the input in pixels: 4, doubled once for each width.
@@ -66,7 +66,6 @@ class FAnoGAN:
 
     title: ClassVar[str] = "f-AnoGAN"
     channels: ClassVar[int] = 1
-    branches: ClassVar[tuple[str, ...]] = ()
 
     image_size: int = 64
     epochs: int = 100
@@ -129,11 +128,6 @@ class FAnoGAN:
         )
         return {"G": adam, "D": adam, "E": rmsprop}
 
-    def prepare(self, images: ImagesU8) -> Tree:
-        """Nothing is frozen."""
-        del images
-        return {}
-
     def init(self, key: Key) -> Learned:
         """G, D and E, and the running batch statistics of G and E."""
         of_G, of_D, of_E = jax.random.split(key, 3)
@@ -145,11 +139,6 @@ class FAnoGAN:
             {"G": G["params"], "D": D["params"], "E": E["params"]},
             {"G": G["batch_stats"], "E": E["batch_stats"]},
         )
-
-    def cache(self, frozen: Tree, images: Images) -> Tree:
-        """Nothing can be computed ahead."""
-        del frozen, images
-        return {}
 
     # -- training ---------------------------------------------------------------
 
@@ -282,11 +271,6 @@ class FAnoGAN:
 
     # -- scoring ----------------------------------------------------------------
 
-    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
-        """Nothing: there is one map."""
-        del frozen, learned, images
-        return {}
-
     def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
         """(x - G(E(x)))^2, grey values in [-1, 1]; (B, S, S)."""
         learned, x = detector.learned, 2 * images - 1
@@ -298,13 +282,6 @@ class FAnoGAN:
         return jnp.sum(
             jnp.square(x - self._generated(learned, jnp.asarray(z))), axis=-1
         )
-
-    def branch_maps(
-        self, detector: Detector, images: Images
-    ) -> Mapping[str, AnomalyMaps]:
-        """One map alone."""
-        del detector, images
-        return {}
 
     def describe(self) -> tuple[str, ...]:
         """What differs from the paper in this run."""

@@ -16,6 +16,7 @@ from gcad_jax import checks
 from gcad_jax.axes import mean_over_batch
 from gcad_jax.methods import optimizers as optimisers
 from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
+from gcad_jax.methods.parts import NothingFrozen, OneMap
 from gcad_jax.methods.settings import settings
 from gcad_jax.models import memory as memories
 from gcad_jax.models.init import scaled
@@ -30,7 +31,6 @@ from gcad_jax.types import (
     AnomalyMaps,
     Array,
     Images,
-    ImagesU8,
     Key,
     Keys,
     Metrics,
@@ -43,7 +43,7 @@ APART = 1e-6  # added to differences before their norm, as PyTorch's triplet los
 
 
 @dataclasses.dataclass(eq=False)
-class MNAD:
+class MNAD(NothingFrozen, OneMap):
     """Hyper-parameters of MNAD; defaults are the paper's (Section 5.2).
 
     image_size: side of the input in pixels, a multiple of 8.
@@ -62,7 +62,6 @@ class MNAD:
     title: ClassVar[str] = "MNAD"
     channels: ClassVar[int] = 3
     samples_per_epoch: ClassVar[int | None] = None
-    branches: ClassVar[tuple[str, ...]] = ()
 
     image_size: int = 256
     epochs: int = 500
@@ -113,11 +112,6 @@ class MNAD:
         """Adam for encoder and decoder, without decay."""
         return dict.fromkeys(NETWORKS, optax.adam(self.learning_rate))
 
-    def prepare(self, images: ImagesU8) -> Tree:
-        """Nothing is frozen."""
-        del images
-        return {}
-
     def init(self, key: Key) -> Learned:
         """Networks, their running batch statistics, and the memory."""
         one, two, three = jax.random.split(key, 3)
@@ -131,11 +125,6 @@ class MNAD:
         state = {name: variables[name]["batch_stats"] for name in NETWORKS}
         state["memory"] = memories.fresh(three, self.items, self._widths[-1])
         return Learned({name: variables[name]["params"] for name in NETWORKS}, state)
-
-    def cache(self, frozen: Tree, images: Images) -> Tree:
-        """Nothing can be computed ahead."""
-        del frozen, images
-        return {}
 
     # -- training ---------------------------------------------------------------
 
@@ -197,11 +186,6 @@ class MNAD:
 
     # -- scoring ----------------------------------------------------------------
 
-    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
-        """Nothing: there is one map."""
-        del frozen, learned, images
-        return {}
-
     def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
         """Squared distance from the reconstruction, grey values in [-1, 1]; (B, S, S).
 
@@ -224,13 +208,6 @@ class MNAD:
             False,
         )
         return jnp.sum(jnp.square(x - jnp.asarray(y, jnp.float32)), axis=-1)
-
-    def branch_maps(
-        self, detector: Detector, images: Images
-    ) -> Mapping[str, AnomalyMaps]:
-        """One map alone."""
-        del detector, images
-        return {}
 
     def describe(self) -> tuple[str, ...]:
         """What differs from the paper in this run."""

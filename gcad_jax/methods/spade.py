@@ -8,23 +8,22 @@ its nearest neighbour in the gallery [P 5.2].
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from gcad_jax import checks
 from gcad_jax.methods import teacher as teachers
-from gcad_jax.methods.base import Detector, Learned, Phase
+from gcad_jax.methods.base import Detector
 from gcad_jax.methods.batches import in_batches
+from gcad_jax.methods.parts import OneMap, Untrained
 from gcad_jax.methods.settings import settings
 from gcad_jax.models.classifiers import classifier, load_classifier
 from gcad_jax.models.imagenet import imagenet_normalised
 from gcad_jax.models.patch_descriptor import PatchDescriptor
-from gcad_jax.types import AnomalyMaps, Array, Features, Images, ImagesU8, Key, Tree
+from gcad_jax.types import AnomalyMaps, Array, Features, Images, ImagesU8, Tree
 
 # Maps at a quarter, an eighth and a sixteenth of the image's side.
 LEVELS = {
@@ -45,7 +44,7 @@ Levels = tuple[Features, ...]  # finest first
 
 
 @dataclasses.dataclass(eq=False)
-class SPADE:
+class SPADE(Untrained, OneMap):
     """Hyper-parameters of SPADE; the paper's where it says.
 
     image_size: side of the input in pixels, a multiple of 16.
@@ -65,10 +64,6 @@ class SPADE:
 
     title: ClassVar[str] = "SPADE"
     channels: ClassVar[int] = 3
-    samples_per_epoch: ClassVar[int | None] = None
-    branches: ClassVar[tuple[str, ...]] = ()
-    augmented: ClassVar[bool] = False
-    batch_size: ClassVar[int] = 1
 
     image_size: int = 224
     backbone: str = E_LOC
@@ -109,27 +104,6 @@ class SPADE:
                 f"--output=FILE.npz) and set weights to that file, or set backbone to "
                 f"{E_LOC!r}."
             )
-
-    # -- what a trained method would learn --------------------------------------
-
-    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
-        """None: nothing is trained."""
-        return {}
-
-    def init(self, key: Key) -> Learned:
-        """Nothing is learned; all seeds give the same."""
-        del key
-        return Learned({}, {})
-
-    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
-        """None."""
-        del steps_per_epoch
-        return ()
-
-    def cache(self, frozen: Tree, images: Images) -> Tree:
-        """Nothing."""
-        del frozen, images
-        return {}
 
     # -- features ---------------------------------------------------------------
 
@@ -214,11 +188,6 @@ class SPADE:
 
     # -- scoring ----------------------------------------------------------------
 
-    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
-        """Nothing: a score is a distance."""
-        del frozen, learned, images
-        return {}
-
     def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
         """Distance from the nearest neighbour, smoothed; (B, S, S)."""
         frozen = detector.frozen
@@ -260,13 +229,6 @@ class SPADE:
         squares = jnp.sum(jnp.square(o), axis=-1)[None] - 2 * products
         nearest = jnp.min(squares, axis=-1) + jnp.sum(jnp.square(q), axis=-1)
         return jnp.maximum(nearest, 0).reshape(height, width)
-
-    def branch_maps(
-        self, detector: Detector, images: Images
-    ) -> Mapping[str, AnomalyMaps]:
-        """One map alone."""
-        del detector, images
-        return {}
 
     def describe(self) -> tuple[str, ...]:
         """Which backbone stands in for the paper's, and what differs otherwise."""

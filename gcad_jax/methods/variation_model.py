@@ -5,26 +5,26 @@ is trained; images that do not lie still are aligned first.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from gcad_jax import checks
 from gcad_jax.methods import registration
-from gcad_jax.methods.base import Detector, Learned, Phase
+from gcad_jax.methods.base import Detector
 from gcad_jax.methods.batches import each_batch
-from gcad_jax.types import AnomalyMaps, Array, Images, ImagesU8, Key, Tree
+from gcad_jax.methods.parts import OneMap, Untrained
+from gcad_jax.types import AnomalyMaps, Array, Images, ImagesU8, Tree
 
 NONE, RIGID = "none", "rigid"
 GREY_LEVELS = 255.0
+SMALLEST = 8  # side of an image in pixels that can be aligned
 
 
 @dataclasses.dataclass(eq=False)
-class VariationModel:
+class VariationModel(Untrained, OneMap):
     """Hyper-parameters of the Variation Model.
 
     image_size: side of the images in pixels. The paper keeps the original ones, which
@@ -41,10 +41,6 @@ class VariationModel:
 
     title: ClassVar[str] = "Variation Model"
     channels: ClassVar[int] = 3
-    samples_per_epoch: ClassVar[int | None] = None
-    branches: ClassVar[tuple[str, ...]] = ()
-    augmented: ClassVar[bool] = False
-    batch_size: ClassVar[int] = 1
 
     image_size: int = 256
     alignment: str = NONE
@@ -54,7 +50,10 @@ class VariationModel:
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
-        checks.positive("image_size", self.image_size)
+        if self.image_size < SMALLEST:
+            raise checks.UserError(
+                f"image_size is {self.image_size}; it must be {SMALLEST} or more."
+            )
         checks.positive("inference_batch_size", self.inference_batch_size)
         checks.positive("variance_floor", self.variance_floor)
         checks.one_of("alignment", self.alignment, (NONE, RIGID))
@@ -63,27 +62,6 @@ class VariationModel:
                 f"degrees is {self.degrees}; it must be the largest angle, 0 or more, "
                 "and the step between angles, above 0, such as (5.0, 1.0)."
             )
-
-    # -- what a trained method would learn --------------------------------------
-
-    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
-        """None: nothing is trained."""
-        return {}
-
-    def init(self, key: Key) -> Learned:
-        """Nothing is learned; all seeds give the same."""
-        del key
-        return Learned({}, {})
-
-    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
-        """None."""
-        del steps_per_epoch
-        return ()
-
-    def cache(self, frozen: Tree, images: Images) -> Tree:
-        """Nothing."""
-        del frozen, images
-        return {}
 
     # -- the model --------------------------------------------------------------
 
@@ -142,11 +120,6 @@ class VariationModel:
 
     # -- scoring ----------------------------------------------------------------
 
-    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
-        """Nothing: a score is in deviations already."""
-        del frozen, learned, images
-        return {}
-
     def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
         """|I - mean| / std, averaged over the channels; (B, S, S).
 
@@ -168,13 +141,6 @@ class VariationModel:
             return covered * jnp.mean(scores, axis=-1)
 
         return jax.lax.map(one, images)
-
-    def branch_maps(
-        self, detector: Detector, images: Images
-    ) -> Mapping[str, AnomalyMaps]:
-        """One map alone."""
-        del detector, images
-        return {}
 
     def describe(self) -> tuple[str, ...]:
         """How images were aligned, and what else is not the paper's."""

@@ -142,6 +142,7 @@ def test_all_seeds_give_the_same_and_nothing_is_trained():
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
+        ("image_size", 1, "image_size is 1; it must be 8 or more"),
         ("alignment", "affine", "'none', 'rigid'"),
         ("degrees", (5.0,), "largest angle"),
         ("degrees", (5.0, 0.0), "step between angles"),
