@@ -47,6 +47,8 @@ from gcad_jax.types import (
 # The networks that each branch trains, in the order of their keys.
 TRAINED = {"E_glo": "A_glo", "U": "A_glo", "R_loc": "A_loc", "R_glo": "A_glo"}
 BRANCHES = ("A_loc", "A_glo")
+REGRESSION, RECONSTRUCTION = "regression", "reconstruction"
+FEATURES, IMAGE = "E_loc", "image"
 
 
 @dataclasses.dataclass(eq=False)
@@ -60,6 +62,10 @@ class GCAD:
     P: receptive fields, of 17, 33, 65.
     d_loc, d_glo, g: depth of E_loc, of E_glo, and of the global context vector.
     branches: whose maps are summed; one of them alone is trained alone (Fig. 12).
+    A_glo_from: "regression", the paper's: where R_glo misses E_glo; or its ablation
+        "reconstruction" (Fig. 12): where U misses what it was taught.
+    distilled: what U is taught (Eq. 3): "E_loc", or for an ablation "image", the
+        input itself (Eq. 6, Fig. 14).
     width: factor on every hidden width of E_glo, U, R_loc and R_glo.
     E_loc_width: the same of E_loc, as in its weights.
     E_glo_widths, U_widths: before the factor.
@@ -99,6 +105,8 @@ class GCAD:
     d_glo: int = 10
     g: int = 32
     branches: tuple[str, ...] = BRANCHES
+    A_glo_from: str = REGRESSION
+    distilled: str = FEATURES
     width: float = 1.0
     E_loc_width: float = 1.0
     E_glo_widths: tuple[int, ...] = (32, 32, 64, 64, 128)
@@ -132,6 +140,8 @@ class GCAD:
                 f"branches is {self.branches}; allowed are {BRANCHES}, "
                 f"{BRANCHES[:1]} and {BRANCHES[1:]}."
             )
+        checks.one_of("A_glo_from", self.A_glo_from, (REGRESSION, RECONSTRUCTION))
+        checks.one_of("distilled", self.distilled, (FEATURES, IMAGE))
         checks.one_of("precision", self.precision, COMPUTE_TYPES)
         checks.one_of("skip_schedule", self.skip_schedule, fades())
         checks.one_of("border", self.border, BORDERS)
@@ -168,9 +178,10 @@ class GCAD:
         return GlobalEncoder(self.d_glo, self.g, widths, self.slope, self._dtype)
 
     def U(self) -> Upsampler:
-        """Three 1 x 1 convolutions from d_glo to d_loc [P 5.2]."""
+        """Three 1 x 1 convolutions from d_glo to what is distilled [P 5.2, 5.4]."""
         widths = tuple(scaled(w, self.width) for w in self.U_widths)
-        return Upsampler(self.d_loc, widths, self.slope, self._dtype)
+        outputs = self.d_loc if self.distilled == FEATURES else self.channels
+        return Upsampler(outputs, widths, self.slope, self._dtype)
 
     def R_loc(self) -> UNet:
         """Regression network of the local branch: U-Net with d_loc outputs."""
@@ -329,7 +340,8 @@ class GCAD:
                 continue
             E_glo = self._apply(self.E_glo(), params[f"E_glo_{p}"], x, skips)
             U = self._apply(self.U(), params[f"U_{p}"], E_glo)
-            metrics[f"L_kd_{p}"] = _mean_square(E_loc - U)  # Eq. 3
+            taught = E_loc if self.distilled == FEATURES else x
+            metrics[f"L_kd_{p}"] = _mean_square(taught - U)  # Eq. 3, Eq. 6
             if f"R_glo_{p}" in params:
                 R_glo = self._apply(self.R_glo(), params[f"R_glo_{p}"], x)
                 # Its gradient reaches E_glo too, which is to be easily matched [P 4].
@@ -355,17 +367,24 @@ class GCAD:
     def _raw_maps(self, frozen: Tree, learned: Learned, images: Images) -> Tree:
         """{"A_loc_<p>", "A_glo_<p>"}: squared distances (B, S, S), float32 [P 4]."""
         x, params = imagenet_normalised(images), learned.params
-        features = self.cache(frozen, images) if "A_loc" in self.branches else {}
+        taught_E_loc = self.distilled == FEATURES
+        reconstructed = self.A_glo_from == RECONSTRUCTION
+        needed = "A_loc" in self.branches or (reconstructed and taught_E_loc)
+        features = self.cache(frozen, images) if needed else {}
         maps = {}
         for p in self.P:
+            E_loc = features[f"E_loc_{p}"].astype(jnp.float32) if needed else x
             if "A_loc" in self.branches:
-                E_loc = features[f"E_loc_{p}"].astype(jnp.float32)
                 R_loc = self._apply(self.R_loc(), params[f"R_loc_{p}"], x)
-                maps[f"A_loc_{p}"] = jnp.sum(jnp.square(E_loc - R_loc), axis=-1)
+                maps[f"A_loc_{p}"] = _distance(E_loc, R_loc)
             if "A_glo" in self.branches:
                 E_glo = self._apply(self.E_glo(), params[f"E_glo_{p}"], x, None)
-                R_glo = self._apply(self.R_glo(), params[f"R_glo_{p}"], x)
-                maps[f"A_glo_{p}"] = jnp.sum(jnp.square(E_glo - R_glo), axis=-1)
+                if reconstructed:
+                    U = self._apply(self.U(), params[f"U_{p}"], E_glo)
+                    maps[f"A_glo_{p}"] = _distance(E_loc if taught_E_loc else x, U)
+                else:
+                    R_glo = self._apply(self.R_glo(), params[f"R_glo_{p}"], x)
+                    maps[f"A_glo_{p}"] = _distance(E_glo, R_glo)
         return maps
 
     def branch_maps(
@@ -390,6 +409,10 @@ class GCAD:
         """Which teacher was used, and what differs from the paper in this run."""
         teacher = teachers.sentence("E_loc", self.teacher, self.teacher_seed)
         return teacher, settings(self)
+
+
+def _distance(features: Array, regressed: Array) -> Array:
+    return jnp.sum(jnp.square(features - regressed), axis=-1)
 
 
 def _mean_square(difference: Array) -> Array:

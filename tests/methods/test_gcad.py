@@ -253,6 +253,35 @@ def test_one_branch_alone_learns_and_scores_as_beside_the_other(
     )
 
 
+@pytest.mark.parametrize("distilled", ["E_loc", "image"])
+def test_the_reconstruction_of_the_ablations(
+    method, state, frozen, images, distilled
+):
+    other = dataclasses.replace(
+        method, A_glo_from="reconstruction", distilled=distilled
+    )
+    learned = jax.jit(lambda: init_state(other, 0))().learned
+    if distilled == "E_loc":  # the same networks, otherwise looked at
+        same = jax.tree.map(np.array_equal, learned.params, state.learned.params)
+        assert all(jax.tree.leaves(same))
+    x = jnp.asarray(images / 255, jnp.float32)
+    maps = jax.jit(other._raw_maps)(frozen, learned, x)
+    normalised = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    E_glo = other.E_glo().apply(
+        {"params": learned.params["E_glo_17"]}, jnp.float32(normalised), None
+    )
+    U = np.asarray(other.U().apply({"params": learned.params["U_17"]}, E_glo))
+    E_loc = np.asarray(other.cache(frozen, x)["E_loc_17"])
+    taught = E_loc if distilled == "E_loc" else normalised
+    expected = np.square(taught - U).sum(-1)
+    np.testing.assert_allclose(maps["A_glo_17"], expected, rtol=2e-4, atol=2e-4)
+    targets = other.cache(frozen, x)
+    metrics = other.loss(learned.params, targets, x, None)[1]
+    np.testing.assert_allclose(
+        metrics["L_kd_17"], np.square(taught - U).mean(), rtol=1e-4
+    )
+
+
 def test_the_local_branch_alone_is_one_phase():
     (phase,) = GCAD(branches=("A_loc",), R_glo_start=1.0).phases(7)
     assert (phase.name, phase.num_steps) == ("local", 3500)
