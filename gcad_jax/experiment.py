@@ -48,10 +48,13 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def run(config: Experiment, path: str) -> list[CategoryResult]:
+def run(
+    config: Experiment, path: str, programs: pathlib.Path | None = None
+) -> list[CategoryResult]:
     """Trains, evaluates and reports all categories of a config in folder `path`.
 
     What is finished there is kept, what was interrupted is continued.
+    programs: folder of the compiled programs, where several runs share them.
 
     Raises:
       UserError: a mistake in config, data or folder.
@@ -62,7 +65,7 @@ def run(config: Experiment, path: str) -> list[CategoryResult]:
     names = config.data.names()
     started = time.monotonic()
     with workdir.opened(path, configs.as_dict(config)) as folder:
-        keep_programs(folder)
+        keep_programs(programs or folder)
         results, sentences = [], {}
         complete = all((folder / name / metrics.METRICS).exists() for name in names)
         for name in names:

@@ -45,7 +45,7 @@ def draw(
     if not branches:
         return
     rows = [
-        _row(category, i, {name: maps[0, i] for name, maps in branches.items()})
+        row(category, i, {name: maps[0, i] for name, maps in branches.items()})
         for i in choose(category.test_images, images_a_kind)
     ]
     if rows:
@@ -88,7 +88,8 @@ def choose(images: Sequence[TestImage], count: int) -> list[int]:
     return chosen + good[:1]
 
 
-def _row(category: Category, i: int, maps: Mapping[str, np.ndarray]) -> plots.Row:
+def row(category: Category, i: int, maps: Mapping[str, np.ndarray]) -> plots.Row:
+    """Test image i with its maps, by the names of their columns."""
     test = category.test_images[i]
     scale = SHOWN_SIDE / max(test.height, test.width)
     size = (max(1, round(test.width * scale)), max(1, round(test.height * scale)))

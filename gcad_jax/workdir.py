@@ -12,7 +12,7 @@ from gcad_jax.checks import UserError
 from gcad_jax.config import differences
 from gcad_jax.data.category import Category
 from gcad_jax.evaluation.metrics import METRICS
-from gcad_jax.files import write_text
+from gcad_jax.files import Path, write_text
 
 
 @contextlib.contextmanager
@@ -22,6 +22,18 @@ def opened(path: str, config: dict[str, Any]) -> Iterator[pathlib.Path]:
     Raises:
       UserError: it cannot be written, another process runs in it, or it holds a run
         of another config (the sentence names the fields that differ).
+    """
+    with locked(path) as folder:
+        _check_config(folder, config)
+        yield folder
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[pathlib.Path]:
+    """The folder, made where it is not there, and ours alone while the block runs.
+
+    Raises:
+      UserError: it cannot be written, or another process runs in it.
     """
     folder = pathlib.Path(path)
     try:
@@ -40,7 +52,6 @@ def opened(path: str, config: dict[str, Any]) -> Iterator[pathlib.Path]:
                 f"--workdir={path} is in use by another process; wait for it to end, "
                 "or choose another folder."
             ) from error
-        _check_config(folder, config)
         yield folder
 
 

@@ -18,7 +18,7 @@ FLOORS = (
     ("studies",),
     (
         *("config", "presets", "workdir", "experiment", "pretrain", "command_line"),
-        *("given_flags", "folder_scores"),
+        *("given_flags", "folder_scores", "study", "study_presets", "study_runs"),
         *("main", "evaluate", "convert"),
     ),
 )

@@ -15,6 +15,14 @@ from gcad_jax.checks import UserError
 from gcad_jax.methods.base import TrainState
 from gcad_jax.types import Tree
 
+FOLDER = "checkpoints"  # beside the results of a category
+
+
+def newest_step(folder: pathlib.Path) -> int:
+    """Finished updates of the newest checkpoint in `folder`; 0 without one."""
+    steps = [int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()]
+    return max(steps, default=0)
+
 
 class Checkpoints:
     """The newest states of one training, in `folder`/<step>/.

@@ -14,7 +14,7 @@ from gcad_jax.checks import UserError
 from gcad_jax.data.category import Category
 from gcad_jax.methods.base import Learned, Method, Phase, Trainable, TrainState
 from gcad_jax.training import summary
-from gcad_jax.training.checkpoint import Checkpoints
+from gcad_jax.training.checkpoint import FOLDER, Checkpoints
 from gcad_jax.training.feed import Feed, Resident
 from gcad_jax.training.frozen import kept
 from gcad_jax.training.logs import MetricsLog, check_finite, progress_bar
@@ -100,7 +100,7 @@ def fit(
     init = jax.jit(lambda seed: init_state(task, seed))
     states = stack([init(seed) for seed in seeds])
     training = _Training(task, feed, seeds, folder, options, say)
-    checkpoints = Checkpoints(folder / "checkpoints", config)
+    checkpoints = Checkpoints(folder / FOLDER, config)
     try:
         states = training.run(frozen, states, checkpoints)
     finally:

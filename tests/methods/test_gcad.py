@@ -254,9 +254,7 @@ def test_one_branch_alone_learns_and_scores_as_beside_the_other(
 
 
 @pytest.mark.parametrize("distilled", ["E_loc", "image"])
-def test_the_reconstruction_of_the_ablations(
-    method, state, frozen, images, distilled
-):
+def test_the_reconstruction_of_the_ablations(method, state, frozen, images, distilled):
     other = dataclasses.replace(
         method, A_glo_from="reconstruction", distilled=distilled
     )

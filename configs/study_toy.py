@@ -1,0 +1,14 @@
+"""Student-Teacher, VAE and GCAD on the toy circles: Fig. 1 of the paper.
+
+python -m gcad_jax.main --config=configs/study_toy.py:small --workdir=runs/toy
+
+Nothing to download. Without ":small" the methods have the paper's sizes, for
+accelerators.
+"""
+
+from gcad_jax import study_presets
+from gcad_jax.study import Study
+
+
+def get_config(preset: str = "") -> Study:
+    return study_presets.toy(preset)

@@ -1,0 +1,60 @@
+"""The ablations: one setting changed at a time, in the order of Fig. 12 and 14."""
+
+from collections.abc import Mapping, Sequence
+
+from gcad_jax.evaluation.scores import KIND_OR_MEAN
+from gcad_jax.evaluation.tables import HEADS, auspro, cell, table
+from gcad_jax.studies.bars import Panel, panel
+from gcad_jax.studies.finished import MEASURES, Finished
+from gcad_jax.studies.questions import Question
+
+
+def sections(
+    dataset: str, runs: Mapping[str, Finished], questions: Sequence[Question]
+) -> list[str]:
+    """A table for each question, of the runs that there are."""
+    parts = [f"## {dataset}"]
+    for question, shown in _answered(runs, questions):
+        rows = [
+            [
+                label,
+                *(
+                    cell(run.values(pick, kind))
+                    for pick in MEASURES.values()
+                    for kind in KIND_OR_MEAN
+                ),
+            ]
+            for label, run in shown.items()
+        ]
+        heads = [f"{name} {head}" for name in MEASURES for head in HEADS]
+        parts += [
+            f"### {question.title} ({question.figure})",
+            table([question.title, *heads], rows, 1),
+        ]
+    return parts
+
+
+def panels(
+    dataset: str, runs: Mapping[str, Finished], questions: Sequence[Question]
+) -> list[Panel]:
+    """AU-sPRO at 0.05 for each question, of the runs that there are."""
+    return [
+        panel(f"{question.title}, {dataset}", "AU-sPRO up to 0.05", shown, auspro)
+        for question, shown in _answered(runs, questions)
+    ]
+
+
+def _answered(
+    runs: Mapping[str, Finished], questions: Sequence[Question]
+) -> list[tuple[Question, dict[str, Finished]]]:
+    """The questions with their results by label, where there are two or more."""
+    answered = []
+    for question in questions:
+        shown = {
+            setting.label: runs[setting.run].of_branch(setting.branch)
+            for setting in question.settings
+            if setting.run in runs
+        }
+        if len(shown) > 1:
+            answered.append((question, shown))
+    return answered

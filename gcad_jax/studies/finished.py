@@ -1,0 +1,95 @@
+"""The results of many runs, as every study of runs writes them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gcad_jax.evaluation.metrics import deviation, mean
+from gcad_jax.evaluation.scores import (
+    KIND_OR_MEAN,
+    LIMITS,
+    CategoryResult,
+    Number,
+)
+from gcad_jax.evaluation.tables import Pick, at_limit, auroc, auspro, overall
+from gcad_jax.types import COMBINED
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """One run on one data set.
+
+    title: of its method, or what it changes. results: one for each category.
+    """
+
+    title: str
+    results: tuple[CategoryResult, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the run; every category has the same."""
+        return self.results[0].seeds
+
+    def of_branch(self, branch: str) -> "Finished":
+        """The same with one of its maps in the place of the combined one."""
+        if branch == COMBINED:
+            return self
+        return Finished(
+            self.title,
+            tuple(
+                dataclasses.replace(
+                    result, branches={COMBINED: result.branches.get(branch, ())}
+                )
+                for result in self.results
+            ),
+        )
+
+    def values(self, pick: Pick, kind: str) -> list[Number]:
+        """One number for each seed: the mean over the categories that have it."""
+        return overall(self.results, pick, kind)
+
+
+# By data set, then by the name of the run.
+Runs = Mapping[str, Mapping[str, Finished]]
+
+MEASURES: Mapping[str, Pick] = {"AU-sPRO": auspro, "AU-ROC": auroc}
+
+
+def summary(values: Sequence[Number]) -> dict[str, Any]:
+    """The seeds one by one, their mean and their sample standard deviation."""
+    return {"seeds": list(values), "mean": mean(values), "std": deviation(values)}
+
+
+def as_json(runs: Runs) -> dict[str, Any]:
+    """Every number of every run, category and seed."""
+    return {
+        dataset: {name: _of_run(run) for name, run in of_dataset.items()}
+        for dataset, of_dataset in runs.items()
+    }
+
+
+def _of_run(run: Finished) -> dict[str, Any]:
+    return {
+        "title": run.title,
+        "seeds": list(run.seeds),
+        "overall": _numbers(run),
+        "categories": {
+            result.name: {
+                "complete": result.complete,
+                **_numbers(Finished(run.title, (result,))),
+            }
+            for result in run.results
+        },
+    }
+
+
+def _numbers(run: Finished) -> dict[str, Any]:
+    return {
+        "auc_spro": {
+            kind: {
+                limit: summary(run.values(at_limit(limit), kind)) for limit in LIMITS
+            }
+            for kind in KIND_OR_MEAN
+        },
+        "auc_roc": {kind: summary(run.values(auroc, kind)) for kind in KIND_OR_MEAN},
+    }

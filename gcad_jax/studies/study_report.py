@@ -1,0 +1,42 @@
+"""What a study of runs writes: every number, tables, a figure."""
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gcad_jax.files import written
+from gcad_jax.studies import bars
+from gcad_jax.studies.bars import Panel
+
+
+def outputs(name: str) -> dict[str, str]:
+    """Names of the files of the study `name`, by format."""
+    return {form: f"{name}.{form}" for form in ("json", "md", "png", "pdf")}
+
+
+def write(
+    folder: pathlib.Path,
+    name: str,
+    numbers: Mapping[str, Any],
+    parts: Sequence[str],
+    panels: Sequence[Panel],
+) -> None:
+    """Writes the `outputs`, all or none.
+
+    numbers: for the JSON. parts: of the report, Markdown, the heading first; the figure
+    comes behind the second.
+    """
+    figure = f"![AU-sPRO and image AU-ROC by kind]({name}.png)"
+    text = "\n\n".join([*parts[:2], figure, *parts[2:]]) + "\n"
+    with contextlib.ExitStack() as files:
+        part = {
+            form: files.enter_context(written(folder / file))
+            for form, file in outputs(name).items()
+        }
+        bars.draw({form: part[form] for form in ("png", "pdf")}, panels)
+        part["json"].write_text(
+            json.dumps(numbers, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
+        part["md"].write_text(text, encoding="utf-8")

@@ -1,0 +1,184 @@
+"""The studies that are made of runs, as their config files take them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gcad_jax import presets
+from gcad_jax.config import Experiment
+from gcad_jax.data.category import DataSet
+from gcad_jax.methods.autoencoder import AE
+from gcad_jax.methods.base import Method
+from gcad_jax.methods.fanogan import FAnoGAN
+from gcad_jax.methods.gcad import FEATURES, GCAD, IMAGE, RECONSTRUCTION, REGRESSION
+from gcad_jax.methods.mnad import MNAD
+from gcad_jax.methods.spade import SPADE
+from gcad_jax.methods.student_teacher import StudentTeacher
+from gcad_jax.methods.vae import VAE
+from gcad_jax.methods.variation_model import VariationModel
+from gcad_jax.presets import PAPER, SMALL
+from gcad_jax.studies import ablation_tables, benchmark_tables, seed_tables
+from gcad_jax.studies.bars import Panel
+from gcad_jax.studies.finished import Finished
+from gcad_jax.studies.questions import Question, Setting
+from gcad_jax.study import Cell, Study, group, with_groups
+from gcad_jax.types import COMBINED
+
+# In the order of the paper's tables.
+METHODS: Mapping[str, type[Method]] = {
+    "variation_model": VariationModel,
+    "fanogan": FAnoGAN,
+    "mnad": MNAD,
+    "autoencoder": AE,
+    "vae": VAE,
+    "spade": SPADE,
+    "student_teacher": StudentTeacher,
+    "gcad": GCAD,
+}
+BASE = "base"  # the run that the others change
+TOY = ("student_teacher", "vae", "gcad")
+
+
+class Benchmark(Study):
+    """All methods on some data sets: Tables 3, 5 to 9."""
+
+    name = "benchmark"
+    title = "Benchmark of the methods"
+
+    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+        """The tables of the paper."""
+        return benchmark_tables.sections(dataset, runs)
+
+
+class Toy(Benchmark):
+    """Student-Teacher, VAE and GCAD on the circles: Fig. 1."""
+
+    name = "toy"
+    title = "The toy circles"
+
+
+class Seeds(Study):
+    """Many seeds of a method: how far do its numbers and rankings move?"""
+
+    name = "seeds"
+    title = "Seeds"
+
+    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+        """Every seed, and the stability of rankings."""
+        return seed_tables.sections(dataset, runs)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Ablations(Study):
+    """GCAD with one setting changed at a time: Fig. 12 and 14.
+
+    g, P, d_glo: their values. The group of a data set has one field, gcad; every run
+        is that with one field changed, so that flags reach all of them at once.
+    """
+
+    g: tuple[int, ...] = (2, 8, 32, 64, 128)
+    P: tuple[tuple[int, ...], ...] = ((17,), (33,), (65,), (17, 33), (17, 33, 65))
+    d_glo: tuple[int, ...] = (2, 5, 10, 20, 40)
+
+    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+        """A table for each question."""
+        return ablation_tables.sections(dataset, runs, self.questions(dataset))
+
+    def panels(self, dataset: str, runs: Mapping[str, Finished]) -> list[Panel]:
+        """A panel for each question."""
+        return ablation_tables.panels(dataset, runs, self.questions(dataset))
+
+    def all_experiments(self, name: str) -> dict[str, Experiment]:
+        """`BASE` and every change of it."""
+        of_name = self.groups()[name]
+        return {
+            run: self.experiment(
+                of_name.data,
+                dataclasses.replace(
+                    of_name.gcad,
+                    method=dataclasses.replace(of_name.gcad.method, **changes),
+                ),
+            )
+            for run, changes in self.changes(name).items()
+        }
+
+    def changes(self, name: str) -> dict[str, Mapping[str, Any]]:
+        """The fields that each run changes; of `BASE` none, and it is first."""
+        asked = [s for question in self.questions(name) for s in question.settings]
+        return {BASE: {}} | {s.run: s.changes for s in asked if s.run != BASE}
+
+    def questions(self, name: str) -> tuple[Question, ...]:
+        """What is asked of the runs on a data set."""
+        base = self.groups()[name].gcad.method
+        maps = (*base.branches, COMBINED)
+
+        def vary(
+            title: str, figure: str, field: str, values: Sequence[Any]
+        ) -> Question:
+            settings = tuple(_setting(base, field, value) for value in values)
+            return Question(title, figure, settings)
+
+        return (
+            vary("Global context dimension g", "Fig. 12", "g", self.g),
+            vary("Receptive field p", "Fig. 12", "P", self.P),
+            Question(
+                "Model branch",
+                "Fig. 12",
+                tuple(Setting(branch, BASE, branch=branch) for branch in maps),
+            ),
+            vary("A_glo from", "Fig. 12", "A_glo_from", (REGRESSION, RECONSTRUCTION)),
+            vary("Descriptor dimension d_glo", "Fig. 14", "d_glo", self.d_glo),
+            vary("Distilled into E_glo", "Fig. 14", "distilled", (FEATURES, IMAGE)),
+        )
+
+
+def _setting(base: GCAD, field: str, value: Any) -> Setting:
+    several = isinstance(value, tuple)
+    label = " + ".join(map(str, value)) if several else str(value)
+    if getattr(base, field) == value:
+        return Setting(label, BASE)
+    words = "_".join(map(str, value)) if several else value
+    return Setting(label, f"{field}_{words}", {field: value})
+
+
+def benchmark(given: str) -> Study:
+    """All eight methods; given: as in `presets.chosen`."""
+    preset, sets = presets.chosen(given, (PAPER, SMALL))
+    return _of_methods(Benchmark, preset, sets)
+
+
+def toy(given: str) -> Study:
+    """Three methods on the circles; given: "" or "small"."""
+    preset, sets = presets.chosen(
+        f"{given},circles" if given else "circles", (PAPER, SMALL)
+    )
+    return _of_methods(Toy, preset, sets, runs=TOY, write_maps=True)
+
+
+def seeds(given: str) -> Study:
+    """Eight seeds of GCAD, or of the methods that `runs` names."""
+    preset, sets = presets.chosen(given, (PAPER, SMALL))
+    return _of_methods(Seeds, preset, sets, runs=("gcad",), seeds=tuple(range(8)))
+
+
+def ablations(given: str) -> Study:
+    """One setting of GCAD changed at a time; given: as in `presets.chosen`."""
+    preset, sets = presets.chosen(given, (PAPER, SMALL))
+    return _of_methods(Ablations, preset, sets, {"gcad": GCAD})
+
+
+def _of_methods(
+    kind: type[Study],
+    preset: str,
+    sets: Mapping[str, DataSet],
+    methods: Mapping[str, type[Method]] = METHODS,
+    **fields: Any,
+) -> Study:
+    groups = {}
+    for name, data in sets.items():
+        cells = {}
+        for run, method in methods.items():
+            made, cached = presets.run_of(method, preset, data)
+            cells[run] = Cell(method=made, cache_features=cached)
+        groups[name] = group(data, cells)
+    return with_groups(kind, groups, **fields)
