@@ -54,8 +54,8 @@ def test_every_data_set_can_be_named():
     [
         ("smal", "Did you mean 'small'"),
         ("small,circle", "Did you mean 'circles'"),
-        ("circles,folder", "two presets or two data sets"),
-        ("small,small", "two presets or two data sets"),
+        ("circles,folder", "a run has one data set"),
+        ("small,small", "one preset and each data set once"),
         ("small,", "allowed are"),
     ],
 )

@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from gcad_jax.checks import multiple_of
@@ -81,7 +82,7 @@ class Block(nn.Module):
                 bias_init=init,
                 name=f"conv{i}",
             )(x)
-            x = nn.relu(x)
+            x = relu(x)
         return x
 
 
@@ -104,9 +105,28 @@ class UpConvolution(nn.Module):
         kernel = self.param("kernel", init, (2, 2, channels, self.width), jnp.float32)
         bias = self.param("bias", init, (self.width,), jnp.float32)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        x = jnp.einsum("bhwi,rcio->bhrwco", x, kernel)
-        x = x.reshape(batch, 2 * height, 2 * width, self.width)
+        # A product for each row of the windows: its result already lies in the order of
+        # the image, where one product for both would have to be transposed.
+        rows = [jnp.einsum("bhwi,cio->bhwco", x, kernel[r]) for r in (0, 1)]
+        rows = [y.reshape(batch, height, 2 * width, self.width) for y in rows]
+        x = jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, self.width)
         return x + bias.reshape(1, 1, 1, self.width)
+
+
+@jax.custom_jvp
+def relu(x: Array) -> Array:
+    """max(x, 0), with the gradient of `nn.relu`, read off the result.
+
+    What came before need not be kept then, and XLA joins the maximum to a convolution.
+    """
+    return jnp.maximum(x, 0)
+
+
+@relu.defjvp
+def _relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (change,) = primals, tangents
+    y = relu(x)
+    return y, jnp.where(y > 0, change, jnp.zeros_like(change))
 
 
 def halve(x: Array) -> Array:  # (B, H, W, C) -> (B, H/2, W/2, C)

@@ -1,0 +1,158 @@
+"""Tables and figures of the studies of runs, from made-up numbers, by hand."""
+
+import json
+
+import made_results
+import pytest
+from made_results import scores
+
+from gcad_jax.evaluation.paper import CATEGORIES
+from gcad_jax.studies import (
+    ablation_tables,
+    bars,
+    benchmark_tables,
+    seed_tables,
+    study_report,
+)
+from gcad_jax.studies.finished import Finished, as_json
+from gcad_jax.studies.questions import Question, Setting
+
+LOCO = CATEGORIES["mvtec_loco_ad"]
+
+
+def of_loco(title, seeds, complete=True):
+    results = (made_results.result(n, seeds, complete=complete) for n in LOCO)
+    return Finished(title, tuple(results))
+
+
+def rows(parts, title):
+    """The rows of the table below a heading."""
+    at = next(i for i, part in enumerate(parts) if part.startswith(f"### {title}"))
+    return parts[at + 1].splitlines()[2:]
+
+
+def test_the_benchmark_has_the_papers_rows_below_ours():
+    runs = {
+        "student_teacher": of_loco(
+            "Student-Teacher", [scores(0.7, 0.5), scores(0.9, 0.5)]
+        ),
+        "gcad": of_loco("GCAD", [scores(0.6, 0.8), scores(0.6, 0.8)]),
+    }
+    parts = benchmark_tables.sections("loco", runs)
+    assert rows(parts, "AU-sPRO at 0.05, by kind (form of Table 5)") == [
+        "| Student-Teacher | 0.800 ± 0.141 | 0.500 ± 0.000 | 0.650 ± 0.071 |",
+        "| Student-Teacher (paper) | 0.756 | 0.497 | 0.626 |",
+        "| GCAD | 0.600 ± 0.000 | 0.800 ± 0.000 | 0.700 ± 0.000 |",
+        "| GCAD (paper) | 0.692 | 0.711 | 0.701 |",
+    ]
+    by_category = rows(parts, "AU-sPRO at 0.05, by category (form of Table 3)")
+    assert by_category[3] == (
+        "| GCAD (paper) | 0.502 | 0.558 | 0.739 | 0.798 | 0.910 | 0.701 |"
+    )
+    assert rows(parts, "Image AU-ROC (form of Table 6)")[1].endswith("0.773 |")
+    limits = rows(
+        parts, "AU-sPRO by limit of the false positive rate (form of Table 7)"
+    )
+    assert limits[3] == "| GCAD (paper) | 0.462 | 0.701 | 0.787 | 0.891 | 0.962 |"
+
+
+def test_part_of_the_data_is_not_compared_with_the_paper():
+    runs = {"gcad": of_loco("GCAD", [scores(0.6, 0.8)], complete=False)}
+    text = "\n".join(benchmark_tables.sections("loco", runs))
+    assert "(paper)" not in text
+    assert "the numbers do not compare" in text
+    found = bars.of_measures("loco", runs)
+    assert [one.paper for one in found] == [{}, {}]
+
+
+def test_mvtec_ad_has_the_forms_of_its_own_tables():
+    seeds = [scores(0.6, None)]
+    runs = {
+        "gcad": Finished(
+            "GCAD", (made_results.result("hazelnut", seeds, dataset="mvtec_ad"),)
+        )
+    }
+    parts = benchmark_tables.sections("mvtec_ad", runs)
+    assert rows(parts, "AU-sPRO at 0.05, by kind (form of Table 8)") == [
+        "| GCAD | 0.600 | - | - |"
+    ]
+    assert rows(parts, "Image AU-ROC (form of Table 9)")
+
+
+def test_seeds_and_rankings_by_hand():
+    # Methods: one is ahead in 3 of 4 pairs of seeds: 0.5 > 0.4, 0.3 < 0.4, ...
+    one = [scores(0.5, 0.5), scores(0.3, 0.3, image_scores=(1.0, 0.0, 2.0))]
+    other = [scores(0.4, 0.4), scores(0.2, 0.2)]
+    runs = {
+        "one": Finished("One", (made_results.result("circles", one, "circles"),)),
+        "other": Finished("Other", (made_results.result("circles", other, "circles"),)),
+    }
+    # Three images, one pair of three exchanged: tau = (2 - 1) / 3.
+    assert seed_tables.image_agreement(runs["one"]) == pytest.approx([1 / 3])
+    assert seed_tables.image_agreement(runs["other"]) == pytest.approx([1.0])
+    parts = seed_tables.sections("circles", runs)
+    table = next(p for p in parts if p.startswith("| Method | One | Other |"))
+    assert table.splitlines()[2:] == ["| One | - | 0.75 |", "| Other | 0.25 | - |"]
+    assert "Kendall's tau 1.000 on average" in parts[-1]
+    seeds = rows(parts, "One")
+    assert seeds[0].startswith("| 0 | 0.500 | 0.500 | 0.500 | 0.500 |")
+    assert seeds[2].startswith("| mean ± deviation | 0.400 ± 0.141 |")
+    assert seeds[3].startswith("| lowest | 0.300 |")
+    assert seeds[4].startswith("| highest | 0.500 |")
+
+
+def test_one_seed_of_one_method_has_no_ranking():
+    run = Finished("One", (made_results.result("a", [scores(0.5, 0.5)]),))
+    parts = seed_tables.sections("loco", {"one": run})
+    assert "there is no ranking" in parts[-1]
+
+
+QUESTIONS = (
+    Question("g", "Fig. 12", (Setting("2", "g_2", {"g": 2}), Setting("32", "base"))),
+    Question(
+        "Branch",
+        "Fig. 12",
+        (Setting("A_loc", "base", {}, "A_loc"), Setting("A", "base")),
+    ),
+    Question("d_glo", "Fig. 14", (Setting("5", "d_glo_5"), Setting("10", "base"))),
+)
+
+
+def test_an_ablation_reads_the_branch_from_the_base_run():
+    base = made_results.result(
+        "a", [scores(0.6, 0.8)], A_loc=(scores(0.5, 0.1, image=0.4),)
+    )
+    other = made_results.result("a", [scores(0.2, 0.4)])
+    runs = {"base": Finished("GCAD", (base,)), "g_2": Finished("GCAD", (other,))}
+    parts = ablation_tables.sections("loco", runs, QUESTIONS)
+    assert rows(parts, "g (Fig. 12)") == [
+        "| 2 | 0.200 | 0.400 | 0.300 | 0.500 | 0.500 | 0.500 |",
+        "| 32 | 0.600 | 0.800 | 0.700 | 0.500 | 0.500 | 0.500 |",
+    ]
+    assert rows(parts, "Branch (Fig. 12)")[0] == (
+        "| A_loc | 0.500 | 0.100 | 0.300 | 0.400 | 0.400 | 0.400 |"
+    )
+    assert not any("d_glo" in part for part in parts), "one value answers nothing"
+    panels = ablation_tables.panels("loco", runs, QUESTIONS)
+    assert [list(panel.values) for panel in panels] == [["2", "32"], ["A_loc", "A"]]
+    assert panels[0].values["2"] == [[0.2], [0.4], [pytest.approx(0.3)]]
+
+
+def test_what_is_written_is_whole(tmp_path):
+    runs = {"loco": {"gcad": of_loco("GCAD", [scores(0.6, 0.8), scores(0.7, None)])}}
+    panels = bars.of_measures("loco", runs["loco"])
+    assert panels[0].paper == {"GCAD": (0.692, 0.711, 0.701)}
+    study_report.write(tmp_path, "some", as_json(runs), ["# A", "b"], panels)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        study_report.outputs("some").values()
+    )
+    found = json.loads((tmp_path / "some.json").read_text())["loco"]["gcad"]
+    overall = found["overall"]["auc_spro"]
+    assert overall["structural_anomalies"]["0.05"] == {
+        "seeds": [pytest.approx(0.6), pytest.approx(0.7)],
+        "mean": pytest.approx(0.65),
+        "std": pytest.approx(0.05 * 2**0.5),
+    }
+    assert overall["mean"]["0.05"]["mean"] is None, "a seed has no logical number"
+    assert (tmp_path / "some.md").read_text().startswith("# A\n\nb\n\n![")
+    assert (tmp_path / "some.png").stat().st_size > 5_000

@@ -1,0 +1,176 @@
+"""Studies that are made of runs: planned, run, skipped, and what they write."""
+
+import dataclasses
+import json
+
+import pytest
+import runs
+
+from gcad_jax import command_line, config, study_presets, study_runs
+from gcad_jax.checks import UserError
+from gcad_jax.methods.variation_model import VariationModel
+from gcad_jax.study import Cell, group, with_groups
+from gcad_jax.study_presets import Ablations, Benchmark
+
+CONFIGS = runs.ROOT / "configs"
+
+
+def study(kind=Benchmark, **fields):
+    """GCAD and the Variation Model on twelve small circles."""
+    cells = {
+        "variation_model": Cell(method=VariationModel(image_size=32)),
+        "gcad": Cell(method=runs.method(), cache_features=True),
+    }
+    small = {"num_devices": 1, "log_every": 1, "estimate": False}
+    groups = {"circles": group(runs.circles(), cells)}
+    return with_groups(kind, groups, **{**small, **fields})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    found = study_runs.run(study(write_maps=True, seeds=(0, 1)), str(folder))
+    return folder, found
+
+
+def test_every_run_is_a_workdir_of_its_own(finished):
+    folder, found = finished
+    assert list(found["circles"]) == ["variation_model", "gcad"]
+    told = json.loads((folder / "benchmark.json").read_text())["circles"]
+    for name, run in found["circles"].items():
+        own = folder / "circles" / name
+        metrics = json.loads((own / "circles" / "metrics.json").read_text())
+        spro = told[name]["overall"]["auc_spro"]["mean"]["0.05"]
+        assert spro["mean"] == pytest.approx(
+            metrics["localization"]["auc_spro"]["mean"]["0.05"]
+        )
+        assert len(spro["seeds"]) == len(run.seeds)
+        assert (own / "report.md").exists()
+    assert found["circles"]["gcad"].seeds == (0, 1)
+    assert found["circles"]["variation_model"].seeds == (0,)
+    report = (folder / "benchmark.md").read_text()
+    assert "| GCAD |" in report
+    assert "![Maps of circles, one a method](circles_circles_maps.png)" in report
+    assert (folder / "circles_circles_maps.png").stat().st_size > 10_000
+
+
+def test_what_is_finished_is_skipped(finished, capsys):
+    folder, _ = finished
+    before = runs.checkpoint_steps(folder / "circles" / "gcad" / "circles")
+    numbers = (folder / "benchmark.json").read_text()
+    study_runs.run(study(write_maps=True, seeds=(0, 1), estimate=True), str(folder))
+    said = capsys.readouterr().out
+    assert "2 runs x 1 category, 2 runs finished" in said
+    assert said.count("its results are kept") == 2
+    assert "about 0.0 minutes of training" in said
+    assert (folder / "benchmark.json").read_text() == numbers
+    assert runs.checkpoint_steps(folder / "circles" / "gcad" / "circles") == before
+
+
+def test_another_config_does_not_mix_with_what_is_there(finished):
+    folder, _ = finished
+    with pytest.raises(
+        UserError, match=r"1 of 1 runs failed.*seeds: \[0, 1\] -> \[5\]"
+    ):
+        study_runs.run(study(seeds=(5,), runs=("gcad",), write_maps=True), str(folder))
+
+
+def test_a_plan_only_says(tmp_path, capsys):
+    folder = tmp_path / "study"
+    given = study(plan=True, seeds=(0, 1))
+    assert study_runs.run(given, str(folder)) == {}
+    said = capsys.readouterr().out
+    assert "circles: 2 runs x 1 category, 0 runs finished" in said
+    assert "gcad: GCAD, seeds 0, 1" in said
+    assert "circles/variation_model: trains nothing" in said
+    assert "minutes of training in all" in said
+    assert not (folder / "circles").exists()
+    assert not (folder / "benchmark.md").exists()
+
+
+def test_the_estimate_leaves_out_what_a_checkpoint_holds(tmp_path):
+    one = study_runs.plan(study(runs=("gcad",)), tmp_path)[0]
+    whole = study_runs.estimate(one, ["circles"])
+    assert whole > 0
+    (one.folder / "circles" / "checkpoints" / "6").mkdir(parents=True)
+    assert study_runs.estimate(one, ["circles"]) == 0
+
+
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
+    given = study()
+    given.circles.gcad.method = runs.method(learning_rate=1e30, epochs=3)
+    with pytest.raises(UserError, match=r"1 of 2 runs failed.*circles/gcad: .*is nan at"):
+        study_runs.run(given, str(tmp_path))
+    told = json.loads((tmp_path / "benchmark.json").read_text())
+    assert list(told["circles"]) == ["variation_model"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"runs": ("gcd",)}, "'gcd'; there are variation_model, gcad.*mean 'gcad'"),
+        ({"runs": ("gcad", "gcad")}, "name each run once"),
+        ({"seeds": ()}, "one seed or more"),
+    ],
+)
+def test_a_mistake_is_said_before_anything_runs(tmp_path, fields, says):
+    with pytest.raises(UserError, match=says):
+        study_runs.run(study(**fields), str(tmp_path / "study"))
+    assert not (tmp_path / "study").exists()
+
+
+def test_sizes_reach_the_methods_that_have_them():
+    given = study(epochs=7)
+    found = given.experiments("circles")
+    assert config.resolve(found["gcad"]).method.epochs == 7
+    assert config.resolve(found["variation_model"]).epochs is None
+
+
+def test_ablations_change_one_field_of_the_run_they_are_compared_with():
+    given = study_presets.ablations("small,circles")
+    given.g, given.P, given.d_glo = (2, 32), ((17,), (17, 33)), (10,)
+    given.circles.gcad.method.width = 1 / 16
+    found = given.experiments("circles")
+    assert list(found) == [
+        *("base", "g_2", "P_17_33", "A_glo_from_reconstruction", "distilled_image")
+    ]
+    base = dataclasses.asdict(found["base"].method)
+    assert base["width"] == 1 / 16
+    for name, changes in given.changes("circles").items():
+        own = dataclasses.asdict(found[name].method)
+        assert {k: v for k, v in own.items() if base[k] != v} == dict(changes)
+    labels = {
+        q.title: [(s.label, s.run) for s in q.settings]
+        for q in given.questions("circles")
+    }
+    assert labels["Receptive field p"] == [("17", "base"), ("17 + 33", "P_17_33")]
+    assert labels["Model branch"] == [(m, "base") for m in ("A_loc", "A_glo", "A")]
+    assert isinstance(given, Ablations)
+
+
+@pytest.mark.parametrize("name", ["benchmark", "ablations", "toy", "seeds"])
+def test_config_files_hold_runs_that_can_be_resolved(name):
+    for behind in ("", "small") if name == "toy" else ("", "small,circles"):
+        given = command_line.load(f"{CONFIGS}/study_{name}.py:{behind}")
+        for dataset in given.groups():
+            found = given.experiments(dataset)
+            assert found
+            for one in found.values():
+                config.resolve(one)
+        fields = dict(config.fields(given))
+        assert fields["seeds"] == tuple[int, ...]
+        assert any(field.endswith(".gcad.method.g") for field in fields)
+
+
+def test_flags_reach_every_run_of_every_data_set(tmp_path):
+    done = runs.command(
+        [
+            f"--config={CONFIGS}/study_benchmark.py:small,circles,folder",
+            f"--workdir={tmp_path}",
+            "--config.runs=('gcad','vae')",
+            "--config.circles.gcad.method.gg=3",
+        ]
+    )
+    assert done.returncode == 2
+    said = runs.one_sentence(done.stderr)
+    assert "Did you mean '--config.circles.gcad.method.g'?" in said
