@@ -1,0 +1,42 @@
+"""Timing of phases: every phase, the layout that was asked for, plausible numbers."""
+
+import pytest
+from training.doubles import Linear, category, options
+
+from gcad_jax.checks import UserError
+from gcad_jax.training.feed import Resident
+from gcad_jax.training.timing import time_phases
+
+
+def timed(method, seeds=(0,), calls=2, **layout):
+    feed = Resident(method, category(), seeds)
+    frozen = method.prepare(category().train)
+    return time_phases(method, feed, frozen, seeds, options(**layout), calls)
+
+
+def test_each_phase_is_timed_with_its_number_of_steps():
+    fast, both = timed(Linear(), calls=1)
+    assert (fast.name, fast.num_steps) == ("fast", 2 * 4)
+    assert (both.name, both.num_steps) == ("both", 3 * 4)
+    for timing in (fast, both):
+        assert min(timing.compile_seconds, timing.step_seconds) > 0
+        assert timing.first_seconds > 0
+        assert timing.flops is None or timing.flops > 0
+        assert timing.held_bytes > 0
+    assert both.images_per_second == pytest.approx(4 / both.step_seconds)
+
+
+def test_seeds_and_several_updates_a_call():
+    (first, _) = timed(Linear(), (0, 1), calls=1, map_seeds="vmap", steps_per_call=3)
+    assert (first.num_seeds, first.batch_size) == (2, 4)
+    assert first.images_per_second == pytest.approx(8 / first.step_seconds)
+
+
+def test_more_updates_a_call_than_a_phase_has():
+    method = Linear(epochs=3)
+    assert len(timed(method, calls=1, steps_per_call=1000)) == 2
+
+
+def test_devices_that_cannot_share_the_batch():
+    with pytest.raises(UserError, match="batch_size is 3"):
+        timed(Linear(batch_size=3), num_devices=2)
