@@ -137,11 +137,8 @@ def to_phases(x: Array) -> Array:  # (B, H, W, C) -> (4 B, H/2, W/2, C)
 
     The phase is the slower part of the batch axis: (row, column, B).
     """
-    batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
-    return x.transpose(2, 4, 0, 1, 3, 5).reshape(
-        4 * batch, height // 2, width // 2, channels
-    )
+    phases = [x[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    return jnp.concatenate(phases, axis=0)
 
 
 def phases_to_space(

@@ -117,7 +117,8 @@ class UpConvolution(nn.Module):
 def relu(x: Array) -> Array:
     """max(x, 0), with the gradient of `nn.relu`, read off the result.
 
-    What came before need not be kept then, and XLA joins the maximum to a convolution.
+    What came before need not be kept then, and XLA joins the maximum to the convolution
+    before it.
     """
     return jnp.maximum(x, 0)
 
@@ -126,7 +127,9 @@ def relu(x: Array) -> Array:
 def _relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (change,) = primals, tangents
     y = relu(x)
-    return y, jnp.where(y > 0, change, jnp.zeros_like(change))
+    # Without the barrier XLA finds that x > 0 says the same, and keeps x.
+    positive = jax.lax.optimization_barrier(y) > 0
+    return y, jnp.where(positive, change, jnp.zeros_like(change))
 
 
 def halve(x: Array) -> Array:  # (B, H, W, C) -> (B, H/2, W/2, C)

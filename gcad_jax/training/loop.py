@@ -21,7 +21,8 @@ from gcad_jax.training.logs import MetricsLog, check_finite, progress_bar
 from gcad_jax.training.parallel import per_device, replicated
 from gcad_jax.training.preemption import Preempted, Preemption
 from gcad_jax.training.program import Program, compile_step
-from gcad_jax.training.step import Resources, StepOptions, init_state
+from gcad_jax.training.start import first_states
+from gcad_jax.training.step import Resources, StepOptions
 from gcad_jax.types import Tree
 
 
@@ -97,8 +98,7 @@ def fit(
       UserError: a batch that does not fit, a loss that is not finite.
       Preempted: after SIGTERM, when the state has been saved.
     """
-    init = jax.jit(lambda seed: init_state(task, seed))
-    states = stack([init(seed) for seed in seeds])
+    states = first_states(task, seeds)
     training = _Training(task, feed, seeds, folder, options, say)
     checkpoints = Checkpoints(folder / FOLDER, config)
     try:
@@ -107,11 +107,6 @@ def fit(
         checkpoints.close()
     learned = jax.device_get(states.learned)
     return tuple(jax.tree.map(lambda x, i=i: x[i], learned) for i in range(len(seeds)))
-
-
-def stack(states: Sequence[TrainState]) -> TrainState:
-    """States of single seeds -> one with a leading seed axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
 @jax.jit

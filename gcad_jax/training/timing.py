@@ -10,10 +10,11 @@ import numpy as np
 
 from gcad_jax.methods.base import Phase, Trainable, TrainState
 from gcad_jax.training.feed import Feed
-from gcad_jax.training.loop import LoopOptions, stack
+from gcad_jax.training.loop import LoopOptions
 from gcad_jax.training.parallel import per_device, replicated
 from gcad_jax.training.program import compile_step
-from gcad_jax.training.step import Resources, init_state
+from gcad_jax.training.start import first_states
+from gcad_jax.training.step import Resources
 from gcad_jax.training.summary import num_bytes
 from gcad_jax.types import Tree
 
@@ -89,8 +90,7 @@ def begun(
       UserError: a batch that the devices cannot share evenly.
     """
     per_device("batch_size", task.batch_size, len(options.devices))
-    init = jax.jit(lambda seed: init_state(task, seed))
-    states = stack([init(seed) for seed in seeds])
+    states = first_states(task, seeds)
     resources = feed.resources(frozen, options.devices)
     return replicated(states, options.devices), resources
 

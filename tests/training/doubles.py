@@ -14,9 +14,10 @@ from gcad_jax.data.augment import Augmentation
 from gcad_jax.data.category import Category
 from gcad_jax.methods.base import Learned, Phase
 from gcad_jax.methods.optimizers import apply_gradients
-from gcad_jax.training.loop import LoopOptions, stack
+from gcad_jax.training.loop import LoopOptions
 from gcad_jax.training.parallel import over_devices, replicated
 from gcad_jax.training.program import split_examples
+from gcad_jax.training.start import stack
 from gcad_jax.training.step import Resources, StepOptions, init_state, make_step
 
 SIDE, OUTPUTS = 4, 3

@@ -1,0 +1,33 @@
+"""The states of all seeds before their first update."""
+
+import contextlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from gcad_jax.methods.base import Trainable, TrainState
+from gcad_jax.training.step import init_state
+
+
+def first_states(task: Trainable, seeds: Sequence[int]) -> TrainState:
+    """The state of each seed, with a leading seed axis, in the memory of the host.
+
+    The CPU draws them: a GPU would compile a kernel for each parameter, which takes
+    GCAD half a minute, and `parallel.replicated` goes through the host anyway.
+    """
+    init = jax.jit(lambda seed: init_state(task, seed))
+    with _on_host():
+        return stack([init(seed) for seed in seeds])
+
+
+def _on_host() -> contextlib.AbstractContextManager[object]:
+    try:
+        return jax.default_device(jax.devices("cpu")[0])
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+        return contextlib.nullcontext()
+
+
+def stack(states: Sequence[TrainState]) -> TrainState:
+    """States of single seeds -> one with a leading seed axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
