@@ -40,7 +40,8 @@ class Training:
     seeds: one model for each, all in one program.
     num_devices: that share each batch; 0 takes all that divide it.
     map_seeds: "vmap" or "unroll" the seeds; "" unrolls on CPU and vmaps elsewhere.
-    steps_per_call: updates in one dispatch; 0 takes 1 on CPU and 20 elsewhere.
+    steps_per_call: updates in one dispatch; more than one pays where an update takes
+        less than a millisecond, and compiles a second program for what it leaves over.
     checkpoint_minutes: minutes between checkpoints.
     log_every: steps between rows of metrics.jsonl.
     """
@@ -48,7 +49,7 @@ class Training:
     seeds: tuple[int, ...] = (0,)
     num_devices: int = 0
     map_seeds: str = ""
-    steps_per_call: int = 0
+    steps_per_call: int = 1
     checkpoint_minutes: float = 5.0
     log_every: int = 50
 
@@ -149,7 +150,8 @@ def check_training(config: Training) -> None:
         )
     checks.one_of("config.map_seeds", config.map_seeds, ("", VMAP, UNROLL))
     checks.positive("config.log_every", config.log_every)
-    for name in ("num_devices", "steps_per_call", "checkpoint_minutes"):
+    checks.positive("config.steps_per_call", config.steps_per_call)
+    for name in ("num_devices", "checkpoint_minutes"):
         checks.not_negative(f"config.{name}", getattr(config, name))
 
 

@@ -30,7 +30,6 @@ from gcad_jax.training.parallel import per_device
 from gcad_jax.training.step import UNROLL, VMAP, StepOptions
 from gcad_jax.types import COMBINED
 
-ACCELERATOR_STEPS_PER_CALL = 20
 REPORT = "report.md"
 
 
@@ -107,7 +106,7 @@ def loop_options(
         devices=available[:count],
         step=StepOptions(
             config.map_seeds or (UNROLL if on_cpu else VMAP),
-            config.steps_per_call or (1 if on_cpu else ACCELERATOR_STEPS_PER_CALL),
+            config.steps_per_call,
         ),
         checkpoint_minutes=config.checkpoint_minutes,
         log_every=config.log_every,

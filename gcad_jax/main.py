@@ -29,9 +29,10 @@ PREEMPTED = 143  # 128 + SIGTERM, as a process that the signal had ended
 def main(_: list[str]) -> None:
     """Runs what the config is of; a user's mistake is one sentence and exit code 2."""
     # Imported here, so that --help and a mistyped flag answer at once.
-    from gcad_jax import experiment, pretrain, study_runs
+    from gcad_jax import experiment, pretrain, study_runs, throughput
     from gcad_jax.config import Pretraining
     from gcad_jax.studies import saturation
+    from gcad_jax.studies.throughput_settings import ThroughputStudy
     from gcad_jax.study import Study
     from gcad_jax.training.preemption import Preempted
 
@@ -39,6 +40,8 @@ def main(_: list[str]) -> None:
     try:
         if isinstance(config, saturation.SaturationStudy):
             saturation.run(config, workdir, experiment.say)
+        elif isinstance(config, ThroughputStudy):
+            throughput.run(config, workdir)
         elif isinstance(config, Pretraining):
             pretrain.run(config, workdir)
         elif isinstance(config, Study):

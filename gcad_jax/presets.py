@@ -22,6 +22,7 @@ from gcad_jax.methods.student_teacher import StudentTeacher
 from gcad_jax.methods.vae import VAE
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.pretraining.distillation import Distillation
+from gcad_jax.studies.throughput_settings import ThroughputStudy
 
 PAPER, SMALL, THROUGHPUT, DENSE_PRESET = "", "small", "throughput", "dense"
 BEHIND = "the preset behind the config file"
@@ -216,10 +217,10 @@ SMALL_ONES: Mapping[type[Method], Mapping[str, Any]] = {
 CIRCLES_ONES: Mapping[type[Method], Mapping[str, Any]] = {
     AE: {"image_size": 64, "epochs": 60},
     VAE: {"image_size": 64, "epochs": 60},
-    FAnoGAN: {},
-    MNAD: {"image_size": 64},
+    FAnoGAN: {"epochs": 1, "encoder_updates": 400},
+    MNAD: {"image_size": 64, "epochs": 8},
     SPADE: {"image_size": 64},
-    StudentTeacher: {"image_size": 64, "P": (17,)},
+    StudentTeacher: {"image_size": 64, "epochs": 6, "P": (17,)},
     VariationModel: {"image_size": 64},
 }
 
@@ -258,3 +259,24 @@ def teacher(preset: str) -> Pretraining:
         DENSE, d_loc=32, width=1 / 8, num_steps=12_000, learning_rate=2e-3
     )
     return Pretraining(data=Photos(), method=method, P=(17, 33))
+
+
+def throughput(preset: str) -> ThroughputStudy:
+    """The study of the throughput of GCAD.
+
+    preset: "" for the paper's networks on an accelerator; "small" for those of the
+        preset `small` on two CPU cores.
+
+    Raises:
+      UserError: another preset.
+    """
+    checks.one_of(BEHIND, preset, (PAPER, SMALL))
+    if preset == SMALL:
+        return ThroughputStudy(
+            method=small(),
+            batch_sizes=(1, 16),
+            scales=(17,),
+            num_images=16,
+            latency_batch_sizes=(1, 16),
+        )
+    return ThroughputStudy(method=GCAD(batch_size=16, precision="bfloat16"))

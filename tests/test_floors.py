@@ -19,6 +19,7 @@ FLOORS = (
     (
         *("config", "presets", "workdir", "experiment", "pretrain", "command_line"),
         *("given_flags", "folder_scores", "study", "study_presets", "study_runs"),
+        *("throughput",),
         *("main", "evaluate", "convert"),
     ),
 )

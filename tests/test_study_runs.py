@@ -99,7 +99,9 @@ def test_the_estimate_leaves_out_what_a_checkpoint_holds(tmp_path):
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
     given = study()
     given.circles.gcad.method = runs.method(learning_rate=1e30, epochs=3)
-    with pytest.raises(UserError, match=r"1 of 2 runs failed.*circles/gcad: .*is nan at"):
+    with pytest.raises(
+        UserError, match=r"1 of 2 runs failed.*circles/gcad: .*is nan at"
+    ):
         study_runs.run(given, str(tmp_path))
     told = json.loads((tmp_path / "benchmark.json").read_text())
     assert list(told["circles"]) == ["variation_model"]

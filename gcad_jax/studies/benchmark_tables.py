@@ -50,9 +50,16 @@ def _reading(runs: Mapping[str, Finished]) -> str:
         if several > 1
         else " One seed."
     )
-    why = dict.fromkeys(
-        tables.why_not_comparable(run.title, run.results) for run in runs.values()
-    )
+    own = next(iter(runs.values())).results[0].dataset
+    if not any(tables.published(run.title, run.results) for run in runs.values()):
+        why = [f"The paper has no rows for {own}."]
+    else:
+        why = list(
+            dict.fromkeys(
+                tables.why_not_comparable(run.title, run.results)
+                for run in runs.values()
+            )
+        )
     return " ".join(["Mean over the categories." + spread, *filter(None, why)])
 
 

@@ -1,7 +1,7 @@
 """The compiled steps of one training: one program for each phase and call length."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from gcad_jax.data.augment import Augmentation
 from gcad_jax.methods.base import Phase, TrainState
 from gcad_jax.training.parallel import over_devices
 from gcad_jax.training.step import Resources, StepOptions, make_step
+from gcad_jax.types import Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,43 @@ def compile_step(
         flops=_flops(lowered.cost_analysis(), len(devices)),
         scratch_bytes=getattr(memory, "temp_size_in_bytes", None),
     )
+
+
+def traced_flops(
+    phase: Phase, augmentation: Augmentation, states: TrainState, resources: Resources
+) -> float | None:
+    """Of one update of one example and one seed, before optimisation.
+
+    For devices whose compiler does not say: lowered for the CPU, and not compiled.
+
+    states, resources: of one seed; shapes suffice. None where there is no CPU.
+    """
+    fed = jax.ShapeDtypeStruct((1, 1, 1, 1), np.int32)
+    step = make_step(phase, augmentation, StepOptions())
+
+    def lowered(cpu: jax.Device) -> Any:
+        mapped = over_devices(step, [cpu])
+        return mapped.lower(_shapes(states), _shapes(resources), fed)
+
+    return _on_cpu(lowered)
+
+
+def traced_flops_of(function: Callable[..., Tree], *inputs: Tree) -> float | None:
+    """The same of a pure function; the shapes of the inputs suffice."""
+    return _on_cpu(lambda cpu: jax.jit(function).lower(*_shapes(inputs)))
+
+
+def _on_cpu(lowered: Callable[[jax.Device], Any]) -> float | None:
+    try:
+        cpu = jax.devices("cpu")[0]
+    except RuntimeError:
+        return None
+    with jax.default_device(cpu):
+        return _flops(lowered(cpu).cost_analysis(), 1)
+
+
+def _shapes(tree: Tree) -> Tree:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
 def _flops(cost: Any, num_devices: int) -> float | None:

@@ -1,0 +1,15 @@
+"""How fast a method trains and scores images on this machine, and what that costs.
+
+python -m gcad_jax.main --config=configs/study_throughput.py --workdir=runs/throughput
+
+Nothing to download: images and networks are random. Without a preset it is GCAD with
+the paper's networks, in batches of 16 and bfloat16, for accelerators; ":small" is the
+preset for two CPU cores. A command that was stopped goes on where it was.
+"""
+
+from gcad_jax import presets
+from gcad_jax.studies.throughput_settings import ThroughputStudy
+
+
+def get_config(preset: str = "") -> ThroughputStudy:
+    return presets.throughput(preset)

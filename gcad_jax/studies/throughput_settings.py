@@ -1,0 +1,80 @@
+"""What can be set in the study of the throughput."""
+
+import dataclasses
+
+from gcad_jax.checks import UserError, not_negative, one_of, positive
+from gcad_jax.methods.base import Method
+from gcad_jax.types import COMPUTE_TYPES
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class ThroughputStudy:
+    """How fast a method trains and scores images on one device of this machine.
+
+    One thing at a time is changed from the method's own setting, with one seed.
+
+    method: its hyper-parameters; precision, batch_size, inference_batch_size and P are
+        the own setting.
+    own_steps_per_call: updates in a dispatch, of the own setting.
+    precisions, batch_sizes, steps_per_call, scales: other values to train with; each of
+        scales is a receptive field p that stands alone in P.
+    seed_counts, map_seeds: how many seeds are trained at once, and how.
+    inference_batch_sizes: other values to score with.
+    latency_batch_sizes: of the latency from host array to host array.
+    latency_passes: to warm up, and as many timed; 0 takes 1000, on CPU 20.
+    calls: timed, of which the median counts.
+    num_images: random training images.
+    profile: write a trace of one call of the own setting into WORKDIR/profile.
+    """
+
+    method: Method
+    own_steps_per_call: int = 1
+    precisions: tuple[str, ...] = ("float32", "bfloat16")
+    batch_sizes: tuple[int, ...] = (1, 4, 16, 32)
+    steps_per_call: tuple[int, ...] = (1, 20)
+    scales: tuple[int, ...] = (17, 33)
+    seed_counts: tuple[int, ...] = (2,)
+    map_seeds: tuple[str, ...] = ("vmap", "unroll")
+    inference_batch_sizes: tuple[int, ...] = (1, 8, 32)
+    latency_batch_sizes: tuple[int, ...] = (1, 16)
+    latency_passes: int = 0
+    calls: int = 5
+    num_images: int = 64
+    profile: bool = False
+
+    def has(self, field: str) -> bool:
+        """Whether the method has a hyper-parameter of this name."""
+        return field in {f.name for f in dataclasses.fields(self.method)}  # type: ignore[arg-type]
+
+
+def check(config: ThroughputStudy) -> None:
+    """Raises UserError for a field outside its range."""
+    config.method.validate()
+    counts = (
+        *("batch_sizes", "steps_per_call", "scales", "seed_counts"),
+        *("inference_batch_sizes", "latency_batch_sizes"),
+    )
+    for name in counts:
+        values = getattr(config, name)
+        if not all(type(value) is int and value > 0 for value in values):
+            raise UserError(
+                f"config.{name} is {values}; it must be whole numbers above 0, as in "
+                f'--config.{name}="(1,16)".'
+            )
+    for name, allowed in (
+        ("precisions", tuple(COMPUTE_TYPES)),
+        ("map_seeds", ("vmap", "unroll")),
+    ):
+        for value in getattr(config, name):
+            one_of(f"config.{name}", value, allowed)
+    positive("config.own_steps_per_call", config.own_steps_per_call)
+    positive("config.calls", config.calls)
+    not_negative("config.latency_passes", config.latency_passes)
+    if not config.has("batch_size"):
+        return
+    largest = max((config.method.batch_size, *config.batch_sizes))
+    if config.num_images < largest:
+        raise UserError(
+            f"config.num_images is {config.num_images}, but a batch of {largest} is "
+            "to be trained; make it that many or more."
+        )

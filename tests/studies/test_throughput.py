@@ -1,0 +1,222 @@
+"""The study of the throughput: which rows, what is kept, what is refused."""
+
+import dataclasses
+import json
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import pytest
+from training.doubles import SIDE, Linear
+
+from gcad_jax import presets, throughput
+from gcad_jax.checks import UserError
+from gcad_jax.methods.gcad import GCAD
+from gcad_jax.studies.throughput_budget import budget
+from gcad_jax.studies.throughput_peaks import MATRIX, peaks
+from gcad_jax.studies.throughput_rows import INFERENCE, LATENCY, OWN, TRAINING, rows
+from gcad_jax.studies.throughput_settings import ThroughputStudy, check
+
+
+class Silent(list):
+    """A list that stays empty: fields of a method do not change."""
+
+    def append(self, item):
+        pass
+
+
+@dataclasses.dataclass(eq=False)
+class Scored(Linear):
+    """`Linear` with a score, as a study needs it."""
+
+    title: ClassVar[str] = "Double"
+    branches: ClassVar[tuple[str, ...]] = ()
+    precision: str = "float32"
+    traces: list[str] = dataclasses.field(default_factory=Silent)
+
+    def calibrate(self, frozen, learned, images):
+        return {}
+
+    def branch_maps(self, detector, images):
+        return {}
+
+    def anomaly_map(self, detector, images):
+        x = images.reshape(len(images), -1) @ detector.learned.params["fast"]["kernel"]
+        return jnp.broadcast_to(x.sum(-1)[:, None, None], (len(images), SIDE, SIDE))
+
+    def describe(self):
+        return ()
+
+
+@pytest.fixture(autouse=True)
+def _small_matrices(monkeypatch):
+    monkeypatch.setitem(MATRIX, "cpu", 64)
+
+
+def study(**fields):
+    return ThroughputStudy(
+        method=Scored(),
+        **{
+            "batch_sizes": (2,),
+            "steps_per_call": (1, 3),
+            "seed_counts": (2,),
+            "inference_batch_sizes": (1,),
+            "latency_batch_sizes": (2,),
+            "latency_passes": 2,
+            "calls": 1,
+            "num_images": 8,
+            **fields,
+        },
+    )
+
+
+def names(found, kind):
+    return [row["varied"] for row in found["rows"] if row["kind"] == kind]
+
+
+def test_one_thing_is_varied_at_a_time():
+    config = presets.throughput("")
+    of_kind = {kind: [] for kind in (TRAINING, INFERENCE, LATENCY)}
+    for row in rows(config):
+        of_kind[row.kind].append(row)
+    assert [row.varied for row in of_kind[TRAINING]] == [
+        *(OWN, "float32", "P (17,)", "P (33,)"),
+        *("batch_size 1", "batch_size 4", "batch_size 32", "steps_per_call 20"),
+        *("2 seeds, vmap", "2 seeds, unroll"),
+    ]
+    assert [row.varied for row in of_kind[INFERENCE]] == [
+        *(OWN, "float32", "P (17,)", "P (33,)", "batch 1", "batch 32"),
+    ]
+    assert [row.method.inference_batch_size for row in of_kind[LATENCY]] == [1, 16]
+    first, *others = of_kind[TRAINING]
+    for row in others:
+        changed = [
+            field.name
+            for field in dataclasses.fields(first.method)
+            if getattr(first.method, field.name) != getattr(row.method, field.name)
+        ]
+        laid_out = (row.step, row.num_seeds) != (first.step, first.num_seeds)
+        assert len(changed) + laid_out == 1
+
+
+def test_what_a_method_lacks_is_not_varied():
+    kinds = [(row.kind, row.varied) for row in rows(study())]
+    assert (TRAINING, "bfloat16") in kinds
+    assert not [varied for _, varied in kinds if varied.startswith("P ")]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("throughput")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MATRIX, "cpu", 64)
+        return folder, throughput.run(study(), str(folder))
+
+
+def test_all_rows_are_measured_and_written(finished):
+    folder, found = finished
+    written = json.loads((folder / "throughput.json").read_text())
+    assert json.loads(json.dumps(found)) == written
+    assert names(found, TRAINING) == [
+        *(OWN, "bfloat16", "batch_size 2", "steps_per_call 3"),
+        *("2 seeds, vmap", "2 seeds, unroll"),
+    ]
+    for row in found["rows"]:
+        assert row["values"]["images_per_second"] > 0
+    own = found["rows"][0]["values"]
+    assert own["mfu"] == pytest.approx(
+        own["images_per_second"] * own["flops_traced"] / found["peaks"]["product"]
+    )
+    assert own["flops_by_hand"] is None
+    text = (folder / "throughput.md").read_text()
+    for word in ("## Training", "## Inference", "## Latency", "2 seeds, vmap", "cpu"):
+        assert word in text
+
+
+def test_finished_rows_are_kept(finished, monkeypatch):
+    folder, found = finished
+    lines = []
+    monkeypatch.setattr(throughput, "say", lines.append)
+    again = throughput.run(study(), str(folder))
+    assert again["rows"] == json.loads(json.dumps(found["rows"]))
+    assert f"{len(found['rows'])} are kept" in lines[0]
+    more = throughput.run(study(batch_sizes=(2, 1)), str(folder))
+    assert names(more, TRAINING)[3] == "batch_size 1"
+    assert len([line for line in lines if line.endswith("...")]) == 1
+    throughput.run(study(), str(folder))
+
+
+def test_what_does_not_fit_is_said_and_the_rest_measured(tmp_path, monkeypatch):
+    whole = throughput.time_phase
+
+    def too_large(phase, batch_size, *others):
+        if batch_size == 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return whole(phase, batch_size, *others)
+
+    monkeypatch.setattr(throughput, "time_phase", too_large)
+    config = study(steps_per_call=(), seed_counts=(), precisions=())
+    found = throughput.run(config, str(tmp_path))
+    assert found["rows"][1]["values"] == {"failed": "out of memory"}
+    assert found["rows"][0]["values"]["images_per_second"] > 0
+    assert "does not fit" in (tmp_path / "throughput.md").read_text()
+
+
+def test_a_profile_is_written(tmp_path):
+    config = study(
+        batch_sizes=(),
+        steps_per_call=(),
+        seed_counts=(),
+        precisions=(),
+        inference_batch_sizes=(),
+        latency_batch_sizes=(),
+        profile=True,
+    )
+    throughput.run(config, str(tmp_path))
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_results_that_cannot_be_read(tmp_path):
+    (tmp_path / "throughput.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        throughput.run(study(), str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"batch_sizes": (0,)}, "config.batch_sizes"),
+        ({"steps_per_call": (1.5,)}, "config.steps_per_call"),
+        ({"precisions": ("bfloat",)}, "Did you mean 'bfloat16'"),
+        ({"map_seeds": ("map",)}, "config.map_seeds"),
+        ({"calls": 0}, "config.calls"),
+        ({"own_steps_per_call": 0}, "config.own_steps_per_call"),
+        ({"latency_passes": -1}, "config.latency_passes"),
+        ({"num_images": 3}, "config.num_images"),
+    ],
+)
+def test_bad_input_is_one_sentence(fields, words):
+    with pytest.raises(UserError, match=words):
+        check(study(**fields))
+
+
+def test_unknown_preset():
+    with pytest.raises(UserError, match="Did you mean 'small'"):
+        presets.throughput("smal")
+    check(presets.throughput("small"))
+
+
+def test_operations_of_the_papers_networks():
+    two, one = budget(GCAD()), budget(GCAD(P=(17,)))
+    assert two.training == pytest.approx(1822e9, rel=1e-3)
+    assert two.inference == pytest.approx(1024e9, rel=1e-3)
+    assert one.training == pytest.approx(997.5e9, rel=1e-3)
+    assert one.inference == pytest.approx(598.4e9, rel=1e-3)
+    assert budget(GCAD(width=0.5)) is None
+    assert budget(Scored()) is None
+
+
+def test_peaks_are_rates():
+    found = peaks(8, 1, 4)
+    assert found.shape == (1, 8, 8, 4)
+    assert min(found.product, found.product_float32, found.convolution) > 0
