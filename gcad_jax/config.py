@@ -21,6 +21,7 @@ FREE = (
     "checkpoint_minutes",
     "data.cache_dir",
     "num_devices",
+    "steps_per_call",
     "write_maps",
     "figure_images",
     "threads",

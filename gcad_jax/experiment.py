@@ -123,10 +123,7 @@ def run_category(
     category = config.data.load(name, method.image_size, method.channels)
     folder.mkdir(parents=True, exist_ok=True)
     same_tests = workdir.check_data(folder, category)
-    wanted = [metrics.METRICS, metrics.DETAILS]
-    if config.write_maps and len(category.test):
-        wanted.append(MAPS)
-    if same_tests and all((folder / file).exists() for file in wanted):
+    if same_tests and has_results(config, folder, len(category.test) > 0):
         say("finished    earlier: its results are kept")
         return metrics.read_result(folder), method.describe()
     for line in method.describe():
@@ -138,6 +135,14 @@ def run_category(
     metrics.write_result(folder, result)
     _say_result(result)
     return result, method.describe()
+
+
+def has_results(config: Experiment, folder: pathlib.Path, tests: bool = True) -> bool:
+    """Whether a category has all that it is to have. tests: it has test images."""
+    wanted = [metrics.METRICS, metrics.DETAILS]
+    if config.write_maps and tests:
+        wanted.append(MAPS)
+    return all((folder / file).exists() for file in wanted)
 
 
 def evaluate_category(

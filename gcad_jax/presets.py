@@ -275,6 +275,7 @@ def throughput(preset: str) -> ThroughputStudy:
         return ThroughputStudy(
             method=small(),
             batch_sizes=(1, 16),
+            steps_per_call=(),  # weight gradients in a loop are very slow on CPU
             scales=(17,),
             num_images=16,
             latency_batch_sizes=(1, 16),

@@ -97,6 +97,16 @@ class Study(Training):
             raise UserError(f"config.runs is {self.runs}; name each run once.")
         return {r: there[r] for r in there if r in self.runs or not self.runs}
 
+    def label(self, run: str, config: Experiment) -> str:
+        """What a run is called in tables and figures."""
+        del run
+        return config.method.title
+
+    def explains(self, run: str) -> bool:
+        """Whether the report lists the settings of a run."""
+        del run
+        return True
+
     def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
         """What the report says of one data set: Markdown."""
         raise NotImplementedError

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gcad_jax import presets
+from gcad_jax.checks import UserError, one_of
 from gcad_jax.config import Experiment
 from gcad_jax.data.category import DataSet
 from gcad_jax.methods.autoencoder import AE
@@ -80,6 +81,18 @@ class Ablations(Study):
     P: tuple[tuple[int, ...], ...] = ((17,), (33,), (65,), (17, 33), (17, 33, 65))
     d_glo: tuple[int, ...] = (2, 5, 10, 20, 40)
 
+    name = "ablations"
+    title = "Ablations of GCAD"
+
+    def label(self, run: str, config: Experiment) -> str:
+        """Its name: all are GCAD."""
+        del config
+        return run
+
+    def explains(self, run: str) -> bool:
+        """The others differ from it by what their names say."""
+        return run == BASE
+
     def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
         """A table for each question."""
         return ablation_tables.sections(dataset, runs, self.questions(dataset))
@@ -89,7 +102,12 @@ class Ablations(Study):
         return ablation_tables.panels(dataset, runs, self.questions(dataset))
 
     def all_experiments(self, name: str) -> dict[str, Experiment]:
-        """`BASE` and every change of it."""
+        """`BASE` and every change of it.
+
+        Raises:
+          UserError: a value that is no whole number, or in P no tuple of them.
+        """
+        self.check_values()
         of_name = self.groups()[name]
         return {
             run: self.experiment(
@@ -101,6 +119,21 @@ class Ablations(Study):
             )
             for run, changes in self.changes(name).items()
         }
+
+    def check_values(self) -> None:
+        """Raises UserError for values of another type."""
+        for field in ("g", "d_glo"):
+            values = getattr(self, field)
+            if any(type(value) is not int for value in values):
+                raise UserError(
+                    f"config.{field} is {values}; its values are whole numbers, as in "
+                    f'--config.{field}="(8,32)".'
+                )
+        if not all(isinstance(P, tuple) and P for P in self.P):
+            raise UserError(
+                f"config.P is {self.P}; it is a tuple of tuples, one a run, as in "
+                '--config.P="((17,),(17,33))".'
+            )
 
     def changes(self, name: str) -> dict[str, Mapping[str, Any]]:
         """The fields that each run changes; of `BASE` none, and it is first."""
@@ -148,11 +181,16 @@ def benchmark(given: str) -> Study:
 
 
 def toy(given: str) -> Study:
-    """Three methods on the circles; given: "" or "small"."""
-    preset, sets = presets.chosen(
-        f"{given},circles" if given else "circles", (PAPER, SMALL)
-    )
-    return _of_methods(Toy, preset, sets, runs=TOY, write_maps=True)
+    """Three methods on the circles.
+
+    given: "" or "small".
+
+    Raises:
+      UserError: another word.
+    """
+    one_of(presets.BEHIND, given, (PAPER, SMALL))
+    sets = {"circles": presets.data_set("circles", given)}
+    return _of_methods(Toy, given, sets, runs=TOY, write_maps=True)
 
 
 def seeds(given: str) -> Study:

@@ -5,18 +5,24 @@ be looked at, continued and compared like any other.
 """
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import jax
 
 from gcad_jax import config as configs
 from gcad_jax import experiment, figures, workdir
 from gcad_jax.checks import UserError
 from gcad_jax.config import Experiment
+from gcad_jax.data.category import KINDS
 from gcad_jax.evaluation.maps import MAPS, map_path, read_map
-from gcad_jax.evaluation.metrics import METRICS
-from gcad_jax.experiment import say
+from gcad_jax.evaluation.metrics import read_result
+from gcad_jax.evaluation.tables import short
+from gcad_jax.experiment import has_results, say
 from gcad_jax.files import check_writable
 from gcad_jax.plots import qualitative
 from gcad_jax.studies import study_report
@@ -27,7 +33,9 @@ from gcad_jax.training.checkpoint import newest_step
 from gcad_jax.training.feed import Resident
 from gcad_jax.training.timing import time_phases
 
-TIMED_CALLS = 3  # of each phase, after one to warm up
+T = TypeVar("T")
+# Of each phase, after one to warm up: f-AnoGAN's updates repeat after five.
+TIMED_CALLS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +55,23 @@ class Planned:
     def unfinished(self) -> list[str]:
         """The categories without results."""
         names = self.config.data.names()
-        return [n for n in names if not (self.folder / n / METRICS).exists()]
+        return [n for n in names if not has_results(self.config, self.folder / n)]
+
+    def explained(self, error: Exception) -> UserError:
+        """The error with the flags as they are called in a study."""
+        text = str(error)
+        text = text.replace("--config.data.", f"--config.{self.dataset}.data.")
+        own = f"--config.{self.dataset}.{self.name}."
+        text = text.replace("--config.method.", f"{own}method.")
+        text = text.replace("--config.cache_features", f"{own}cache_features")
+        return UserError(text if self.label in text else f"{self.label}: {text}")
 
 
 def run(study: Study, path: str) -> Runs:
     """Runs what is not finished in folder `path`, and writes what the study is for.
 
-    A run that fails does not stop the others; what they found is written all the same.
+    A run that fails does not stop the others; what they found is written all the same,
+    together with what earlier commands have finished with the same settings.
 
     Raises:
       UserError: a mistake in config, data or folder; or at the end, that runs failed.
@@ -67,35 +85,49 @@ def run(study: Study, path: str) -> Runs:
     with workdir.locked(folder):
         experiment.keep_programs(folder)
         say_plan(planned)
-        if study.estimate or study.plan:
+        if study.estimate:
             say_estimate(planned)
         if study.plan:
             return {}
-        finished, failures = _run_all(planned, folder)
+        finished, failures = _run_all(study, planned, folder)
+        missing = _add_earlier(study, finished, planned, folder)
+        missing |= {
+            label: str(error).removeprefix(f"{label}: ")
+            for label, error in failures.items()
+        }
         if finished:
             minutes = (time.monotonic() - started) / 60
-            _write(study, finished, planned, folder, minutes)
+            _write(study, finished, missing, planned, folder, minutes)
             say(f"\nstudy       {folder / study.name}.md")
     if failures:
-        told = "; ".join(f"{label}: {error}" for label, error in failures.items())
+        told = " ".join(str(error) for error in failures.values())
         raise UserError(
             f"{len(failures)} of {len(planned)} runs failed, and the report is without "
-            f"them; the same command tries them again. {told}"
+            f"them. {told}"
         )
     return finished
 
 
 def plan(study: Study, folder: pathlib.Path) -> list[Planned]:
-    """All runs of the study, data set by data set.
+    """The chosen runs of the study, data set by data set.
 
     Raises:
-      UserError: a field outside its range, a category that is not there.
+      UserError: a field outside its range, a category that is not there, a run that was
+        begun in `folder` with other settings.
     """
-    return [
-        Planned(dataset, name, configs.resolve(config), folder / dataset / name)
-        for dataset in study.groups()
-        for name, config in study.experiments(dataset).items()
-    ]
+    planned = []
+    for dataset in study.groups():
+        for name, config in study.experiments(dataset).items():
+            one = Planned(dataset, name, config, folder / dataset / name)
+            try:
+                one = dataclasses.replace(one, config=configs.resolve(config))
+                one.config.data.names()
+                if one.folder.is_dir():
+                    workdir.check_config(one.folder, configs.as_dict(one.config))
+            except UserError as error:
+                raise one.explained(error) from error
+            planned.append(one)
+    return planned
 
 
 def say_plan(planned: Sequence[Planned]) -> None:
@@ -105,23 +137,36 @@ def say_plan(planned: Sequence[Planned]) -> None:
         done = sum(not p.unfinished() for p in runs)
         categories = len(runs[0].config.data.names())
         say(
-            f"study       {dataset}: {len(runs)} runs x {categories} "
-            f"{'category' if categories == 1 else 'categories'}, {done} runs finished"
+            f"study       {dataset}: {_counted(len(runs), 'run', 'runs')} x "
+            f"{_counted(categories, 'category', 'categories')}, {done} finished"
         )
         for one in runs:
             seeds = ", ".join(map(str, one.config.seeds))
-            say(f"            {one.name}: {one.config.method.title}, seeds {seeds}")
+            plural = "s" if len(one.config.seeds) > 1 else ""
+            say(
+                f"            {one.name}: {one.config.method.title}, "
+                f"seed{plural} {seeds}"
+            )
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def say_estimate(planned: Sequence[Planned]) -> float:
     """Times the first updates of what is not finished; returns seconds of training."""
     total = 0.0
     for one in planned:
-        if names := one.unfinished():
-            seconds = estimate(one, names)
-            total += seconds
-            trains = "trains nothing" if not seconds else f"{seconds / 60:.1f} min"
-            say(f"estimate    {one.label}: {trains}")
+        if not (names := one.unfinished()):
+            continue
+        try:
+            seconds = _attempt(functools.partial(estimate, one, names), one)
+        except UserError as error:
+            say(f"estimate    {one.label}: cannot start: {error}")
+            continue
+        total += seconds
+        trains = f"{seconds / 60:.1f} min" if seconds else "nothing to train"
+        say(f"estimate    {one.label}: {trains}")
     say(
         f"estimate    about {total / 60:.1f} minutes of training in all; compiling, "
         "preparing and scoring come on top"
@@ -132,29 +177,36 @@ def say_estimate(planned: Sequence[Planned]) -> float:
 def estimate(one: Planned, names: Sequence[str]) -> float:
     """Seconds of training that the categories `names` of a run still need.
 
-    The first category is timed, by a few updates of every phase; the others have as
-    many updates as their images ask for, at the same speed.
+    A few updates of every phase are timed on the first category; the others have as
+    many updates as they ask for, at the same speed.
     """
     config, method = one.config, one.config.method
-    options = experiment.loop_options(config, method.batch_size, config.cache_features)
-    category = config.data.load(names[0], method.image_size, method.channels)
-    feed = Resident(method, category, config.seeds, config.cache_features)
-    if not method.phases(feed.steps_per_epoch):
-        return 0.0
-    frozen = method.prepare(category.train)
-    timings = time_phases(method, feed, frozen, config.seeds, options, TIMED_CALLS)
-    of_first = sum(t.num_steps * t.step_seconds for t in timings)
-    done = newest_step(one.folder / names[0] / CHECKPOINTS)
-    left = 1 - done / sum(t.num_steps for t in timings)
-    of_others = 0.0
-    for name in names[1:]:
-        images = len(config.data.load(name, method.image_size, method.channels).train)
-        of_others += of_first * images / len(category.train)
-    return of_first * left + of_others
+    total, per_update = 0.0, dict[str, float]()
+    for name in names:
+        category = config.data.load(name, method.image_size, method.channels)
+        feed = Resident(method, category, config.seeds, config.cache_features)
+        phases = method.phases(feed.steps_per_epoch)
+        done = newest_step(one.folder / name / CHECKPOINTS)
+        if done >= sum(phase.num_steps for phase in phases):
+            continue
+        if not per_update:
+            options = experiment.loop_options(
+                config, method.batch_size, config.cache_features
+            )
+            frozen = method.prepare(category.train)
+            timed = time_phases(
+                method, feed, frozen, config.seeds, options, TIMED_CALLS
+            )
+            per_update = {t.name: t.mean_step_seconds for t in timed}
+        for phase in phases:
+            left = max(0, phase.num_steps - done)
+            done = max(0, done - phase.num_steps)
+            total += left * per_update[phase.name]
+    return total
 
 
 def _run_all(
-    planned: Sequence[Planned], folder: pathlib.Path
+    study: Study, planned: Sequence[Planned], folder: pathlib.Path
 ) -> tuple[dict[str, dict[str, Finished]], dict[str, UserError]]:
     """The results by data set and run, and why the others have none."""
     finished: dict[str, dict[str, Finished]] = {}
@@ -162,35 +214,118 @@ def _run_all(
     for number, one in enumerate(planned, 1):
         say(f"\n#### {one.label} ({number} of {len(planned)})")
         try:
-            results = experiment.run(one.config, str(one.folder), folder)
+            call = functools.partial(
+                experiment.run, one.config, str(one.folder), folder
+            )
+            results = _attempt(call, one)
         except UserError as error:
             say(f"failed      {error}")
             failures[one.label] = error
             continue
-        run = Finished(one.config.method.title, tuple(results))
+        label = study.label(one.name, one.config)
+        run = Finished(label, tuple(results))
         finished.setdefault(one.dataset, {})[one.name] = run
     return finished, failures
+
+
+def _attempt(call: Callable[[], T], one: Planned) -> T:
+    """What `call` returns; raises UserError where the device has too little memory."""
+    try:
+        return call()
+    except UserError as error:
+        raise one.explained(error) from error
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            f"{one.label} does not fit into the memory of the device; lower "
+            f"--config.{one.dataset}.{one.name}.method.batch_size or "
+            "inference_batch_size, or train fewer seeds at once."
+        ) from error
+
+
+def _add_earlier(
+    study: Study,
+    finished: dict[str, dict[str, Finished]],
+    planned: Sequence[Planned],
+    folder: pathlib.Path,
+) -> dict[str, str]:
+    """Adds what was not asked for now and is finished; why the rest is missing."""
+    asked = {one.label for one in planned}
+    missing = {}
+    for dataset in study.groups():
+        ordered = {}
+        for name, config in study.all_experiments(dataset).items():
+            one = Planned(dataset, name, config, folder / dataset / name)
+            if one.label in asked:
+                if name in finished.get(dataset, {}):
+                    ordered[name] = finished[dataset][name]
+                continue
+            missing[one.label] = "not run"
+            try:
+                one = dataclasses.replace(one, config=configs.resolve(config))
+                if not one.folder.is_dir() or one.unfinished():
+                    continue
+                workdir.check_config(one.folder, configs.as_dict(one.config))
+                results = [
+                    read_result(one.folder / category)
+                    for category in one.config.data.names()
+                ]
+            except UserError:
+                missing[one.label] = "run with other settings"
+                continue
+            del missing[one.label]
+            ordered[name] = Finished(study.label(name, one.config), tuple(results))
+        if ordered:
+            finished[dataset] = ordered
+    return missing
 
 
 def _write(
     study: Study,
     finished: Runs,
+    missing: Mapping[str, str],
     planned: Sequence[Planned],
     folder: pathlib.Path,
     minutes: float,
 ) -> None:
-    """The report, its numbers and its figures."""
-    first = planned[0].config
-    options = experiment.loop_options(first, first.method.batch_size)
-    parts = [f"# {study.title}", experiment.hardware(options, minutes)]
+    """The report, its numbers and its figures; left as it is where nothing is new."""
+    numbers = as_json(finished)
+    if study_report.holds(folder, study.name, numbers):
+        return
+    options = [
+        experiment.loop_options(one.config, one.config.method.batch_size)
+        for one in planned
+    ]
+    most = max(options, key=lambda o: len(o.devices))
+    parts = [f"# {study.title}", experiment.hardware(most, minutes)]
+    if missing:
+        told = "; ".join(f"{label} ({why})" for label, why in missing.items())
+        parts.append(f"Not in this report: {told}.")
     panels = []
     for dataset, runs in finished.items():
         parts += study.sections(dataset, runs)
-        parts += _settings([p for p in planned if p.dataset == dataset], runs)
+        parts += _data(runs)
+        shown = [p for p in planned if p.dataset == dataset and study.explains(p.name)]
+        parts += _settings(shown, runs)
         panels += study.panels(dataset, runs)
-        for name in _draw_maps(dataset, runs, planned, folder):
-            parts.append(f"![Maps of {dataset}, one a method]({name})")
-    study_report.write(folder, study.name, as_json(finished), parts, panels)
+        try:
+            drawn = _draw_maps(dataset, runs, planned, folder)
+        except UserError as error:  # a map was lost; the numbers are all there
+            say(f"figure      {error}")
+            continue
+        parts += [f"![Maps of {dataset}, one a run]({name})" for name in drawn]
+    study_report.write(folder, study.name, numbers, parts, panels)
+
+
+def _data(runs: Mapping[str, Finished]) -> list[str]:
+    """What was tested on, and what is to be known of it."""
+    lines = []
+    for result in next(iter(runs.values())).results:
+        counts = ", ".join(f"{result.count(kind)} {short(kind)}" for kind in KINDS)
+        notes = "".join(f"; {note}" for note in result.notes)
+        lines.append(f"- {result.name}: test images {counts}{notes}.")
+    return ["### Data", "\n".join(lines)]
 
 
 def _settings(planned: Sequence[Planned], runs: Mapping[str, Finished]) -> list[str]:
@@ -211,7 +346,7 @@ def _draw_maps(
 ) -> list[str]:
     """A figure for each category whose maps every run has written; their names."""
     own = [p for p in planned if p.dataset == dataset and p.name in runs]
-    if not all(one.config.write_maps for one in own):
+    if not own or not all(one.config.write_maps for one in own):
         return []
     drawn = []
     # The one with the most pixels shows the images best.
@@ -235,6 +370,7 @@ def _draw_maps(
                 for one in own
             }
             rows.append(figures.row(category, i, maps))
-        drawn.append(f"{dataset}_{name}_maps.png")
-        qualitative(folder / drawn[-1], rows)
+        if rows:
+            drawn.append(f"{dataset}_{name}_maps.png")
+            qualitative(folder / drawn[-1], rows)
     return drawn

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import gc
 import json
+import os
 import pathlib
 import platform
 import statistics
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
+from gcad_jax import workdir
 from gcad_jax.checks import UserError
 from gcad_jax.data.arrays import to_float
 from gcad_jax.data.augment import Augmentation
@@ -62,7 +64,8 @@ def run(config: ThroughputStudy, path: str) -> dict[str, Any]:
     check(config)
     folder = pathlib.Path(path).expanduser()
     check_writable(folder, (JSON, MARKDOWN), "--workdir")
-    return _Study(config, folder).run()
+    with workdir.locked(folder):
+        return _Study(config, folder).run()
 
 
 class _Study:
@@ -73,6 +76,8 @@ class _Study:
         self.device = jax.devices()[0]
         self.passes = config.latency_passes or PASSES.get(self.device.platform, 1000)
         self.rows = rows(config)
+        for row in self.rows:
+            row.method.validate()
         side, channels = config.method.image_size, config.method.channels
         images = np.random.default_rng(0).integers(
             0, 256, (config.num_images, side, side, channels), dtype=np.uint8
@@ -95,15 +100,19 @@ class _Study:
     def run(self) -> dict[str, Any]:
         """All rows that are not kept."""
         earlier = self.earlier()
+        same_method = earlier.get("method") == _as_dict(self.config.method)
         self.found = {
             "method": _as_dict(self.config.method),
             "device": self.about_device(),
-            "peaks": earlier.get("peaks"),
-            "start": earlier.get("start"),
+            # Of other networks they would be of another convolution and start.
+            "peaks": earlier.get("peaks") if same_method else None,
+            "start": earlier.get("start") if same_method else None,
             "rows": [],
         }
         there = {_key(row): row for row in earlier.get("rows", [])}
         kept = [there.get(_key(self.entry(row))) for row in self.rows]
+        if self.config.profile:
+            kept[0] = None  # the trace is of the first row
         counts = ", ".join(
             f"{sum(row.kind == kind for row in self.rows)} of {kind}"
             for kind in (TRAINING, INFERENCE, LATENCY)
@@ -176,6 +185,10 @@ class _Study:
             "platform": self.device.platform,
             "jax": jax.__version__,
             "jaxlib": jaxlib.__version__,
+            "products": str(
+                jax.config.values["jax_default_matmul_precision"] or "default"
+            ),
+            "xla_flags": os.environ.get("XLA_FLAGS", ""),
             "python": platform.python_version(),
         }
 

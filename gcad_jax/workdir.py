@@ -24,7 +24,8 @@ def opened(path: str, config: dict[str, Any]) -> Iterator[pathlib.Path]:
         of another config (the sentence names the fields that differ).
     """
     with locked(path) as folder:
-        _check_config(folder, config)
+        check_config(folder, config)
+        write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
         yield folder
 
 
@@ -55,7 +56,8 @@ def locked(path: Path) -> Iterator[pathlib.Path]:
         yield folder
 
 
-def _check_config(folder: pathlib.Path, config: dict[str, Any]) -> None:
+def check_config(folder: pathlib.Path, config: dict[str, Any]) -> None:
+    """Raises UserError where the folder holds a run of another config."""
     file = folder / "config.json"
     if file.exists():
         try:
@@ -72,7 +74,6 @@ def _check_config(folder: pathlib.Path, config: dict[str, Any]) -> None:
                 + "; ".join(changed)
                 + "); repeat its values to continue it, or choose another --workdir."
             )
-    write_text(file, json.dumps(config, indent=2) + "\n")
 
 
 def has_begun(folder: pathlib.Path) -> bool:

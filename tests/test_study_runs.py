@@ -3,14 +3,17 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import runs
+from PIL import Image
 
 from gcad_jax import command_line, config, study_presets, study_runs
 from gcad_jax.checks import UserError
+from gcad_jax.data.folder import Folder
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.study import Cell, group, with_groups
-from gcad_jax.study_presets import Ablations, Benchmark
+from gcad_jax.study_presets import Ablations, Benchmark, Seeds
 
 CONFIGS = runs.ROOT / "configs"
 
@@ -50,7 +53,7 @@ def test_every_run_is_a_workdir_of_its_own(finished):
     assert found["circles"]["variation_model"].seeds == (0,)
     report = (folder / "benchmark.md").read_text()
     assert "| GCAD |" in report
-    assert "![Maps of circles, one a method](circles_circles_maps.png)" in report
+    assert "![Maps of circles, one a run](circles_circles_maps.png)" in report
     assert (folder / "circles_circles_maps.png").stat().st_size > 10_000
 
 
@@ -60,29 +63,39 @@ def test_what_is_finished_is_skipped(finished, capsys):
     numbers = (folder / "benchmark.json").read_text()
     study_runs.run(study(write_maps=True, seeds=(0, 1), estimate=True), str(folder))
     said = capsys.readouterr().out
-    assert "2 runs x 1 category, 2 runs finished" in said
+    assert "2 runs x 1 category, 2 finished" in said
     assert said.count("its results are kept") == 2
     assert "about 0.0 minutes of training" in said
     assert (folder / "benchmark.json").read_text() == numbers
     assert runs.checkpoint_steps(folder / "circles" / "gcad" / "circles") == before
 
 
+def test_a_report_has_what_earlier_commands_finished(finished):
+    folder, _ = finished
+    numbers = (folder / "benchmark.json").read_text()
+    minutes = (folder / "benchmark.md").read_text()
+    some = study(write_maps=True, seeds=(0, 1), runs=("variation_model",))
+    assert list(study_runs.run(some, str(folder))["circles"]) == [
+        *("variation_model", "gcad")
+    ]
+    assert (folder / "benchmark.json").read_text() == numbers
+    assert (folder / "benchmark.md").read_text() == minutes, "nothing is new"
+
+
 def test_another_config_does_not_mix_with_what_is_there(finished):
     folder, _ = finished
-    with pytest.raises(
-        UserError, match=r"1 of 1 runs failed.*seeds: \[0, 1\] -> \[5\]"
-    ):
+    with pytest.raises(UserError, match=r"another config .seeds: \[0, 1\] -> \[5\]"):
         study_runs.run(study(seeds=(5,), runs=("gcad",), write_maps=True), str(folder))
 
 
 def test_a_plan_only_says(tmp_path, capsys):
     folder = tmp_path / "study"
-    given = study(plan=True, seeds=(0, 1))
+    given = study(plan=True, estimate=True, seeds=(0, 1))
     assert study_runs.run(given, str(folder)) == {}
     said = capsys.readouterr().out
-    assert "circles: 2 runs x 1 category, 0 runs finished" in said
+    assert "circles: 2 runs x 1 category, 0 finished" in said
     assert "gcad: GCAD, seeds 0, 1" in said
-    assert "circles/variation_model: trains nothing" in said
+    assert "circles/variation_model: nothing to train" in said
     assert "minutes of training in all" in said
     assert not (folder / "circles").exists()
     assert not (folder / "benchmark.md").exists()
@@ -105,6 +118,8 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
         study_runs.run(given, str(tmp_path))
     told = json.loads((tmp_path / "benchmark.json").read_text())
     assert list(told["circles"]) == ["variation_model"]
+    report = (tmp_path / "benchmark.md").read_text()
+    assert "Not in this report: circles/gcad (L_" in report
 
 
 @pytest.mark.parametrize(
@@ -176,3 +191,90 @@ def test_flags_reach_every_run_of_every_data_set(tmp_path):
     assert done.returncode == 2
     said = runs.one_sentence(done.stderr)
     assert "Did you mean '--config.circles.gcad.method.g'?" in said
+
+
+def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path, program_cache):
+    arguments = [
+        f"--config={CONFIGS}/study_benchmark.py:small,circles",
+        f"--workdir={tmp_path}",
+        "--config.runs=('variation_model',)",
+        "--config.image_size=32",
+        "--config.circles.data.num_train=8",
+        "--config.circles.data.num_test=2",
+    ]
+    for said in ("evaluate    6 test images", "its results are kept"):
+        done = runs.command(arguments, program_cache)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+    assert "| Variation Model |" in (tmp_path / "benchmark.md").read_text()
+
+
+def test_ablations_write_a_report_under_their_names(tmp_path):
+    given = with_groups(
+        Ablations,
+        {"circles": group(runs.circles(), {"gcad": Cell(method=runs.method())})},
+        runs=("base", "g_2"),
+        num_devices=1,
+        estimate=False,
+        write_maps=True,
+        g=(2, 32),
+    )
+    found = study_runs.run(given, str(tmp_path))["circles"]
+    assert [run.title for run in found.values()] == ["base", "g_2"]
+    report = (tmp_path / "ablations.md").read_text()
+    assert report.startswith("# Ablations of GCAD\n")
+    assert "### Global context dimension g (Fig. 12)" in report
+    assert "### Model branch (Fig. 12)" in report
+    assert "circles/distilled_image (not run)" in report
+    assert (tmp_path / "ablations.png").exists()
+    base, narrow = (
+        run.results[0].branches["A_glo"][0].image_scores for run in found.values()
+    )
+    assert base != narrow, "another bottleneck scores otherwise"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"P": (17, 33)}, "tuple of tuples"),
+        ({"g": (2, 8.5)}, "config.g is .* whole numbers"),
+        ({"d_glo": ("5",)}, "config.d_glo is .* whole numbers"),
+    ],
+)
+def test_values_of_the_ablations_have_their_types(tmp_path, fields, says):
+    given = study_presets.ablations("small,circles")
+    for name, value in fields.items():
+        setattr(given, name, value)
+    with pytest.raises(UserError, match=says):
+        study_runs.run(given, str(tmp_path / "study"))
+
+
+def test_the_toy_study_is_of_the_circles_alone():
+    assert list(study_presets.toy("small").groups()) == ["circles"]
+    with pytest.raises(UserError, match="allowed are '', 'small'"):
+        study_presets.toy("loco")
+
+
+def test_what_cannot_start_is_named_as_in_the_study(tmp_path, capsys):
+    given = study(estimate=True, plan=True)
+    given.circles.gcad.method = runs.method(batch_size=100)
+    study_runs.run(given, str(tmp_path))
+    said = capsys.readouterr().out
+    assert "estimate    circles/gcad: cannot start: " in said
+    assert "circles/variation_model: nothing to train" in said
+
+
+def test_without_test_images_there_is_a_report_all_the_same(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(12):
+        pixels = np.random.default_rng(i).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(images / f"{i}.png")
+    cells = {"variation_model": Cell(method=VariationModel(image_size=32))}
+    data = Folder(root=str(images))
+    for kind, says in ((Seeds, "There are no test images."), (Benchmark, "| - |")):
+        given = with_groups(
+            kind, {"folder": group(data, cells)}, estimate=False, write_maps=True
+        )
+        study_runs.run(given, str(tmp_path / "study"))
+        assert says in (tmp_path / "study" / f"{given.name}.md").read_text()

@@ -13,7 +13,10 @@ def sections(
     dataset: str, runs: Mapping[str, Finished], questions: Sequence[Question]
 ) -> list[str]:
     """A table for each question, of the runs that there are."""
-    parts = [f"## {dataset}"]
+    parts = [
+        f"## {dataset}",
+        "Numbers are those of the combined map A but where a branch is named.",
+    ]
     for question, shown in _answered(runs, questions):
         rows = [
             [

@@ -114,7 +114,7 @@ def _panel(axis: "Axes", one: Panel) -> None:
             )
             if len(known) > 1:
                 across = x + np.linspace(-0.25, 0.25, len(known)) * _BAR
-                axis.plot(across, known, "o", color="black", ms=1.4, mew=0)
+                axis.plot(across, known, "o", color="black", mec="white", ms=3, mew=0.5)
             if label in one.paper:
                 ends = (x - _BAR / 2, x + _BAR / 2)
                 axis.plot(ends, [one.paper[label][k]] * 2, color="black", lw=1)
@@ -128,7 +128,8 @@ def _panel(axis: "Axes", one: Panel) -> None:
         ha="right" if slanted else "center",
         rotation_mode="anchor",
     )
-    axis.set(ylabel=one.measure, ylim=(0, 1), title=one.title)
+    ends = (-2 * _BAR, len(labels) - 1 + 2 * _BAR)
+    axis.set(ylabel=one.measure, ylim=(0, 1), xlim=ends, title=one.title)
     axis.tick_params(axis="x", length=0)
     axis.grid(axis="y", color="0.9", linewidth=0.6)
     axis.set_axisbelow(True)
@@ -143,7 +144,7 @@ def _legend(paper: bool) -> tuple[list[Any], list[str]]:
         Patch(facecolor=colour, hatch=hatch, edgecolor="white")
         for colour, hatch in zip(_COLOURS, _HATCHES, strict=True)
     ]
-    handles.append(Line2D([], [], color="black", marker="o", ms=2, lw=0))
+    handles.append(Line2D([], [], color="black", marker="o", mec="white", ms=4, lw=0))
     labels = [*HEADS, "one seed"]
     if paper:
         handles.append(Line2D([], [], color="black", lw=1))

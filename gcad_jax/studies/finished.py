@@ -6,12 +6,22 @@ from typing import Any
 
 from gcad_jax.evaluation.metrics import deviation, mean
 from gcad_jax.evaluation.scores import (
+    ANOMALOUS,
     KIND_OR_MEAN,
     LIMITS,
+    MEAN,
     CategoryResult,
     Number,
 )
-from gcad_jax.evaluation.tables import Pick, at_limit, auroc, auspro, overall
+from gcad_jax.evaluation.tables import (
+    Pick,
+    at_limit,
+    auroc,
+    auspro,
+    has,
+    overall,
+    short,
+)
 from gcad_jax.types import COMBINED
 
 
@@ -19,7 +29,7 @@ from gcad_jax.types import COMBINED
 class Finished:
     """One run on one data set.
 
-    title: of its method, or what it changes. results: one for each category.
+    title: of its method, or of an ablation its name. results: one for each category.
     """
 
     title: str
@@ -47,6 +57,21 @@ class Finished:
     def values(self, pick: Pick, kind: str) -> list[Number]:
         """One number for each seed: the mean over the categories that have it."""
         return overall(self.results, pick, kind)
+
+
+def main_kind(runs: Mapping[str, Finished]) -> str:
+    """MEAN where there are numbers of both kinds, else the kind that has any."""
+    results = [result for run in runs.values() for result in run.results]
+    for pick in (auspro, auroc):
+        for kind in (MEAN, *ANOMALOUS):
+            if has(results, pick, kind):
+                return kind
+    return MEAN
+
+
+def of_kind(kind: str) -> str:
+    """A kind as a heading says it."""
+    return "mean of both kinds" if kind == MEAN else short(kind)
 
 
 # By data set, then by the name of the run.

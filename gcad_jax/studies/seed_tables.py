@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gcad_jax.evaluation.metrics import mean
-from gcad_jax.evaluation.scores import KIND_OR_MEAN, MEAN
+from gcad_jax.evaluation.scores import KIND_OR_MEAN
 from gcad_jax.evaluation.tables import HEADS, NONE, auspro, cell, table
-from gcad_jax.studies.finished import MEASURES, Finished
+from gcad_jax.studies.finished import MEASURES, Finished, main_kind, of_kind
 from gcad_jax.studies.rankings import kendall, orders, pairs
 
 
@@ -31,7 +31,10 @@ def _each(run: Finished) -> str:
     rows = [
         [str(seed), *(cell([values[i]]) for values in columns.values())]
         for i, seed in enumerate(run.seeds)
+        if all(result.combined for result in run.results)
     ]
+    if not rows:
+        return "There are no test images."
     rows.append(["mean ± deviation", *(cell(values) for values in columns.values())])
     for name, pick in (("lowest", min), ("highest", max)):
         known = [[v for v in values if v is not None] for values in columns.values()]
@@ -58,7 +61,8 @@ def _images_reading(run: Finished) -> str:
     taus = image_agreement(run)
     if not taus:
         return (
-            "One seed, or fewer than two test images: there is no ranking to compare."
+            "Rankings of the test images are not compared: that takes two seeds and "
+            "two test images."
         )
     return (
         "Two seeds rank the test images by their scores with a Kendall's tau of "
@@ -69,8 +73,9 @@ def _images_reading(run: Finished) -> str:
 
 def _methods(runs: Mapping[str, Finished]) -> list[str]:
     """How often each method is ahead of each, over all pairs of their seeds."""
+    kind = main_kind(runs)
     numbers = {
-        run.title: [v for v in run.values(auspro, MEAN) if v is not None]
+        run.title: [v for v in run.values(auspro, kind) if v is not None]
         for run in runs.values()
     }
     numbers = {title: values for title, values in numbers.items() if values}
@@ -82,7 +87,7 @@ def _methods(runs: Mapping[str, Finished]) -> list[str]:
         for title in titles
     ]
     told = (
-        "AU-sPRO at 0.05, mean of both kinds: share of all pairs of seeds in which "
+        f"AU-sPRO at 0.05, {of_kind(kind)}: share of all pairs of seeds in which "
         "the method of the row is ahead of that of the column (a tie counts half)."
     )
     return [told, table(["Method", *titles], rows, 1), *_same_order(numbers)]

@@ -16,6 +16,18 @@ def outputs(name: str) -> dict[str, str]:
     return {form: f"{name}.{form}" for form in ("json", "md", "png", "pdf")}
 
 
+def holds(folder: pathlib.Path, name: str, numbers: Mapping[str, Any]) -> bool:
+    """Whether the folder has the report of these numbers, all of its files."""
+    if not all((folder / file).exists() for file in outputs(name).values()):
+        return False
+    try:
+        return json.loads((folder / f"{name}.json").read_text()) == json.loads(
+            json.dumps(numbers)
+        )
+    except ValueError:
+        return False
+
+
 def write(
     folder: pathlib.Path,
     name: str,

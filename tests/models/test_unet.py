@@ -8,7 +8,7 @@ import numpy_nets
 import pytest
 
 from gcad_jax.checks import UserError
-from gcad_jax.models.unet import Block, UNet, halve
+from gcad_jax.models.unet import Block, UNet, halve, relu
 
 
 @pytest.mark.parametrize(("features", "count"), [(128, 31_040_000), (10, 31_032_330)])
@@ -117,3 +117,13 @@ def test_bfloat16_computes_near_float32_with_float32_parameters():
 def test_size_that_cannot_be_halved_is_refused():
     with pytest.raises(UserError, match=r"width is 40; .* multiple of 16"):
         UNet(10, base=4).init(jax.random.key(0), jnp.zeros((1, 32, 40, 3)))
+
+
+def test_relu_has_the_values_and_the_gradient_of_linen():
+    x = jnp.asarray([-2.0, -0.0, 0.0, 1e-30, 3.0])
+    weights = jnp.asarray([1.0, 2.0, 3.0, 4.0, 5.0])
+    np.testing.assert_array_equal(relu(x), nn.relu(x))
+    own = jax.grad(lambda x: jnp.sum(weights * relu(x)))(x)
+    np.testing.assert_array_equal(
+        own, jax.grad(lambda x: jnp.sum(weights * nn.relu(x)))(x)
+    )
