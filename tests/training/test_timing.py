@@ -1,9 +1,12 @@
 """Timing of phases: every phase, the layout that was asked for, plausible numbers."""
 
+import itertools
+
 import pytest
 from training.doubles import Linear, category, options
 
 from gcad_jax.checks import UserError
+from gcad_jax.training import timing
 from gcad_jax.training.feed import Resident
 from gcad_jax.training.timing import time_phases
 
@@ -18,18 +21,21 @@ def test_each_phase_is_timed_with_its_number_of_steps():
     fast, both = timed(Linear(), calls=1)
     assert (fast.name, fast.num_steps) == ("fast", 2 * 4)
     assert (both.name, both.num_steps) == ("both", 3 * 4)
-    for timing in (fast, both):
-        assert min(timing.compile_seconds, timing.step_seconds) > 0
-        assert timing.first_seconds > 0
-        assert timing.flops is None or timing.flops > 0
-        assert timing.held_bytes > 0
+    for one in (fast, both):
+        assert min(one.compile_seconds, one.step_seconds, one.first_seconds) > 0
+        assert one.flops is None or one.flops > 0
+        assert one.held_bytes > 0
     assert both.images_per_second == pytest.approx(4 / both.step_seconds)
 
 
-def test_seeds_and_several_updates_a_call():
-    (first, _) = timed(Linear(), (0, 1), calls=1, map_seeds="vmap", steps_per_call=3)
+def test_seconds_are_those_of_an_update_of_all_seeds(monkeypatch):
+    ticks = itertools.count()  # a clock that is one second on whenever it is read
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(ticks)))
+    (first, _) = timed(Linear(), (0, 1), calls=2, map_seeds="vmap", steps_per_call=3)
     assert (first.num_seeds, first.batch_size) == (2, 4)
-    assert first.images_per_second == pytest.approx(8 / first.step_seconds)
+    assert (first.compile_seconds, first.first_seconds) == (1, 1)
+    assert first.step_seconds == first.mean_step_seconds == pytest.approx(1 / 3)
+    assert first.images_per_second == pytest.approx(2 * 4 * 3)
 
 
 def test_more_updates_a_call_than_a_phase_has():
