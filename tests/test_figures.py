@@ -74,7 +74,7 @@ def category(test: TestImage, channels: int = 3) -> Category:
 def test_row_has_the_shape_of_the_original(channels: int) -> None:
     region = Region("missing_part", 255, 1.0, True, np.array([3 * 200 + 5], np.int32))
     test = TestImage("logical_anomalies/000", LOGICAL, 100, 200, (region,))
-    row = figures._row(category(test, channels), 0, {})
+    row = figures.row(category(test, channels), 0, {})
     assert row.title == "missing part"
     assert row.image.shape == (128, 256, channels)  # longer side 256, aspect kept
     assert row.image[:50].max() < 20
@@ -95,17 +95,17 @@ def test_mask_lies_where_the_regions_are() -> None:
         for name, value, mask in (("a", 255, truth), ("b", 254, second))
     )
     test = TestImage("logical_anomalies/000", LOGICAL, height, width, regions)
-    row = figures._row(category(test), 0, {})
+    row = figures.row(category(test), 0, {})
     np.testing.assert_array_equal(row.mask, truth | second)
 
 
 def test_good_images_have_an_empty_mask_and_bare_ones_none() -> None:
-    good = figures._row(category(TestImage("good/000", GOOD, 4, 6)), 0, {})
+    good = figures.row(category(TestImage("good/000", GOOD, 4, 6)), 0, {})
     assert good.title == "good"
     assert good.mask is not None
     assert not good.mask.any()
     bare = TestImage("crack/000", STRUCTURAL, 4, 6, (), annotated=False)
-    row = figures._row(category(bare), 0, {})
+    row = figures.row(category(bare), 0, {})
     assert row.title == "structural"
     assert row.mask is None
 
