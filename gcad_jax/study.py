@@ -4,6 +4,7 @@ A study is a grid of data sets and runs. Each is a field, so that flags reach ev
 --config.circles.data.num_train=50, --config.circles.gcad.method.epochs=10.
 """
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -40,7 +41,7 @@ def group(data: DataSet, cells: Mapping[str, Cell]) -> Any:
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Study(Training):
+class Study(Training, abc.ABC):
     """Many runs that answer one question; seeds and devices are those of each run.
 
     runs: names of those to run; () takes all.
@@ -97,6 +98,10 @@ class Study(Training):
             raise UserError(f"config.runs is {self.runs}; name each run once.")
         return {r: there[r] for r in there if r in self.runs or not self.runs}
 
+    def cell(self, run: str) -> str:
+        """The field of the group that a run is made from."""
+        return run
+
     def label(self, run: str, config: Experiment) -> str:
         """What a run is called in tables and figures."""
         del run
@@ -107,9 +112,9 @@ class Study(Training):
         del run
         return True
 
+    @abc.abstractmethod
     def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
         """What the report says of one data set: Markdown."""
-        raise NotImplementedError
 
     def panels(self, dataset: str, runs: Mapping[str, Finished]) -> list[Panel]:
         """The panels of the figure that are of one data set."""

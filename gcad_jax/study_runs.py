@@ -40,12 +40,16 @@ TIMED_CALLS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """A run that the study is made of. config: resolved. folder: its workdir."""
+    """A run that the study is made of.
+
+    config: resolved. folder: its workdir. cell: what its flags are called.
+    """
 
     dataset: str
     name: str
     config: Experiment
     folder: pathlib.Path
+    cell: str
 
     @property
     def label(self) -> str:
@@ -61,7 +65,7 @@ class Planned:
         """The error with the flags as they are called in a study."""
         text = str(error)
         text = text.replace("--config.data.", f"--config.{self.dataset}.data.")
-        own = f"--config.{self.dataset}.{self.name}."
+        own = f"--config.{self.dataset}.{self.cell}."
         text = text.replace("--config.method.", f"{own}method.")
         text = text.replace("--config.cache_features", f"{own}cache_features")
         return UserError(text if self.label in text else f"{self.label}: {text}")
@@ -90,14 +94,23 @@ def run(study: Study, path: str) -> Runs:
         if study.plan:
             return {}
         finished, failures = _run_all(study, planned, folder)
-        missing = _add_earlier(study, finished, planned, folder)
+        earlier, missing = _add_earlier(study, finished, planned, folder)
         missing |= {
             label: str(error).removeprefix(f"{label}: ")
             for label, error in failures.items()
         }
         if finished:
             minutes = (time.monotonic() - started) / 60
-            _write(study, finished, missing, planned, folder, minutes)
+            # Where nothing is new, the report keeps its minutes.
+            if failures or not study_report.holds(
+                folder, study.name, as_json(finished)
+            ):
+                shown = [
+                    one
+                    for one in (*planned, *earlier)
+                    if one.name in finished.get(one.dataset, {})
+                ]
+                _write(study, finished, missing, shown, folder, minutes)
             say(f"\nstudy       {folder / study.name}.md")
     if failures:
         told = " ".join(str(error) for error in failures.values())
@@ -118,7 +131,7 @@ def plan(study: Study, folder: pathlib.Path) -> list[Planned]:
     planned = []
     for dataset in study.groups():
         for name, config in study.experiments(dataset).items():
-            one = Planned(dataset, name, config, folder / dataset / name)
+            one = _planned(study, dataset, name, config, folder)
             try:
                 one = dataclasses.replace(one, config=configs.resolve(config))
                 one.config.data.names()
@@ -128,6 +141,12 @@ def plan(study: Study, folder: pathlib.Path) -> list[Planned]:
                 raise one.explained(error) from error
             planned.append(one)
     return planned
+
+
+def _planned(
+    study: Study, dataset: str, name: str, config: Experiment, folder: pathlib.Path
+) -> Planned:
+    return Planned(dataset, name, config, folder / dataset / name, study.cell(name))
 
 
 def say_plan(planned: Sequence[Planned]) -> None:
@@ -239,7 +258,7 @@ def _attempt(call: Callable[[], T], one: Planned) -> T:
             raise
         raise UserError(
             f"{one.label} does not fit into the memory of the device; lower "
-            f"--config.{one.dataset}.{one.name}.method.batch_size or "
+            f"--config.{one.dataset}.{one.cell}.method.batch_size or "
             "inference_batch_size, or train fewer seeds at once."
         ) from error
 
@@ -249,14 +268,14 @@ def _add_earlier(
     finished: dict[str, dict[str, Finished]],
     planned: Sequence[Planned],
     folder: pathlib.Path,
-) -> dict[str, str]:
+) -> tuple[list[Planned], dict[str, str]]:
     """Adds what was not asked for now and is finished; why the rest is missing."""
     asked = {one.label for one in planned}
-    missing = {}
+    earlier, missing = list[Planned](), dict[str, str]()
     for dataset in study.groups():
         ordered = {}
         for name, config in study.all_experiments(dataset).items():
-            one = Planned(dataset, name, config, folder / dataset / name)
+            one = _planned(study, dataset, name, config, folder)
             if one.label in asked:
                 if name in finished.get(dataset, {}):
                     ordered[name] = finished[dataset][name]
@@ -275,27 +294,25 @@ def _add_earlier(
                 missing[one.label] = "run with other settings"
                 continue
             del missing[one.label]
+            earlier.append(one)
             ordered[name] = Finished(study.label(name, one.config), tuple(results))
         if ordered:
             finished[dataset] = ordered
-    return missing
+    return earlier, missing
 
 
 def _write(
     study: Study,
     finished: Runs,
     missing: Mapping[str, str],
-    planned: Sequence[Planned],
+    shown: Sequence[Planned],
     folder: pathlib.Path,
     minutes: float,
 ) -> None:
-    """The report, its numbers and its figures; left as it is where nothing is new."""
-    numbers = as_json(finished)
-    if study_report.holds(folder, study.name, numbers):
-        return
+    """The report, its numbers and its figures. shown: the runs that it has."""
     options = [
         experiment.loop_options(one.config, one.config.method.batch_size)
-        for one in planned
+        for one in shown
     ]
     most = max(options, key=lambda o: len(o.devices))
     parts = [f"# {study.title}", experiment.hardware(most, minutes)]
@@ -306,16 +323,17 @@ def _write(
     for dataset, runs in finished.items():
         parts += study.sections(dataset, runs)
         parts += _data(runs)
-        shown = [p for p in planned if p.dataset == dataset and study.explains(p.name)]
-        parts += _settings(shown, runs)
+        own = [one for one in shown if one.dataset == dataset]
+        own.sort(key=lambda one: list(runs).index(one.name))
+        parts += _settings([one for one in own if study.explains(one.name)])
         panels += study.panels(dataset, runs)
         try:
-            drawn = _draw_maps(dataset, runs, planned, folder)
+            drawn = _draw_maps(dataset, runs, own, folder)
         except UserError as error:  # a map was lost; the numbers are all there
             say(f"figure      {error}")
             continue
         parts += [f"![Maps of {dataset}, one a run]({name})" for name in drawn]
-    study_report.write(folder, study.name, numbers, parts, panels)
+    study_report.write(folder, study.name, as_json(finished), parts, panels)
 
 
 def _data(runs: Mapping[str, Finished]) -> list[str]:
@@ -328,24 +346,19 @@ def _data(runs: Mapping[str, Finished]) -> list[str]:
     return ["### Data", "\n".join(lines)]
 
 
-def _settings(planned: Sequence[Planned], runs: Mapping[str, Finished]) -> list[str]:
+def _settings(own: Sequence[Planned]) -> list[str]:
     """What each method says of itself."""
-    lines = [
-        f"- {one.name}: {' '.join(one.config.method.describe())}"
-        for one in planned
-        if one.name in runs
-    ]
+    lines = [f"- {one.name}: {' '.join(one.config.method.describe())}" for one in own]
     return ["### Settings", "\n".join(lines)]
 
 
 def _draw_maps(
     dataset: str,
     runs: Mapping[str, Finished],
-    planned: Sequence[Planned],
+    own: Sequence[Planned],
     folder: pathlib.Path,
 ) -> list[str]:
     """A figure for each category whose maps every run has written; their names."""
-    own = [p for p in planned if p.dataset == dataset and p.name in runs]
     if not own or not all(one.config.write_maps for one in own):
         return []
     drawn = []

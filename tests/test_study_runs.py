@@ -95,6 +95,7 @@ def test_a_report_has_what_earlier_commands_finished(finished):
     folder, _ = finished
     numbers = (folder / "benchmark.json").read_text()
     minutes = (folder / "benchmark.md").read_text()
+    assert "\n- gcad: " in minutes
     some = study(write_maps=True, seeds=(0, 1), runs=("variation_model",))
     assert list(study_runs.run(some, str(folder))["circles"]) == [
         *("variation_model", "gcad")
@@ -133,9 +134,8 @@ def test_the_estimate_leaves_out_what_a_checkpoint_holds(tmp_path):
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
     given = study()
     given.circles.gcad.method = runs.method(learning_rate=1e30, epochs=3)
-    with pytest.raises(
-        UserError, match=r"1 of 2 runs failed.*circles/gcad: .*is nan at"
-    ):
+    says = r"1 of 2 runs failed.*circles/gcad: .*is nan at.*circles.gcad.method.learn"
+    with pytest.raises(UserError, match=says):
         study_runs.run(given, str(tmp_path))
     told = json.loads((tmp_path / "benchmark.json").read_text())
     assert list(told["circles"]) == ["variation_model"]
@@ -246,6 +246,9 @@ def test_ablations_write_a_report_under_their_names(tmp_path):
     assert report.startswith("# Ablations of GCAD\n")
     assert "### Model branch (Fig. 12)" in report
     assert "circles/distilled_image (not run)" in report
+    one = study_runs.plan(given, tmp_path)[0]
+    told = str(one.explained(UserError("lower --config.method.learning_rate.")))
+    assert told == "circles/base: lower --config.circles.gcad.method.learning_rate."
     assert (tmp_path / "ablations.png").exists()
 
 

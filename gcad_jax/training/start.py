@@ -13,8 +13,8 @@ from gcad_jax.training.step import init_state
 def first_states(task: Trainable, seeds: Sequence[int]) -> TrainState:
     """The state of each seed, with a leading seed axis, in the memory of the host.
 
-    The CPU draws them: a GPU would compile a kernel for each parameter, which takes
-    GCAD half a minute, and `parallel.replicated` goes through the host anyway.
+    The CPU draws them: a GPU would compile a kernel for each parameter, and
+    `parallel.replicated` goes through the host anyway.
     """
     init = jax.jit(lambda seed: init_state(task, seed))
     with _on_host():
