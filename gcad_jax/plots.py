@@ -69,24 +69,34 @@ def qualitative(
     from matplotlib import rc_context
 
     branches = list(rows[0].maps)
-    columns = 2 + len(branches)
+    titles = ("Input", "Ground truth", *map(symbol, branches))
     aspect = float(np.mean([row.image.shape[0] / row.image.shape[1] for row in rows]))
+    # Twice, for titles that need a second line leave less room for the cells.
     left, foot, head = 0.22, 0.38, 0.25
-    tall = (height - head - foot) / (len(rows) * aspect)
-    cell = min((width - left) / columns, tall)
-    width, height = left + columns * cell, head + foot + len(rows) * cell * aspect
+    for _ in range(2):
+        tall = (height - head - foot) / (len(rows) * aspect)
+        cell = min((width - left) / len(titles), tall)
+        above = [_fitted(title, 0.96 * cell, 9) for title in titles]
+        beside = [_fitted(row.title, 0.96 * cell * aspect, 8) for row in rows]
+        head = 0.39 if any("\n" in text for text, _ in above) else 0.25
+        left = 0.34 if any("\n" in text for text, _ in beside) else 0.22
+    width = left + len(titles) * cell
+    height = head + foot + len(rows) * cell * aspect
     with rc_context(_FONT):
         figure = _figure(width, height)
-        axes = figure.subplots(len(rows), columns, squeeze=False)
+        axes = figure.subplots(len(rows), len(titles), squeeze=False)
         figure.subplots_adjust(
             left / width, foot / height, 1, 1 - head / height, wspace=0.03, hspace=0.03
         )
-        for name, axis in zip(("Input", "Ground truth"), axes[0], strict=False):
-            axis.set_title(name, pad=4, fontsize=min(9, 11 * cell))
+        for (title, _), axis in zip(above, axes[0], strict=True):
+            size = min(size for _, size in above)
+            axis.set_title(title, pad=4, fontsize=size, linespacing=1)
+        for (title, _), axis in zip(beside, axes[:, 0], strict=True):
+            size = min(size for _, size in beside)
+            axis.set_ylabel(title, labelpad=3, fontsize=size, linespacing=1)
         for row, cells in zip(rows, axes, strict=True):
             _draw_input(row, cells[0], cells[1])
         for branch, cells in zip(branches, axes.T[2:], strict=True):
-            cells[0].set_title(symbol(branch), pad=4)
             _draw_maps(figure, [row.maps[branch] for row in rows], rows, cells)
         _save(figure, path)
 
@@ -176,7 +186,6 @@ def _draw_input(row: Row, plain: "Axes", marked: "Axes") -> None:
     for axis in (plain, marked):
         axis.imshow(picture, interpolation="antialiased", aspect="auto")
         _bare(axis)
-    plain.set_ylabel(row.title, labelpad=3)
     if row.mask is not None and row.mask.any():
         filled = np.zeros((*row.mask.shape, 4))
         filled[row.mask] = (*_MASK, 0.3)
@@ -226,12 +235,41 @@ def _draw_maps(
         )
     )
     scale = figure.colorbar(drawn, cax=bar, orientation="horizontal", ticks=[low, high])
-    scale.ax.set_xticklabels([f"{low:.3g}", f"{high:.3g}"])
+    names = [_short(low), _short(high)]
+    scale.ax.set_xticklabels(names)
     left, right = scale.ax.get_xticklabels()
     left.set_horizontalalignment("left")
     right.set_horizontalalignment("right")
-    scale.ax.tick_params(length=0, pad=2, labelsize=7)
+    room = 0.88 * box.width * figure.get_size_inches()[0]
+    size = min(7, 7 * room / _inches("  ".join(names), 7))
+    scale.ax.tick_params(length=0, pad=2, labelsize=size)
     scale.outline.set_linewidth(0.4)
+
+
+def _short(score: float) -> str:
+    """Two digits, and all those before the point."""
+    return f"{score:.0f}" if abs(score) >= 100 else f"{score:.2g}"
+
+
+def _fitted(text: str, room: float, size: float) -> tuple[str, float]:
+    """The text in one line or two, and the font size at which it fits.
+
+    room: inches. size: points; smaller only where two lines do not fit at it.
+    """
+    if _inches(text, size) <= room:
+        return text, size
+    ends = [k + 1 for k, sign in enumerate(text) if sign in " -_" and k + 1 < len(text)]
+    halves = [(text[:end].rstrip(), text[end:]) for end in ends] or [(text,)]
+    lines = min(halves, key=lambda half: max(_inches(line, size) for line in half))
+    widest = max(_inches(line, size) for line in lines)
+    return "\n".join(lines), min(size, size * room / widest)
+
+
+def _inches(text: str, size: float) -> float:
+    """The width of a line of text at a font size in points."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, size=size).get_extents().width) / 72
 
 
 def _by_step(

@@ -60,6 +60,42 @@ def test_qualitative_fits_the_page_whatever_the_images(tmp_path):
     assert width <= 7 * 150
 
 
+METHODS = ("Variation Model", "f-AnoGAN", "MNAD", "AE", "VAE", "Student-Teacher", "A")
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 3), (32, 16, 3), (16, 32, 3)])
+def test_no_words_of_a_wide_figure_touch(tmp_path, monkeypatch, shape):
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure))
+    random = np.random.default_rng(0)
+    maps = {
+        name: random.random((8, 8)) * 10.0 ** -(k % 5) for k, name in enumerate(METHODS)
+    }
+    kinds = ("additional circle", "wrong fill level (too much)", "good", "color")
+    rows = [plots.Row(kind, np.zeros(shape, np.uint8), None, maps) for kind in kinds]
+    plots.qualitative(tmp_path / "maps.png", rows)
+    (figure,) = drawn
+    figure.canvas.draw()
+    words = [
+        text
+        for axis in figure.axes
+        for text in (axis.title, axis.yaxis.label, *axis.get_xticklabels())
+        if text.get_text()
+    ]
+    assert len(words) >= 2 + len(METHODS) + len(kinds) + 2 * len(METHODS)
+    boxes = [word.get_window_extent() for word in words]
+    for k, (word, box) in enumerate(zip(words, boxes, strict=True)):
+        assert box.y1 <= figure.bbox.height + 1, word
+        assert box.x0 >= -1, word
+        for other, far in zip(words[:k], boxes[:k], strict=True):
+            assert not (
+                box.x0 < far.x1
+                and far.x0 < box.x1
+                and box.y0 < far.y1
+                and far.y0 < box.y1
+            ), (word, other)
+
+
 def test_curves_mark_the_limit(tmp_path):
     lines = {
         kind: {branch: np.sqrt(RATES) for branch in BRANCHES}

@@ -127,9 +127,7 @@ def relu(x: Array) -> Array:
 def _relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (change,) = primals, tangents
     y = relu(x)
-    # Without the barrier XLA finds that x > 0 says the same, and keeps x.
-    positive = jax.lax.optimization_barrier(y) > 0
-    return y, jnp.where(positive, change, jnp.zeros_like(change))
+    return y, jnp.where(y > 0, change, jnp.zeros_like(change))
 
 
 def halve(x: Array) -> Array:  # (B, H, W, C) -> (B, H/2, W/2, C)
