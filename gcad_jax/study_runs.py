@@ -216,7 +216,7 @@ def estimate(one: Planned, names: Sequence[str]) -> float:
             timed = time_phases(
                 method, feed, frozen, config.seeds, options, TIMED_CALLS
             )
-            per_update = {t.name: t.mean_step_seconds for t in timed}
+            per_update = {t.name: t.step_seconds for t in timed}
         for phase in phases:
             left = max(0, phase.num_steps - done)
             done = max(0, done - phase.num_steps)

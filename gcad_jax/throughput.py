@@ -47,6 +47,7 @@ AUGMENTATION = Augmentation(
 )
 PASSES = {"cpu": 20}  # of the latency; 1000 on accelerators
 WARM = 3  # calls before those that are timed
+ROUNDS = 3  # of calls that follow each other; their median counts
 PREPARED = 16  # images that the frozen part is made from
 CALIBRATED = 8
 
@@ -236,6 +237,7 @@ class _Study:
             resources,
             options,
             self.config.calls,
+            ROUNDS,
         )
         after = self.peak_bytes()
         if self.config.profile and row is self.rows[0]:
@@ -265,7 +267,7 @@ class _Study:
         for _ in range(WARM):
             jax.block_until_ready(call())
         seconds = []
-        for _ in range(WARM):
+        for _ in range(ROUNDS):
             started = time.perf_counter()
             for _ in range(self.config.calls):
                 last = call()

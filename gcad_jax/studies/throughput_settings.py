@@ -22,7 +22,7 @@ class ThroughputStudy:
     inference_batch_sizes: other values to score with.
     latency_batch_sizes: of the latency from host array to host array.
     latency_passes: to warm up, and as many timed; 0 takes 1000, on CPU 20.
-    calls: timed, of which the median counts.
+    calls: in a round; they follow each other, and only the last is waited for.
     num_images: random training images.
     profile: write a trace of one call of the own setting into WORKDIR/profile.
     """

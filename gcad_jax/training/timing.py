@@ -1,6 +1,7 @@
 """What the phases of a training cost on this machine, from a few updates of each."""
 
 import dataclasses
+import itertools
 import statistics
 import time
 from collections.abc import Sequence
@@ -30,9 +31,10 @@ class PhaseTiming:
     held_bytes: states, data and frozen part on each device.
     compile_seconds: tracing and compiling the call.
     first_seconds: the first call, which loads the program too.
-    step_seconds: wall time of one update of all seeds, warm: the median of the calls
-        over the updates of a call. mean_step_seconds: their mean, for updates that
-        differ (f-AnoGAN's generator moves with every fifth).
+    step_seconds: wall time of one update of all seeds, warm, where calls follow each
+        other as in the training: only the last of a round is waited for. The mean of a
+        round, for updates may differ (f-AnoGAN's generator moves with every fifth); of
+        several rounds the median.
     """
 
     name: str
@@ -45,7 +47,6 @@ class PhaseTiming:
     compile_seconds: float
     first_seconds: float
     step_seconds: float
-    mean_step_seconds: float
 
     @property
     def images_per_second(self) -> float:
@@ -61,7 +62,7 @@ def time_phases(
     options: LoopOptions,
     calls: int = 5,
 ) -> tuple[PhaseTiming, ...]:
-    """Each phase compiled as the loop does, one call to warm up and `calls` timed.
+    """Each phase compiled as the loop does, one call to warm up, a round of `calls`.
 
     frozen, seeds: as in `loop.fit`. The states are carried on from call to call.
     Nothing is written.
@@ -105,8 +106,12 @@ def time_phase(
     resources: Resources,
     options: LoopOptions,
     calls: int = 5,
+    rounds: int = 1,
 ) -> tuple[PhaseTiming, TrainState]:
-    """One phase from these states, which are donated; the states after it."""
+    """One phase from these states, which are donated; the states after it.
+
+    calls: of a round, after one that is timed apart.
+    """
     updates = min(options.step.steps_per_call, phase.num_steps)
     count = len(options.devices)
     held = num_bytes(states) + num_bytes(resources)
@@ -122,13 +127,14 @@ def time_phase(
         feed.take(0, updates, count),
     )
     compiled = time.perf_counter() - started
-    seconds = []
-    for call in range(calls + 1):
-        fed = feed.take(call * updates, updates, count)
+    seconds, number = [], itertools.count()
+    for length in (1, *[calls] * rounds):
         started = time.perf_counter()
-        states, metrics = program.call(states, resources, fed)
+        for _ in range(length):
+            fed = feed.take(next(number) * updates, updates, count)
+            states, metrics = program.call(states, resources, fed)
         jax.block_until_ready((states, metrics))
-        seconds.append(time.perf_counter() - started)
+        seconds.append((time.perf_counter() - started) / length)
     first, *warm = seconds
     timing = PhaseTiming(
         name=phase.name,
@@ -141,6 +147,5 @@ def time_phase(
         compile_seconds=compiled,
         first_seconds=first,
         step_seconds=statistics.median(warm) / updates,
-        mean_step_seconds=statistics.fmean(warm) / updates,
     )
     return timing, states
