@@ -259,7 +259,7 @@ def _fitted(text: str, room: float, size: float) -> tuple[str, float]:
     if _inches(text, size) <= room:
         return text, size
     ends = [k + 1 for k, sign in enumerate(text) if sign in " -_" and k + 1 < len(text)]
-    halves = [(text[:end].rstrip(), text[end:]) for end in ends] or [(text,)]
+    halves = [[text[:end].rstrip(), text[end:]] for end in ends] or [[text]]
     lines = min(halves, key=lambda half: max(_inches(line, size) for line in half))
     widest = max(_inches(line, size) for line in lines)
     return "\n".join(lines), min(size, size * room / widest)

@@ -216,8 +216,8 @@ SMALL_ONES: Mapping[type[Method], Mapping[str, Any]] = {
 # Over those: the toy circles are simple enough for a quarter of their side.
 CIRCLES_ONES: Mapping[type[Method], Mapping[str, Any]] = {
     AE: {"image_size": 64, "epochs": 60},
-    # With a weight of 1 the code stays at the prior once the skips have gone: every disc
-    # is an anomaly then.
+    # With a weight of 1 the code stays at the prior once the skips have gone, and every
+    # disc is an anomaly.
     VAE: {"image_size": 64, "epochs": 60, "kl_weight": 0.1},
     FAnoGAN: {"epochs": 1, "encoder_updates": 400},
     MNAD: {"image_size": 64, "epochs": 8},

@@ -1,55 +1,26 @@
 """The study of the throughput: every row measured, written as soon as it is."""
 
-import contextlib
 import dataclasses
-import functools
-import gc
 import json
 import os
 import pathlib
 import platform
-import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import jaxlib
-import numpy as np
 
 from gcad_jax import workdir
 from gcad_jax.checks import UserError
-from gcad_jax.data.arrays import to_float
-from gcad_jax.data.augment import Augmentation
-from gcad_jax.data.category import Category
 from gcad_jax.experiment import say
 from gcad_jax.files import check_writable, write_text
-from gcad_jax.methods.base import Detector, Learned, Method, Phase, TrainState
-from gcad_jax.methods.inference import all_maps
 from gcad_jax.studies import throughput_tables
-from gcad_jax.studies.throughput_budget import budget
-from gcad_jax.studies.throughput_peaks import peaks
+from gcad_jax.studies.throughput_measurements import ROUNDS, Measurements, as_dict
 from gcad_jax.studies.throughput_rows import INFERENCE, LATENCY, TRAINING, Row, rows
 from gcad_jax.studies.throughput_settings import ThroughputStudy, check
-from gcad_jax.training.feed import Resident
-from gcad_jax.training.loop import LoopOptions
-from gcad_jax.training.parallel import replicated
-from gcad_jax.training.program import compile_step, traced_flops, traced_flops_of
-from gcad_jax.training.start import first_states
-from gcad_jax.training.step import Resources, StepOptions, init_state
-from gcad_jax.training.timing import time_phase
-from gcad_jax.types import COMBINED, Tree
 
 JSON, MARKDOWN, PROFILE = "throughput.json", "throughput.md", "profile"
-AUGMENTATION = Augmentation(
-    vertical_flip=True, horizontal_flip=True, rotation_degrees=3.0, jitter=0.1
-)
-PASSES = {"cpu": 20}  # of the latency; 1000 on accelerators
-WARM = 3  # calls before those that are timed
-ROUNDS = 3  # of calls that follow each other; their median counts
-PREPARED = 16  # images that the frozen part is made from
-CALIBRATED = 8
 
 
 def run(config: ThroughputStudy, path: str) -> dict[str, Any]:
@@ -70,40 +41,23 @@ def run(config: ThroughputStudy, path: str) -> dict[str, Any]:
 
 
 class _Study:
-    """The parts that rows share, and what was found so far."""
+    """What was found so far, and what is written of it."""
 
     def __init__(self, config: ThroughputStudy, folder: pathlib.Path) -> None:
         self.config, self.folder = config, folder
         self.device = jax.devices()[0]
-        self.passes = config.latency_passes or PASSES.get(self.device.platform, 1000)
         self.rows = rows(config)
         for row in self.rows:
             row.method.validate()
-        side, channels = config.method.image_size, config.method.channels
-        images = np.random.default_rng(0).integers(
-            0, 256, (config.num_images, side, side, channels), dtype=np.uint8
-        )
-        self.category = Category(
-            dataset="random",
-            name="random",
-            train=images,
-            validation=images[:CALIBRATED],
-            test=images[:0],
-            test_images=(),
-            augmentation=AUGMENTATION,
-            complete=False,
-        )
-        self.prepared: dict[str, tuple[Tree, TrainState]] = {}
-        self.calibrations: dict[str, Tree] = {}
-        self.flops: dict[tuple[str, str], float | None] = {}
+        self.measurements = Measurements(config, self.device, say)
         self.found: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
         """All rows that are not kept."""
         earlier = self.earlier()
-        same_method = earlier.get("method") == _as_dict(self.config.method)
+        same_method = earlier.get("method") == as_dict(self.config.method)
         self.found = {
-            "method": _as_dict(self.config.method),
+            "method": as_dict(self.config.method),
             "device": self.about_device(),
             # Of other networks they would be of another convolution and start.
             "peaks": earlier.get("peaks") if same_method else None,
@@ -124,13 +78,14 @@ class _Study:
         )
         if self.found["peaks"] is None:
             say("peaks       a matrix product and a convolution")
-            self.found["peaks"] = self.peaks()
+            self.found["peaks"] = self.measurements.measured_peaks()
             self.write(kept)
         for row, old in zip(self.rows, kept, strict=True):
             if old is None:
                 say(f"{row.kind:<12}{row.varied} ...")
             new = old or {**self.entry(row), "values": self.measured(row)}
             self.found["rows"].append(new)
+            self.found["start"] = self.found["start"] or self.measurements.begun
             self.write(kept[len(self.found["rows"]) :])
             if old is None:
                 say(f"            {_sentence(new['values'])}")
@@ -167,17 +122,24 @@ class _Study:
     def entry(self, row: Row) -> dict[str, Any]:
         """What identifies a row: everything that its values depend on."""
         step = dataclasses.asdict(row.step) if row.step else None
-        timed = self.passes if row.kind == LATENCY else self.config.calls
+        timed = self.measurements.passes if row.kind == LATENCY else self.config.calls
         return {
             "kind": row.kind,
             "varied": row.varied,
-            "method": _as_dict(row.method),
+            "method": as_dict(row.method),
             "batch_size": row.batch_size,
             "step": step,
             "num_seeds": row.num_seeds,
             "num_images": self.config.num_images,
             "timed": timed,
+            "rounds": ROUNDS,
         }
+
+    def measured(self, row: Row) -> dict[str, Any]:
+        """Its values; the first row leaves a trace where one is asked for."""
+        traced = self.config.profile and row is self.rows[0]
+        folder = self.folder / PROFILE if traced else None
+        return self.measurements.values(row, self.found["peaks"], folder)
 
     def about_device(self) -> dict[str, str]:
         """The device and the versions."""
@@ -193,276 +155,11 @@ class _Study:
             "python": platform.python_version(),
         }
 
-    # -- measuring --------------------------------------------------------------
-
-    def peaks(self) -> dict[str, Any]:
-        """Those of a convolution as wide as the first level of a U-Net, too."""
-        method = self.config.method
-        batch = getattr(method, "batch_size", method.inference_batch_size)
-        width = max(4, round(64 * getattr(method, "width", 1.0)))
-        return dataclasses.asdict(peaks(method.image_size, batch, width))
-
-    def measured(self, row: Row) -> dict[str, Any]:
-        """The values of a row, or that it does not fit into memory."""
-        kinds: Mapping[str, Callable[[Row], dict[str, Any]]] = {
-            TRAINING: self.training,
-            INFERENCE: self.inference,
-            LATENCY: self.latency,
-        }
-        try:
-            return kinds[row.kind](row)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            return {"failed": "out of memory"}
-        finally:
-            gc.collect()
-
-    def training(self, row: Row) -> dict[str, Any]:
-        """Of the longest phase."""
-        method = row.method
-        frozen, state = self.start(method)
-        feed = Resident(method, self.category, tuple(range(row.num_seeds)))
-        assert row.step is not None
-        options = LoopOptions((self.device,), row.step)
-        resources = feed.resources(frozen, options.devices)
-        phase = max(method.phases(feed.steps_per_epoch), key=lambda p: p.num_steps)
-        states = replicated(_repeated(state, row.num_seeds), options.devices)
-        before = self.peak_bytes()
-        timing, states = time_phase(
-            phase,
-            row.batch_size,
-            feed,
-            states,
-            resources,
-            options,
-            self.config.calls,
-            ROUNDS,
-        )
-        after = self.peak_bytes()
-        if self.config.profile and row is self.rows[0]:
-            self.profile(method, phase, feed, states, frozen)
-        del states, resources
-        counted, traced = budget(method), self.training_flops(method, phase)
-        by_hand = counted.training if counted else None
-        return {
-            **dataclasses.asdict(timing),
-            "images_per_second": timing.images_per_second,
-            "flops_by_hand": by_hand,
-            "flops_traced": traced,
-            **self.shares(timing.images_per_second, by_hand or traced),
-            "memory_bytes": timing.held_bytes + (timing.scratch_bytes or 0),
-            "peak_bytes": after if after and after > (before or 0) else None,
-        }
-
-    def inference(self, row: Row) -> dict[str, Any]:
-        """Every map of images that lie on the device."""
-        method = row.method
-        frozen, seeds = self.detector(method)
-        images = to_float(jax.device_put(self.images(row.batch_size)))
-        started = time.perf_counter()
-        compiled = jax.jit(all_maps(method)).lower(frozen, seeds, images).compile()
-        compiling = time.perf_counter() - started
-        call = functools.partial(compiled, frozen, seeds, images)
-        for _ in range(WARM):
-            jax.block_until_ready(call())
-        seconds = []
-        for _ in range(ROUNDS):
-            started = time.perf_counter()
-            for _ in range(self.config.calls):
-                last = call()
-            jax.block_until_ready(last)
-            seconds.append((time.perf_counter() - started) / self.config.calls)
-        rate = row.batch_size / statistics.median(seconds)
-        counted = budget(method)
-        by_hand = counted.inference if counted else None
-        traced = self.inference_flops(method, frozen, seeds)
-        memory = getattr(compiled.memory_analysis(), "temp_size_in_bytes", None)
-        return {
-            "images_per_second": rate,
-            "flops_by_hand": by_hand,
-            "flops_traced": traced,
-            **self.shares(rate, by_hand or traced),
-            "compile_seconds": compiling,
-            "memory_bytes": memory,
-        }
-
-    def latency(self, row: Row) -> dict[str, Any]:
-        """From uint8 on the host to the combined map on the host."""
-        frozen, seeds = self.detector(row.method)
-        maps = jax.jit(all_maps(row.method))
-        images = self.images(row.batch_size)
-
-        def once() -> float:
-            started = time.perf_counter()
-            np.asarray(
-                maps(frozen, seeds, to_float(jax.device_put(images)))[0][COMBINED]
-            )
-            return time.perf_counter() - started
-
-        for _ in range(self.passes):
-            once()
-        seconds = sorted(once() for _ in range(self.passes))
-        mean = statistics.fmean(seconds)
-        return {
-            "passes": self.passes,
-            "mean_seconds": mean,
-            "median_seconds": statistics.median(seconds),
-            "p95_seconds": seconds[int(0.95 * (len(seconds) - 1))],
-            "images_per_second": row.batch_size / mean,
-        }
-
-    def profile(
-        self,
-        method: Method,
-        phase: Phase,
-        feed: Resident,
-        states: TrainState,
-        frozen: Tree,
-    ) -> None:
-        """A trace of one call of one update, after one to warm up."""
-        options = LoopOptions((self.device,), StepOptions())
-        resources = feed.resources(frozen, options.devices)
-        program = compile_step(
-            phase,
-            feed.augmentation,
-            options.step,
-            options.devices,
-            states,
-            resources,
-            feed.take(0, 1, 1),
-        )
-        for context in (
-            contextlib.nullcontext(),
-            jax.profiler.trace(str(self.folder / PROFILE)),
-        ):
-            with context:
-                states, metrics = program.call(states, resources, feed.take(0, 1, 1))
-                jax.block_until_ready((states, metrics))
-
-    # -- what rows share --------------------------------------------------------
-
-    def images(self, count: int) -> np.ndarray:
-        """The first images, repeated where there are fewer; (count, S, S, C) uint8."""
-        return self.category.train[np.arange(count) % len(self.category.train)]
-
-    def start(self, method: Method) -> tuple[Tree, TrainState]:
-        """Frozen part and first state, on the host; once for methods of one shape."""
-        key = _networks(method)
-        if key not in self.prepared:
-            started = time.perf_counter()
-            frozen = jax.device_get(method.prepare(self.category.train[:PREPARED]))
-            prepared = time.perf_counter()
-            say(f"            frozen part after {prepared - started:.1f} s")
-            state = self.known(method) or self.first_state(method)
-            done = time.perf_counter()
-            say(f"            first weights after {done - prepared:.1f} s")
-            self.prepared[key] = (frozen, state)
-            if self.found["start"] is None:
-                self.found["start"] = {
-                    "prepare_seconds": prepared - started,
-                    "init_seconds": done - prepared,
-                }
-        return self.prepared[key]
-
-    def first_state(self, method: Method) -> TrainState:
-        """The state of seed 0, on the host."""
-        states = first_states(method, (0,))
-        return jax.tree.map(lambda x: x[0] if _is_key(x) else np.asarray(x)[0], states)
-
-    def known(self, method: Method) -> TrainState | None:
-        """The networks of this method out of those of another, where all are there."""
-        shape = jax.eval_shape(lambda: init_state(method, 0))
-        for _, state in self.prepared.values():
-            learned, optimizers = state.learned, state.opt_state
-            if shape.learned.params.keys() <= learned.params.keys():
-                part = state.replace(  # type: ignore[attr-defined]
-                    learned=learned.replace(  # type: ignore[attr-defined]
-                        params={n: learned.params[n] for n in shape.learned.params}
-                    ),
-                    opt_state={n: optimizers[n] for n in shape.opt_state},
-                )
-                if jax.tree.map(np.shape, part) == jax.tree.map(np.shape, shape):
-                    return part
-        return None
-
-    def detector(self, method: Method) -> tuple[Tree, tuple[tuple[Learned, Tree]]]:
-        """Frozen part, learned part and calibration of one seed, on the device."""
-        key = _networks(method)
-        frozen, state = self.start(method)
-        frozen, learned = jax.device_put((frozen, state.learned), self.device)
-        if key not in self.calibrations:
-            self.calibrations[key] = method.calibrate(
-                frozen, learned, self.category.validation
-            )
-        return frozen, ((learned, self.calibrations[key]),)
-
-    def peak_bytes(self) -> int | None:
-        """Most that this process had in use on the device; None where it is silent."""
-        return (self.device.memory_stats() or {}).get("peak_bytes_in_use")
-
-    def shares(self, rate: float, flops: float | None) -> dict[str, float | None]:
-        """Of the measured peaks, at `rate` images a second of `flops` each."""
-        if not flops:
-            return {"mfu": None, "of_convolution": None}
-        return {
-            "mfu": rate * flops / self.found["peaks"]["product"],
-            "of_convolution": rate * flops / self.found["peaks"]["convolution"],
-        }
-
-    def training_flops(self, method: Method, phase: Phase) -> float | None:
-        """Of an image and one seed, of the program before optimisation."""
-        key = (TRAINING, _networks(method))
-        if key not in self.flops:
-            frozen, state = self.start(method)
-            resources = Resources(frozen, jnp.asarray(self.category.train), None)
-            augmentation = AUGMENTATION if method.augmented else Augmentation()
-            self.flops[key] = traced_flops(
-                phase, augmentation, _repeated(state, 1), resources
-            )
-        return self.flops[key]
-
-    def inference_flops(self, method: Method, frozen: Tree, seeds: Any) -> float | None:
-        """Of an image, of the program before optimisation."""
-        key = (INFERENCE, _networks(method))
-        if key not in self.flops:
-            shape = (1, *self.category.train.shape[1:])
-            ((learned, calibration),) = seeds
-            self.flops[key] = traced_flops_of(
-                method.anomaly_map,
-                Detector(frozen, learned, calibration),
-                jax.ShapeDtypeStruct(shape, np.float32),
-            )
-        return self.flops[key]
-
-
-def _as_dict(method: Method) -> dict[str, Any]:
-    """Its class and fields, as JSON can hold them."""
-    fields = json.loads(json.dumps(dataclasses.asdict(method)))  # type: ignore[call-overload]
-    return {"class": type(method).__name__, **fields}
-
-
-def _networks(method: Method) -> str:
-    """Equal for methods with the same networks."""
-    fields = _as_dict(method)
-    for name in ("batch_size", "inference_batch_size", "precision"):
-        fields.pop(name, None)
-    return json.dumps(fields)
-
 
 def _key(entry: Mapping[str, Any]) -> str:
     """What identifies a row, whatever its values."""
     own = {name: value for name, value in entry.items() if name != "values"}
     return json.dumps(own, sort_keys=True)
-
-
-def _is_key(leaf: Any) -> bool:
-    return bool(jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key))
-
-
-def _repeated(state: TrainState, count: int) -> TrainState:
-    """The state as that of `count` seeds: arithmetic does not mind equal numbers."""
-    return jax.tree.map(lambda x: (jnp if _is_key(x) else np).stack([x] * count), state)
 
 
 def _sentence(values: Mapping[str, Any]) -> str:

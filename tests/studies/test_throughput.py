@@ -12,6 +12,7 @@ from training.doubles import SIDE, Linear
 from gcad_jax import presets, throughput
 from gcad_jax.checks import UserError
 from gcad_jax.methods.gcad import GCAD
+from gcad_jax.studies import throughput_measurements
 from gcad_jax.studies.throughput_budget import budget
 from gcad_jax.studies.throughput_peaks import MATRIX, peaks
 from gcad_jax.studies.throughput_rows import INFERENCE, LATENCY, OWN, TRAINING, rows
@@ -147,14 +148,14 @@ def test_finished_rows_are_kept(finished, monkeypatch):
 
 
 def test_what_does_not_fit_is_said_and_the_rest_measured(tmp_path, monkeypatch):
-    whole = throughput.time_phase
+    whole = throughput_measurements.time_phase
 
     def too_large(phase, batch_size, *others):
         if batch_size == 2:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
         return whole(phase, batch_size, *others)
 
-    monkeypatch.setattr(throughput, "time_phase", too_large)
+    monkeypatch.setattr(throughput_measurements, "time_phase", too_large)
     config = study(steps_per_call=(), seed_counts=(), precisions=())
     found = throughput.run(config, str(tmp_path))
     assert found["rows"][1]["values"] == {"failed": "out of memory"}
