@@ -1,0 +1,91 @@
+"""Thirty ends at random moments: the training ends as if there had been none."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+import runs
+from training import doubles
+
+from gcad_jax.training import loop
+from gcad_jax.training.checkpoint import newest_step
+from gcad_jax.training.preemption import Preempted
+
+EPOCHS, SEEDS = 150, (0, 7)
+STEPS = EPOCHS * (18 // 4)
+ENDS = 30
+STOPPED = 143
+
+
+def train(folder, say, **options):
+    return loop.train(
+        doubles.Linear(epochs=EPOCHS),
+        doubles.category(),
+        SEEDS,
+        folder,
+        doubles.options(**options),
+        {"a": "config"},
+        say,
+    )
+
+
+def child(folder):
+    """Saves after every update, as often as the one before is on disk."""
+    jax.config.update("jax_compilation_cache_dir", str(folder.parent / "programs"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    try:
+        train(folder, print, checkpoint_minutes=0.0)
+    except Preempted:
+        sys.exit(STOPPED)
+
+
+@pytest.fixture
+def processes():
+    """Processes that have the imports behind them, but no JAX that has begun."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.doubles", "orbax.checkpoint"])
+    return context
+
+
+def ended(processes, folder, number, after):
+    """A training of `folder` that gets signal `number`, seconds after it begins."""
+    before = newest_step(folder / "checkpoints")
+    process = processes.Process(target=child, args=(folder,))
+    process.start()
+    while newest_step(folder / "checkpoints") == before and process.is_alive():
+        time.sleep(0.002)
+    time.sleep(after)
+    os.kill(process.pid, number)
+    process.join(60)
+    return process.exitcode
+
+
+def test_thirty_ends_at_random_moments_change_nothing(tmp_path, processes):
+    whole, folder = tmp_path / "whole", tmp_path / "ended"
+    whole.mkdir()
+    folder.mkdir()
+    expected = train(whole, print)
+    random = np.random.default_rng()  # other moments each time
+    torn, reached = 0, [0]
+    for _ in range(ENDS):
+        kill = random.random() < 2 / 3
+        number = signal.SIGKILL if kill else signal.SIGTERM
+        code = ended(processes, folder, number, random.uniform(0, 0.2))
+        assert code == (-signal.SIGKILL if kill else STOPPED)
+        torn += kill and bool(runs.leftovers(folder))
+        reached.append(newest_step(folder / "checkpoints"))
+        assert reached[-1] > reached[-2]
+        assert reached[-1] < STEPS, "the training is too short for this machine"
+    assert torn, "no end fell into a save"
+    lines: list[str] = []
+    found = train(folder, lines.append)
+    assert any(f"from step {reached[-1]}" in line for line in lines)
+    doubles.assert_equal(found.learned, expected.learned)
+    rows = [(each / "metrics.jsonl").read_bytes() for each in (folder, whole)]
+    assert rows[0] == rows[1]
+    assert runs.leftovers(folder) == []
