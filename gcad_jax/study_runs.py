@@ -71,11 +71,25 @@ class Planned:
         return UserError(text if self.label in text else f"{self.label}: {text}")
 
 
+@dataclasses.dataclass
+class Done:
+    """What became of the runs of a command.
+
+    finished: by data set and run. failures: why one failed, by its label.
+    elsewhere: labels of those that another command was at.
+    """
+
+    finished: dict[str, dict[str, Finished]] = dataclasses.field(default_factory=dict)
+    failures: dict[str, UserError] = dataclasses.field(default_factory=dict)
+    elsewhere: set[str] = dataclasses.field(default_factory=set)
+
+
 def run(study: Study, path: str) -> Runs:
     """Runs what is not finished in folder `path`, and writes what the study is for.
 
     A run that fails does not stop the others; what they found is written all the same,
-    together with what earlier commands have finished with the same settings.
+    together with what other commands have finished with the same settings. Several
+    commands may share the work: each takes the runs that no other is at.
 
     Raises:
       UserError: a mistake in config, data or folder; or at the end, that runs failed.
@@ -86,23 +100,19 @@ def run(study: Study, path: str) -> Runs:
     check_writable(folder, tuple(files), "--workdir")
     planned = plan(study, folder)
     started = time.monotonic()
-    with workdir.locked(folder):
-        experiment.keep_programs(folder)
-        say_plan(planned)
-        if study.estimate:
-            say_estimate(planned)
-        if study.plan:
-            return {}
-        finished, failures = _run_all(study, planned, folder)
-        earlier, missing = _add_earlier(study, finished, planned, folder)
-        missing |= {
-            label: str(error).removeprefix(f"{label}: ")
-            for label, error in failures.items()
-        }
+    experiment.keep_programs(folder)
+    say_plan(planned)
+    if study.estimate:
+        say_estimate(planned)
+    if study.plan:
+        return {}
+    done = _run_all(study, planned, folder)
+    with workdir.locked(folder, wait=True):  # another command may be writing it
+        finished, earlier, missing = _with_others(study, done, planned, folder)
         if finished:
             minutes = (time.monotonic() - started) / 60
             # Where nothing is new, the report keeps its minutes.
-            if failures or not study_report.holds(
+            if done.failures or not study_report.holds(
                 folder, study.name, as_json(finished)
             ):
                 shown = [
@@ -112,11 +122,11 @@ def run(study: Study, path: str) -> Runs:
                 ]
                 _write(study, finished, missing, shown, folder, minutes)
             say(f"\nstudy       {folder / study.name}.md")
-    if failures:
-        told = " ".join(str(error) for error in failures.values())
+    if done.failures:
+        told = " ".join(str(error) for error in done.failures.values())
         raise UserError(
-            f"{len(failures)} of {len(planned)} runs failed, and the report is without "
-            f"them. {told}"
+            f"{len(done.failures)} of {len(planned)} runs failed, and the report is "
+            f"without them. {told}"
         )
     return finished
 
@@ -224,12 +234,8 @@ def estimate(one: Planned, names: Sequence[str]) -> float:
     return total
 
 
-def _run_all(
-    study: Study, planned: Sequence[Planned], folder: pathlib.Path
-) -> tuple[dict[str, dict[str, Finished]], dict[str, UserError]]:
-    """The results by data set and run, and why the others have none."""
-    finished: dict[str, dict[str, Finished]] = {}
-    failures: dict[str, UserError] = {}
+def _run_all(study: Study, planned: Sequence[Planned], folder: pathlib.Path) -> Done:
+    done = Done()
     for number, one in enumerate(planned, 1):
         say(f"\n#### {one.label} ({number} of {len(planned)})")
         try:
@@ -237,20 +243,26 @@ def _run_all(
                 experiment.run, one.config, str(one.folder), folder
             )
             results = _attempt(call, one)
+        except workdir.InUse:
+            say(f"elsewhere   another command is at {one.label}; the next one, then")
+            done.elsewhere.add(one.label)
+            continue
         except UserError as error:
             say(f"failed      {error}")
-            failures[one.label] = error
+            done.failures[one.label] = error
             continue
         label = study.label(one.name, one.config)
         run = Finished(label, tuple(results))
-        finished.setdefault(one.dataset, {})[one.name] = run
-    return finished, failures
+        done.finished.setdefault(one.dataset, {})[one.name] = run
+    return done
 
 
 def _attempt(call: Callable[[], T], one: Planned) -> T:
     """What `call` returns; raises UserError where the device has too little memory."""
     try:
         return call()
+    except workdir.InUse:
+        raise
     except UserError as error:
         raise one.explained(error) from error
     except jax.errors.JaxRuntimeError as error:
@@ -263,24 +275,24 @@ def _attempt(call: Callable[[], T], one: Planned) -> T:
         ) from error
 
 
-def _add_earlier(
-    study: Study,
-    finished: dict[str, dict[str, Finished]],
-    planned: Sequence[Planned],
-    folder: pathlib.Path,
-) -> tuple[list[Planned], dict[str, str]]:
-    """Adds what was not asked for now and is finished; why the rest is missing."""
-    asked = {one.label for one in planned}
-    earlier, missing = list[Planned](), dict[str, str]()
+def _with_others(
+    study: Study, done: Done, planned: Sequence[Planned], folder: pathlib.Path
+) -> tuple[dict[str, dict[str, Finished]], list[Planned], dict[str, str]]:
+    """What is finished here and by others, those others, and why the rest is not."""
+    asked = {one.label for one in planned} - done.elsewhere
+    finished: dict[str, dict[str, Finished]] = {}
+    others, missing = list[Planned](), dict[str, str]()
     for dataset in study.groups():
+        own = done.finished.get(dataset, {})
         ordered = {}
         for name, config in study.all_experiments(dataset).items():
             one = _planned(study, dataset, name, config, folder)
             if one.label in asked:
-                if name in finished.get(dataset, {}):
-                    ordered[name] = finished[dataset][name]
+                if name in own:
+                    ordered[name] = own[name]
                 continue
-            missing[one.label] = "not run"
+            at_it = one.label in done.elsewhere
+            missing[one.label] = "another command is at it" if at_it else "not run"
             try:
                 one = dataclasses.replace(one, config=configs.resolve(config))
                 if not one.folder.is_dir() or one.unfinished():
@@ -294,11 +306,15 @@ def _add_earlier(
                 missing[one.label] = "run with other settings"
                 continue
             del missing[one.label]
-            earlier.append(one)
+            others.append(one)
             ordered[name] = Finished(study.label(name, one.config), tuple(results))
         if ordered:
             finished[dataset] = ordered
-    return earlier, missing
+    missing |= {
+        label: str(error).removeprefix(f"{label}: ")
+        for label, error in done.failures.items()
+    }
+    return finished, others, missing
 
 
 def _write(

@@ -15,13 +15,18 @@ from gcad_jax.evaluation.metrics import METRICS
 from gcad_jax.files import Path, write_text
 
 
+class InUse(UserError):
+    """Another process runs in the folder."""
+
+
 @contextlib.contextmanager
 def opened(path: str, config: dict[str, Any]) -> Iterator[pathlib.Path]:
     """The folder, ours alone while the block runs, with `config.json` in it.
 
     Raises:
-      UserError: it cannot be written, another process runs in it, or it holds a run
-        of another config (the sentence names the fields that differ).
+      InUse: another process runs in it.
+      UserError: it cannot be written, or it holds a run of another config (the
+        sentence names the fields that differ).
     """
     with locked(path) as folder:
         check_config(folder, config)
@@ -30,11 +35,14 @@ def opened(path: str, config: dict[str, Any]) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[pathlib.Path]:
+def locked(path: Path, wait: bool = False) -> Iterator[pathlib.Path]:
     """The folder, made where it is not there, and ours alone while the block runs.
 
+    wait: for another process to leave it.
+
     Raises:
-      UserError: it cannot be written, or another process runs in it.
+      InUse: another process runs in it.
+      UserError: it cannot be written.
     """
     folder = pathlib.Path(path)
     try:
@@ -47,9 +55,9 @@ def locked(path: Path) -> Iterator[pathlib.Path]:
         ) from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
-            raise UserError(
+            raise InUse(
                 f"--workdir={path} is in use by another process; wait for it to end, "
                 "or choose another folder."
             ) from error

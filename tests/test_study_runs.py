@@ -10,7 +10,7 @@ import runs
 from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
-from gcad_jax import command_line, config, study_presets, study_runs
+from gcad_jax import command_line, config, study_presets, study_runs, workdir
 from gcad_jax.checks import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.methods.variation_model import VariationModel
@@ -102,6 +102,24 @@ def test_a_report_has_what_earlier_commands_finished(finished):
     ]
     assert (folder / "benchmark.json").read_text() == numbers
     assert (folder / "benchmark.md").read_text() == minutes, "nothing is new"
+
+
+def test_commands_share_the_runs(tmp_path, capsys):
+    with workdir.locked(tmp_path / "circles" / "gcad"):  # as another command would
+        found = study_runs.run(study(), str(tmp_path))
+    assert list(found["circles"]) == ["variation_model"]
+    assert "another command is at circles/gcad" in capsys.readouterr().out
+    report = (tmp_path / "benchmark.md").read_text()
+    assert "Not in this report: circles/gcad (another command is at it)." in report
+
+
+def test_what_another_command_finished_meanwhile_is_in_the_report(finished):
+    folder, _ = finished
+    numbers = (folder / "benchmark.json").read_text()
+    with workdir.locked(folder / "circles" / "gcad"):
+        both = study_runs.run(study(write_maps=True, seeds=(0, 1)), str(folder))
+    assert list(both["circles"]) == ["variation_model", "gcad"]
+    assert (folder / "benchmark.json").read_text() == numbers
 
 
 def test_another_config_does_not_mix_with_what_is_there(finished):
