@@ -248,7 +248,7 @@ def _draw_maps(
 
 def _short(score: float) -> str:
     """Two digits, and all those before the point."""
-    return f"{score:.0f}" if abs(score) >= 100 else f"{score:.2g}"
+    return f"{score:.0f}" if abs(score) >= 99.5 else f"{score:.2g}"
 
 
 def _fitted(text: str, room: float, size: float) -> tuple[str, float]:
@@ -258,7 +258,8 @@ def _fitted(text: str, room: float, size: float) -> tuple[str, float]:
     """
     if _inches(text, size) <= room:
         return text, size
-    ends = [k + 1 for k, sign in enumerate(text) if sign in " -_" and k + 1 < len(text)]
+    breaks = "" if "$" in text else " -_"  # a formula stays whole
+    ends = [k + 1 for k, sign in enumerate(text[:-1]) if sign in breaks]
     halves = [[text[:end].rstrip(), text[end:]] for end in ends] or [[text]]
     lines = min(halves, key=lambda half: max(_inches(line, size) for line in half))
     widest = max(_inches(line, size) for line in lines)

@@ -112,9 +112,8 @@ def run(study: Study, path: str) -> Runs:
         if finished:
             minutes = (time.monotonic() - started) / 60
             # Where nothing is new, the report keeps its minutes.
-            if done.failures or not study_report.holds(
-                folder, study.name, as_json(finished)
-            ):
+            numbers = as_json(finished)
+            if not study_report.holds(folder, study.name, numbers, missing):
                 shown = [
                     one
                     for one in (*planned, *earlier)
@@ -122,6 +121,8 @@ def run(study: Study, path: str) -> Runs:
                 ]
                 _write(study, finished, missing, shown, folder, minutes)
             say(f"\nstudy       {folder / study.name}.md")
+        elif not done.failures:
+            say("\nstudy       nothing is finished yet, so there is no report")
     if done.failures:
         told = " ".join(str(error) for error in done.failures.values())
         raise UserError(
@@ -235,26 +236,32 @@ def estimate(one: Planned, names: Sequence[str]) -> float:
 
 
 def _run_all(study: Study, planned: Sequence[Planned], folder: pathlib.Path) -> Done:
+    """Those that another command is at are tried again when the others are done."""
     done = Done()
     for number, one in enumerate(planned, 1):
         say(f"\n#### {one.label} ({number} of {len(planned)})")
-        try:
-            call = functools.partial(
-                experiment.run, one.config, str(one.folder), folder
-            )
-            results = _attempt(call, one)
-        except workdir.InUse:
-            say(f"elsewhere   another command is at {one.label}; the next one, then")
-            done.elsewhere.add(one.label)
-            continue
-        except UserError as error:
-            say(f"failed      {error}")
-            done.failures[one.label] = error
-            continue
-        label = study.label(one.name, one.config)
-        run = Finished(label, tuple(results))
-        done.finished.setdefault(one.dataset, {})[one.name] = run
+        _run(study, one, folder, done)
+    again = [one for one in planned if one.label in done.elsewhere]
+    done.elsewhere.clear()
+    for one in again:
+        say(f"\n#### {one.label} again")
+        _run(study, one, folder, done)
     return done
+
+
+def _run(study: Study, one: Planned, folder: pathlib.Path, done: Done) -> None:
+    call = functools.partial(experiment.run, one.config, str(one.folder), folder)
+    try:
+        results = _attempt(call, one)
+    except workdir.InUse:
+        say(f"elsewhere   another command is at {one.label}")
+        done.elsewhere.add(one.label)
+    except UserError as error:
+        say(f"failed      {error}")
+        done.failures[one.label] = error
+    else:
+        run = Finished(study.label(one.name, one.config), tuple(results))
+        done.finished.setdefault(one.dataset, {})[one.name] = run
 
 
 def _attempt(call: Callable[[], T], one: Planned) -> T:
@@ -291,8 +298,9 @@ def _with_others(
                 if name in own:
                     ordered[name] = own[name]
                 continue
-            at_it = one.label in done.elsewhere
-            missing[one.label] = "another command is at it" if at_it else "not run"
+            missing[one.label] = "not run"
+            if one.label in done.elsewhere:
+                missing[one.label] = _state(one)
             try:
                 one = dataclasses.replace(one, config=configs.resolve(config))
                 if not one.folder.is_dir() or one.unfinished():
@@ -317,6 +325,15 @@ def _with_others(
     return finished, others, missing
 
 
+def _state(one: Planned) -> str:
+    """Of a run that another command was at."""
+    try:
+        with workdir.locked(one.folder):
+            return "not finished"
+    except workdir.InUse:
+        return "another command is at it"
+
+
 def _write(
     study: Study,
     finished: Runs,
@@ -333,8 +350,7 @@ def _write(
     most = max(options, key=lambda o: len(o.devices))
     parts = [f"# {study.title}", experiment.hardware(most, minutes)]
     if missing:
-        told = "; ".join(f"{label} ({why})" for label, why in missing.items())
-        parts.append(f"Not in this report: {told}.")
+        parts.append(study_report.absent(missing))
     panels = []
     for dataset, runs in finished.items():
         parts += study.sections(dataset, runs)

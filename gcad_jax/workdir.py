@@ -42,7 +42,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[pathlib.Path]:
 
     Raises:
       InUse: another process runs in it.
-      UserError: it cannot be written.
+      UserError: it cannot be written or locked.
     """
     folder = pathlib.Path(path)
     try:
@@ -56,10 +56,15 @@ def locked(path: Path, wait: bool = False) -> Iterator[pathlib.Path]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
+        except BlockingIOError as error:
             raise InUse(
                 f"--workdir={path} is in use by another process; wait for it to end, "
                 "or choose another folder."
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"--workdir={path} cannot be locked ({error.strerror}); choose a "
+                "folder on a file system that has locks (flock)."
             ) from error
         yield folder
 

@@ -63,6 +63,17 @@ def test_qualitative_fits_the_page_whatever_the_images(tmp_path):
 METHODS = ("Variation Model", "f-AnoGAN", "MNAD", "AE", "VAE", "Student-Teacher", "A")
 
 
+def test_short_numbers_and_whole_formulas():
+    scores = (0.000433, -0.466, 9.96, 99.4, 99.6, 807.2)
+    assert [plots._short(score) for score in scores] == [
+        *("0.00043", "-0.47", "10", "99", "100", "807")
+    ]
+    formula = plots.symbol("A_loc")
+    text, size = plots._fitted(formula, 0.05, 9)
+    assert text == formula
+    assert 0 < size < 9
+
+
 @pytest.mark.parametrize("shape", [(16, 16, 3), (32, 16, 3), (16, 32, 3)])
 def test_no_words_of_a_wide_figure_touch(tmp_path, monkeypatch, shape):
     drawn = []
@@ -86,7 +97,8 @@ def test_no_words_of_a_wide_figure_touch(tmp_path, monkeypatch, shape):
     boxes = [word.get_window_extent() for word in words]
     for k, (word, box) in enumerate(zip(words, boxes, strict=True)):
         assert box.y1 <= figure.bbox.height + 1, word
-        assert box.x0 >= -1, word
+        assert box.x1 <= figure.bbox.width + 1, word
+        assert min(box.x0, box.y0) >= -1, word
         for other, far in zip(words[:k], boxes[:k], strict=True):
             assert not (
                 box.x0 < far.x1

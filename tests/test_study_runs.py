@@ -1,5 +1,6 @@
 """Studies that are made of runs: planned, run, skipped, and what they write."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -10,7 +11,14 @@ import runs
 from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
-from gcad_jax import command_line, config, study_presets, study_runs, workdir
+from gcad_jax import (
+    command_line,
+    config,
+    experiment,
+    study_presets,
+    study_runs,
+    workdir,
+)
 from gcad_jax.checks import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.methods.variation_model import VariationModel
@@ -108,9 +116,29 @@ def test_commands_share_the_runs(tmp_path, capsys):
     with workdir.locked(tmp_path / "circles" / "gcad"):  # as another command would
         found = study_runs.run(study(), str(tmp_path))
     assert list(found["circles"]) == ["variation_model"]
-    assert "another command is at circles/gcad" in capsys.readouterr().out
-    report = (tmp_path / "benchmark.md").read_text()
-    assert "Not in this report: circles/gcad (another command is at it)." in report
+    assert capsys.readouterr().out.count("another command is at circles/gcad") == 2
+    report = tmp_path / "benchmark.md"
+    told = "Not in this report: circles/gcad (another command is at it)."
+    assert told in report.read_text()
+    # That command has ended without a result.
+    study_runs.run(study(runs=("variation_model",)), str(tmp_path))
+    assert "Not in this report: circles/gcad (not run)." in report.read_text()
+
+
+def test_what_another_command_leaves_is_taken_up(tmp_path, monkeypatch):
+    """It ends, without a result, when this one has come to GCAD."""
+    other = contextlib.ExitStack()
+    other.enter_context(workdir.locked(tmp_path / "circles" / "variation_model"))
+    run = experiment.run
+
+    def hooked(config, path, programs):
+        if path.endswith("gcad"):
+            other.close()
+        return run(config, path, programs)
+
+    monkeypatch.setattr(study_runs.experiment, "run", hooked)
+    found = study_runs.run(study(), str(tmp_path))
+    assert list(found["circles"]) == ["variation_model", "gcad"]
 
 
 def test_what_another_command_finished_meanwhile_is_in_the_report(finished):

@@ -1,8 +1,11 @@
 """The folder of a run: locked, and tied to its config and its images."""
 
+import errno
 import json
+import os
 import pathlib
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -74,6 +77,36 @@ def test_lock_holds_while_open(tmp_path: pathlib.Path) -> None:
         workdir.opened(str(tmp_path), {}),
     ):
         raise AssertionError("opened twice")
+
+
+def test_a_lock_can_be_waited_for(tmp_path: pathlib.Path) -> None:
+    entered = threading.Event()
+
+    def other() -> None:
+        with workdir.locked(tmp_path, wait=True):
+            entered.set()
+
+    thread = threading.Thread(target=other)
+    with workdir.locked(tmp_path):
+        thread.start()
+        assert not entered.wait(0.3)
+    thread.join(10)
+    assert entered.is_set()
+
+
+def test_without_locks_it_says_so(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(workdir.fcntl, "flock", unsupported)
+    with (
+        pytest.raises(UserError, match="has locks") as caught,
+        workdir.locked(tmp_path),
+    ):
+        raise AssertionError("entered")
+    assert not isinstance(caught.value, workdir.InUse)
 
 
 def test_same_images_pass_and_others_do_not(tmp_path: pathlib.Path) -> None:

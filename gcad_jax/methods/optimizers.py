@@ -46,7 +46,7 @@ def apply_gradients(
     """
     gradients = mean_over_batch(dict(gradients))
     # Kernels come in another layout on GPU. Without this XLA transposes inside the
-    # optimiser, which then cannot write in place: 4 times slower.
+    # optimiser, which then cannot write in place.
     gradients = jax.tree.map(jax.lax.optimization_barrier, gradients)
     params = dict(state.learned.params)
     opt_state = dict(state.opt_state)

@@ -10,15 +10,35 @@ from gcad_jax.files import written
 from gcad_jax.studies import bars
 from gcad_jax.studies.bars import Panel
 
+_ABSENT = "Not in this report"
+
 
 def outputs(name: str) -> dict[str, str]:
     """Names of the files of the study `name`, by format."""
     return {form: f"{name}.{form}" for form in ("json", "md", "png", "pdf")}
 
 
-def holds(folder: pathlib.Path, name: str, numbers: Mapping[str, Any]) -> bool:
-    """Whether the folder has the report of these numbers, all of its files."""
-    if not all((folder / file).exists() for file in outputs(name).values()):
+def absent(missing: Mapping[str, str]) -> str:
+    """The sentence about runs that have no results, by label and why; "" for none."""
+    told = "; ".join(f"{label} ({why})" for label, why in missing.items())
+    return f"{_ABSENT}: {told}." if told else ""
+
+
+def holds(
+    folder: pathlib.Path,
+    name: str,
+    numbers: Mapping[str, Any],
+    missing: Mapping[str, str],
+) -> bool:
+    """Whether the folder has this report, all of its files.
+
+    missing: as in `absent`.
+    """
+    files = {form: folder / file for form, file in outputs(name).items()}
+    if not all(file.exists() for file in files.values()):
+        return False
+    told, text = absent(missing), files["md"].read_text(encoding="utf-8")
+    if (told not in text) if told else (_ABSENT in text):
         return False
     try:
         return json.loads((folder / f"{name}.json").read_text()) == json.loads(

@@ -41,6 +41,11 @@ class LoopOptions:
     log_every: int = 50
     cache_features: bool = False
 
+    @property
+    def must_wait(self) -> bool:
+        """Fake CPU devices abort when the host runs ahead of them."""
+        return len(self.devices) > 1 and self.devices[0].platform == "cpu"
+
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
@@ -223,7 +228,7 @@ class _Training:
             states, metrics = program.call(states, resources, self.take(done, calls))
             self.read(late, log, bar)
             late, done = (done, calls, phase.name, metrics), done + calls
-            if self.must_wait:
+            if self.options.must_wait:
                 jax.block_until_ready(metrics)
             due = time.monotonic() - saved_at > 60 * self.options.checkpoint_minutes
             if due or preemption.requested or done == self.total:
@@ -241,11 +246,6 @@ class _Training:
         if preemption.requested:
             raise Preempted(f"stopped and saved at step {saved_step}")
         return states
-
-    @property
-    def must_wait(self) -> bool:
-        """Fake CPU devices abort when the host runs ahead of them."""
-        return len(self.devices) > 1 and self.devices[0].platform == "cpu"
 
     def next_call(self, done: int) -> tuple[Phase, int]:
         """The phase of step `done`, and how many updates to dispatch at once."""

@@ -133,6 +133,8 @@ def time_phase(
         for _ in range(length):
             fed = feed.take(next(number) * updates, updates, count)
             states, metrics = program.call(states, resources, fed)
+            if options.must_wait:
+                jax.block_until_ready(metrics)
         jax.block_until_ready((states, metrics))
         seconds.append((time.perf_counter() - started) / length)
     first, *warm = seconds

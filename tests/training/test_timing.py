@@ -38,6 +38,21 @@ def test_seconds_are_those_of_an_update_of_all_seeds(monkeypatch):
     assert first.images_per_second == pytest.approx(2 * 4 * 2 * 3)
 
 
+def test_several_devices_and_rounds():
+    method = Linear()
+    found = timed(method, calls=2, num_devices=2)
+    assert [one.num_steps for one in found] == [8, 12]
+    feed = Resident(method, category(), (0,))
+    frozen = method.prepare(category().train)
+    states, resources = timing.begun(method, feed, frozen, (0,), options())
+    (phase, _) = method.phases(feed.steps_per_epoch)
+    one, after = timing.time_phase(
+        phase, method.batch_size, feed, states, resources, options(), 2, rounds=3
+    )
+    assert int(after.step[0]) == 1 + 2 * 3
+    assert one.step_seconds > 0
+
+
 def test_more_updates_a_call_than_a_phase_has():
     method = Linear(epochs=3)
     assert len(timed(method, calls=1, steps_per_call=1000)) == 2
