@@ -71,9 +71,9 @@ def qualitative(
     branches = list(rows[0].maps)
     titles = ("Input", "Ground truth", *map(symbol, branches))
     aspect = float(np.mean([row.image.shape[0] / row.image.shape[1] for row in rows]))
-    # Twice, for titles that need a second line leave less room for the cells.
+    # A second line above, or beside, leaves less room for the cells: at most two turns.
     left, foot, head = 0.22, 0.38, 0.25
-    for _ in range(2):
+    for _ in range(3):
         tall = (height - head - foot) / (len(rows) * aspect)
         cell = min((width - left) / len(titles), tall)
         above = [_fitted(title, 0.96 * cell, 9) for title in titles]
@@ -88,11 +88,11 @@ def qualitative(
         figure.subplots_adjust(
             left / width, foot / height, 1, 1 - head / height, wspace=0.03, hspace=0.03
         )
+        size = min(size for _, size in above)
         for (title, _), axis in zip(above, axes[0], strict=True):
-            size = min(size for _, size in above)
             axis.set_title(title, pad=4, fontsize=size, linespacing=1)
+        size = min(size for _, size in beside)
         for (title, _), axis in zip(beside, axes[:, 0], strict=True):
-            size = min(size for _, size in beside)
             axis.set_ylabel(title, labelpad=3, fontsize=size, linespacing=1)
         for row, cells in zip(rows, axes, strict=True):
             _draw_input(row, cells[0], cells[1])

@@ -18,7 +18,14 @@ FLOORS = (
     ("studies",),
     (
         *("config", "presets", "workdir", "experiment", "pretrain", "command_line"),
-        *("given_flags", "folder_scores", "study", "study_presets", "study_runs"),
+        *(
+            "given_flags",
+            "folder_scores",
+            "study",
+            "study_plan",
+            "study_presets",
+            "study_runs",
+        ),
         *("throughput",),
         *("main", "evaluate", "convert"),
     ),

@@ -86,6 +86,7 @@ def test_no_words_of_a_wide_figure_touch(tmp_path, monkeypatch, shape):
     rows = [plots.Row(kind, np.zeros(shape, np.uint8), None, maps) for kind in kinds]
     plots.qualitative(tmp_path / "maps.png", rows)
     (figure,) = drawn
+    assert (figure.get_size_inches() <= (7 + 1e-6, 9 + 1e-6)).all()
     figure.canvas.draw()
     words = [
         text

@@ -15,6 +15,7 @@ from gcad_jax import (
     command_line,
     config,
     experiment,
+    study_plan,
     study_presets,
     study_runs,
     workdir,
@@ -144,10 +145,14 @@ def test_what_another_command_leaves_is_taken_up(tmp_path, monkeypatch):
 def test_what_another_command_finished_meanwhile_is_in_the_report(finished):
     folder, _ = finished
     numbers = (folder / "benchmark.json").read_text()
+    (folder / "benchmark.md").write_bytes(b"\xff")  # damaged, so it is written anew
     with workdir.locked(folder / "circles" / "gcad"):
         both = study_runs.run(study(write_maps=True, seeds=(0, 1)), str(folder))
     assert list(both["circles"]) == ["variation_model", "gcad"]
     assert (folder / "benchmark.json").read_text() == numbers
+    report = (folder / "benchmark.md").read_text()
+    assert "Not in this report" not in report
+    assert report.count("\n- gcad: ") == 1
 
 
 def test_another_config_does_not_mix_with_what_is_there(finished):
@@ -170,11 +175,11 @@ def test_a_plan_only_says(tmp_path, capsys):
 
 
 def test_the_estimate_leaves_out_what_a_checkpoint_holds(tmp_path):
-    one = study_runs.plan(study(runs=("gcad",)), tmp_path)[0]
-    whole = study_runs.estimate(one, ["circles"])
+    one = study_plan.plan(study(runs=("gcad",)), tmp_path)[0]
+    whole = study_plan.estimate(one, ["circles"])
     assert whole > 0
     (one.folder / "circles" / "checkpoints" / "6").mkdir(parents=True)
-    assert study_runs.estimate(one, ["circles"]) == 0
+    assert study_plan.estimate(one, ["circles"]) == 0
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
@@ -292,7 +297,7 @@ def test_ablations_write_a_report_under_their_names(tmp_path):
     assert report.startswith("# Ablations of GCAD\n")
     assert "### Model branch (Fig. 12)" in report
     assert "circles/distilled_image (not run)" in report
-    one = study_runs.plan(given, tmp_path)[0]
+    one = study_plan.plan(given, tmp_path)[0]
     told = str(one.explained(UserError("lower --config.method.learning_rate.")))
     assert told == "circles/base: lower --config.circles.gcad.method.learning_rate."
     assert (tmp_path / "ablations.png").exists()

@@ -37,10 +37,11 @@ def holds(
     files = {form: folder / file for form, file in outputs(name).items()}
     if not all(file.exists() for file in files.values()):
         return False
-    told, text = absent(missing), files["md"].read_text(encoding="utf-8")
-    if (told not in text) if told else (_ABSENT in text):
-        return False
+    told = absent(missing)
     try:
+        text = files["md"].read_text(encoding="utf-8")
+        if (told not in text) if told else (_ABSENT in text):
+            return False
         return json.loads((folder / f"{name}.json").read_text()) == json.loads(
             json.dumps(numbers)
         )
