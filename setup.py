@@ -44,7 +44,7 @@ setup(
             "hypothesis",
             "mypy==2.4.1",
             "pytest>=8",
-            "pytest-xdist",  # two processes: 20 minutes, not 31
+            "pytest-xdist",  # two processes: 22 minutes, not 31
             "ruff==0.17.6",
             "scipy",  # an independent oracle for the evaluator
         ],
