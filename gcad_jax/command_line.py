@@ -15,6 +15,8 @@ from absl import flags
 from gcad_jax.checks import UserError, nearest
 from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
 
+HOST_FLAGS = ("coordinator", "num_processes", "process_id")
+
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags of a command with --config and --workdir.
@@ -31,7 +33,7 @@ def parse(argv: list[str]) -> list[str]:
         given = given_values(argv)
         if given.get("config"):
             types = _types(given["config"])
-        check_names(given, [*types, "config", "workdir"])
+        check_names(given, [*types, "config", "workdir", *HOST_FLAGS])
         if types:
             check_overriding(given)
         for name in ("config", "workdir"):
@@ -180,6 +182,9 @@ Train a method, evaluate it and write a report.
               ':small' behind it scales everything down for two CPU cores
   --workdir   where checkpoints, metrics and report.md go; the same command
               again continues a run that was stopped
+  --coordinator=HOST:PORT --num_processes=N --process_id=I
+              one command on several hosts (docs/scale.md); Cloud TPU, SLURM
+              and Open MPI need none of them; --num_processes=1: alone
 
 The values most often set (every field of the config can be):
   --config.data.root=PATH                        where the images are
@@ -189,5 +194,6 @@ The values most often set (every field of the config can be):
   --config.method.g=64                           any hyper-parameter
 
 Exit codes: 0 done; 2 a mistake in flags, data or workdir, said in one sentence;
-143 stopped by SIGTERM after saving; 1 anything else (a bug: please report it).
+143 stopped by SIGTERM after saving; 3 another host was lost: the same command
+on all of them continues; 1 anything else (a bug: please report it).
 """

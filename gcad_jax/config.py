@@ -13,6 +13,7 @@ from gcad_jax.data.category import DataSet
 from gcad_jax.data.photos import Photos
 from gcad_jax.methods.base import Method
 from gcad_jax.pretraining.distillation import Distillation
+from gcad_jax.training.parallel import LAYOUTS
 from gcad_jax.training.step import UNROLL, VMAP
 
 # Fields that change how a run proceeds but nothing that it computes: a workdir may be
@@ -21,6 +22,7 @@ FREE = (
     "checkpoint_minutes",
     "data.cache_dir",
     "num_devices",
+    "layout",
     "steps_per_call",
     "write_maps",
     "figure_images",
@@ -39,7 +41,9 @@ class Training:
     """How a training is run; little of it changes what is learned.
 
     seeds: one model for each, all in one program.
-    num_devices: that share each batch; 0 takes all that divide it.
+    num_devices: of all hosts together; 0 takes as many as the layout can use.
+    layout: "batch" splits every batch over the devices; "seed" splits the seeds, for
+        many seeds at a small batch; "" takes the one that uses more devices.
     map_seeds: "vmap" or "unroll" the seeds; "" unrolls on CPU and vmaps elsewhere.
     steps_per_call: updates in one dispatch; more than one pays where an update takes
         less than a millisecond, and compiles a second program for what it leaves over.
@@ -49,6 +53,7 @@ class Training:
 
     seeds: tuple[int, ...] = (0,)
     num_devices: int = 0
+    layout: str = ""
     map_seeds: str = ""
     steps_per_call: int = 1
     checkpoint_minutes: float = 5.0
@@ -129,7 +134,7 @@ def resolve(config: Experiment) -> Experiment:
     check_training(config)
     if not method.phases(1):
         # Nothing is trained: seeds would give the same, and no batch is shared out.
-        config = dataclasses.replace(config, seeds=config.seeds[:1], num_devices=1)
+        config = dataclasses.replace(config, seeds=config.seeds[:1])
     return config
 
 
@@ -150,6 +155,7 @@ def check_training(config: Training) -> None:
             "below 2**31."
         )
     checks.one_of("config.map_seeds", config.map_seeds, ("", VMAP, UNROLL))
+    checks.one_of("config.layout", config.layout, ("", *LAYOUTS))
     checks.positive("config.log_every", config.log_every)
     checks.positive("config.steps_per_call", config.steps_per_call)
     for name in ("num_devices", "checkpoint_minutes"):

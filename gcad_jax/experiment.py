@@ -1,5 +1,6 @@
 """The main job: every category trained, evaluated, and all of it reported."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -9,24 +10,25 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import jax
 import numpy as np
 
 from gcad_jax import config as configs
-from gcad_jax import figures, workdir
+from gcad_jax import figures, hosts, workdir
 from gcad_jax.config import Experiment, Training
 from gcad_jax.data.category import Category
 from gcad_jax.evaluation import maps as map_files
 from gcad_jax.evaluation import metrics
 from gcad_jax.evaluation.maps import MAPS
 from gcad_jax.evaluation.report import write_report
-from gcad_jax.evaluation.scores import CategoryResult, evaluate
+from gcad_jax.evaluation.scores import CategoryResult, Scores, evaluate
 from gcad_jax.methods.base import Detector, Method
 from gcad_jax.methods.inference import all_maps, anomaly_maps
 from gcad_jax.training.logs import read_rows
 from gcad_jax.training.loop import LoopOptions, Trained, train
-from gcad_jax.training.parallel import per_device
+from gcad_jax.training.parallel import Layout, chosen
 from gcad_jax.training.step import UNROLL, VMAP, StepOptions
 from gcad_jax.types import COMBINED
 
@@ -37,7 +39,12 @@ LABEL = " " * 12  # every line begins with a label of this width
 
 
 def say(line: str) -> None:
-    """One line for the person at the terminal, wrapped where it is one."""
+    """One line for the person at the terminal, wrapped where it is one.
+
+    Of several processes only the first says it.
+    """
+    if not hosts.is_first():
+        return
     if sys.stdout.isatty():
         width = max(40, shutil.get_terminal_size().columns)
         line = "\n".join(
@@ -60,22 +67,31 @@ def run(
       Preempted: on SIGTERM, after saving.
     """
     config = configs.resolve(config)
-    options = loop_options(config, config.method.batch_size, config.cache_features)
-    names = config.data.names()
+    options = options_of(config)
+    names = hosts.together(config.data.names)
     started = time.monotonic()
     with workdir.opened(path, configs.as_dict(config)) as folder:
         keep_programs(programs or folder)
         results, sentences = [], {}
-        complete = all((folder / name / metrics.METRICS).exists() for name in names)
+        complete = hosts.from_first(functools.partial(_complete, folder, names))
         for name in names:
             result, described = run_category(config, name, folder / name, options)
             results.append(result)
             sentences.update(dict.fromkeys(described))
-        if not (complete and (folder / REPORT).exists()):
+        if not complete:
             minutes = (time.monotonic() - started) / 60
-            report(config, folder, results, [*sentences, hardware(options, minutes)])
+            made_on = hardware(options, minutes)
+            hosts.from_first(
+                lambda: report(config, folder, results, [*sentences, made_on])
+            )
         say(f"\nreport      {folder / REPORT}")
     return results
+
+
+def _complete(folder: pathlib.Path, names: Sequence[str]) -> bool:
+    """Whether there is nothing left to do."""
+    files = [folder / name / metrics.METRICS for name in names]
+    return all(file.exists() for file in (*files, folder / REPORT))
 
 
 def keep_programs(folder: pathlib.Path) -> None:
@@ -85,25 +101,22 @@ def keep_programs(folder: pathlib.Path) -> None:
 
 
 def loop_options(
-    config: Training, batch: int, cache_features: bool = False
+    config: Training, batch: int, cache_features: bool = False, trained: bool = True
 ) -> LoopOptions:
     """Devices and layout of the steps; raises UserError where they do not fit.
 
-    batch: examples of one update.
+    batch: examples of one update. trained: whether there is anything to train.
     """
     available = jax.devices()
-    count = config.num_devices
-    if not count:
-        count = max(n for n in range(1, len(available) + 1) if batch % n == 0)
-    per_device("config.batch_size", batch, count)
-    if count > len(available):
-        raise configs.checks.UserError(
-            f"config.num_devices is {count}; there are {len(available)} "
-            f"{available[0].platform} devices."
-        )
+    seeds = len(config.seeds)
+    if trained:
+        kind, count = config.layout, config.num_devices
+        layout = chosen(kind, batch, seeds, count, available)
+    else:  # nothing is shared out
+        layout = Layout((jax.local_devices()[0],))
     on_cpu = available[0].platform == "cpu"
     return LoopOptions(
-        devices=available[:count],
+        layout=layout,
         step=StepOptions(
             config.map_seeds or (UNROLL if on_cpu else VMAP),
             config.steps_per_call,
@@ -114,27 +127,45 @@ def loop_options(
     )
 
 
+def options_of(config: Experiment) -> LoopOptions:
+    """`loop_options` of a run."""
+    method = config.method
+    trained = bool(method.phases(1))
+    return loop_options(config, method.batch_size, config.cache_features, trained)
+
+
 def run_category(
     config: Experiment, name: str, folder: pathlib.Path, options: LoopOptions
 ) -> tuple[CategoryResult, tuple[str, ...]]:
     """Result of one category, and what the method says of itself."""
     method = config.method
     say(f"\n== {name}")
-    category = config.data.load(name, method.image_size, method.channels)
-    folder.mkdir(parents=True, exist_ok=True)
-    same_tests = workdir.check_data(folder, category)
-    if same_tests and has_results(config, folder, len(category.test) > 0):
+    load = functools.partial(config.data.load, name, method.image_size, method.channels)
+    category = hosts.together(load)
+    hosts.check_alike(workdir.digests(category), f"the images of {name}")
+    earlier = hosts.from_first(lambda: _earlier(config, category, folder))
+    if earlier:
         say("finished    earlier: its results are kept")
-        return metrics.read_result(folder), method.describe()
+        return earlier, method.describe()
     for line in method.describe():
         say(f"method      {line}")
     trained = train(
         method, category, config.seeds, folder, options, configs.as_dict(config), say
     )
     result = evaluate_category(config, category, trained, folder)
-    metrics.write_result(folder, result)
     _say_result(result)
     return result, method.describe()
+
+
+def _earlier(
+    config: Experiment, category: Category, folder: pathlib.Path
+) -> CategoryResult | None:
+    """The results that are there of these very images; makes the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    same_tests = workdir.check_data(folder, category)
+    if same_tests and has_results(config, folder, len(category.test) > 0):
+        return metrics.read_result(folder)
+    return None
 
 
 def has_results(config: Experiment, folder: pathlib.Path, tests: bool = True) -> bool:
@@ -148,18 +179,20 @@ def has_results(config: Experiment, folder: pathlib.Path, tests: bool = True) ->
 def evaluate_category(
     config: Experiment, category: Category, trained: Trained, folder: pathlib.Path
 ) -> CategoryResult:
-    """Calibrates on the validation images, scores the test images, draws them."""
-    method = config.method
+    """Calibrates on the validation images, scores the test images, writes and draws.
+
+    Each process has its share of the seeds; the first one writes what all found.
+    """
     say(f"evaluate    {len(category.test)} test images")
-    # On the device once, not with every batch.
-    detectors = jax.device_put(calibrated(method, trained, category))
-    maps = functools.partial(anomaly_maps, method, jax.jit(all_maps(method)), detectors)
-    validation = maps(category.validation)[COMBINED]
-    branches: Mapping[str, np.ndarray] = {}
-    scores: Mapping[str, tuple] = {}
-    if len(category.test):
-        branches = maps(category.test)
-        scores = evaluate(category.test_images, branches, _say_turn)
+    places = trained.places
+    if len(places) == len(config.seeds):  # every process has them all
+        places = hosts.share(len(places))
+    found = hosts.together(
+        lambda: _scored(config, category, trained, places, folder) if places else None
+    )
+    of_seeds = hosts.gathered(found.by_seed(places) if found else {})
+    by_place = {place: own for part in of_seeds for place, own in part.items()}
+    ordered = [by_place[place] for place in range(len(config.seeds))]
     result = CategoryResult(
         dataset=category.dataset,
         name=category.name,
@@ -167,27 +200,91 @@ def evaluate_category(
         notes=category.notes,
         seeds=tuple(config.seeds),
         images=tuple((image.name, image.kind) for image in category.test_images),
-        branches=scores,
-        validation=tuple(
-            tuple(float(x) for x in seed.max(axis=(1, 2))) for seed in validation
-        ),
+        branches={
+            name: tuple(scores[name] for scores, _ in ordered) for name in ordered[0][0]
+        },
+        validation=tuple(validation for _, validation in ordered),
     )
-    figures.draw(folder, category, branches, result, config.figure_images)
-    figures.draw_training(folder, read_rows(folder / "metrics.jsonl"))
-    if config.write_maps and len(category.test):
-        _write_maps(folder / MAPS, category, config.seeds, branches[COMBINED])
+    maps = found.maps if found else {}  # the first process has the first seed
+    hosts.from_first(lambda: _write(config, folder, category, maps, result))
     return result
 
 
-def calibrated(method: Method, trained: Trained, category: Category) -> list[Detector]:
-    """A detector for each seed."""
+_OfSeed: TypeAlias = tuple[dict[str, Scores], tuple[float, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """Of some seeds: maps (seeds, N, s, s) and scores by branch, image scores."""
+
+    maps: Mapping[str, np.ndarray]
+    scores: Mapping[str, tuple[Scores, ...]]
+    validation: tuple[tuple[float, ...], ...]
+
+    def by_seed(self, places: Sequence[int]) -> dict[int, _OfSeed]:
+        """Scores by branch, and image scores, of each seed."""
+        return {
+            place: (
+                {name: scores[i] for name, scores in self.scores.items()},
+                self.validation[i],
+            )
+            for i, place in enumerate(places)
+        }
+
+
+def _scored(
+    config: Experiment,
+    category: Category,
+    trained: Trained,
+    places: Sequence[int],
+    folder: pathlib.Path,
+) -> _Found:
+    """Maps and scores of the seeds at `places`; writes the maps where wanted."""
+    method = config.method
+    # On the device once, not with every batch.
+    detectors = jax.device_put(calibrated(method, trained, category, places))
+    maps = functools.partial(anomaly_maps, method, jax.jit(all_maps(method)), detectors)
+    validation = maps(category.validation)[COMBINED]
+    branches: Mapping[str, np.ndarray] = {}
+    scores: Mapping[str, tuple] = {}
+    if len(category.test):
+        branches = maps(category.test)
+        scores = evaluate(category.test_images, branches, _say_turn)
+    if config.write_maps and len(category.test):
+        seeds = [config.seeds[place] for place in places]
+        _write_maps(folder / MAPS, category, seeds, branches[COMBINED])
+    return _Found(
+        branches,
+        scores,
+        tuple(tuple(float(x) for x in seed.max(axis=(1, 2))) for seed in validation),
+    )
+
+
+def _write(
+    config: Experiment,
+    folder: pathlib.Path,
+    category: Category,
+    maps: Mapping[str, np.ndarray],
+    result: CategoryResult,
+) -> None:
+    """The figures, and last the numbers, which say that a category is finished."""
+    figures.draw(folder, category, maps, result, config.figure_images)
+    figures.draw_training(folder, read_rows(folder / "metrics.jsonl"))
+    metrics.write_result(folder, result)
+
+
+def calibrated(
+    method: Method, trained: Trained, category: Category, places: Sequence[int]
+) -> list[Detector]:
+    """A detector for each of the seeds at `places`."""
+    here = [trained.learned[trained.places.index(place)] for place in places]
     return [
         Detector(
             trained.frozen,
             learned,
             method.calibrate(trained.frozen, learned, category.validation),
         )
-        for learned in trained.learned
+        for learned in here
     ]
 
 
@@ -243,9 +340,10 @@ def _say_result(result: CategoryResult) -> None:
 
 def hardware(options: LoopOptions, minutes: float) -> str:
     """Devices, versions and time, as a sentence of the report."""
-    device = options.devices[0]
+    devices = options.layout.devices
+    on = f" of {hosts.count()} processes" if hosts.count() > 1 else ""
     return (
-        f"{len(options.devices)} x {device.device_kind} ({device.platform}), "
+        f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}){on}, "
         f"Python {platform.python_version()}, jax {jax.__version__}; the command "
         f"took {minutes:.1f} minutes, without earlier ones that it continued."
     )

@@ -7,6 +7,7 @@ Short on purpose: everything else can be imported and tested without flags.
 import ctypes
 import os
 import sys
+import traceback
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -21,15 +22,26 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, metrics and the report."
 )
 
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "HOST:PORT of the first of several processes."
+)
+NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", 0, "Processes of this command; 1: alone, 0: found out."
+)
+PROCESS_ID = flags.DEFINE_integer(
+    "process_id", -1, "Which of them this is, counted from 0."
+)
+
 # Exit codes beside 0, and 1 for a bug.
 USER_ERROR = 2
+LOST = 3  # another process of the command has gone
 PREEMPTED = 143  # 128 + SIGTERM, as a process that the signal had ended
 
 
 def main(_: list[str]) -> None:
     """Runs what the config is of; a user's mistake is one sentence and exit code 2."""
     # Imported here, so that --help and a mistyped flag answer at once.
-    from gcad_jax import experiment, pretrain, study_runs, throughput
+    from gcad_jax import experiment, hosts, pretrain, study_runs, throughput
     from gcad_jax.config import Pretraining
     from gcad_jax.studies import saturation
     from gcad_jax.studies.throughput_settings import ThroughputStudy
@@ -38,11 +50,15 @@ def main(_: list[str]) -> None:
 
     config, workdir = CONFIG.value, str(WORKDIR.value)
     try:
+        hosts.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
         if isinstance(config, saturation.SaturationStudy):
+            hosts.check_alone("the study of the thresholds")
             saturation.run(config, workdir, experiment.say)
         elif isinstance(config, ThroughputStudy):
+            hosts.check_alone("the study of the throughput")
             throughput.run(config, workdir)
         elif isinstance(config, Pretraining):
+            hosts.check_alone("pretraining")
             pretrain.run(config, workdir)
         elif isinstance(config, Study):
             study_runs.run(config, workdir)
@@ -52,6 +68,22 @@ def main(_: list[str]) -> None:
         command_line.fail(error, USER_ERROR)
     except Preempted as stopped:
         command_line.fail(stopped, PREEMPTED)
+    except Exception as error:
+        if hosts.count() == 1:
+            raise
+        # At a plain exit JAX would wait for the others, and they for this one.
+        if hosts.is_lost(error):
+            hosts.end(
+                f"another process of this command was lost ({_first_line(error)}); "
+                "give the same command again on all hosts: it continues from the last "
+                "checkpoint.",
+                LOST,
+            )
+        hosts.end(traceback.format_exc(), 1)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def keep_freed_memory() -> None:

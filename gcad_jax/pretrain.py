@@ -40,7 +40,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
     network, params = load_classifier(config.target)
     teachers = {p: Teacher.of(network, params, _of(config, p)) for p in config.P}
     options = loop_options(config, config.method.batch_size)
-    _check_devices(config, len(options.devices))
+    _check_devices(config, len(options.layout.devices))
     images = config.data.load(say)
     # The same paths may hold other photos or another network by the next call.
     made_of = configs.as_dict(config) | {

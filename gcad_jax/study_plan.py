@@ -10,7 +10,7 @@ from typing import TypeVar
 import jax
 
 from gcad_jax import config as configs
-from gcad_jax import experiment, workdir
+from gcad_jax import experiment, hosts, workdir
 from gcad_jax.checks import UserError
 from gcad_jax.config import Experiment
 from gcad_jax.experiment import has_results, say
@@ -114,7 +114,7 @@ def say_estimate(planned: Sequence[Planned]) -> float:
     """Times the first updates of what is not finished; returns seconds of training."""
     total = 0.0
     for one in planned:
-        if not (names := one.unfinished()):
+        if not (names := hosts.from_first(one.unfinished)):
             continue
         try:
             seconds = attempt(functools.partial(estimate, one, names), one)
@@ -140,16 +140,19 @@ def estimate(one: Planned, names: Sequence[str]) -> float:
     config, method = one.config, one.config.method
     total, per_update = 0.0, dict[str, float]()
     for name in names:
-        category = config.data.load(name, method.image_size, method.channels)
+        category = hosts.together(
+            functools.partial(
+                config.data.load, name, method.image_size, method.channels
+            )
+        )
         feed = Resident(method, category, config.seeds, config.cache_features)
         phases = method.phases(feed.steps_per_epoch)
-        done = newest_step(one.folder / name / CHECKPOINTS)
+        saved = one.folder / name / CHECKPOINTS
+        done = hosts.from_first(functools.partial(newest_step, saved))
         if done >= sum(phase.num_steps for phase in phases):
             continue
         if not per_update:
-            options = experiment.loop_options(
-                config, method.batch_size, config.cache_features
-            )
+            options = experiment.options_of(config)
             frozen = method.prepare(category.train)
             timed = time_phases(
                 method, feed, frozen, config.seeds, options, TIMED_CALLS

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from gcad_jax import config as configs
-from gcad_jax import experiment, figures, workdir
+from gcad_jax import experiment, figures, hosts, workdir
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import KINDS
 from gcad_jax.evaluation.maps import MAPS, map_path, read_map
@@ -59,8 +59,8 @@ def run(study: Study, path: str) -> Runs:
     """
     folder = pathlib.Path(path).expanduser()
     files = study_report.outputs(study.name).values()
-    check_writable(folder, tuple(files), "--workdir")
-    planned = plan(study, folder)
+    hosts.from_first(lambda: check_writable(folder, tuple(files), "--workdir"))
+    planned = hosts.together(lambda: plan(study, folder))
     started = time.monotonic()
     experiment.keep_programs(folder)
     say_plan(planned)
@@ -69,29 +69,42 @@ def run(study: Study, path: str) -> Runs:
     if study.plan:
         return {}
     done = _run_all(study, planned, folder)
-    with workdir.locked(folder, wait=True):  # another command may be writing it
-        finished, others, missing = _with_others(study, done, planned, folder)
-        if finished:
-            minutes = (time.monotonic() - started) / 60
-            # Where nothing is new, the report keeps its minutes.
-            numbers = as_json(finished)
-            if not study_report.holds(folder, study.name, numbers, missing):
-                own = [one for one in planned if one.label not in done.elsewhere]
-                shown = [
-                    one
-                    for one in (*own, *others)
-                    if one.name in finished.get(one.dataset, {})
-                ]
-                _write(study, finished, missing, shown, folder, minutes)
-            say(f"\nstudy       {folder / study.name}.md")
-        elif not done.failures:
-            say("\nstudy       nothing is finished yet, so there is no report")
+    with workdir.alone(folder, wait=True):  # another command may be writing it
+        minutes = (time.monotonic() - started) / 60
+        finished = hosts.from_first(
+            lambda: _report(study, done, planned, folder, minutes)
+        )
     if done.failures:
         told = " ".join(str(error) for error in done.failures.values())
         raise UserError(
             f"{len(done.failures)} of {len(planned)} runs failed, and the report is "
             f"without them. {told}"
         )
+    return finished
+
+
+def _report(
+    study: Study,
+    done: Done,
+    planned: Sequence[Planned],
+    folder: pathlib.Path,
+    minutes: float,
+) -> Runs:
+    """Writes it where anything is new; returns what is finished."""
+    finished, others, missing = _with_others(study, done, planned, folder)
+    if finished:
+        # Where nothing is new, the report keeps its minutes.
+        if not study_report.holds(folder, study.name, as_json(finished), missing):
+            own = [one for one in planned if one.label not in done.elsewhere]
+            shown = [
+                one
+                for one in (*own, *others)
+                if one.name in finished.get(one.dataset, {})
+            ]
+            _write(study, finished, missing, shown, folder, minutes)
+        say(f"\nstudy       {folder / study.name}.md")
+    elif not done.failures:
+        say("\nstudy       nothing is finished yet, so there is no report")
     return finished
 
 
@@ -186,11 +199,8 @@ def _write(
     minutes: float,
 ) -> None:
     """The report, its numbers and its figures. shown: the runs that it has."""
-    options = [
-        experiment.loop_options(one.config, one.config.method.batch_size)
-        for one in shown
-    ]
-    most = max(options, key=lambda o: len(o.devices))
+    options = [experiment.options_of(one.config) for one in shown]
+    most = max(options, key=lambda o: len(o.layout.devices))
     parts = [f"# {study.title}", experiment.hardware(most, minutes)]
     if missing:
         parts.append(study_report.absent(missing))

@@ -45,7 +45,7 @@ class _Study:
 
     def __init__(self, config: ThroughputStudy, folder: pathlib.Path) -> None:
         self.config, self.folder = config, folder
-        self.device = jax.devices()[0]
+        self.device = jax.local_devices()[0]
         self.rows = rows(config)
         for row in self.rows:
             row.method.validate()

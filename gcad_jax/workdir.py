@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from gcad_jax import hosts
 from gcad_jax.checks import UserError
 from gcad_jax.config import differences
 from gcad_jax.data.category import Category
@@ -28,10 +29,29 @@ def opened(path: str, config: dict[str, Any]) -> Iterator[pathlib.Path]:
       UserError: it cannot be written, or it holds a run of another config (the
         sentence names the fields that differ).
     """
-    with locked(path) as folder:
-        check_config(folder, config)
-        write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    with alone(path) as folder:
+        hosts.from_first(lambda: _begun(folder, config))
         yield folder
+
+
+def _begun(folder: pathlib.Path, config: dict[str, Any]) -> None:
+    check_config(folder, config)
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def alone(path: Path, wait: bool = False) -> Iterator[pathlib.Path]:
+    """`locked`, for all processes of this command; the first one has the lock.
+
+    wait: for another command to leave it.
+
+    Raises:
+      InUse, UserError: as `locked`, on every process.
+    """
+    with contextlib.ExitStack() as stack:
+        # Not the path: it may be another on another host.
+        hosts.from_first(lambda: bool(stack.enter_context(locked(path, wait))))
+        yield pathlib.Path(path)
 
 
 @contextlib.contextmanager
@@ -107,17 +127,8 @@ def check_data(folder: pathlib.Path, category: Category) -> bool:
       UserError: the training or validation images are others than before.
     """
     file = folder / "data.json"
-    found = {
-        split: {
-            "images": len(images),
-            "sha256": hashlib.sha256(images.tobytes()).hexdigest(),
-        }
-        for split, images in (
-            ("train", category.train),
-            ("validation", category.validation),
-        )
-    }
-    tests = {"test": _digest_tests(category)}
+    found = digests(category)
+    tests = {"test": found.pop("test")}
     before = _data_before(file) if has_begun(folder) else {}
     if before:
         for split, images in found.items():
@@ -134,6 +145,21 @@ def check_data(folder: pathlib.Path, category: Category) -> bool:
     (folder / METRICS).unlink(missing_ok=True)
     write_text(file, json.dumps(found | tests, indent=2) + "\n")
     return same
+
+
+def digests(category: Category) -> dict[str, Any]:
+    """Number and checksum of the images of each split, of tests with their regions."""
+    found = {
+        split: {
+            "images": len(images),
+            "sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+        }
+        for split, images in (
+            ("train", category.train),
+            ("validation", category.validation),
+        )
+    }
+    return {**found, "test": _digest_tests(category)}
 
 
 def _data_before(file: pathlib.Path) -> dict[str, Any]:

@@ -76,9 +76,10 @@ def write_config(folder: pathlib.Path, body: str) -> pathlib.Path:
     return file
 
 
-def environment(cache: pathlib.Path | None = None) -> dict[str, str]:
+def environment(cache: pathlib.Path | None = None, devices: int = 1) -> dict[str, str]:
     """Of the subprocesses: programs compiled without optimisation, once for all."""
     own = {"JAX_PLATFORMS": "cpu", "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
+    own["JAX_NUM_CPU_DEVICES"] = str(devices)
     if cache is not None:
         own |= {
             "JAX_COMPILATION_CACHE_DIR": str(cache),
@@ -90,13 +91,13 @@ def environment(cache: pathlib.Path | None = None) -> dict[str, str]:
 
 
 def start(
-    arguments: Sequence[str], cache: pathlib.Path | None = None
+    arguments: Sequence[str], cache: pathlib.Path | None = None, devices: int = 1
 ) -> subprocess.Popen[str]:
     """`python -m gcad_jax.main ARGUMENTS` in the background, its output in one pipe."""
     return subprocess.Popen(
         [sys.executable, "-m", "gcad_jax.main", *arguments],
         cwd=ROOT,
-        env=environment(cache),
+        env=environment(cache, devices),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -104,10 +105,10 @@ def start(
 
 
 def command(
-    arguments: Sequence[str], cache: pathlib.Path | None = None
+    arguments: Sequence[str], cache: pathlib.Path | None = None, devices: int = 1
 ) -> subprocess.CompletedProcess[str]:
     """The same until it ends."""
-    process = start(arguments, cache)
+    process = start(arguments, cache, devices)
     out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(process.args, process.returncode or 0, out, err)
 
@@ -152,8 +153,15 @@ def saved_state(category: pathlib.Path) -> dict[str, np.ndarray]:
 
     step = checkpoint_steps(category)[-1]
     folder = (category / "checkpoints" / str(step) / "state").absolute()
-    with ocp.StandardCheckpointer() as reader:
-        tree = reader.restore(folder)
+    with ocp.PyTreeCheckpointer() as reader:
+        # As NumPy arrays, whatever devices and processes had them.
+        there = reader.metadata(folder).item_metadata.tree
+        as_numpy = jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), there
+        )
+        tree = reader.restore(
+            folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy)
+        )
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "gcad_jax"
 FLOORS = (
-    ("axes", "types", "checks", "files"),
+    ("axes", "types", "checks", "files", "hosts"),
     ("data",),
     ("models",),
     ("methods",),

@@ -26,7 +26,7 @@ from gcad_jax.studies.throughput_rows import INFERENCE, LATENCY, TRAINING, Row
 from gcad_jax.studies.throughput_settings import ThroughputStudy
 from gcad_jax.training.feed import Resident
 from gcad_jax.training.loop import LoopOptions
-from gcad_jax.training.parallel import replicated
+from gcad_jax.training.parallel import Layout
 from gcad_jax.training.program import compile_step, traced_flops, traced_flops_of
 from gcad_jax.training.start import first_states
 from gcad_jax.training.step import Resources, StepOptions, init_state
@@ -100,10 +100,10 @@ class Measurements:
         frozen, state = self.start(method)
         feed = Resident(method, self.category, tuple(range(row.num_seeds)))
         assert row.step is not None
-        options = LoopOptions((self.device,), row.step)
-        resources = feed.resources(frozen, options.devices)
+        options = LoopOptions(Layout((self.device,)), row.step)
+        resources = feed.resources(frozen, options.layout)
         phase = max(method.phases(feed.steps_per_epoch), key=lambda p: p.num_steps)
-        states = replicated(_repeated(state, row.num_seeds), options.devices)
+        states = options.layout.states(_repeated(state, row.num_seeds))
         before = self.peak_bytes()
         timing, states = time_phase(
             phase,
@@ -197,23 +197,24 @@ class Measurements:
         frozen: Tree,
     ) -> None:
         """A trace of one call of one update, after one to warm up."""
-        options = LoopOptions((self.device,), StepOptions())
-        resources = feed.resources(frozen, options.devices)
+        layout = Layout((self.device,))
+        resources = feed.resources(frozen, layout)
         program = compile_step(
             phase,
             feed.augmentation,
-            options.step,
-            options.devices,
+            StepOptions(),
+            layout,
             states,
             resources,
-            feed.take(0, 1, 1),
+            feed.take(0, 1, layout),
         )
+        fed = layout.fed(feed.take(0, 1, layout))
         for context in (
             contextlib.nullcontext(),
             jax.profiler.trace(str(folder)),
         ):
             with context:
-                states, metrics = program.call(states, resources, feed.take(0, 1, 1))
+                states, metrics = program.call(states, resources, fed)
                 jax.block_until_ready((states, metrics))
 
     # -- what rows share --------------------------------------------------------

@@ -34,7 +34,7 @@ class Peaks:
 
 def peaks(image_size: int, batch_size: int, channels: int) -> Peaks:
     """Measures them on the default device."""
-    platform = jax.devices()[0].platform
+    platform = jax.local_devices()[0].platform
     size = MATRIX.get(platform, 8192)
     dtype = jnp.float32 if platform == "cpu" else jnp.bfloat16
     shape = (batch_size, image_size, image_size, channels)

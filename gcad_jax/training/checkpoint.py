@@ -2,17 +2,19 @@
 
 import contextlib
 import errno
+import functools
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
+from gcad_jax import hosts
 from gcad_jax.checks import UserError
 from gcad_jax.methods.base import TrainState
+from gcad_jax.training.parallel import Layout
 from gcad_jax.types import Tree
 
 FOLDER = "checkpoints"  # beside the results of a category
@@ -31,12 +33,20 @@ class Checkpoints:
     background; a killed save leaves the one before untouched.
     """
 
-    def __init__(self, folder: pathlib.Path, config: dict[str, Any]) -> None:
-        """folder: created if missing. config: stored in every checkpoint."""
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        config: dict[str, Any],
+        layout: Layout,
+    ) -> None:
+        """folder: created if missing. config: stored in every checkpoint.
+
+        layout: of the states; each can read what another saved.
+        """
         import orbax.checkpoint as ocp
 
         self._ocp = ocp
-        self._config = config
+        self._config, self._layout = config, layout
         self._folder = folder.absolute()
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -50,31 +60,32 @@ class Checkpoints:
     def restore(
         self, like: TrainState, say: Callable[[str], None]
     ) -> tuple[int, TrainState] | None:
-        """(finished updates, state on the host), None where nothing was saved.
+        """(finished updates, state for `Layout.states`); None where nothing was saved.
 
         A newest checkpoint that cannot be read (a full disk, a copy cut short) is
         said and set aside as <step>.unreadable, and the one before it taken.
 
         Args:
-          like: a state that gives names, shapes and types.
+          like: a state of the own seeds that gives names, shapes and types.
           say: called with a sentence about each unreadable checkpoint.
 
         Raises:
           UserError: if there are checkpoints and none can be read; all are kept.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        steps = hosts.from_first(
+            lambda: sorted(self._manager.all_steps(), reverse=True)
+        )
         for i, step in enumerate(steps):
-            try:
-                state = self._read(step, like)
-            except Exception as error:  # Orbax and its storage raise many kinds
+            state, reason = self._tried(step, like)
+            reasons = [told for told in hosts.gathered(reason) if told]
+            if state is None or reasons:
                 say(
                     f"checkpoint  {self._folder / str(step)} cannot be read: "
-                    f"{_reason(error)}"
+                    f"{reasons[0]}"
                 )
                 continue
-            for unreadable in steps[:i]:
-                self._set_aside(unreadable)
             if i:
+                hosts.from_first(functools.partial(self._set_aside, steps[:i]))
                 self._manager.reload()
             return step, state
         if steps:
@@ -85,20 +96,36 @@ class Checkpoints:
             )
         return None
 
-    def _set_aside(self, step: int) -> None:
-        """Frees the place of a checkpoint: the new save of that step needs it."""
-        source = self._folder / str(step)
-        target = self._folder / f"{step}.unreadable"
-        shutil.rmtree(target, ignore_errors=True)
-        source.rename(target)
+    def _set_aside(self, steps: Sequence[int]) -> None:
+        """Frees the places of checkpoints: new saves of these steps need them."""
+        for step in steps:
+            target = self._folder / f"{step}.unreadable"
+            shutil.rmtree(target, ignore_errors=True)
+            (self._folder / str(step)).rename(target)
+
+    def _tried(self, step: int, like: TrainState) -> tuple[TrainState | None, str]:
+        """The state, or why it cannot be read."""
+        try:
+            return self._read(step, like), ""
+        except Exception as error:  # Orbax and its storage raise many kinds
+            return None, _reason(error) or type(error).__name__
 
     def _read(self, step: int, like: TrainState) -> TrainState:
-        saved = self._manager.restore(
-            step,
-            args=self._ocp.args.Composite(
-                state=self._ocp.args.StandardRestore(_storable(like))
-            ),
-        )["state"]
+        """Each process by itself: one that fails does not leave the others waiting."""
+        own = jax.process_index()
+        alone = self._ocp.options.MultiprocessingOptions(
+            primary_host=own, active_processes={own}
+        )
+        with self._ocp.Checkpointer(
+            self._ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+            multiprocessing_options=alone,
+        ) as reader:
+            saved = reader.restore(
+                self._folder / str(step) / "state",
+                args=self._ocp.args.StandardRestore(
+                    self._layout.restorable(_named(like))
+                ),
+            )
         return like.replace(  # type: ignore[attr-defined]
             step=saved["step"],
             learned=like.learned.replace(  # type: ignore[attr-defined]
@@ -120,7 +147,10 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=self._ocp.args.Composite(
-                    state=self._ocp.args.StandardSave(_storable(state)),
+                    # Copied: the state itself will be donated.
+                    state=self._ocp.args.StandardSave(
+                        self._layout.stored(_named(state))
+                    ),
                     config=self._ocp.args.JsonSave(self._config),
                 ),
             )
@@ -135,6 +165,8 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # Orbax and its storage raise many kinds
+            if hosts.count() > 1 and hosts.is_lost(error):
+                raise
             raise UserError(
                 f"a checkpoint cannot be written to {self._folder} "
                 f"({_reason(error)}); free space there and give the same command "
@@ -155,13 +187,12 @@ def _reason(error: Exception) -> str:
     return short[0] if short else text[:200]
 
 
-def _storable(state: TrainState) -> Tree:
-    """Plain arrays under plain names, copied: the state itself will be donated."""
-    tree = {
+def _named(state: TrainState) -> Tree:
+    """Plain arrays under plain names."""
+    return {
         "step": state.step,
         "params": state.learned.params,
         "model_state": state.learned.model_state,
         "opt_state": state.opt_state,
         "key": jax.random.key_data(state.key),
     }
-    return jax.tree.map(np.array, tree)

@@ -16,8 +16,7 @@ from gcad_jax.data.order import batches, endless, steps_per_epoch
 from gcad_jax.data.patches import PatchStream
 from gcad_jax.methods.base import Method
 from gcad_jax.methods.batches import in_batches
-from gcad_jax.training.parallel import replicated
-from gcad_jax.training.program import split_examples
+from gcad_jax.training.parallel import Layout
 from gcad_jax.training.step import Resources
 from gcad_jax.types import Tree
 
@@ -34,12 +33,12 @@ class Feed(Protocol):
     steps_per_epoch: int
     augmentation: Augmentation
 
-    def resources(self, frozen: Tree, devices: Sequence[jax.Device]) -> Resources:
+    def resources(self, frozen: Tree, layout: Layout) -> Resources:
         """What every step reads, on all devices."""
         ...
 
-    def take(self, step: int, calls: int, num_devices: int) -> np.ndarray:
-        """Examples of updates step .. step + calls - 1: (devices, K, S, b, ...).
+    def take(self, step: int, calls: int, layout: Layout) -> np.ndarray:
+        """Examples of updates step .. step + calls - 1, as `Layout.split` gives them.
 
         Rows of the data set on the device, int32, or where there is none the images
         themselves, uint8.
@@ -76,7 +75,7 @@ class Resident:
                 "--config.method.augmented=False."
             )
 
-    def resources(self, frozen: Tree, devices: Sequence[jax.Device]) -> Resources:
+    def resources(self, frozen: Tree, layout: Layout) -> Resources:
         """Frozen part, images and, where wanted, cached features."""
         cached = None
         if self._cache_features:
@@ -84,14 +83,14 @@ class Resident:
             size = self._method.inference_batch_size
             cached = in_batches(compute, self._category.train, size)
         tree = Resources(frozen, to_device(self._category.train), cached)
-        return replicated(tree, devices)
+        return layout.everywhere(tree)
 
-    def take(self, step: int, calls: int, num_devices: int) -> np.ndarray:
-        """Rows of the data set (devices, K, S, b), int32."""
+    def take(self, step: int, calls: int, layout: Layout) -> np.ndarray:
+        """Rows of the data set, int32."""
         count, batch = len(self._category.train), self._method.batch_size
         streams = [self._batches(seed, step, batch, count) for seed in self._seeds]
         rows = [[next(stream) for stream in streams] for _ in range(calls)]
-        return split_examples(np.asarray(rows, np.int32), num_devices)
+        return layout.split(np.asarray(rows, np.int32))
 
 
 @dataclasses.dataclass
@@ -107,14 +106,14 @@ class Streamed:
         self.steps_per_epoch = max(1, len(self.stream.rows) // self.stream.batch_size)
         self._next, self._open = -1, list[Iterator[np.ndarray]]()
 
-    def resources(self, frozen: Tree, devices: Sequence[jax.Device]) -> Resources:
+    def resources(self, frozen: Tree, layout: Layout) -> Resources:
         """The frozen part; there is no data set on the device."""
-        return replicated(Resources(frozen, None, None), devices)
+        return layout.everywhere(Resources(frozen, None, None))
 
-    def take(self, step: int, calls: int, num_devices: int) -> np.ndarray:
-        """Patches (devices, K, S, b, side, side, 3), uint8."""
+    def take(self, step: int, calls: int, layout: Layout) -> np.ndarray:
+        """Patches (..., side, side, 3), uint8, those of other processes too."""
         if step != self._next:  # the first call, or not the one after the last
             self._open = [self.stream.batches(seed, step) for seed in self.seeds]
         self._next = step + calls
         images = [[next(stream) for stream in self._open] for _ in range(calls)]
-        return split_examples(np.asarray(images), num_devices)
+        return layout.split(np.asarray(images))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from gcad_jax import hosts
 from gcad_jax.checks import UserError
 from gcad_jax.models.weight_files import checksum, read_weights, write_weights
 from gcad_jax.types import ImagesU8, Tree
@@ -26,28 +27,49 @@ def kept(
 ) -> Tree:
     """`prepare(images)`, or what an earlier call with this config and images kept.
 
+    The first process prepares and writes, the others read what it wrote: on another
+    machine the same program may round otherwise.
+
     A resumed run so continues with the very same numbers, even where a weight file
     was replaced in between. Without a checkpoint nothing depends on them yet, and they
     are computed anew, as are those of a damaged file.
     """
+    path = folder / FILE
     own = {"method": config.get("method"), "images": checksum({"images": images})}
     made_of = json.loads(json.dumps(own))
-    path = folder / FILE
-    if path.exists() and any(folder.glob("checkpoints/[0-9]*")):
-        try:
-            header, arrays = read_weights(path)
-        except UserError as error:
-            say(f"frozen      computed anew: {error}")
-        else:
-            if header.get("made_of") == made_of:
-                if header.get("sha256") == checksum(arrays):
-                    leaves = {name: jnp.asarray(a) for name, a in arrays.items()}
-                    return unflatten_dict(leaves, sep="/")
-                say(f"frozen      computed anew: {path} is damaged")
-    frozen = prepare(images)
-    arrays = {
-        name: np.asarray(array)
-        for name, array in flatten_dict(jax.device_get(frozen), sep="/").items()
-    }
-    write_weights(path, {"made_of": made_of}, arrays)
+
+    def made() -> Tree:
+        begun = path.exists() and any(folder.glob("checkpoints/[0-9]*"))
+        if begun and (there := _read(path, made_of, say)) is not None:
+            return there
+        frozen = prepare(images)
+        arrays = {
+            name: np.asarray(array)
+            for name, array in flatten_dict(jax.device_get(frozen), sep="/").items()
+        }
+        write_weights(path, {"made_of": made_of}, arrays)
+        return frozen
+
+    frozen = made() if hosts.count() == 1 else None
+    if hosts.count() > 1:
+        hosts.from_first(lambda: bool(made()))
+        frozen = hosts.together(lambda: _read(path, made_of, say))
     return frozen
+
+
+def _read(
+    path: pathlib.Path, made_of: Mapping[str, Any], say: Callable[[str], None]
+) -> Tree | None:
+    """What the file holds; None where it was made of something else, or is damaged."""
+    try:
+        header, arrays = read_weights(path)
+    except UserError as error:
+        say(f"frozen      computed anew: {error}")
+        return None
+    if header.get("made_of") != made_of:
+        return None
+    if header.get("sha256") != checksum(arrays):
+        say(f"frozen      computed anew: {path} is damaged")
+        return None
+    leaves = {name: jnp.asarray(array) for name, array in arrays.items()}
+    return unflatten_dict(leaves, sep="/")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gcad_jax import hosts
 from gcad_jax.checks import UserError
 from gcad_jax.files import write_text
 
@@ -17,12 +18,17 @@ from gcad_jax.files import write_text
 class MetricsLog:
     """Rows {"step", "epoch", "phase", "seed", losses...}, in a file and TensorBoard.
 
+    Written by the first process; with others it does nothing.
+
     Rows of steps that a resumed run will do again are dropped first, so that the file
     ends as if the run had never been interrupted.
     """
 
     def __init__(self, folder: pathlib.Path, resume_step: int) -> None:
         """folder: of the category. resume_step: finished updates; 0 starts afresh."""
+        self._writes = hosts.is_first()
+        if not self._writes:
+            return
         from tensorboardX import SummaryWriter
 
         self._path = folder / "metrics.jsonl"
@@ -41,6 +47,8 @@ class MetricsLog:
         metrics: Mapping[str, np.ndarray],
     ) -> None:
         """metrics: name -> (S,) values of this step."""
+        if not self._writes:
+            return
         for i, seed in enumerate(seeds):
             values = {name: float(column[i]) for name, column in metrics.items()}
             row: dict[str, Any] = {"step": step, "epoch": epoch, "phase": phase}
@@ -50,12 +58,16 @@ class MetricsLog:
 
     def flush(self) -> None:
         """Puts all rows on disk; called before a checkpoint that counts on them."""
+        if not self._writes:
+            return
         self._file.flush()
         os.fsync(self._file.fileno())
         self._board.flush()
 
     def close(self) -> None:
         """Flushes and closes both files."""
+        if not self._writes:
+            return
         self.flush()
         self._file.close()
         self._board.close()
@@ -108,4 +120,5 @@ def progress_bar(total: int, done: int, label: str):  # type: ignore[no-untyped-
         unit_scale=True,
         dynamic_ncols=True,
         mininterval=0.5 if sys.stderr.isatty() else 60.0,
+        disable=not hosts.is_first(),
     )

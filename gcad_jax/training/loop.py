@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gcad_jax import hosts
+from gcad_jax.axes import BATCH
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import Category
 from gcad_jax.methods.base import Learned, Method, Phase, Trainable, TrainState
@@ -18,24 +20,25 @@ from gcad_jax.training.checkpoint import FOLDER, Checkpoints
 from gcad_jax.training.feed import Feed, Resident
 from gcad_jax.training.frozen import kept
 from gcad_jax.training.logs import MetricsLog, check_finite, progress_bar
-from gcad_jax.training.parallel import per_device, replicated
+from gcad_jax.training.parallel import Layout
 from gcad_jax.training.preemption import Preempted, Preemption
 from gcad_jax.training.program import Program, compile_step
 from gcad_jax.training.start import first_states
 from gcad_jax.training.step import Resources, StepOptions
-from gcad_jax.types import Tree
+from gcad_jax.types import Array, Tree
 
 
 @dataclasses.dataclass(frozen=True)
 class LoopOptions:
     """How training is run; none of it changes what is learned.
 
-    devices: that share each batch. step: its layout. checkpoint_minutes: between saves.
-    log_every: steps between rows of metrics.jsonl. cache_features: keep what the
-    frozen part says of each training image, where images are not augmented.
+    layout: what each device has. step: how the step is written there.
+    checkpoint_minutes: between saves. log_every: steps between rows of metrics.jsonl;
+    several processes agree as often on whether to save or to stop. cache_features: keep
+    what the frozen part says of each training image, where images are not augmented.
     """
 
-    devices: Sequence[jax.Device]
+    layout: Layout
     step: StepOptions
     checkpoint_minutes: float = 5.0
     log_every: int = 50
@@ -44,14 +47,21 @@ class LoopOptions:
     @property
     def must_wait(self) -> bool:
         """Fake CPU devices abort when the host runs ahead of them."""
-        return len(self.devices) > 1 and self.devices[0].platform == "cpu"
+        devices = self.layout.devices
+        return len(devices) > 1 and devices[0].platform == "cpu"
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The frozen part, and the networks of each seed."""
+    """What a training leaves on this process.
+
+    frozen: shared by all seeds. places: among the seeds, of those that this process
+    has; alone, and where every device has every seed, all of them. learned: their
+    networks, in this order.
+    """
 
     frozen: Tree
+    places: range
     learned: tuple[Learned, ...]
 
 
@@ -81,7 +91,7 @@ def train(
     else:
         frozen = kept(folder, method.prepare, category.train, config, say)
     learned = fit(method, feed, frozen, seeds, folder, options, config, say)
-    return Trained(frozen, learned)
+    return Trained(frozen, options.layout.own_seeds(len(seeds)), learned)
 
 
 def fit(
@@ -96,6 +106,8 @@ def fit(
 ) -> tuple[Learned, ...]:
     """Trains the networks of each seed, or continues or restores what `folder` holds.
 
+    Returns those of the seeds that `Layout.own_seeds` names.
+
     frozen: what every step reads. seeds: one model each, in one program. config:
     stored in the checkpoints. say: called with each line of the summary.
 
@@ -103,15 +115,15 @@ def fit(
       UserError: a batch that does not fit, a loss that is not finite.
       Preempted: after SIGTERM, when the state has been saved.
     """
-    states = first_states(task, seeds)
     training = _Training(task, feed, seeds, folder, options, say)
-    checkpoints = Checkpoints(folder / FOLDER, config)
+    own = options.layout.own_seeds(len(seeds))
+    states = first_states(task, [seeds[place] for place in own])
+    checkpoints = Checkpoints(folder / FOLDER, config, options.layout)
     try:
-        states = training.run(frozen, states, checkpoints)
+        learned = training.run(frozen, states, checkpoints)
     finally:
         checkpoints.close()
-    learned = jax.device_get(states.learned)
-    return tuple(jax.tree.map(lambda x, i=i: x[i], learned) for i in range(len(seeds)))
+    return tuple(jax.tree.map(lambda x, i=i: x[i], learned) for i in range(len(own)))
 
 
 @jax.jit
@@ -135,8 +147,8 @@ class _Training:
     ) -> None:
         self.task, self.feed, self.seeds = task, feed, seeds
         self.folder, self.options, self.say = folder, options, say
-        self.devices = options.devices
-        per_device("batch_size", task.batch_size, len(self.devices))
+        self.layout = options.layout
+        self.layout.check("batch_size", task.batch_size, len(seeds))
         self.epoch_steps = feed.steps_per_epoch
         self.phases = task.phases(self.epoch_steps)
         self.total = sum(phase.num_steps for phase in self.phases)
@@ -155,17 +167,17 @@ class _Training:
                 phase,
                 self.feed.augmentation,
                 self.options.step,
-                self.devices,
+                self.layout,
                 states,
                 resources,
-                self.feed.take(0, calls, len(self.devices)),
+                self.feed.take(0, calls, self.layout),
             )
         return self.programs[key]
 
-    def take(self, step: int, calls: int) -> np.ndarray:
+    def take(self, step: int, calls: int) -> Array | np.ndarray:
         """The examples of the next call; how long they were waited for is counted."""
         started = time.monotonic()
-        examples = self.feed.take(step, calls, len(self.devices))
+        examples = self.layout.fed(self.feed.take(step, calls, self.layout))
         self.waited += time.monotonic() - started
         return examples
 
@@ -173,25 +185,29 @@ class _Training:
 
     def run(
         self, frozen: Tree, states: TrainState, checkpoints: Checkpoints
-    ) -> TrainState:
-        """From the newest checkpoint, or the start, to the last step."""
+    ) -> Learned:
+        """From the newest checkpoint, or the start, to the last step.
+
+        states: of the own seeds on the host. Returns their networks there.
+        """
         done, restored = 0, checkpoints.restore(states, self.say)
         if restored:
             done, states = restored
             self.say(f"resume      from step {done:,} of {self.total:,}")
         if done >= self.total:
-            return states
-        resources = self.feed.resources(frozen, self.devices)
-        states = replicated(states, self.devices)
+            return self.layout.own(self.layout.states(states.learned))
+        resources = self.feed.resources(frozen, self.layout)
+        states = self.layout.states(states)
         self.say_costs(states, resources)
         log = MetricsLog(self.folder, done)
         images = self.task.batch_size * len(self.seeds)
         bar = progress_bar(self.total * images, done * images, self.feed.name)
         try:
             with Preemption() as preemption:
-                return self.steps(
+                states = self.steps(
                     done, states, resources, checkpoints, log, bar, preemption
                 )
+            return self.layout.own(states.learned)
         finally:
             bar.close()
             log.close()
@@ -203,7 +219,7 @@ class _Training:
             self.program(phase, states, resources, min(calls, phase.num_steps))
             for phase in self.phases
         ]
-        sizes = (self.task.batch_size, len(self.seeds), len(self.devices))
+        sizes = (self.task.batch_size, len(self.seeds), self.layout)
         for line in summary.model_lines(states, resources, len(self.seeds)):
             self.say(line)
         for line in summary.cost_lines(programs, states, resources, *sizes):
@@ -221,7 +237,7 @@ class _Training:
     ) -> TrainState:
         """Updates until the end; metrics are read one call late."""
         started = saved_at = time.monotonic()
-        saved_step, late = done, None
+        saved_step, late, stop = done, None, False
         while done < self.total:
             phase, calls = self.next_call(done)
             program = self.program(phase, states, resources, calls)
@@ -230,22 +246,36 @@ class _Training:
             late, done = (done, calls, phase.name, metrics), done + calls
             if self.options.must_wait:
                 jax.block_until_ready(metrics)
-            due = time.monotonic() - saved_at > 60 * self.options.checkpoint_minutes
-            if due or preemption.requested or done == self.total:
+            due, stop = self.asked(done, calls, saved_at, preemption)
+            if due or stop or done == self.total:
                 self.read(late, log, bar)
                 late = None
                 self.save(done, states, checkpoints, log)
                 saved_at, saved_step = time.monotonic(), done
-            if preemption.requested:
+            if stop:
                 break
         checkpoints.wait()
         self.say(
             f"input       waited {self.waited:.1f} s of "
             f"{time.monotonic() - started:.1f} s for examples"
         )
-        if preemption.requested:
+        if stop:
             raise Preempted(f"stopped and saved at step {saved_step}")
         return states
+
+    def asked(
+        self, done: int, calls: int, saved_at: float, preemption: Preemption
+    ) -> tuple[bool, bool]:
+        """Whether it is time to save, and whether to stop, on every process alike."""
+        due = time.monotonic() - saved_at > 60 * self.options.checkpoint_minutes
+        stop = preemption.requested
+        if hosts.count() == 1:
+            return due, stop
+        every = self.options.log_every
+        if done // every == (done - calls) // every and done < self.total:
+            return False, False
+        told = hosts.gathered((due, stop))
+        return told[0][0], any(stop for _, stop in told)
 
     def next_call(self, done: int) -> tuple[Phase, int]:
         """The phase of step `done`, and how many updates to dispatch at once."""
@@ -262,15 +292,26 @@ class _Training:
         if late is None:
             return
         start, calls, phase, metrics = late
-        columns = jax.tree.map(np.asarray, metrics)  # each (K, S)
+        columns = self.layout.columns(metrics)  # each (K, own seeds)
+        own = [self.seeds[place] for place in self.layout.own_seeds(len(self.seeds))]
         for i in range(calls):
             step = start + i + 1
             values = {name: column[i] for name, column in columns.items()}
-            check_finite(step, self.seeds, values)
+            if hosts.count() == 1 or self.layout.kind == BATCH:
+                check_finite(step, own, values)  # else one process would stop alone
             if step % self.options.log_every == 0 or step in (1, self.total):
+                values = self.of_all_seeds(values)
+                check_finite(step, self.seeds, values)
                 epoch = step / self.epoch_steps
                 log.write(step, epoch, phase, self.seeds, values)
         bar.update(calls * self.task.batch_size * len(self.seeds))
+
+    def of_all_seeds(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Values of the own seeds on each process -> of all, on every one."""
+        if self.layout.kind == BATCH:
+            return values
+        told = hosts.gathered(values)
+        return {name: np.concatenate([own[name] for own in told]) for name in values}
 
     def save(
         self, done: int, states: TrainState, checkpoints: Checkpoints, log: MetricsLog

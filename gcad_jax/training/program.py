@@ -1,7 +1,7 @@
 """The compiled steps of one training: one program for each phase and call length."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 
 from gcad_jax.data.augment import Augmentation
 from gcad_jax.methods.base import Phase, TrainState
-from gcad_jax.training.parallel import over_devices
+from gcad_jax.training.parallel import Layout
 from gcad_jax.training.step import Resources, StepOptions, make_step
 from gcad_jax.types import Tree
 
@@ -33,20 +33,20 @@ def compile_step(
     phase: Phase,
     augmentation: Augmentation,
     options: StepOptions,
-    devices: Sequence[jax.Device],
+    layout: Layout,
     states: TrainState,
     resources: Resources,
     fed: np.ndarray,
 ) -> Program:
-    """Compiles the step of `phase` for examples (devices, K, S, b, ...), unrun."""
-    mapped = over_devices(make_step(phase, augmentation, options), devices)
-    lowered = mapped.lower(states, resources, fed)
+    """Compiles the step of `phase` for examples as `Layout.split` gives, unrun."""
+    mapped = layout.map(make_step(phase, augmentation, options))
+    lowered = mapped.lower(states, resources, layout.fed(fed))
     compiled = lowered.compile()
     memory = compiled.memory_analysis()
     return Program(
         phase=phase,
         call=compiled,
-        flops=_flops(lowered.cost_analysis(), len(devices)),
+        flops=_flops(lowered.cost_analysis(), len(layout.devices)),
         scratch_bytes=getattr(memory, "temp_size_in_bytes", None),
     )
 
@@ -64,7 +64,7 @@ def traced_flops(
     step = make_step(phase, augmentation, StepOptions())
 
     def lowered(cpu: jax.Device) -> Any:
-        mapped = over_devices(step, [cpu])
+        mapped = Layout((cpu,)).map(step)
         return mapped.lower(_shapes(states), _shapes(resources), fed)
 
     return _on_cpu(lowered)
@@ -77,7 +77,7 @@ def traced_flops_of(function: Callable[..., Tree], *inputs: Tree) -> float | Non
 
 def _on_cpu(lowered: Callable[[jax.Device], Any]) -> float | None:
     try:
-        cpu = jax.devices("cpu")[0]
+        cpu = jax.local_devices(backend="cpu")[0]
     except RuntimeError:
         return None
     with jax.default_device(cpu):
@@ -94,10 +94,3 @@ def _flops(cost: Any, num_devices: int) -> float | None:
         cost = cost[0] if cost else None
     flops = cost.get("flops") if cost else None
     return flops * num_devices if flops and flops > 0 else None
-
-
-def split_examples(examples: np.ndarray, num_devices: int) -> np.ndarray:
-    """(K, S, B, ...) of whole batches -> (devices, K, S, b, ...), by position."""
-    calls, seeds, batch = examples.shape[:3]
-    shape = (calls, seeds, num_devices, batch // num_devices, *examples.shape[3:])
-    return np.ascontiguousarray(np.moveaxis(examples.reshape(shape), 2, 0))

@@ -14,7 +14,7 @@ def first_states(task: Trainable, seeds: Sequence[int]) -> TrainState:
     """The state of each seed, with a leading seed axis, in the memory of the host.
 
     The CPU draws them: a GPU would compile a kernel for each parameter, and
-    `parallel.replicated` goes through the host anyway.
+    `Layout.states` goes through the host anyway.
     """
     init = jax.jit(lambda seed: init_state(task, seed))
     with _on_host():
@@ -23,7 +23,7 @@ def first_states(task: Trainable, seeds: Sequence[int]) -> TrainState:
 
 def _on_host() -> contextlib.AbstractContextManager[object]:
     try:
-        return jax.default_device(jax.devices("cpu")[0])
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
     except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
         return contextlib.nullcontext()
 

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from gcad_jax import hosts
+from gcad_jax.axes import SEED
 from gcad_jax.data.category import KINDS, Category
 from gcad_jax.methods.base import TrainState
+from gcad_jax.training.parallel import Layout
 from gcad_jax.training.program import Program
 from gcad_jax.training.step import Resources
 from gcad_jax.types import Tree
@@ -60,24 +63,31 @@ def cost_lines(
     resources: Resources,
     batch_size: int,
     num_seeds: int,
-    num_devices: int,
+    layout: Layout,
 ) -> list[str]:
     """Steps and FLOPs of each phase, and the memory of a device."""
     platform, there = jax.devices()[0].platform, len(jax.devices())
-    devices = _counted(num_devices, f"{platform} device")
-    if there > num_devices:  # the others stay idle
-        devices = f"{num_devices} of {_counted(there, f'{platform} device')}"
-    seeds = _counted(num_seeds, "seed")
-    lines = [f"layout      {seeds}, batch {batch_size} over {devices}"]
+    count = len(layout.devices)
+    devices = _counted(count, f"{platform} device")
+    if there > count:  # the others stay idle
+        devices = f"{count} of {_counted(there, f'{platform} device')}"
+    if hosts.count() > 1:
+        devices += f" of {hosts.count()} processes"
+    seeds, batch = _counted(num_seeds, "seed"), f"batch {batch_size}"
+    if layout.kind == SEED:
+        lines = [f"layout      {seeds} over {devices}, {batch} each"]
+    else:
+        lines = [f"layout      {seeds}, {batch} over {devices}"]
     for program in programs:
         flops = f", {program.flops / 1e9:,.1f} GFLOP a step" if program.flops else ""
         name, steps = program.phase.name, program.phase.num_steps
         lines.append(f"phase       {name}: {steps:,} steps{flops}")
     scratch = max(program.scratch_bytes or 0 for program in programs)
-    total = num_bytes(states) + num_bytes(resources) + scratch
+    held = num_bytes(states) // (count if layout.kind == SEED else 1)
+    total = held + num_bytes(resources) + scratch
     lines.append(
         f"memory      about {total / 2**20:,.0f} MiB a device: state "
-        f"{num_bytes(states) / 2**20:,.0f}, data and frozen "
+        f"{held / 2**20:,.0f}, data and frozen "
         f"{num_bytes(resources) / 2**20:,.0f}, working {scratch / 2**20:,.0f}"
     )
     return lines

@@ -2,17 +2,17 @@
 
 import dataclasses
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 
+from gcad_jax.axes import SEED
 from gcad_jax.methods.base import Phase, Trainable, TrainState
 from gcad_jax.training.feed import Feed
 from gcad_jax.training.loop import LoopOptions
-from gcad_jax.training.parallel import per_device, replicated
 from gcad_jax.training.program import compile_step
 from gcad_jax.training.start import first_states
 from gcad_jax.training.step import Resources
@@ -87,15 +87,15 @@ def begun(
     seeds: Sequence[int],
     options: LoopOptions,
 ) -> tuple[TrainState, Resources]:
-    """Fresh states of the seeds and what steps read, on all devices.
+    """Fresh states of the seeds and what steps read, on the devices.
 
     Raises:
-      UserError: a batch that the devices cannot share evenly.
+      UserError: a batch or seeds that the devices cannot share evenly.
     """
-    per_device("batch_size", task.batch_size, len(options.devices))
-    states = first_states(task, seeds)
-    resources = feed.resources(frozen, options.devices)
-    return replicated(states, options.devices), resources
+    layout = options.layout
+    layout.check("batch_size", task.batch_size, len(seeds))
+    states = first_states(task, [seeds[i] for i in layout.own_seeds(len(seeds))])
+    return layout.states(states), feed.resources(frozen, layout)
 
 
 def time_phase(
@@ -113,25 +113,27 @@ def time_phase(
     calls: of a round, after one that is timed apart.
     """
     updates = min(options.step.steps_per_call, phase.num_steps)
-    count = len(options.devices)
+    layout = options.layout
     held = num_bytes(states) + num_bytes(resources)
-    num_seeds = int(np.shape(states.step)[0])
+    num_seeds = math.prod(states.step.shape)  # those of each device, for layout SEED
+    if layout.kind == SEED:
+        held = num_bytes(states) // len(layout.devices) + num_bytes(resources)
     started = time.perf_counter()
     program = compile_step(
         phase,
         feed.augmentation,
         options.step,
-        options.devices,
+        layout,
         states,
         resources,
-        feed.take(0, updates, count),
+        feed.take(0, updates, layout),
     )
     compiled = time.perf_counter() - started
     seconds, number = [], itertools.count()
     for length in (1, *[calls] * rounds):
         started = time.perf_counter()
         for _ in range(length):
-            fed = feed.take(next(number) * updates, updates, count)
+            fed = layout.fed(feed.take(next(number) * updates, updates, layout))
             states, metrics = program.call(states, resources, fed)
             if options.must_wait:
                 jax.block_until_ready(metrics)

@@ -12,7 +12,7 @@ import optax
 import pytest
 from training import doubles
 
-from gcad_jax.axes import BATCH
+from gcad_jax.axes import BATCH, SEED
 from gcad_jax.checks import UserError
 from gcad_jax.data.augment import Augmentation
 from gcad_jax.methods.autoencoder import AE
@@ -354,7 +354,10 @@ def test_in_bfloat16_all_that_is_kept_stays_float32(case, frozen, state, images)
 
 
 def test_a_seed_alone_on_one_device_equals_it_among_others_on_two(case, frozen, images):
-    """Two updates of the last phase of any networks, augmented; the others by vmap."""
+    """Two updates of the last phase of any networks, augmented; the others by vmap.
+
+    On two devices in both layouts: half of each batch, and one seed each.
+    """
     if case.plain is None:
         pytest.skip("nothing is trained")
     phases = {frozenset(case.moves[p.name]): p for p in case.plain.phases(1)}
@@ -367,7 +370,7 @@ def check_seeds_and_devices(case, frozen, images, phase):
     rows = np.array([[[0, 1], [2, 3]], [[3, 0], [1, 2]]], np.int32)
     resources = doubles.Resources(frozen, images, None)
 
-    def updates(seeds, places, num_devices):
+    def updates(seeds, places, num_devices, kind=BATCH):
         return doubles.single_calls(
             phase,
             augmentation,
@@ -376,12 +379,14 @@ def check_seeds_and_devices(case, frozen, images, phase):
             doubles.states_of(case.plain, seeds),
             resources,
             rows[:, places],
+            kind,
         )
 
     alone, losses = updates(SEEDS[1:], [1], 1)
-    among, all_losses = updates(SEEDS, [0, 1], 2)
-    doubles.assert_close(alone, jax.tree.map(lambda x: x[1:], among), 1e-5)
-    doubles.assert_close(losses, jax.tree.map(lambda x: x[:, 1:], all_losses), 1e-5)
+    for kind in (BATCH, SEED):
+        among, all_losses = updates(SEEDS, [0, 1], 2, kind)
+        doubles.assert_close(alone, jax.tree.map(lambda x: x[1:], among), 1e-5)
+        doubles.assert_close(losses, jax.tree.map(lambda x: x[:, 1:], all_losses), 1e-5)
 
 
 def test_maps_have_a_value_for_each_pixel(case, maps):

@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gcad_jax.axes import BATCH, mean_over_batch
+from gcad_jax.axes import BATCH, SEED, mean_over_batch
 from gcad_jax.data.augment import Augmentation
 from gcad_jax.data.category import Category
 from gcad_jax.methods.base import Learned, Phase
 from gcad_jax.methods.optimizers import apply_gradients
 from gcad_jax.training.loop import LoopOptions
-from gcad_jax.training.parallel import over_devices, replicated
-from gcad_jax.training.program import split_examples
+from gcad_jax.training.parallel import Layout
 from gcad_jax.training.start import stack
 from gcad_jax.training.step import Resources, StepOptions, init_state, make_step
 
@@ -149,28 +148,42 @@ def options(num_devices=1, **kwargs: Any) -> LoopOptions:
     step = StepOptions(
         kwargs.pop("map_seeds", "unroll"), kwargs.pop("steps_per_call", 1)
     )
-    return LoopOptions(jax.devices()[:num_devices], step, **{"log_every": 4, **kwargs})
+    layout = layout_of(num_devices, kwargs.pop("kind", BATCH))
+    return LoopOptions(layout, step, **{"log_every": 4, **kwargs})
+
+
+def layout_of(num_devices, kind=BATCH):
+    return Layout(tuple(jax.devices()[:num_devices]), kind)
 
 
 @functools.cache
-def _mapped(phase, augmentation, step_options, num_devices):
+def _mapped(phase, augmentation, step_options, layout):
     """The one call site of pmap; cached, because compiling is what tests wait for."""
-    step = make_step(phase, augmentation, step_options)
-    return over_devices(step, jax.devices()[:num_devices])
+    return layout.map(make_step(phase, augmentation, step_options))
 
 
-def on_devices(phase, augmentation, step_options, num_devices, states, resources, rows):
+def on_devices(
+    phase, augmentation, step_options, num_devices, states, resources, rows, kind=BATCH
+):
     """One call: rows (K, S, B) of whole batches; states and metrics (K, S, ...)."""
-    devices = jax.devices()[:num_devices]
-    return _mapped(phase, augmentation, step_options, num_devices)(
-        replicated(states, devices),
-        replicated(resources, devices),
-        split_examples(rows, num_devices),
+    layout = layout_of(num_devices, kind)
+    states, metrics = _mapped(phase, augmentation, step_options, layout)(
+        layout.states(states),
+        layout.everywhere(resources),
+        layout.fed(layout.split(rows)),
     )
+    if kind == SEED:
+        return as_given(layout.own(states)), layout.columns(metrics)
+    return states, metrics
+
+
+def as_given(states):
+    """NumPy arrays of `Layout.own` -> with typed keys, as steps take them."""
+    return states.replace(key=jax.random.wrap_key_data(states.key))
 
 
 def single_calls(
-    phase, augmentation, step_options, num_devices, states, resources, rows
+    phase, augmentation, step_options, num_devices, states, resources, rows, kind=BATCH
 ):
     """One call a step of rows (K, S, B); last states, all metrics, on the host."""
     metrics = []
@@ -183,6 +196,7 @@ def single_calls(
             states,
             resources,
             rows[i : i + 1],
+            kind,
         )
         metrics.append(host(values))
     return host(states), jax.tree.map(lambda *parts: np.concatenate(parts), *metrics)

@@ -47,8 +47,12 @@ def fresh(method):
     return doubles.states_of(method, (0, 7))
 
 
+def opened(folder):
+    return Checkpoints(folder, CONFIG, doubles.layout_of(1))
+
+
 def saved(folder, states, steps=(2,)):
-    checkpoints = Checkpoints(folder, CONFIG)
+    checkpoints = opened(folder)
     for step in steps:
         checkpoints.save(step, states.replace(step=states.step * 0 + step))
     checkpoints.close()
@@ -57,7 +61,7 @@ def saved(folder, states, steps=(2,)):
 def test_all_of_a_state_comes_back_bit_for_bit(tmp_path, trained, fresh):
     states = trained(fresh, 2)
     saved(tmp_path, states)
-    step, restored = Checkpoints(tmp_path, CONFIG).restore(fresh, print)
+    step, restored = opened(tmp_path).restore(fresh, print)
     assert step == 2
     doubles.assert_equal(restored, states)
     assert jax.tree.structure(restored) == jax.tree.structure(fresh)
@@ -74,7 +78,7 @@ def test_training_goes_on_while_a_save_is_written(tmp_path, trained, fresh):
     """The step donates the very buffers that are being saved."""
     states = trained(fresh, 1)
     copy = doubles.host(states)
-    checkpoints = Checkpoints(tmp_path, CONFIG)
+    checkpoints = opened(tmp_path)
     checkpoints.save(1, states)
     later = trained(states, 3)
     checkpoints.wait()
@@ -90,7 +94,7 @@ def test_the_newest_two_are_kept_with_their_config(tmp_path, fresh):
 
 
 def test_an_empty_folder_has_no_checkpoint(tmp_path, fresh):
-    checkpoints = Checkpoints(tmp_path / "new", CONFIG)
+    checkpoints = opened(tmp_path / "new")
     assert checkpoints.restore(fresh, print) is None
 
 
@@ -98,7 +102,7 @@ def test_a_save_that_a_kill_interrupted_is_not_seen(tmp_path, fresh):
     """Orbax writes to <step>.orbax-checkpoint-tmp*, then renames."""
     saved(tmp_path, fresh, (2,))
     (tmp_path / "3.orbax-checkpoint-tmp-7").mkdir()
-    assert Checkpoints(tmp_path, CONFIG).restore(fresh, print)[0] == 2
+    assert opened(tmp_path).restore(fresh, print)[0] == 2
 
 
 FULL_DISK = """
@@ -107,7 +111,7 @@ from training import doubles
 from gcad_jax.checks import UserError
 from gcad_jax.training.checkpoint import Checkpoints
 
-checkpoints = Checkpoints(pathlib.Path(sys.argv[1]), {})
+checkpoints = Checkpoints(pathlib.Path(sys.argv[1]), {}, doubles.layout_of(1))
 states = doubles.states_of(doubles.Linear(), (0, 7))
 checkpoints.save(2, states)
 checkpoints.save(3, states)
@@ -139,12 +143,12 @@ def test_a_save_that_does_not_fit_leaves_the_ones_before(tmp_path, fresh):
             f"a checkpoint cannot be written to {folder} (File too large); "
         )
         assert "free space there and give the same command again" in sentence
-    checkpoints = Checkpoints(folder, {})
+    checkpoints = opened(folder)
     step, _ = checkpoints.restore(fresh, print)
     assert step == 3
     checkpoints.save(4, fresh)  # its place is free
     checkpoints.close()
-    assert Checkpoints(folder, {}).restore(fresh, print)[0] == 4
+    assert opened(folder).restore(fresh, print)[0] == 4
 
 
 def damage_all(folder):
@@ -167,7 +171,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     saved(tmp_path, fresh, (2, 3))
     damage(tmp_path / "3")
     said = []
-    checkpoints = Checkpoints(tmp_path, CONFIG)
+    checkpoints = opened(tmp_path)
     step, restored = checkpoints.restore(fresh, said.append)
     assert step == 2
     doubles.assert_equal(restored, fresh.replace(step=fresh.step + 2))
@@ -176,7 +180,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     assert (tmp_path / "3.unreadable").is_dir()
     checkpoints.save(3, fresh.replace(step=fresh.step + 3))  # its place is free again
     checkpoints.close()
-    assert Checkpoints(tmp_path, CONFIG).restore(fresh, said.append)[0] == 3
+    assert opened(tmp_path).restore(fresh, said.append)[0] == 3
 
 
 def test_no_readable_checkpoint_is_the_users_to_decide(tmp_path, fresh):
@@ -184,5 +188,5 @@ def test_no_readable_checkpoint_is_the_users_to_decide(tmp_path, fresh):
     for step in "23":
         damage_all(tmp_path / step)
     with pytest.raises(UserError, match="delete it to train from the start"):
-        Checkpoints(tmp_path, CONFIG).restore(fresh, print)
+        opened(tmp_path).restore(fresh, print)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]

@@ -224,7 +224,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_checkpoint_before(tmp_p
     with pytest.raises(UserError, match="L_fast is nan at step 6, seed 0"):
         train(tmp_path, method, options=saving)
     like = doubles.states_of(method, SEEDS)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", {})
+    checkpoints = Checkpoints(tmp_path / "checkpoints", {}, doubles.layout_of(1))
     step, states = checkpoints.restore(like, print)
     checkpoints.close()
     assert step == 5

@@ -10,7 +10,7 @@ from gcad_jax.data.augment import Augmentation
 from gcad_jax.methods.base import Learned, Phase, TrainState
 from gcad_jax.methods.optimizers import apply_gradients
 from gcad_jax.training import summary
-from gcad_jax.training.program import Program, compile_step, split_examples
+from gcad_jax.training.program import Program, compile_step
 from gcad_jax.training.step import Resources, StepOptions
 
 SIDE, BATCH, CHANNELS = 16, 8, 16
@@ -58,10 +58,10 @@ def program(name, num_devices=1, calls=1):
         Phase(name, 10, update),
         Augmentation(),
         StepOptions(),
-        jax.devices()[:num_devices],
+        doubles.layout_of(num_devices),
         jax.tree.map(lambda x: x[None], state),
         Resources({}, np.zeros((4, SIDE, SIDE, 3), np.uint8), None),
-        split_examples(rows, num_devices),
+        doubles.layout_of(num_devices).split(rows),
     )
 
 
@@ -86,6 +86,6 @@ def test_a_compiler_that_says_nothing_is_borne():
     silent = Program(phase, None, flops=None, scratch_bytes=None)
     states = doubles.states_of(doubles.Linear(), [0])
     resources = Resources({}, doubles.random_images(2), None)
-    lines = summary.cost_lines([silent], states, resources, 4, 1, 1)
+    lines = summary.cost_lines([silent], states, resources, 4, 1, doubles.layout_of(1))
     assert lines[1].startswith("phase       silent: 3 steps")
     assert "FLOP" not in lines[1]

@@ -9,7 +9,6 @@ from training import doubles
 from gcad_jax.axes import BATCH
 from gcad_jax.data.augment import Augmentation
 from gcad_jax.methods.base import Phase
-from gcad_jax.training.program import split_examples
 from gcad_jax.training.step import StepOptions, make_step
 
 UNROLL, VMAP = StepOptions("unroll"), StepOptions("vmap")
@@ -87,8 +86,8 @@ def test_jit_pmap_and_shard_map_agree(both, states, resources):
     mapped = jax.vmap(
         step, in_axes=(None, None, 0), out_axes=(None, None), axis_name=BATCH
     )
-    by_jit = jax.jit(mapped)(states, resources, split_examples(ROWS[:1], 1))
-    by_vmap = jax.jit(mapped)(states, resources, split_examples(ROWS[:1], 4))
+    by_jit = jax.jit(mapped)(states, resources, doubles.layout_of(1).split(ROWS[:1]))
+    by_vmap = jax.jit(mapped)(states, resources, doubles.layout_of(4).split(ROWS[:1]))
     by_pmap = doubles.on_devices(
         both, doubles.JITTERED, UNROLL, 4, states, resources, ROWS[:1]
     )
@@ -101,7 +100,7 @@ def test_jit_pmap_and_shard_map_agree(both, states, resources):
             out_specs=PartitionSpec(),
             check_vma=False,  # with True, pmean of gradients would sum them
         )
-    )(states, resources, split_examples(ROWS[:1], 4))
+    )(states, resources, doubles.layout_of(4).split(ROWS[:1]))
     for other in (by_vmap, by_pmap, by_shard_map):
         doubles.assert_close(by_jit, other)
 

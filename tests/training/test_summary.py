@@ -48,7 +48,9 @@ def test_memory_and_flops():
         Program(phases[0], None, 2.5e9, 3 * MIB),
         Program(phases[1], None, 1e12, 7 * MIB),
     ]
-    lines = summary.cost_lines(programs, two_seeds(), resources(), 8, 2, 1)
+    lines = summary.cost_lines(
+        programs, two_seeds(), resources(), 8, 2, doubles.layout_of(1)
+    )
     assert lines[0] == "layout      2 seeds, batch 8 over 1 of 4 cpu devices"
     assert lines[1] == "phase       a: 1,000 steps, 2.5 GFLOP a step"
     assert lines[2] == "phase       b: 20 steps, 1,000.0 GFLOP a step"

@@ -1,0 +1,226 @@
+"""Several processes over loopback do what one does; flags that say who they are."""
+
+import json
+import os
+import signal
+import socket
+
+import jax
+import numpy as np
+import pytest
+import runs
+
+from gcad_jax import hosts
+from gcad_jax.checks import UserError
+
+BODY = """runs.tiny(
+    seeds=(0, 1), num_devices=0, layout=preset, method=runs.method(epochs=5),
+    checkpoint_minutes=0.03, write_maps=True)"""
+STEPS = 30
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("programs")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return runs.write_config(tmp_path_factory.mktemp("config"), BODY)
+
+
+def flags(config, layout, workdir):
+    return [f"--config={config}:{layout}", f"--workdir={workdir}"]
+
+
+@pytest.fixture(scope="module", params=["batch", "seed"])
+def one(request, config, cache, tmp_path_factory):
+    """(layout, workdir) of one process with two devices."""
+    workdir = tmp_path_factory.mktemp("one") / request.param
+    ended = runs.command(flags(config, request.param, workdir), cache, devices=2)
+    assert ended.returncode == 0, ended.stderr
+    return request.param, workdir
+
+
+def start_two(arguments, cache):
+    """Two processes with a device each."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    joined = [f"--coordinator=localhost:{port}", "--num_processes=2"]
+    return [
+        runs.start([*arguments, *joined, f"--process_id={i}"], cache) for i in range(2)
+    ]
+
+
+def ends(processes):
+    """Exit code and what each said, in their order."""
+    said = [process.communicate(timeout=300) for process in processes]
+    return [(p.returncode, *text) for p, text in zip(processes, said, strict=True)]
+
+
+def test_two_processes_stopped_killed_and_continued_equal_one(
+    one, config, cache, tmp_path
+):
+    """SIGTERM to the second alone, then SIGKILL to it, then to the end."""
+    layout, reference = one
+    workdir = tmp_path / "two"
+    category = workdir / "circles"
+    arguments = flags(config, layout, workdir)
+
+    processes = start_two(arguments, cache)
+    runs.wait_for(lambda: bool(runs.checkpoint_steps(category)), processes[0])
+    os.kill(processes[1].pid, signal.SIGTERM)
+    for code, out, err in ends(processes):
+        assert code == 143, (out, err)
+        assert "stopped and saved at step" in err
+    stopped = runs.checkpoint_steps(category)[-1]
+    assert 0 < stopped < STEPS
+
+    processes = start_two(arguments, cache)
+    later = [stopped]
+    runs.wait_for(
+        lambda: (
+            later.append(max(runs.checkpoint_steps(category), default=0))
+            or later[-1] > stopped
+        ),
+        processes[0],
+    )
+    os.kill(processes[1].pid, signal.SIGKILL)
+    (code, out, err), _ = ends(processes)
+    # JAX's own watch aborts where this process waits for the other to save.
+    assert code in (3, -signal.SIGABRT), (out, err)
+    assert code != 3 or "another process of this command was lost" in err
+    assert f"resume      from step {stopped}" in out
+    assert runs.checkpoint_steps(category)[-1] < STEPS
+
+    (code, out, err), (second, quiet, err_2) = ends(start_two(arguments, cache))
+    assert (code, second) == (0, 0), (out, err, err_2)
+    assert "over 2 cpu devices of 2 processes" in out
+    assert not [line for line in quiet.splitlines() if "Gloo" not in line]
+
+    expected, actual = (runs.saved_state(w / "circles") for w in (reference, workdir))
+    assert expected.keys() == actual.keys()
+    for name, leaf in expected.items():
+        np.testing.assert_array_equal(actual[name], leaf, err_msg=name)
+    for file in ("metrics.json", "details.json", "metrics.jsonl"):
+        assert (category / file).read_text() == (
+            reference / "circles" / file
+        ).read_text()
+    maps = sorted(p.relative_to(reference) for p in reference.rglob("*.tiff"))
+    assert len(maps) == 2 * 6  # two seeds of six test images
+    for path in maps:
+        assert (workdir / path).read_bytes() == (reference / path).read_bytes()
+    assert (workdir / "report.md").is_file()
+    assert not runs.leftovers(workdir)
+    # What two processes saved, one can read: it finds that nothing is left to do.
+    again = runs.command(arguments, cache, devices=2)
+    assert "finished    earlier" in again.stdout
+
+
+def test_a_mistake_is_the_same_sentence_from_every_process(config, cache, tmp_path):
+    """The workdir of another config: only the first process looks at it."""
+    folder = tmp_path / "circles"
+    folder.mkdir()
+    (folder / "metrics.json").write_text("{}")
+    (tmp_path / "config.json").write_text(json.dumps({"seeds": [3]}))
+    for code, out, err in ends(start_two(flags(config, "batch", tmp_path), cache)):
+        assert code == 2, (out, err)
+        sentence = [line for line in err.splitlines() if "Gloo" not in line]
+        assert "holds a run of another config (" in sentence[-1]
+
+
+# -- who they are ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """What jax.distributed.initialize is called with; no launcher is there."""
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *a: calls.append(a))
+    for name in (*hosts.STARTED_BY, "JOB_COMPLETION_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(hosts.importlib.util, "find_spec", lambda name: None)
+    return calls
+
+
+def test_without_flags_and_launcher_a_process_is_alone(joined):
+    hosts.join()
+    assert joined == []
+
+
+def test_flags_say_who_a_process_is(joined):
+    hosts.join("host:1234", 4, 3)
+    assert joined == [("host:1234", 4, 3)]
+
+
+@pytest.mark.parametrize("name", hosts.STARTED_BY)
+def test_a_launcher_that_started_several_is_asked(joined, monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    hosts.join()
+    assert joined == []
+    monkeypatch.setenv(name, "2")
+    hosts.join(num_processes=1)
+    assert joined == []
+    hosts.join()
+    assert joined == [()]
+
+
+def test_a_pod_of_a_job_asks_kubernetes_where_jax_can(joined, monkeypatch):
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")
+    hosts.join()
+    assert joined == []
+    there = {"kubernetes": object()}
+    monkeypatch.setattr(hosts.importlib.util, "find_spec", there.get)
+    hosts.join()
+    assert joined == [()]
+
+
+def test_a_machine_with_the_library_of_tpus_but_none_is_alone(monkeypatch, joined):
+    there = {"libtpu": object()}
+    monkeypatch.setattr(hosts.importlib.util, "find_spec", there.get)
+    hosts.join()
+    assert joined == [()]
+
+    def none(*_):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", none)
+    hosts.join()
+    monkeypatch.setenv(hosts.STARTED_BY[0], "2")
+    with pytest.raises(UserError, match="cannot be joined"):
+        hosts.join()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("host:1", 0, -1), ["--coordinator is 'host:1'", "together"]),
+        (("", 2, 0), ["--num_processes 2", "together"]),
+        (("", 0, 1), ["--process_id 1", "together"]),
+        (("host:1", 1, 0), ["--num_processes 1", "together"]),
+        (("host:1", 2, 2), ["--process_id is 2", "the last is 1"]),
+    ],
+)
+def test_flags_that_do_not_belong_together(joined, given, words):
+    with pytest.raises(UserError) as raised:
+        hosts.join(*given)
+    assert all(word in str(raised.value) for word in words), raised.value
+    assert joined == []
+
+
+def test_others_that_do_not_come_are_one_sentence(joined, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("DEADLINE_EXCEEDED: no answer\nand more")
+
+    monkeypatch.setattr(jax.distributed, "initialize", refuse)
+    with pytest.raises(UserError, match=r"no answer\); start all of them"):
+        hosts.join("host:1", 2, 1)
+
+
+def test_alone_everything_is_the_plain_thing():
+    assert hosts.gathered(3) == [3]
+    assert list(hosts.share(3)) == [0, 1, 2]
+    assert hosts.together(lambda: 4) == hosts.from_first(lambda: 4) == 4
+    hosts.check_alike({"a": 1}, "the images")
+    hosts.check_alone("pretraining")
