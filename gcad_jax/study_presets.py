@@ -106,25 +106,6 @@ class Ablations(Study):
         """A panel for each question."""
         return ablation_tables.panels(dataset, runs, self.questions(dataset))
 
-    def all_experiments(self, name: str) -> dict[str, Experiment]:
-        """`BASE` and every change of it.
-
-        Raises:
-          UserError: a value that is no whole number, or in P no tuple of them.
-        """
-        self.check_values()
-        of_name = self.groups()[name]
-        return {
-            run: self.experiment(
-                of_name.data,
-                dataclasses.replace(
-                    of_name.gcad,
-                    method=dataclasses.replace(of_name.gcad.method, **changes),
-                ),
-            )
-            for run, changes in self.changes(name).items()
-        }
-
     def check_values(self) -> None:
         """Raises UserError for values of another type."""
         for field in ("g", "d_glo"):
@@ -140,8 +121,13 @@ class Ablations(Study):
                 '--config.P="((17,),(17,33))".'
             )
 
-    def changes(self, name: str) -> dict[str, Mapping[str, Any]]:
-        """The fields that each run changes; of `BASE` none, and it is first."""
+    def changes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """The fields that each run changes; of `BASE` none, and it is first.
+
+        Raises:
+          UserError: a value that is no whole number, or in P no tuple of them.
+        """
+        self.check_values()
         asked = [s for question in self.questions(name) for s in question.settings]
         return {BASE: {}} | {s.run: s.changes for s in asked if s.run != BASE}
 
