@@ -55,9 +55,11 @@ class Study(Training, abc.ABC):
     Beside these a study has a field for each data set, made by `with_groups`.
     """
 
-    # The name of what it writes, and what its report begins with.
+    # The name of what it writes, and what its report begins with; `reading` says how
+    # to read the tables of all data sets.
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
+    reading: ClassVar[str] = ""
 
     runs: tuple[str, ...] = ()
     image_size: int | None = None

@@ -192,8 +192,7 @@ def _write(
     ]
     most = max(options, key=lambda o: len(o.devices))
     parts = [f"# {study.title}", experiment.hardware(most, minutes)]
-    if missing:
-        parts.append(study_report.absent(missing))
+    parts += filter(None, [study_report.absent(missing), study.reading])
     panels = []
     for dataset, runs in finished.items():
         parts += study.sections(dataset, runs)
