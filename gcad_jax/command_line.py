@@ -177,8 +177,8 @@ Train a method, evaluate it and write a report.
               folder.py (your images), loco.py (MVTec LOCO AD), mvtec_ad.py,
               pretrain_teacher.py (weights of E_loc from photos),
               study_benchmark.py, study_ablations.py, study_toy.py,
-              study_seeds.py, study_saturation.py, study_throughput.py (their
-              headers say how);
+              study_seeds.py, study_precision.py, study_saturation.py,
+              study_throughput.py (their headers say how);
               ':small' behind it scales everything down for two CPU cores
   --workdir   where checkpoints, metrics and report.md go; the same command
               again continues a run that was stopped

@@ -55,9 +55,11 @@ class Study(Training, abc.ABC):
     Beside these a study has a field for each data set, made by `with_groups`.
     """
 
-    # The name of what it writes, and what its report begins with.
+    # The name of what it writes, and what its report begins with; `reading` says how
+    # to read the tables of all data sets.
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
+    reading: ClassVar[str] = ""
 
     runs: tuple[str, ...] = ()
     image_size: int | None = None
@@ -76,10 +78,17 @@ class Study(Training, abc.ABC):
     def all_experiments(self, name: str) -> dict[str, Experiment]:
         """Every run on a data set by name, in the order of the study."""
         of_name = self.groups()[name]
-        runs = [f.name for f in dataclasses.fields(of_name) if f.name != "data"]
         return {
-            run: self.experiment(of_name.data, getattr(of_name, run)) for run in runs
+            run: self.experiment(
+                of_name.data, _changed(getattr(of_name, self.cell(run)), changes)
+            )
+            for run, changes in self.changes(name).items()
         }
+
+    def changes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """Every run on a data set, and the fields of its cell's method it changes."""
+        cells = dataclasses.fields(self.groups()[name])
+        return {field.name: {} for field in cells if field.name != "data"}
 
     def experiments(self, name: str) -> dict[str, Experiment]:
         """Those of them that `runs` names.
@@ -132,6 +141,11 @@ class Study(Training, abc.ABC):
         return Experiment(
             data=data, method=cell.method, cache_features=cell.cache_features, **given
         )
+
+
+def _changed(cell: Cell, changes: Mapping[str, Any]) -> Cell:
+    method = dataclasses.replace(cell.method, **changes)  # type: ignore[type-var]
+    return dataclasses.replace(cell, method=method)
 
 
 def with_groups(kind: type[Study], groups: Mapping[str, Any], **fields: Any) -> Any:

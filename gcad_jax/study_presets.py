@@ -18,9 +18,15 @@ from gcad_jax.methods.student_teacher import StudentTeacher
 from gcad_jax.methods.vae import VAE
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.presets import PAPER, SMALL
-from gcad_jax.studies import ablation_tables, benchmark_tables, seed_tables
+from gcad_jax.studies import (
+    ablation_tables,
+    benchmark_tables,
+    precision_tables,
+    seed_tables,
+)
 from gcad_jax.studies.bars import Panel
 from gcad_jax.studies.finished import Finished
+from gcad_jax.studies.precision_tables import BFLOAT16, FLOAT32
 from gcad_jax.studies.questions import Question, Setting
 from gcad_jax.study import Cell, Study, group, with_groups
 from gcad_jax.types import COMBINED
@@ -36,6 +42,7 @@ METHODS: Mapping[str, type[Method]] = {
     "student_teacher": StudentTeacher,
     "gcad": GCAD,
 }
+PRECISE = {name: kind for name, kind in METHODS.items() if hasattr(kind, "precision")}
 BASE = "base"  # the run that the others change
 TOY = ("student_teacher", "vae", "gcad")
 
@@ -106,25 +113,6 @@ class Ablations(Study):
         """A panel for each question."""
         return ablation_tables.panels(dataset, runs, self.questions(dataset))
 
-    def all_experiments(self, name: str) -> dict[str, Experiment]:
-        """`BASE` and every change of it.
-
-        Raises:
-          UserError: a value that is no whole number, or in P no tuple of them.
-        """
-        self.check_values()
-        of_name = self.groups()[name]
-        return {
-            run: self.experiment(
-                of_name.data,
-                dataclasses.replace(
-                    of_name.gcad,
-                    method=dataclasses.replace(of_name.gcad.method, **changes),
-                ),
-            )
-            for run, changes in self.changes(name).items()
-        }
-
     def check_values(self) -> None:
         """Raises UserError for values of another type."""
         for field in ("g", "d_glo"):
@@ -140,8 +128,13 @@ class Ablations(Study):
                 '--config.P="((17,),(17,33))".'
             )
 
-    def changes(self, name: str) -> dict[str, Mapping[str, Any]]:
-        """The fields that each run changes; of `BASE` none, and it is first."""
+    def changes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """The fields that each run changes; of `BASE` none, and it is first.
+
+        Raises:
+          UserError: a value that is no whole number, or in P no tuple of them.
+        """
+        self.check_values()
         asked = [s for question in self.questions(name) for s in question.settings]
         return {BASE: {}} | {s.run: s.changes for s in asked if s.run != BASE}
 
@@ -179,6 +172,44 @@ def _setting(base: GCAD, field: str, value: Any) -> Setting:
     return Setting(label, f"{field}_{words}", {field: value})
 
 
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Precisions(Study):
+    """A method in float32 and in bfloat16: does the faster one cost accuracy?
+
+    method: a name of `PRECISE`; both runs are its cell with `precision` changed, so
+        that flags reach both at once.
+    """
+
+    method: str = "gcad"
+
+    name = "precision"
+    title = "Precision: bfloat16 against float32"
+    reading = precision_tables.READING
+
+    def label(self, run: str, config: Experiment) -> str:
+        """The method and its precision."""
+        return f"{config.method.title}, {run}"
+
+    def cell(self, run: str) -> str:
+        """That of the method."""
+        del run
+        return self.method
+
+    def changes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """The precision alone.
+
+        Raises:
+          UserError: `method` names none that has a precision.
+        """
+        del name
+        one_of("config.method", self.method, PRECISE)
+        return {run: {"precision": run} for run in (FLOAT32, BFLOAT16)}
+
+    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+        """Whether the differences lie within the spread of the seeds."""
+        return precision_tables.sections(dataset, runs)
+
+
 def benchmark(given: str) -> Study:
     """All eight methods; given: as in `presets.chosen`."""
     preset, sets = presets.chosen(given, (PAPER, SMALL))
@@ -208,6 +239,12 @@ def ablations(given: str) -> Study:
     """One setting of GCAD changed at a time; given: as in `presets.chosen`."""
     preset, sets = presets.chosen(given, (PAPER, SMALL))
     return _of_methods(Ablations, preset, sets, {"gcad": GCAD})
+
+
+def precision(given: str) -> Study:
+    """Five seeds of one method in both precisions; given: as in `presets.chosen`."""
+    preset, sets = presets.chosen(given, (PAPER, SMALL))
+    return _of_methods(Precisions, preset, sets, PRECISE, seeds=tuple(range(5)))
 
 
 def _of_methods(

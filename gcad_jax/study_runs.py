@@ -202,8 +202,7 @@ def _write(
     options = [experiment.options_of(one.config) for one in shown]
     most = max(options, key=lambda o: len(o.layout.devices))
     parts = [f"# {study.title}", experiment.hardware(most, minutes)]
-    if missing:
-        parts.append(study_report.absent(missing))
+    parts += filter(None, [study_report.absent(missing), study.reading])
     panels = []
     for dataset, runs in finished.items():
         parts += study.sections(dataset, runs)

@@ -237,7 +237,9 @@ def test_ablations_change_one_field_of_the_run_they_are_compared_with():
     assert isinstance(given, Ablations)
 
 
-@pytest.mark.parametrize("name", ["benchmark", "ablations", "toy", "seeds"])
+@pytest.mark.parametrize(
+    "name", ["benchmark", "ablations", "toy", "seeds", "precision"]
+)
 def test_config_files_hold_runs_that_can_be_resolved(name):
     for behind in ("", "small") if name == "toy" else ("", "small,circles"):
         given = command_line.load(f"{CONFIGS}/study_{name}.py:{behind}")
