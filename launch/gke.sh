@@ -2,17 +2,17 @@
 # Starts a run on Kubernetes (GKE): one command over several hosts, or a sweep.
 #
 #   launch/gke.sh [--dry-run] NAME IMAGE CONFIG WORKDIR [--config.NAME=VALUE ...]
-#   launch/gke.sh [--dry-run] --sweep NAME IMAGE CONFIG RESULTS [--config.NAME=VALUE ...]
+#   launch/gke.sh [--dry-run] --sweep NAME IMAGE CONFIG RESULTS [...]
 #
-# IMAGE holds gcad_jax (launch/Dockerfile); WORKDIR, RESULTS and the data must be seen by
-# all pods: gs:// paths. --dry-run prints the manifest. Without --sweep it is a JobSet
-# (gke_jobset.yaml), with it an indexed Job of a pod for each category and seed
+# IMAGE holds gcad_jax (launch/Dockerfile); WORKDIR, RESULTS and the data must be seen
+# by all pods: gs:// paths. --dry-run prints the manifest. Without --sweep it is a
+# JobSet (gke_jobset.yaml), with it an indexed Job of a pod for each category and seed
 # (gke_sweep.yaml, task.sh). By environment variables:
 #
 #   ACCELERATOR, TOPOLOGY  the nodes: tpu-v5-lite-podslice and 4x4, of a sweep 1x1; with
 #                          TOPOLOGY= a GPU such as nvidia-h100-80gb
 #   CHIPS                  chips or GPUs of a pod (4, of a sweep 1)
-#   HOSTS, SLICES          hosts of a slice (4), slices (1); a task of a sweep has one host
+#   HOSTS, SLICES          hosts of a slice (4), slices (1); not of a sweep
 #   MAX_RESTARTS           after crashes (3); a machine that is taken back is free
 #   GRACE_SECONDS          to save after SIGTERM (300)
 #   SERVICE_ACCOUNT        that may read and write the bucket (default)
@@ -48,7 +48,8 @@ if [ -n "$topology" ]; then
   selector+=", cloud.google.com/gke-tpu-topology: $topology"
   resource=google.com/tpu
   # Each slice on a node pool of its own; the hosts find each other by themselves.
-  annotations="alpha.jobset.sigs.k8s.io/exclusive-topology: cloud.google.com/gke-nodepool"
+  annotations="alpha.jobset.sigs.k8s.io/exclusive-topology:"
+  annotations+=" cloud.google.com/gke-nodepool"
   join=()
 else
   selector="cloud.google.com/gke-accelerator: $accelerator"

@@ -37,4 +37,4 @@ if ! running; then
   echo $! >.run/pid
 fi
 tail --lines=+1 --follow --pid="$(cat .run/pid)" .run/log
-exit "$(cat .run/status)"
+exit "$(cat .run/status 2>/dev/null || echo 137)"  # no status: SIGKILL
