@@ -32,7 +32,7 @@ for argv in json.load(sys.stdin):
         sys.exit(" ".join(argv))
 """
 # Flags of the main command that are still to come.
-PENDING = ("--coordinator=", "--num_processes=", "--process_id=")
+PENDING = ("--coordinator=", "--num_processes=", "--process_id=", "--config.layout=")
 ENDS = {"&&", "||", ";", "|", ">", ">>", "2>", "&"}
 
 

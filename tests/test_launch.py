@@ -231,7 +231,8 @@ def test_a_job_is_put_back_into_the_queue_after_it_has_saved(
     assert python[-1] == STUDY[-1]
     [srun] = calls(cluster, "srun")
     if script == "slurm.sbatch":
-        assert srun == ["launch/task.sh", *STUDY]
+        assert srun[1:] == ["launch/task.sh", *STUDY]
+    assert srun[0] == "--cpus-per-task=8"
     expected = [["requeue", name]] if status == 143 else []
     assert calls(cluster, "scontrol") == expected
 

@@ -11,11 +11,13 @@ import runs
 from data import trees
 from jax.experimental.compilation_cache import compilation_cache
 
-from gcad_jax import experiment, merge
+from gcad_jax import experiment, merge, study_runs
 from gcad_jax.checks import UserError
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.evaluation.metrics import read_result
 from gcad_jax.methods.autoencoder import AE
+from gcad_jax.study import Cell, group, with_groups
+from gcad_jax.study_presets import Benchmark
 
 CATEGORIES, SEEDS = ("juice_bottle", "screw_bag"), (0, 3)
 
@@ -96,6 +98,18 @@ def test_what_is_merged_is_what_one_run_leaves(sweep, tmp_path, capsys):
     assert "screw_bag" in report
     join(sweep, tmp_path / "merged")  # again: the report is to be written anew
     assert not (tmp_path / "merged" / "report.md").exists()
+
+
+def test_what_is_merged_may_be_a_run_of_a_study(sweep, tmp_path, capsys):
+    join(sweep, tmp_path / "loco" / "autoencoder")
+    one = config(sweep / "data")
+    cells = {"autoencoder": Cell(method=one.method)}
+    fields = {"seeds": SEEDS, "num_devices": 1, "log_every": 1, "estimate": False}
+    study = with_groups(Benchmark, {"loco": group(one.data, cells)}, **fields)
+    found = study_runs.run(study, str(tmp_path))
+    assert found["loco"]["autoencoder"].seeds == SEEDS
+    assert capsys.readouterr().out.count("its results are kept") == 2
+    assert "| AE |" in (tmp_path / "benchmark.md").read_text()
 
 
 def test_other_settings_are_refused_by_the_run_of_what_is_merged(sweep, tmp_path):
