@@ -4,16 +4,15 @@ The tasks of a sweep, each a workdir with some categories and seeds, as one work
 """
 
 import dataclasses
-import glob
+import fnmatch
 import json
 import os
-import pathlib
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
+from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.evaluation.scores import CategoryResult
@@ -30,7 +29,7 @@ class Part:
     folder: of the category. config: of the task. data: digests of its images.
     """
 
-    folder: pathlib.Path
+    folder: epath.Path
     config: Mapping[str, Any]
     data: Mapping[str, Any]
     result: CategoryResult
@@ -51,8 +50,8 @@ def merge(pattern: str, target: str) -> str:
     from gcad_jax.experiment import REPORT
 
     categories: dict[str, list[Part]] = {}
-    for path in sorted(glob.glob(pattern)):
-        for part in read(pathlib.Path(path)):
+    for folder in find(pattern):
+        for part in read(folder):
             categories.setdefault(part.result.name, []).append(part)
     if not categories:
         raise UserError(f"--parts={pattern} finds no workdir of a run.")
@@ -66,7 +65,8 @@ def merge(pattern: str, target: str) -> str:
     config = {**any_part.config, "seeds": seeds}
     if "categories" in config["data"]:
         config["data"] = {**config["data"], "categories": list(joined)}
-    with workdir.opened(target, config) as folder:
+    with workdir.opened(target, config) as opened:
+        folder = epath.Path(opened)
         (folder / REPORT).unlink(missing_ok=True)
         for name, result in joined.items():
             write(folder / name, result, categories[name])
@@ -77,7 +77,18 @@ def merge(pattern: str, target: str) -> str:
     )
 
 
-def read(folder: pathlib.Path) -> list[Part]:
+def find(pattern: str) -> list[epath.Path]:
+    """The folders of a pattern with * and ?, on a disk or in gs://, in order."""
+    first = next((i for i, c in enumerate(pattern) if c in "*?["), len(pattern))
+    begin = pattern.rfind("/", 0, first) + 1
+    folders = [epath.Path(pattern[:begin] or ".")]
+    for name in filter(None, pattern[begin:].split("/")):
+        inside = [path for f in folders if f.is_dir() for path in f.iterdir()]
+        folders = [path for path in inside if fnmatch.fnmatchcase(path.name, name)]
+    return sorted(folder for folder in folders if folder.is_dir())
+
+
+def read(folder: epath.Path) -> list[Part]:
     """The categories of a workdir; none where it is not one.
 
     Raises:
@@ -89,7 +100,9 @@ def read(folder: pathlib.Path) -> list[Part]:
         return []
     config = json.loads((folder / CONFIG).read_text())
     names = config["data"].get("categories") or [
-        file.parent.name for file in sorted(folder.glob(f"*/{metrics.METRICS}"))
+        found.name
+        for found in find(f"{folder}/*")
+        if (found / metrics.METRICS).exists()
     ]
     parts = []
     for name in names or ["it"]:
@@ -149,17 +162,17 @@ def join(parts: Sequence[Part]) -> CategoryResult:
     )
 
 
-def write(folder: pathlib.Path, result: CategoryResult, parts: Sequence[Part]) -> None:
+def write(folder: epath.Path, result: CategoryResult, parts: Sequence[Part]) -> None:
     """A category as a run leaves it; the figures are those of the first seed."""
     from gcad_jax import figures
     from gcad_jax.evaluation import metrics
     from gcad_jax.files import write_text
 
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     first = min(parts, key=lambda part: min(part.result.seeds))
     for name in figures.CAPTIONS:
         if (first.folder / name).exists():
-            shutil.copyfile(first.folder / name, folder / name)
+            (first.folder / name).copy(folder / name, overwrite=True)
     write_text(folder / DATA, json.dumps(first.data, indent=2) + "\n")
     metrics.write_result(folder, result)
 

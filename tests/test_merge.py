@@ -172,6 +172,24 @@ def test_a_seed_that_two_tasks_have(damaged):
         join(damaged, damaged / "merged")
 
 
+def test_patterns(tmp_path, monkeypatch):
+    for name in ("a/seed_0", "a/seed_1", "b/seed_0/x", "b/other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "b" / "seed_9").touch()
+
+    def found(pattern):
+        return [str(path.relative_to(tmp_path)) for path in merge.find(pattern)]
+
+    assert found(f"{tmp_path}/*/seed_*") == ["a/seed_0", "a/seed_1", "b/seed_0"]
+    assert found(f"{tmp_path}/a/seed_?") == ["a/seed_0", "a/seed_1"]
+    assert found(f"{tmp_path}/b/") == ["b"]
+    assert found(f"{tmp_path}/b/seed_0") == ["b/seed_0"]
+    assert found(f"{tmp_path}/none/*/x") == []
+    monkeypatch.chdir(tmp_path)
+    assert [str(path) for path in merge.find("*/seed_1")] == ["a/seed_1"]
+    assert [str(path) for path in merge.find("a")] == ["a"]
+
+
 def test_nothing_is_found(tmp_path):
     with pytest.raises(UserError, match="finds no workdir of a run"):
         join(tmp_path, tmp_path / "merged")
