@@ -1,9 +1,15 @@
-"""The Python of the documentation runs."""
+"""The Python of the documentation runs, and its commands are ones that there are."""
 
+import os
 import pathlib
 import re
+import subprocess
 
+import commands
 import pytest
+import runs
+
+from gcad_jax import merge
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 SNIPPETS = [
@@ -12,6 +18,17 @@ SNIPPETS = [
     for number, code in enumerate(
         re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
     )
+]
+LINES = [
+    (page.stem, line)
+    for page in (runs.ROOT / "README.md", DOCS / "scale.md")
+    for line in commands.lines(page.read_text())
+]
+SCRIPT = re.compile(r"launch/\w+\.(sh|sbatch)")
+CALLS = [
+    pytest.param(commands.words(line), id=f"{page}-{number}")
+    for number, (page, line) in enumerate(LINES)
+    if any(SCRIPT.fullmatch(word) for word in commands.words(line))
 ]
 
 
@@ -23,3 +40,54 @@ def test_snippet_runs(code, capsys):
 
 def test_there_are_snippets():
     assert SNIPPETS
+    assert CALLS
+
+
+@pytest.mark.parametrize("page", ["README", "scale"])
+def test_every_command_is_one_that_the_program_takes(page):
+    found = [
+        arguments
+        for name, line in LINES
+        for arguments in commands.of_module(commands.words(line))
+        if name == page
+    ]
+    assert len(found) > 5
+    commands.check(found)
+
+
+def test_every_merge_names_its_flags():
+    found = [
+        arguments
+        for _, line in LINES
+        for arguments in commands.of_module(commands.words(line), "merge")
+    ]
+    assert found
+    for arguments in found:
+        assert [word.split("=")[0][2:] for word in arguments] == list(merge.NAMES)
+
+
+@pytest.mark.parametrize("words", CALLS)
+def test_every_script_that_is_called_takes_its_arguments(words):
+    place = next(i for i, word in enumerate(words) if SCRIPT.fullmatch(word))
+    settings = [word for word in words[:place] if re.match("[A-Z]+=", word)]
+    arguments = [word for word in words[place + 1 :] if word != "--dry-run"]
+    done = subprocess.run(
+        ["bash", words[place], "--dry-run", *arguments],
+        cwd=runs.ROOT,
+        env={**os.environ, **dict(word.split("=", 1) for word in settings)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_the_flags_that_scripts_hand_on_are_ones_that_the_program_takes():
+    found = []
+    for call in CALLS:
+        [words] = call.values
+        config = next(word for word in words if word.startswith("configs/"))
+        flags = [word for word in words if word.startswith("--config.")]
+        found.append([f"--config={config}", "--workdir=x", *flags])
+    commands.check(found)

@@ -27,7 +27,7 @@ FLOORS = (
             "study_runs",
         ),
         *("throughput",),
-        *("main", "evaluate", "convert"),
+        *("main", "evaluate", "convert", "merge"),
     ),
 )
 # Not even downwards: scoring a folder of maps must not pull in the trainer.

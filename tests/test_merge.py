@@ -1,0 +1,240 @@
+"""A sweep whose tasks are workdirs of their own, joined to one."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import runs
+from data import trees
+from jax.experimental.compilation_cache import compilation_cache
+
+from gcad_jax import experiment, merge, study_runs
+from gcad_jax.checks import UserError
+from gcad_jax.data.loco import MvtecLocoAd
+from gcad_jax.evaluation.metrics import read_result
+from gcad_jax.methods.autoencoder import AE
+from gcad_jax.study import Cell, group, with_groups
+from gcad_jax.study_presets import Benchmark
+
+CATEGORIES, SEEDS = ("juice_bottle", "screw_bag"), (0, 3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs(program_cache):
+    """What one run compiled the others need not."""
+    options = {
+        "jax_compilation_cache_dir": str(program_cache),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(program_cache))
+        for name, value in options.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        yield
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+
+
+def config(root, categories=CATEGORIES, seeds=SEEDS, **fields):
+    data = MvtecLocoAd(
+        root=str(root), categories=categories, cache_dir=str(root / "cache")
+    )
+    small = {"image_size": 32, "epochs": 1, "batch_size": 2, "width": 1 / 8}
+    method = AE(**{**small, **fields})
+    return runs.tiny(data=data, method=method, seeds=seeds, figure_images=1)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """A data set, and a folder with a task for each category and seed."""
+    root = tmp_path_factory.mktemp("sweep")
+    for category in CATEGORIES:
+        trees.make_loco(root / "data", category)
+        for seed in SEEDS:
+            path = root / "parts" / category / f"seed_{seed}"
+            experiment.run(config(root / "data", (category,), (seed,)), str(path))
+    return root
+
+
+@pytest.fixture
+def damaged(sweep, tmp_path):
+    """A copy of the parts, of results alone, to be damaged."""
+    for file in (sweep / "parts").rglob("*.json"):
+        copy = tmp_path / "parts" / file.relative_to(sweep / "parts")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    return tmp_path
+
+
+def join(root, target):
+    return merge.merge(str(root / "parts" / "*" / "seed_*"), str(target))
+
+
+def test_what_is_merged_is_what_one_run_leaves(sweep, tmp_path, capsys):
+    told = join(sweep, tmp_path / "merged")
+    assert "juice_bottle, screw_bag; seeds 0, 3" in told
+    whole = config(sweep / "data")
+    experiment.run(whole, str(tmp_path / "one"))
+    capsys.readouterr()
+    experiment.run(whole, str(tmp_path / "merged"))
+    assert capsys.readouterr().out.count("its results are kept") == 2
+    for name in CATEGORIES:
+        one, merged = (read_result(tmp_path / f / name) for f in ("one", "merged"))
+        assert one.seeds == merged.seeds == SEEDS
+        # Two seeds in one program, or each by itself: equal within rounding.
+        np.testing.assert_allclose(one.validation, merged.validation, rtol=1e-4)
+        for branch, scores in one.branches.items():
+            for a, b in zip(scores, merged.branches[branch], strict=True):
+                np.testing.assert_allclose(a.image_scores, b.image_scores, rtol=1e-3)
+        assert (tmp_path / "merged" / name / "maps.png").exists()
+    report = (tmp_path / "merged" / "report.md").read_text()
+    assert "juice_bottle" in report
+    assert "screw_bag" in report
+    join(sweep, tmp_path / "merged")  # again: the report is to be written anew
+    assert not (tmp_path / "merged" / "report.md").exists()
+
+
+def test_what_is_merged_may_be_a_run_of_a_study(sweep, tmp_path, capsys):
+    join(sweep, tmp_path / "loco" / "autoencoder")
+    one = config(sweep / "data")
+    cells = {"autoencoder": Cell(method=one.method)}
+    fields = {"seeds": SEEDS, "num_devices": 1, "log_every": 1, "estimate": False}
+    study = with_groups(Benchmark, {"loco": group(one.data, cells)}, **fields)
+    found = study_runs.run(study, str(tmp_path))
+    assert found["loco"]["autoencoder"].seeds == SEEDS
+    assert capsys.readouterr().out.count("its results are kept") == 2
+    assert "| AE |" in (tmp_path / "benchmark.md").read_text()
+
+
+def test_other_settings_are_refused_by_the_run_of_what_is_merged(sweep, tmp_path):
+    join(sweep, tmp_path / "merged")
+    other = config(sweep / "data", learning_rate=1.0)
+    with pytest.raises(UserError, match=r"another config \(method.learning_rate"):
+        experiment.run(other, str(tmp_path / "merged"))
+
+
+def test_seeds_that_one_part_has_together(sweep, tmp_path):
+    """A part may have several: here one made by merging."""
+    for category in CATEGORIES:
+        merge.merge(
+            str(sweep / "parts" / category / "seed_*"),
+            str(tmp_path / "parts" / "all" / f"seed_{category}"),
+        )
+    join(tmp_path, tmp_path / "merged")
+    join(sweep, tmp_path / "at_once")
+    for name in CATEGORIES:
+        texts = [
+            (tmp_path / folder / name / "details.json").read_text()
+            for folder in ("merged", "at_once")
+        ]
+        assert texts[0] == texts[1]
+
+
+def change(file, **fields):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+
+
+def test_a_task_that_is_not_finished(damaged):
+    (damaged / "parts/screw_bag/seed_3/screw_bag/metrics.json").unlink()
+    with pytest.raises(UserError, match=r"seed_3 is not finished \(screw_bag has no"):
+        join(damaged, damaged / "merged")
+    assert not (damaged / "merged").exists()
+
+
+def test_a_task_that_is_missing(damaged):
+    (damaged / "parts/screw_bag/seed_3/config.json").unlink()
+    with pytest.raises(UserError, match="screw_bag lacks the seeds 3"):
+        join(damaged, damaged / "merged")
+
+
+def test_a_task_of_other_settings(damaged):
+    change(damaged / "parts/screw_bag/seed_3/config.json", image_size=64)
+    with pytest.raises(UserError, match=r"other settings .*\(image_size: 32 -> 64\)"):
+        join(damaged, damaged / "merged")
+
+
+def test_a_task_on_other_images(damaged):
+    change(damaged / "parts/screw_bag/seed_3/screw_bag/data.json", train={})
+    with pytest.raises(UserError, match=r"seed_3.screw_bag has other images"):
+        join(damaged, damaged / "merged")
+
+
+def test_a_seed_that_two_tasks_have(damaged):
+    file = damaged / "parts/screw_bag/seed_3/screw_bag/details.json"
+    change(file, seeds=[0])
+    with pytest.raises(UserError, match="another part has the seed 0 too"):
+        join(damaged, damaged / "merged")
+
+
+def test_patterns(tmp_path, monkeypatch):
+    for name in ("a/seed_0", "a/seed_1", "b/seed_0/x", "b/other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "b" / "seed_9").touch()
+
+    def found(pattern):
+        return [str(path.relative_to(tmp_path)) for path in merge.find(pattern)]
+
+    assert found(f"{tmp_path}/*/seed_*") == ["a/seed_0", "a/seed_1", "b/seed_0"]
+    assert found(f"{tmp_path}/a/seed_?") == ["a/seed_0", "a/seed_1"]
+    assert found(f"{tmp_path}/b/") == ["b"]
+    assert found(f"{tmp_path}/b/seed_0") == ["b/seed_0"]
+    assert found(f"{tmp_path}/none/*/x") == []
+    monkeypatch.chdir(tmp_path)
+    assert [str(path) for path in merge.find("*/seed_1")] == ["a/seed_1"]
+    assert [str(path) for path in merge.find("a")] == ["a"]
+
+
+def test_nothing_is_found(tmp_path):
+    with pytest.raises(UserError, match="finds no workdir of a run"):
+        join(tmp_path, tmp_path / "merged")
+
+
+def test_a_set_without_categories(damaged):
+    """Such as the circles: the folders with results are its categories."""
+    for file in damaged.glob("parts/*/*/config.json"):
+        data = json.loads(file.read_text())["data"]
+        change(file, data={k: v for k, v in data.items() if k != "categories"})
+    told = join(damaged, damaged / "merged")
+    assert "juice_bottle, screw_bag; seeds 0, 3" in told
+    (damaged / "parts/screw_bag/seed_3/screw_bag/metrics.json").unlink()
+    with pytest.raises(UserError, match=r"seed_3 is not finished \(it has no results"):
+        join(damaged, damaged / "merged")
+
+
+def module(arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "gcad_jax.merge", *arguments],
+        cwd=runs.ROOT,
+        env=runs.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--parts=x", "--workdir=y"], "finds no workdir of a run"),
+        (["--parts=x"], "--workdir is missing"),
+        (["--part=x", "--workdir=y"], "Did you mean '--parts'?"),
+        (["--parts=x", "z", "--workdir=y"], "put the pattern of --parts in quotes"),
+    ],
+)
+def test_mistakes_in_a_process(arguments, says):
+    done = module(arguments)
+    assert done.returncode == 2
+    assert says in runs.one_sentence(done.stderr)
+
+
+def test_help_fits_a_terminal():
+    done = module(["--help"])
+    assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "--parts" in done.stdout
