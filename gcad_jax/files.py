@@ -44,20 +44,18 @@ def is_local(path: Path) -> bool:
 def _check_reachable(path: str) -> None:
     """Raises as `as_path` does; that nothing is there yet is no mistake."""
     try:
-        epath.Path(path).stat()
-    except FileNotFoundError:
-        pass
+        found = epath.Path(path)
     except KeyError as error:
         raise UserError(
             f"{path} begins with {error.args[0]}, which is not known; give a folder of "
-            "a disk or a path of Google Cloud Storage, gs://BUCKET/FOLDER."
+            "a disk, or of Google Cloud Storage as gs://BUCKET/FOLDER."
         ) from error
+    try:
+        found.exists()
     except ImportError as error:
-        install = "pip install 'gcad_jax[gcs]'"
-        if not path.startswith("gs://"):
-            install = " ".join(str(error).split()).rstrip(".")
+        needed = "pip install 'gcad_jax[gcs]'" if path.startswith("gs:") else error
         raise UserError(
-            f"{path} needs a package that is not installed: {install}."
+            f"{path} needs a package that is not installed: {needed}."
         ) from error
     except Exception as error:  # every store raises its own kinds
         raise UserError(
