@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from etils import epath
 
 BUCKET = "gs://bucket"
+HERE = pathlib.Path(__file__).parent
 
 
 @contextlib.contextmanager
@@ -24,12 +25,8 @@ def emulator() -> Iterator[dict[str, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    start = (
-        "from gcp_storage_emulator.server import create_server; "
-        f"create_server('127.0.0.1', {port}, True, 'bucket').run()"
-    )
     server = subprocess.Popen(
-        [sys.executable, "-c", start],
+        [sys.executable, HERE / "gcs_emulator.py", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
