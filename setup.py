@@ -21,6 +21,7 @@ setup(
     install_requires=[
         "absl-py",
         "array_record",  # TFDS files without TensorFlow
+        "etils[epath]>=1.11",  # paths of disks and of object stores (gs://)
         "flax>=0.10",
         "grain>=0.2.3",  # streams patches to the pretraining
         "jax>=0.8",
@@ -38,9 +39,12 @@ setup(
     ],
     extras_require={
         "cuda": ["jax[cuda12]"],
+        "gcs": ["etils[epath-gcs]"],  # gcsfs, by which epath reads and writes gs://
         "torch": ["torch"],  # converts .pth files; parity tests
         "tpu": ["jax[tpu]"],
         "test": [
+            "etils[epath-gcs]",  # runs on gs://, which is here
+            "gcp-storage-emulator>=2026.7",  # a server on this machine; no older "fs"
             "hypothesis",
             "kubernetes-validate",  # schemas for the manifests in launch/
             "mypy==2.4.1",

@@ -6,17 +6,17 @@ weight file of this program.
 
 import hashlib
 import os
-import pathlib
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
+from etils import epath
 from flax.traverse_util import unflatten_dict
 
 from gcad_jax.checks import UserError, one_of
-from gcad_jax.files import check_writable
+from gcad_jax.files import as_path, check_writable, same_file, stamp
 from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
 from gcad_jax.models.classifiers import CLASSIFIERS, save_classifier
 from gcad_jax.models.foreign import CONVERSIONS, read_tensors
@@ -37,10 +37,10 @@ def convert(arch: str, source: str, output: str) -> str:
         unknown, missing, of another shape or not finite; nothing is written then.
     """
     one_of("--arch", arch, CONVERSIONS)
-    target = pathlib.Path(output)
+    target = as_path(output)
     if target.suffix != ".npz":
         raise UserError(f"--output={output} must end in .npz.")
-    if target.exists() and pathlib.Path(source).exists() and target.samefile(source):
+    if same_file(target, source):
         raise UserError(
             f"--output={output} is the file of --input; give another name, so that "
             "the published weights are kept."
@@ -48,18 +48,18 @@ def convert(arch: str, source: str, output: str) -> str:
     check_writable(target.parent, [target.name], "--output")
     tensors = read_tensors(source)
     arrays = CONVERSIONS[arch](tensors, source)
-    digest = hashlib.sha256(pathlib.Path(source).read_bytes()).hexdigest()
-    origin = {"file": pathlib.Path(source).name, "sha256": digest}
+    digest = hashlib.sha256(as_path(source).read_bytes()).hexdigest()
+    origin = {"file": as_path(source).name, "sha256": digest}
     SAVERS[arch](target, arch, arrays, origin)
     count = sum(array.size for array in arrays.values())
     return (
         f"{target}: {arch}, {len(arrays)} arrays, {count:,} parameters, "
-        f"{target.stat().st_size / 1e6:.1f} MB"
+        f"{stamp(target)[0] / 1e6:.1f} MB"
     )
 
 
 def save_pdn(
-    path: pathlib.Path,
+    path: epath.Path,
     arch: str,
     arrays: Mapping[str, np.ndarray],
     source: Mapping[str, Any],

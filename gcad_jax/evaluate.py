@@ -5,12 +5,13 @@ the metrics.json of the official evaluation program of MVTec LOCO AD.
 """
 
 import os
-import pathlib
 import sys
 
 from absl import app, flags, logging
+from etils import epath
 
 from gcad_jax.checks import UserError
+from gcad_jax.files import as_path
 from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
 
 REQUIRED = ("object_name", "dataset_base_dir", "anomaly_maps_dir", "output_dir")
@@ -72,7 +73,7 @@ def main(_: list[str]) -> None:
         fail(UserError(f"{error.filename}: {error.strerror}."), 2)
 
 
-def outputs(anomaly_maps_dir: str, output_dir: str) -> dict[pathlib.Path, pathlib.Path]:
+def outputs(anomaly_maps_dir: str, output_dir: str) -> dict[epath.Path, epath.Path]:
     """Output folder -> folder of maps, of which there may be several: A,B,...
 
     The results of A go to `output_dir`/A. A folder may have a comma in its name.
@@ -80,11 +81,11 @@ def outputs(anomaly_maps_dir: str, output_dir: str) -> dict[pathlib.Path, pathli
     Raises:
       UserError: two folders of one name, or none between two commas.
     """
-    output, maps = pathlib.Path(output_dir), anomaly_maps_dir.split(",")
-    if len(maps) == 1 or pathlib.Path(anomaly_maps_dir).expanduser().is_dir():
-        return {output: pathlib.Path(anomaly_maps_dir)}
-    folders: dict[pathlib.Path, pathlib.Path] = {}
-    for folder in map(pathlib.Path, maps):
+    output, maps = as_path(output_dir), anomaly_maps_dir.split(",")
+    if len(maps) == 1 or os.path.isdir(os.path.expanduser(anomaly_maps_dir)):
+        return {output: as_path(anomaly_maps_dir)}
+    folders: dict[epath.Path, epath.Path] = {}
+    for folder in map(as_path, maps):
         of_folder = output / folder.name
         if folder.name in ("", "..") or of_folder in folders:
             raise UserError(

@@ -1,10 +1,10 @@
 """Which figures a run draws, and where its report finds them."""
 
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 from PIL import Image
 
 from gcad_jax import plots
@@ -24,7 +24,7 @@ CAPTIONS = {
 SHOWN_SIDE = 256  # pixels of the longer side of an image in a figure
 
 
-def links(folder: pathlib.Path, names: Sequence[str]) -> list[Figure]:
+def links(folder: epath.Path, names: Sequence[str]) -> list[Figure]:
     """The figures that exist, by path relative to the report in `folder`."""
     return [
         Figure(caption.format(name), f"{name}/{file}")
@@ -35,7 +35,7 @@ def links(folder: pathlib.Path, names: Sequence[str]) -> list[Figure]:
 
 
 def draw(
-    folder: pathlib.Path,
+    folder: epath.Path,
     category: Category,
     branches: Mapping[str, np.ndarray],  # name -> (S, N, s, s), drawn in this order
     result: CategoryResult,
@@ -59,7 +59,7 @@ def draw(
         plots.curves(folder / CURVES, np.asarray(spro.RATES), lines)
 
 
-def draw_training(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def draw_training(folder: epath.Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draws the losses in metrics.jsonl; phases may have losses of their own."""
     names = dict.fromkeys(name for row in rows for name in row)
     losses = [name for name in names if name.startswith("L_")]

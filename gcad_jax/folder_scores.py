@@ -1,12 +1,12 @@
 """Folders of anomaly maps, whatever wrote them -> files of results."""
 
 import contextlib
-import pathlib
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from etils import epath
 
 from gcad_jax import plots
 from gcad_jax.data import loco_layout, tables
@@ -16,7 +16,7 @@ from gcad_jax.evaluation.maps import MapSource
 from gcad_jax.evaluation.ranking import Precision
 from gcad_jax.evaluation.regions import GroundTruth
 from gcad_jax.evaluation.scores import CategoryResult, score
-from gcad_jax.files import Path, check_writable, written
+from gcad_jax.files import Path, as_path, check_writable, written
 from gcad_jax.types import COMBINED
 
 CURVES = "curves.png"
@@ -31,7 +31,7 @@ def evaluate(
     workers: int | None = None,
 ) -> CategoryResult:
     """`evaluate_each` for one folder of maps."""
-    folders = {pathlib.Path(output_dir): pathlib.Path(anomaly_maps_dir)}
+    folders = {as_path(output_dir): as_path(anomaly_maps_dir)}
     (result,) = evaluate_each(object_name, dataset_base_dir, folders, workers)
     return result
 
@@ -39,7 +39,7 @@ def evaluate(
 def evaluate_each(
     object_name: str,
     dataset_base_dir: Path,
-    folders: Mapping[pathlib.Path, pathlib.Path],
+    folders: Mapping[epath.Path, epath.Path],
     workers: int | None = None,
 ) -> list[CategoryResult]:
     """Scores one category's maps in each folder and writes OUTPUTS; prints tables.
@@ -90,7 +90,7 @@ def evaluate_each(
     return results
 
 
-def show(output: pathlib.Path, result: CategoryResult, names: Sequence[str]) -> None:
+def show(output: epath.Path, result: CategoryResult, names: Sequence[str]) -> None:
     """Prints the results, and where the files `names` are."""
     print(console.counts(result), console.table(result), sep="\n\n", end="\n\n")
     for remark in console.remarks(result):
@@ -134,7 +134,7 @@ def progress(source: MapSource, total: int) -> Iterator[MapSource]:
         yield counted
 
 
-def write(folder: pathlib.Path, result: CategoryResult) -> list[str]:
+def write(folder: epath.Path, result: CategoryResult) -> list[str]:
     """Writes all results or, where it raises UserError, none; returns their names.
 
     Without any curve an older curves.png is removed, so that the files belong together.

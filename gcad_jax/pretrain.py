@@ -1,16 +1,17 @@
 """The pretraining job: E_loc for each p, its weight files, and a report."""
 
 import dataclasses
-import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any
+
+from etils import epath
 
 from gcad_jax import checks, figures, workdir
 from gcad_jax import config as configs
 from gcad_jax.config import Pretraining
 from gcad_jax.experiment import hardware, keep_programs, loop_options, say
-from gcad_jax.files import write_text
+from gcad_jax.files import make_folder, write_text
 from gcad_jax.models.classifiers import load_classifier
 from gcad_jax.models.patch_layers import PATCH_SIZES, check_size
 from gcad_jax.models.weight_files import STORED_TYPES, read_weights
@@ -63,7 +64,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
                 config.stored_as,
             )
             inside = folder / f"E_loc_{p}"
-            inside.mkdir(exist_ok=True)
+            make_folder(inside)
             results.append(
                 teach(
                     learning,
@@ -128,7 +129,7 @@ def _of(config: Pretraining, p: int) -> Distillation:
 
 
 def write_report(
-    folder: pathlib.Path, results: Sequence[dict[str, Any]], made_on: str
+    folder: epath.Path, results: Sequence[dict[str, Any]], made_on: str
 ) -> None:
     """Writes report.md: what was learned from what, and how well."""
     rows = [

@@ -3,11 +3,11 @@
 import dataclasses
 import functools
 import itertools
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import jax
+from etils import epath
 
 from gcad_jax import config as configs
 from gcad_jax import experiment, hosts, workdir
@@ -35,7 +35,7 @@ class Planned:
     dataset: str
     name: str
     config: Experiment
-    folder: pathlib.Path
+    folder: epath.Path
     cell: str
 
     @property
@@ -58,7 +58,7 @@ class Planned:
         return UserError(text if self.label in text else f"{self.label}: {text}")
 
 
-def plan(study: Study, folder: pathlib.Path) -> list[Planned]:
+def plan(study: Study, folder: epath.Path) -> list[Planned]:
     """The chosen runs of the study, data set by data set.
 
     Raises:
@@ -81,7 +81,7 @@ def plan(study: Study, folder: pathlib.Path) -> list[Planned]:
 
 
 def planned_run(
-    study: Study, dataset: str, name: str, config: Experiment, folder: pathlib.Path
+    study: Study, dataset: str, name: str, config: Experiment, folder: epath.Path
 ) -> Planned:
     """One of them, its config as the study has it, unresolved."""
     return Planned(dataset, name, config, folder / dataset / name, study.cell(name))

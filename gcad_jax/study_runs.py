@@ -6,9 +6,10 @@ be looked at, continued and compared like any other.
 
 import dataclasses
 import functools
-import pathlib
 import time
 from collections.abc import Mapping, Sequence
+
+from etils import epath
 
 from gcad_jax import config as configs
 from gcad_jax import experiment, figures, hosts, workdir
@@ -18,7 +19,7 @@ from gcad_jax.evaluation.maps import MAPS, map_path, read_map
 from gcad_jax.evaluation.metrics import read_result
 from gcad_jax.evaluation.tables import short
 from gcad_jax.experiment import say
-from gcad_jax.files import check_writable
+from gcad_jax.files import as_path, check_writable
 from gcad_jax.plots import qualitative
 from gcad_jax.studies import study_report
 from gcad_jax.studies.finished import Finished, Runs, as_json
@@ -57,7 +58,7 @@ def run(study: Study, path: str) -> Runs:
       UserError: a mistake in config, data or folder; or at the end, that runs failed.
       Preempted: on SIGTERM, after saving.
     """
-    folder = pathlib.Path(path).expanduser()
+    folder = as_path(path).expanduser()
     files = study_report.outputs(study.name).values()
     hosts.from_first(lambda: check_writable(folder, tuple(files), "--workdir"))
     planned = hosts.together(lambda: plan(study, folder))
@@ -87,7 +88,7 @@ def _report(
     study: Study,
     done: Done,
     planned: Sequence[Planned],
-    folder: pathlib.Path,
+    folder: epath.Path,
     minutes: float,
 ) -> Runs:
     """Writes it where anything is new; returns what is finished."""
@@ -108,7 +109,7 @@ def _report(
     return finished
 
 
-def _run_all(study: Study, planned: Sequence[Planned], folder: pathlib.Path) -> Done:
+def _run_all(study: Study, planned: Sequence[Planned], folder: epath.Path) -> Done:
     """Those that another command is at are tried again when the others are done."""
     done = Done()
     for number, one in enumerate(planned, 1):
@@ -122,7 +123,7 @@ def _run_all(study: Study, planned: Sequence[Planned], folder: pathlib.Path) -> 
     return done
 
 
-def _run(study: Study, one: Planned, folder: pathlib.Path, done: Done) -> None:
+def _run(study: Study, one: Planned, folder: epath.Path, done: Done) -> None:
     call = functools.partial(experiment.run, one.config, str(one.folder), folder)
     try:
         results = attempt(call, one)
@@ -138,7 +139,7 @@ def _run(study: Study, one: Planned, folder: pathlib.Path, done: Done) -> None:
 
 
 def _with_others(
-    study: Study, done: Done, planned: Sequence[Planned], folder: pathlib.Path
+    study: Study, done: Done, planned: Sequence[Planned], folder: epath.Path
 ) -> tuple[dict[str, dict[str, Finished]], list[Planned], dict[str, str]]:
     """What is finished here and by others, those others, and why the rest is not."""
     asked = {one.label for one in planned} - done.elsewhere
@@ -195,7 +196,7 @@ def _write(
     finished: Runs,
     missing: Mapping[str, str],
     shown: Sequence[Planned],
-    folder: pathlib.Path,
+    folder: epath.Path,
     minutes: float,
 ) -> None:
     """The report, its numbers and its figures. shown: the runs that it has."""
@@ -240,7 +241,7 @@ def _draw_maps(
     dataset: str,
     runs: Mapping[str, Finished],
     own: Sequence[Planned],
-    folder: pathlib.Path,
+    folder: epath.Path,
 ) -> list[str]:
     """A figure for each category whose maps every run has written; their names."""
     if not own or not all(one.config.write_maps for one in own):

@@ -3,18 +3,18 @@
 import dataclasses
 import json
 import os
-import pathlib
 import platform
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jaxlib
+from etils import epath
 
 from gcad_jax import workdir
 from gcad_jax.checks import UserError
 from gcad_jax.experiment import say
-from gcad_jax.files import check_writable, write_text
+from gcad_jax.files import as_path, check_writable, write_text
 from gcad_jax.studies import throughput_tables
 from gcad_jax.studies.throughput_measurements import ROUNDS, Measurements, as_dict
 from gcad_jax.studies.throughput_rows import INFERENCE, LATENCY, TRAINING, Row, rows
@@ -34,7 +34,7 @@ def run(config: ThroughputStudy, path: str) -> dict[str, Any]:
       UserError: a field or a folder that do not fit.
     """
     check(config)
-    folder = pathlib.Path(path).expanduser()
+    folder = as_path(path).expanduser()
     check_writable(folder, (JSON, MARKDOWN), "--workdir")
     with workdir.locked(folder):
         return _Study(config, folder).run()
@@ -43,7 +43,7 @@ def run(config: ThroughputStudy, path: str) -> dict[str, Any]:
 class _Study:
     """What was found so far, and what is written of it."""
 
-    def __init__(self, config: ThroughputStudy, folder: pathlib.Path) -> None:
+    def __init__(self, config: ThroughputStudy, folder: epath.Path) -> None:
         self.config, self.folder = config, folder
         self.device = jax.local_devices()[0]
         self.rows = rows(config)

@@ -1,9 +1,10 @@
 """Files are written whole or not at all."""
 
 import pytest
+from etils import epath
 
 from gcad_jax.checks import UserError
-from gcad_jax.files import write_text, written
+from gcad_jax.files import as_path, below, inside, listing, stamp, write_text, written
 
 
 def names(folder):
@@ -61,3 +62,37 @@ def test_a_folder_that_is_a_file_is_named(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(UserError, match=r"a/b\.txt cannot be written"):
         write_text(tmp_path / "a" / "b.txt", "")
+
+
+def test_every_name_of_a_folder_is_listed(tmp_path):
+    folder = epath.Path(tmp_path)
+    for name in ("b", "a~", ".c", "d/e", "d/f/g"):
+        write_text(folder / name, name)
+    (tmp_path / "to_d").symlink_to("d")
+    (tmp_path / "to_nothing").symlink_to("nothing")
+    listed = [".c", "a~", "b", "d", "to_d", "to_nothing"]
+    assert listing(folder) == [folder / name for name in listed]
+    assert inside(folder) == (
+        [folder / "d", folder / "to_d"],
+        [folder / ".c", folder / "a~", folder / "b"],
+    )
+    found = [".c", "a~", "b", "to_nothing", "d/e", "d/f/g"]
+    assert list(below(folder)) == [str(tmp_path / name) for name in found]
+
+
+def test_the_stamp_of_a_file_has_its_nanoseconds(tmp_path):
+    write_text(tmp_path / "a", "text")
+    assert stamp(tmp_path / "a") == (4, (tmp_path / "a").stat().st_mtime_ns)
+
+
+def test_a_store_that_cannot_be_reached_is_one_sentence(monkeypatch):
+    def exists(_):
+        raise RuntimeError("Invalid credentials, 401\nTraceback")
+
+    monkeypatch.setattr(type(epath.Path("gs://b")), "exists", exists)
+    with pytest.raises(UserError) as caught:
+        as_path("gs://b/unreachable")
+    assert str(caught.value) == (
+        "gs://b/unreachable cannot be reached (Invalid credentials, 401); check its "
+        "name, the network and your credentials."
+    )

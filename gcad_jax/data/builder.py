@@ -6,17 +6,18 @@ array_record, and images go in as the bytes of their files.
 """
 
 import abc
-import pathlib
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import KINDS
 from gcad_jax.data.layout import Layout, Record
 from gcad_jax.data.masks import identify
+from gcad_jax.files import opened, reason
 
 
 class LocalInfo(tfds.core.DatasetInfo):
@@ -61,7 +62,7 @@ class MvtecBuilder(tfds.core.GeneratorBasedBuilder):
         )
 
     @abc.abstractmethod
-    def layout(self, folder: pathlib.Path) -> Layout:
+    def layout(self, folder: epath.Path) -> Layout:
         """The files of the category in `folder`; raises UserError."""
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -77,7 +78,7 @@ class MvtecBuilder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Any]:
-        root = pathlib.Path(dl_manager.manual_dir)
+        root = epath.Path(dl_manager.manual_dir)
         layout = self.layout(root / self.builder_config.name)
         return {
             split: self._generate_examples(records)
@@ -133,10 +134,11 @@ def _example(record: Record) -> dict[str, Any]:
     }
 
 
-def _read(path: pathlib.Path) -> bytes:
+def _read(path: epath.Path) -> bytes:
     try:
-        return path.read_bytes()
+        with opened(path) as file:
+            return file.read()
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read ({error.strerror}); check its permissions."
+            f"{path} cannot be read ({reason(error)}); check its permissions."
         ) from error

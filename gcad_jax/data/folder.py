@@ -4,10 +4,10 @@ The layout of the folder and the names of the masks: see `folder_layout`.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from etils import epath
 
 from gcad_jax.checks import UserError, one_of
 from gcad_jax.data.augment import Augmentation
@@ -81,8 +81,8 @@ class Folder:
         )
 
     def _good_images(
-        self, folder: pathlib.Path
-    ) -> tuple[list[pathlib.Path], list[pathlib.Path], list[str]]:
+        self, folder: epath.Path
+    ) -> tuple[list[epath.Path], list[epath.Path], list[str]]:
         """Paths to train on, paths to validate on, and what to say about them."""
         source = folder / "train" if (folder / "train").is_dir() else folder
         train = find_good(source)
@@ -104,8 +104,8 @@ class Folder:
 
 
 def describe_tests(
-    folder: pathlib.Path,
-    tests: dict[str, list[pathlib.Path]],
+    folder: epath.Path,
+    tests: dict[str, list[epath.Path]],
     sizes: Sequence[tuple[int, int]],
 ) -> tuple[TestImage, ...]:
     """One entry for each test image, in order, with the masks from ground_truth/.
@@ -133,7 +133,7 @@ def describe_tests(
 
 
 def read_region(
-    mask: pathlib.Path, size: tuple[int, int], image: pathlib.Path, value: int
+    mask: epath.Path, size: tuple[int, int], image: epath.Path, value: int
 ) -> Region:
     """One mask as one region named after its kind; raises UserError."""
     kind = image.parent.name
@@ -159,5 +159,5 @@ def _test_notes(entries: Sequence[TestImage]) -> list[str]:
     ]
 
 
-def _load(paths: list[pathlib.Path], size: int, channels: int) -> ImagesU8:
+def _load(paths: list[epath.Path], size: int, channels: int) -> ImagesU8:
     return load_images(paths, size, channels)[0]

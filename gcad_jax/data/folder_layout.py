@@ -15,26 +15,27 @@ Images have any known suffix, masks a lossless one. In a mask every pixel that i
 is anomalous; a mask is one region, named after KIND, saturated at its full area.
 """
 
-import os
-import pathlib
 from collections.abc import Sequence
+
+from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL
 from gcad_jax.data.images import SUFFIXES, list_images
+from gcad_jax.files import absolute, as_path, inside, listing
 
 LOSSLESS = (".png", ".bmp", ".tif", ".tiff")
 _PARTS = ("validation", "test", "ground_truth")  # make no sense without train/
 
 
-def find_categories(root: str) -> dict[str, pathlib.Path]:
+def find_categories(root: str) -> dict[str, epath.Path]:
     """Name and folder of each category below `root`, sorted; raises UserError."""
     if not root:
         raise UserError(
             "data.root is empty. Point --config.data.root=FOLDER at a folder of good "
             "images."
         )
-    folder = pathlib.Path(os.path.abspath(os.path.expanduser(root)))
+    folder = absolute(as_path(root).expanduser())
     if not folder.is_dir():
         raise UserError(
             f"data.root is {root!r}, which is not a folder. Point "
@@ -53,7 +54,7 @@ def find_categories(root: str) -> dict[str, pathlib.Path]:
     return found
 
 
-def find_good(folder: pathlib.Path) -> list[pathlib.Path]:
+def find_good(folder: epath.Path) -> list[epath.Path]:
     """The images in `folder` or in its sub-folder good/; raises UserError for none."""
     images, inner = list_images(folder), folder / GOOD
     if images and inner.is_dir():
@@ -67,7 +68,7 @@ def find_good(folder: pathlib.Path) -> list[pathlib.Path]:
     return images
 
 
-def find_tests(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+def find_tests(folder: epath.Path) -> dict[str, list[epath.Path]]:
     """Images of each folder below test/, good first; {} where there is no test/."""
     if not folder.is_dir():
         return {}
@@ -81,7 +82,7 @@ def find_tests(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     )
     tests = {kind.name: list_images(kind) for kind in kinds}
     for images in tests.values():
-        stems: dict[str, pathlib.Path] = {}
+        stems: dict[str, epath.Path] = {}
         for path in images:
             if other := stems.get(path.stem):
                 raise UserError(
@@ -93,13 +94,13 @@ def find_tests(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
 
 
 def find_masks(
-    folder: pathlib.Path, images: Sequence[pathlib.Path]
-) -> dict[str, list[pathlib.Path]]:
+    folder: epath.Path, images: Sequence[epath.Path]
+) -> dict[str, list[epath.Path]]:
     """The masks in ground_truth/KIND/ by the stem of their test image.
 
     Raises UserError for one that belongs to none of `images`, or would not be read.
     """
-    found: dict[str, list[pathlib.Path]] = {}
+    found: dict[str, list[epath.Path]] = {}
     if not folder.is_dir():
         return found
     stems = {path.stem for path in images if kind_of(folder.name) != GOOD}
@@ -136,15 +137,14 @@ def kind_of(folder_name: str) -> str:
     return LOGICAL if "logical" in folder_name.lower() else STRUCTURAL
 
 
-def sub_folders(folder: pathlib.Path) -> list[pathlib.Path]:
+def sub_folders(folder: epath.Path) -> list[epath.Path]:
     """Folders directly in `folder`, sorted by name; hidden ones are not."""
-    paths = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in paths if path.is_dir())
+    return [path for path in inside(folder)[0] if not path.name.startswith(".")]
 
 
-def no_images(folder: pathlib.Path) -> UserError:
+def no_images(folder: epath.Path) -> UserError:
     """The error for a folder without images: what is there, what is known."""
-    names = sorted(path.name for path in folder.iterdir())
+    names = [path.name for path in listing(folder)]
     there = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return UserError(
         f"{folder} holds no images ({there or 'it is empty'}); known suffixes are "
@@ -153,5 +153,5 @@ def no_images(folder: pathlib.Path) -> UserError:
     )
 
 
-def _is_category(folder: pathlib.Path) -> bool:
+def _is_category(folder: epath.Path) -> bool:
     return (folder / "train").is_dir() or bool(list_images(folder))

@@ -13,7 +13,6 @@ The rules, in the order in which they are applied to a file:
 
 import io
 import os
-import pathlib
 import struct
 import zlib
 from collections.abc import Sequence
@@ -21,9 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 import numpy as np
+from etils import epath
 from PIL import Image, ImageOps
 
 from gcad_jax.checks import UserError
+from gcad_jax.files import inside, readable
 from gcad_jax.types import ImagesU8
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -42,21 +43,19 @@ _UNREADABLE = (
 )
 
 
-def list_images(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+def list_images(folder: str | os.PathLike[str]) -> list[epath.Path]:
     """Image files directly in `folder` by suffix, sorted by name; hidden ones are not.
 
     Links to files count. Raises UserError where there is no such folder.
     """
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
+    place = epath.Path(folder)
+    if not place.is_dir():
         raise UserError(f"{folder} is not a folder; give the folder of the images.")
-    return sorted(
+    return [
         path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
-    )
+        for path in inside(place)[1]
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    ]
 
 
 def read_image(
@@ -170,7 +169,7 @@ def _name(source: Source, name: str) -> str:
 def _decode(source: Source, name: str) -> Image.Image:
     try:
         with Image.open(
-            io.BytesIO(source) if isinstance(source, bytes) else source
+            io.BytesIO(source) if isinstance(source, bytes) else readable(source)
         ) as f:
             f.load()
             return ImageOps.exif_transpose(f)

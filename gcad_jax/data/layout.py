@@ -2,13 +2,14 @@
 
 import collections
 import dataclasses
-import os
-import pathlib
 from collections.abc import Sequence
+
+from etils import epath
 
 from gcad_jax.checks import UserError, nearest, one_of
 from gcad_jax.data.images import list_images
 from gcad_jax.data.saturation import Defect
+from gcad_jax.files import as_path, inside, resolved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Record:
 
     name: str
     kind: str
-    image: pathlib.Path
-    masks: tuple[pathlib.Path, ...] = ()
+    image: epath.Path
+    masks: tuple[epath.Path, ...] = ()
     defects: tuple[Defect, ...] = ()
 
 
@@ -41,13 +42,13 @@ class Layout:
 
     dataset: str
     category: str
-    folder: pathlib.Path
+    folder: epath.Path
     splits: dict[str, tuple[Record, ...]]
-    config: pathlib.Path | None = None
+    config: epath.Path | None = None
     notes: tuple[str, ...] = ()
 
     @property
-    def files(self) -> list[pathlib.Path]:
+    def files(self) -> list[epath.Path]:
         """Every file whose change changes the category."""
         files = [self.config] if self.config else []
         for record in (r for records in self.splits.values() for r in records):
@@ -80,7 +81,7 @@ def check_names(categories: Sequence[str], known: Sequence[str]) -> None:
 
 def find_category(
     root: str, category: str, known: Sequence[str], hint: str
-) -> pathlib.Path:
+) -> epath.Path:
     """The folder `root`/`category`.
 
     hint: where to get the data and how the folder must look.
@@ -90,7 +91,7 @@ def find_category(
     """
     if not root:
         raise UserError(f"data.root is empty; {hint}")
-    folder = pathlib.Path(root).expanduser()
+    folder = as_path(root).expanduser()
     if not folder.is_dir():
         found = "is not a folder" if folder.exists() else "does not exist"
         raise UserError(f"data.root is {root}, which {found}; {hint}")
@@ -100,7 +101,7 @@ def find_category(
     if not here and (folder / "train").is_dir():
         raise UserError(
             f"data.root is {root}, which is the folder of one category; give the "
-            f"folder above it, --config.data.root={folder.resolve().parent}."
+            f"folder above it, --config.data.root={resolved(folder).parent}."
         )
     if not here:
         raise UserError(f"data.root is {root}, which holds no category; {hint}")
@@ -112,13 +113,13 @@ def find_category(
     )
 
 
-def images_of(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+def images_of(folder: epath.Path) -> dict[str, epath.Path]:
     """Stem -> image of the images in `folder`, sorted.
 
     Raises:
       UserError: two images of one stem.
     """
-    images: dict[str, pathlib.Path] = {}
+    images: dict[str, epath.Path] = {}
     for path in list_images(folder):
         if path.stem in images:
             raise UserError(
@@ -129,15 +130,14 @@ def images_of(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     return images
 
 
-def folders_in(folder: pathlib.Path) -> list[str]:
+def folders_in(folder: epath.Path) -> list[str]:
     """Names of the folders in `folder`, sorted, without hidden ones; [] without it."""
     if not folder.is_dir():
         return []
-    entries = (e for e in os.scandir(folder) if not e.name.startswith("."))
-    return sorted(entry.name for entry in entries if entry.is_dir())
+    return [f.name for f in inside(folder)[0] if not f.name.startswith(".")]
 
 
-def need(folder: pathlib.Path, names: Sequence[str], layout: str) -> None:
+def need(folder: epath.Path, names: Sequence[str], layout: str) -> None:
     """Raises UserError that lists which of the folders `names` are missing."""
     missing = [name for name in names if not (folder / name).is_dir()]
     if missing:
@@ -147,7 +147,7 @@ def need(folder: pathlib.Path, names: Sequence[str], layout: str) -> None:
         )
 
 
-def good_images(folder: pathlib.Path, split: str, least: int) -> tuple[Record, ...]:
+def good_images(folder: epath.Path, split: str, least: int) -> tuple[Record, ...]:
     """The records of `split`/good; raises UserError for fewer than `least` images."""
     images = images_of(folder / split / "good")
     if len(images) < least:

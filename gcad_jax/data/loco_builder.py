@@ -4,10 +4,10 @@ tfds.builder("mvtec_loco_ad/juice_bottle").download_and_prepare(
     download_config=tfds.download.DownloadConfig(manual_dir=ROOT))
 """
 
-import pathlib
 from typing import ClassVar
 
 import tensorflow_datasets as tfds
+from etils import epath
 
 from gcad_jax.data.builder import MvtecBuilder
 from gcad_jax.data.layout import Layout
@@ -31,6 +31,6 @@ class MvtecLocoAd(MvtecBuilder):
         "IJCV, 2022."
     )
 
-    def layout(self, folder: pathlib.Path) -> Layout:
+    def layout(self, folder: epath.Path) -> Layout:
         """The files of the category in `folder`; raises UserError."""
         return read_layout(folder)

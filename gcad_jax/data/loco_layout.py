@@ -1,6 +1,6 @@
 """The files of a category of MVTec LOCO AD, in the layout of the official archive."""
 
-import pathlib
+from etils import epath
 
 from gcad_jax.checks import UserError, one_of
 from gcad_jax.data.category import GOOD, KINDS
@@ -23,7 +23,7 @@ LAYOUT = (
 )
 
 
-def read_layout(folder: pathlib.Path) -> Layout:
+def read_layout(folder: epath.Path) -> Layout:
     """Lists the files of the category in `folder`, named as the category.
 
     A subset is allowed, also without some kinds of test images.
@@ -52,7 +52,7 @@ def read_layout(folder: pathlib.Path) -> Layout:
     return Layout(DATASET, folder.name, folder, splits, config, _unused(folder))
 
 
-def _test(folder: pathlib.Path, kind: str, defects: tuple[Defect, ...]) -> list[Record]:
+def _test(folder: epath.Path, kind: str, defects: tuple[Defect, ...]) -> list[Record]:
     records = []
     test = folder / "test" / kind
     for stem, image in (images_of(test) if test.is_dir() else {}).items():
@@ -70,7 +70,7 @@ def _test(folder: pathlib.Path, kind: str, defects: tuple[Defect, ...]) -> list[
     return records
 
 
-def _unused(folder: pathlib.Path) -> tuple[str, ...]:
+def _unused(folder: epath.Path) -> tuple[str, ...]:
     """A note for each kind with masks whose images are not there."""
     notes = []
     for kind in folders_in(folder / "ground_truth"):

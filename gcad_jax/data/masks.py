@@ -1,9 +1,9 @@
 """One mask file -> which defect it shows, and its pixels."""
 
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from etils import epath
 from PIL import Image
 
 from gcad_jax.checks import UserError
@@ -11,6 +11,7 @@ from gcad_jax.data.category import Region
 from gcad_jax.data.images import read_image, read_mask
 from gcad_jax.data.layout import Record
 from gcad_jax.data.saturation import Defect, saturation
+from gcad_jax.files import readable
 
 
 def identify(record: Record) -> list[Defect]:
@@ -26,7 +27,7 @@ def identify(record: Record) -> list[Defect]:
 
 
 def read(
-    path: pathlib.Path,
+    path: epath.Path,
     size: tuple[int, int],
     image_name: str,
     defects: Sequence[Defect],
@@ -86,10 +87,10 @@ def region_of(defect: Defect, pixels: np.ndarray) -> Region:
     )
 
 
-def size_of(path: pathlib.Path) -> tuple[int, int]:  # (H, W)
+def size_of(path: epath.Path) -> tuple[int, int]:  # (H, W)
     """Of an image, from the header of its file; raises UserError where it cannot."""
     try:
-        with Image.open(path) as image:
+        with Image.open(readable(path)) as image:
             return image.height, image.width
     except Exception:
         # Says in one sentence what is wrong with the file.

@@ -1,6 +1,6 @@
 """The files of a category of MVTec AD, in the layout of the official archive."""
 
-import pathlib
+from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import GOOD
@@ -23,7 +23,7 @@ LAYOUT = (
 MASK_VALUE = 255
 
 
-def read_layout(folder: pathlib.Path) -> Layout:
+def read_layout(folder: epath.Path) -> Layout:
     """Lists the files of the category in `folder`, named as the category.
 
     A subset is allowed, also without some kinds of test images.
@@ -42,7 +42,7 @@ def read_layout(folder: pathlib.Path) -> Layout:
     return Layout(DATASET, folder.name, folder, splits, notes=notes)
 
 
-def _test(folder: pathlib.Path, defect: str) -> list[Record]:
+def _test(folder: epath.Path, defect: str) -> list[Record]:
     images = images_of(folder / "test" / defect)
     if defect == GOOD:
         return [Record(f"{GOOD}/{stem}", GOOD, image) for stem, image in images.items()]
@@ -63,7 +63,7 @@ def _test(folder: pathlib.Path, defect: str) -> list[Record]:
     return records
 
 
-def _unused(folder: pathlib.Path, defect: str) -> list[str]:
+def _unused(folder: epath.Path, defect: str) -> list[str]:
     """A note where `defect` has masks whose images are not there."""
     ground_truth = folder / "ground_truth" / defect
     masks = images_of(ground_truth) if ground_truth.is_dir() else {}

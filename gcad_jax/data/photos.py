@@ -7,14 +7,15 @@ be read is named once, counted, and replaced by the next one.
 import dataclasses
 import hashlib
 import os
-import pathlib
 import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.images import SUFFIXES, Source, read_image
+from gcad_jax.files import as_path, below, on_disk
 
 FEWEST = 2  # one to train on, one to hold out
 GIVE_UP = 100  # unreadable images in a row
@@ -28,7 +29,7 @@ class Photos:
     tfds_name: an image set of TFDS with a feature 'image', such as 'imagenet2012';
         it must have been prepared in the format array_record.
     tfds_split: e.g. 'train' or 'train[:10%]'.
-    tfds_dir: where TFDS keeps its sets; '' for its default.
+    tfds_dir: where TFDS keeps its sets, on a disk; '' for its default.
     held_out_fraction: of the images, not trained on; at least one.
     memory_gib: decoded images are kept in memory up to this.
     """
@@ -62,7 +63,7 @@ class Photos:
             )
         sources: Sequence[Source]
         if self.root:
-            sources = names = _files(pathlib.Path(self.root))
+            sources = names = _files(as_path(self.root))
         else:
             sources, names = _tfds(self.tfds_name, self.tfds_split, self.tfds_dir)
         where = self.root or f"{self.tfds_name} ({self.tfds_split})"
@@ -161,25 +162,23 @@ def _print(line: str) -> None:
     print(line, flush=True)
 
 
-def _files(root: pathlib.Path) -> list[str]:
+def _files(root: epath.Path) -> list[str]:
     if not root.is_dir():
         raise UserError(
             f"data.root={root} is not a folder; give a folder of natural images."
         )
-    found = []
-    for folder, subfolders, files in os.walk(root):
-        subfolders.sort()
-        found += [
-            os.path.join(folder, file)
-            for file in sorted(files)
-            if file.lower().endswith(SUFFIXES) and not file.startswith(".")
-        ]
-    return found
+    return [
+        name
+        for name in below(root)
+        if name.lower().endswith(SUFFIXES)
+        and not os.path.basename(name).startswith(".")
+    ]
 
 
 def _tfds(name: str, split: str, folder: str) -> tuple[Sequence[Source], list[str]]:
     import tensorflow_datasets as tfds
 
+    on_disk(folder, "data.tfds_dir")
     try:
         source = tfds.data_source(
             name,

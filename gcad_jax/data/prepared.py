@@ -19,6 +19,7 @@ from absl import logging
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.layout import Layout
+from gcad_jax.files import on_disk, resolved, stamp
 
 if TYPE_CHECKING:
     from gcad_jax.data.builder import MvtecBuilder
@@ -60,19 +61,20 @@ def examples(
 
 
 def cache_folder(cache_dir: str) -> pathlib.Path:
-    """`cache_dir`, or the user's cache, with gcad_jax/tfds below it."""
+    """`cache_dir`, or the user's cache, with gcad_jax/tfds below it; on a disk."""
+    on_disk(cache_dir, "data.cache_dir")
     base = cache_dir or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return pathlib.Path(base).expanduser().absolute() / "gcad_jax" / "tfds"
 
 
 def fingerprint(layout: Layout) -> str:
     """A folder name: category, hash of where it is, hash of what is there."""
-    folder = layout.folder.resolve()
+    folder = resolved(layout.folder)
     listing = hashlib.sha256()
     for path in layout.files:
-        status = path.stat()
+        size, time_of = stamp(path)
         name = path.relative_to(layout.folder)
-        listing.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        listing.update(f"{name}\0{size}\0{time_of}\n".encode())
     place = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
     return "-".join((layout.dataset, layout.category, place, listing.hexdigest()[:16]))
 

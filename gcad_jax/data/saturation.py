@@ -8,10 +8,12 @@ import dataclasses
 import json
 import numbers
 import os
-import pathlib
 from typing import Any
 
+from etils import epath
+
 from gcad_jax.checks import UserError
+from gcad_jax.files import reason
 
 _KEYS = ("defect_name", "pixel_value", "saturation_threshold", "relative_saturation")
 
@@ -61,7 +63,7 @@ def read_defects(path: str | os.PathLike[str]) -> tuple[Defect, ...]:
       UserError: a file that is missing or no JSON list of objects, a missing key, a
         value outside its range, a name or a pixel value that occurs twice.
     """
-    entries = _read_list(pathlib.Path(path))
+    entries = _read_list(epath.Path(path))
     defects = tuple(
         _defect(f"{path}, entry {number}", entry)
         for number, entry in enumerate(entries, start=1)
@@ -77,12 +79,12 @@ def read_defects(path: str | os.PathLike[str]) -> tuple[Defect, ...]:
     return defects
 
 
-def _read_list(path: pathlib.Path) -> list[Any]:
+def _read_list(path: epath.Path) -> list[Any]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read ({error.strerror}); it must list the defects."
+            f"{path} cannot be read ({reason(error)}); it must list the defects."
         ) from error
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}.") from error

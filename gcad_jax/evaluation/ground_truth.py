@@ -8,8 +8,9 @@ of the masks, so that the test images themselves need not be there.
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Mapping
+
+from etils import epath
 
 from gcad_jax.checks import UserError, nearest, one_of
 from gcad_jax.data import loco_layout, masks, mvtec_ad_layout
@@ -19,6 +20,7 @@ from gcad_jax.data.saturation import Defect, read_defects
 from gcad_jax.data.tables import ad_kind
 from gcad_jax.evaluation.map_files import check_link, entries, map_size, subfolders
 from gcad_jax.evaluation.threads import pool
+from gcad_jax.files import as_path, resolved
 
 CONFIG = "defects_config.json"
 
@@ -29,39 +31,39 @@ class Annotated:
 
     name: str
     kind: str
-    masks: tuple[pathlib.Path, ...]
+    masks: tuple[epath.Path, ...]
     defects: tuple[Defect, ...]
 
 
-def find_category(root: str | os.PathLike[str], name: str) -> pathlib.Path:
+def find_category(root: str | os.PathLike[str], name: str) -> epath.Path:
     """The folder `root`/`name`; any name will do.
 
     Raises:
       UserError: no such root, or no such folder in it; it names the nearest.
     """
-    root = pathlib.Path(root).expanduser()
-    check_link(root)
-    if not root.is_dir():
+    base = as_path(root).expanduser()
+    check_link(base)
+    if not base.is_dir():
         raise UserError(
-            f"{root} is not a folder; it must hold the folder {name!r} of the data set."
+            f"{base} is not a folder; it must hold the folder {name!r} of the data set."
         )
-    check_link(root / name)
-    if (root / name).is_dir():
-        return root / name
-    if (root / "ground_truth").is_dir():
+    check_link(base / name)
+    if (base / name).is_dir():
+        return base / name
+    if (base / "ground_truth").is_dir():
         raise UserError(
-            f"{root} is the folder of one category; give the folder above it, "
-            f"{root.resolve().parent}."
+            f"{base} is the folder of one category; give the folder above it, "
+            f"{resolved(base).parent}."
         )
-    there = subfolders(root)
+    there = subfolders(base)
     raise UserError(
-        f"{root} has no folder {name!r}; its folders are "
+        f"{base} has no folder {name!r}; its folders are "
         f"{', '.join(there) or 'none'}.{nearest(name, there)}"
     )
 
 
 def anomalous_images(
-    folder: pathlib.Path, workers: int | None = None
+    folder: epath.Path, workers: int | None = None
 ) -> tuple[str, tuple[TestImage, ...]]:
     """Name of the data set whose layout `folder` has, and its anomalous images.
 
@@ -92,7 +94,7 @@ def anomalous_images(
 
 
 def good_images(
-    folder: pathlib.Path, maps: Mapping[str, pathlib.Path]
+    folder: epath.Path, maps: Mapping[str, epath.Path]
 ) -> tuple[TestImage, ...]:
     """The good test images: those in test/good or, without that folder, the good maps.
 
@@ -114,7 +116,7 @@ def good_images(
     return tuple(TestImage(name, GOOD, *size) for name, size in sizes.items())
 
 
-def _loco(truth: pathlib.Path, config: pathlib.Path) -> list[Annotated]:
+def _loco(truth: epath.Path, config: epath.Path) -> list[Annotated]:
     for kind in subfolders(truth):
         one_of(f"A folder of {truth}", kind, KINDS[1:])
     defects = read_defects(config)
@@ -131,7 +133,7 @@ def _loco(truth: pathlib.Path, config: pathlib.Path) -> list[Annotated]:
     return annotated
 
 
-def _mvtec_ad(truth: pathlib.Path) -> list[Annotated]:
+def _mvtec_ad(truth: epath.Path) -> list[Annotated]:
     annotated = []
     for defect in subfolders(truth):
         if defect == GOOD and not images_of(truth / defect):
@@ -150,7 +152,7 @@ def _mvtec_ad(truth: pathlib.Path) -> list[Annotated]:
     return annotated
 
 
-def _masks(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+def _masks(folder: epath.Path) -> dict[str, epath.Path]:
     entries(folder)  # links to nothing
     if not (files := images_of(folder)):
         raise UserError(

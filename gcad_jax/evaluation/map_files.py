@@ -5,44 +5,46 @@ image in MVTec LOCO AD's layout and a defect type in MVTec AD's.
 """
 
 import contextlib
-import pathlib
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import TestImage
 from gcad_jax.evaluation.maps import MapSource, read_map
+from gcad_jax.files import listing, readable
 
 SUFFIXES = (".tiff", ".tif")
 
 
-def entries(folder: pathlib.Path) -> list[pathlib.Path]:
+def entries(folder: epath.Path) -> list[epath.Path]:
     """What lies in `folder`, sorted, without hidden names.
 
     Raises UserError for a link to nothing, which a listing by kind would pass over.
     """
-    found = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    found = [p for p in listing(folder) if not p.name.startswith(".")]
     for path in found:
         check_link(path)
     return found
 
 
-def check_link(path: pathlib.Path) -> None:
+def check_link(path: epath.Path) -> None:
     """Raises UserError where `path` is a symbolic link to nothing."""
-    if path.is_symlink() and not path.exists():
+    if os.path.islink(path) and not path.exists():
         raise UserError(
-            f"{path} is a symbolic link to {path.readlink()}, which does not exist; "
+            f"{path} is a symbolic link to {os.readlink(path)}, which does not exist; "
             "mend or remove the link."
         )
 
 
-def subfolders(folder: pathlib.Path) -> list[str]:
+def subfolders(folder: epath.Path) -> list[str]:
     """Names of the folders in `folder`, sorted; raises as `entries` does."""
     return [path.name for path in entries(folder) if path.is_dir()]
 
 
-def listed(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+def listed(folder: epath.Path) -> dict[str, epath.Path]:
     """The maps below MAPS/CATEGORY/test by the name of their image ("good/000").
 
     Raises:
@@ -56,7 +58,7 @@ def listed(folder: pathlib.Path) -> dict[str, pathlib.Path]:
             f"{folder} is not a folder; it must hold the anomaly maps, such as "
             f"{folder / 'good' / '000.tiff'}."
         )
-    maps: dict[str, pathlib.Path] = {}
+    maps: dict[str, epath.Path] = {}
     for name in subfolders(folder):
         for path in entries(folder / name):
             if path.suffix not in SUFFIXES:
@@ -81,8 +83,8 @@ def listed(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def of_images(
-    maps: Mapping[str, pathlib.Path], images: Sequence[TestImage], folder: pathlib.Path
-) -> list[pathlib.Path]:
+    maps: Mapping[str, epath.Path], images: Sequence[TestImage], folder: epath.Path
+) -> list[epath.Path]:
     """The map of each image; `maps` are those listed in `folder`.
 
     Raises:
@@ -105,19 +107,19 @@ def of_images(
     return [maps[name] for name in names]
 
 
-def map_size(path: pathlib.Path) -> tuple[int, int]:  # (H, W)
+def map_size(path: epath.Path) -> tuple[int, int]:  # (H, W)
     """Of a map, from the header of its file; raises UserError as `read_map` does."""
     import tifffile
 
     shape: tuple[int, ...] = ()
-    with contextlib.suppress(Exception), tifffile.TiffFile(path) as file:
+    with contextlib.suppress(Exception), tifffile.TiffFile(readable(path)) as file:
         shape = file.series[0].shape
     if len(shape) != 2:
         shape = read_map(path).shape  # says what is wrong
     return int(shape[0]), int(shape[1])
 
 
-def source(paths: Sequence[pathlib.Path], images: Sequence[TestImage]) -> MapSource:
+def source(paths: Sequence[epath.Path], images: Sequence[TestImage]) -> MapSource:
     """Reads the maps, `paths[i]` that of `images[i]`; threads may share it.
 
     It raises UserError, with the name of the file, for what `read_map` refuses, for

@@ -7,16 +7,16 @@ maps of a category at full resolution never exist together.
 import dataclasses
 import functools
 import os
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
+from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import TestImage
 from gcad_jax.evaluation.threads import Scratch
-from gcad_jax.files import written
+from gcad_jax.files import readable, written
 
 MapSource: TypeAlias = Callable[[int], np.ndarray]  # image index -> (H, W) real
 
@@ -100,10 +100,10 @@ def read(source: MapSource, i: int, space: Scratch) -> np.ndarray:  # (H, W)
 
 def map_path(
     folder: str | os.PathLike[str], category: str, image: TestImage
-) -> pathlib.Path:
+) -> epath.Path:
     """Where the official layout keeps a map: FOLDER/CATEGORY/test/KIND/ID.tiff."""
     name = image.name if "/" in image.name else f"{image.kind}/{image.name}"
-    return pathlib.Path(folder) / category / "test" / f"{name}.tiff"
+    return epath.Path(folder) / category / "test" / f"{name}.tiff"
 
 
 def write_maps(
@@ -124,7 +124,7 @@ def write_maps(
             tifffile.imwrite(part, np.asarray(source(i), np.float32))
 
 
-def read_map(path: pathlib.Path) -> np.ndarray:  # (H, W), real
+def read_map(path: epath.Path) -> np.ndarray:  # (H, W), real
     """Reads one map; `path` may also end in the other of .tiff and .tif.
 
     Raises UserError for a map that is missing, there twice, damaged, not 2-D or not
@@ -139,7 +139,7 @@ def read_map(path: pathlib.Path) -> np.ndarray:  # (H, W), real
             "image needs exactly one."
         )
     try:
-        scores = tifffile.imread(found[0])
+        scores = tifffile.imread(readable(found[0]))
     except Exception as error:  # of a damaged TIFF, from any of its fields
         raise UserError(
             f"{found[0]} is not a readable TIFF ({error}); write the map again."

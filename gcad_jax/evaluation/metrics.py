@@ -6,10 +6,11 @@
 
 import dataclasses
 import json
-import pathlib
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.evaluation.scores import (
@@ -89,13 +90,13 @@ def write_metrics(path: Path, values: dict[str, Any], sort_keys: bool = True) ->
 def write_result(folder: Path, result: CategoryResult) -> None:
     """`metrics.json` and `details.json` of one category; makes the folder."""
     # Unsorted: a report that is rebuilt has the branches in the same order.
-    write_metrics(pathlib.Path(folder) / DETAILS, details(result), sort_keys=False)
-    write_metrics(pathlib.Path(folder) / METRICS, metrics(result.combined))
+    write_metrics(epath.Path(folder) / DETAILS, details(result), sort_keys=False)
+    write_metrics(epath.Path(folder) / METRICS, metrics(result.combined))
 
 
 def read_result(folder: Path) -> CategoryResult:
     """The inverse of `write_result`; raises UserError where the file is not whole."""
-    path = pathlib.Path(folder) / DETAILS
+    path = epath.Path(folder) / DETAILS
     try:
         return CategoryResult.from_json(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -7,7 +7,6 @@ its nearest neighbour in the gallery [P 5.2].
 
 import dataclasses
 import functools
-import pathlib
 from typing import ClassVar
 
 import jax
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gcad_jax import checks
+from gcad_jax.files import as_path
 from gcad_jax.methods import teacher as teachers
 from gcad_jax.methods.base import Detector
 from gcad_jax.methods.batches import in_batches
@@ -90,7 +90,7 @@ class SPADE(Untrained, OneMap):
         own = (teachers.SHIPPED, teachers.RANDOM)
         for p in E_LOC_STEPS if self.backbone == E_LOC else ():
             path = self.weights.replace("{p}", str(p))
-            if self.weights not in own and not pathlib.Path(path).is_file():
+            if self.weights not in own and not as_path(path).is_file():
                 raise checks.UserError(
                     f"weights is {self.weights!r}, and there is no file {path!r}; "
                     f"allowed with backbone {E_LOC!r} are {own[0]!r}, {own[1]!r}, or "

@@ -1,13 +1,13 @@
 """E_loc before training: where its weights come from, and their normalisation."""
 
 import functools
-import pathlib
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from gcad_jax.checks import UserError, nearest, one_of
+from gcad_jax.files import as_path
 from gcad_jax.methods.batches import each_batch
 from gcad_jax.models import shipped
 from gcad_jax.models.imagenet import imagenet_normalised
@@ -73,7 +73,7 @@ def weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:
         return shipped.load(E_loc)
     if source != RANDOM:
         path = source.replace("{p}", str(E_loc.p))
-        if not pathlib.Path(path).is_file():
+        if not as_path(path).is_file():
             raise UserError(
                 f"method.teacher is {source!r}, and there is no file {path!r}; allowed "
                 f"are {SHIPPED!r}, {RANDOM!r} or the path of a weight file."

@@ -3,14 +3,14 @@
 Every tensor is accounted for: one that is unknown or missing is named.
 """
 
-import pathlib
 from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from gcad_jax.checks import UserError
-from gcad_jax.files import Path
+from gcad_jax.files import Path, as_path
 from gcad_jax.models import mobilenet
 from gcad_jax.models.classifiers import classifier
 from gcad_jax.models.patch_descriptor import PatchDescriptor, published
@@ -29,15 +29,15 @@ def read_tensors(path: Path) -> Tensors:
     Raises:
       UserError: it is missing, of another kind, damaged, or not finite.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
+    file = as_path(path)
+    if not file.is_file():
         raise UserError(f"{path} does not exist or is no file; check --input.")
-    if path.suffix not in READERS:
+    if file.suffix not in READERS:
         raise UserError(
-            f"{path} ends in {path.suffix or 'no suffix'!r}; "
+            f"{path} ends in {file.suffix or 'no suffix'!r}; "
             f"{', '.join(READERS)} can be read."
         )
-    tensors = READERS[path.suffix](path)
+    tensors = READERS[file.suffix](file)
     if not tensors:
         raise UserError(f"{path} holds no tensor.")
     if HEADER in tensors:
@@ -59,7 +59,7 @@ def read_tensors(path: Path) -> Tensors:
     return floats
 
 
-READERS: Mapping[str, Callable[[pathlib.Path], Arrays]] = {
+READERS: Mapping[str, Callable[[epath.Path], Arrays]] = {
     ".npz": read_arrays,
     ".safetensors": read_safetensors,
     ".pth": read_pickled,

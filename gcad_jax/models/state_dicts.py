@@ -5,13 +5,14 @@ columns), ours (rows, columns, in, out).
 """
 
 import itertools
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from gcad_jax.checks import UserError
+from gcad_jax.files import readable
 from gcad_jax.models.patch_layers import Layer
 from gcad_jax.models.weight_files import difference
 
@@ -24,14 +25,18 @@ WRAPPERS = ("state_dict", "model")
 PREFIX = "module."  # of torch.nn.DataParallel
 
 
-def read_safetensors(path: pathlib.Path) -> Arrays:
+def read_safetensors(path: epath.Path) -> Arrays:
     """Tensors by name; raises UserError for a damaged file."""
     # Costs nothing to those who never convert.
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load, load_file
 
     try:
-        tensors = load_file(path)
+        source = readable(path)
+        if isinstance(source, str):
+            tensors = load_file(source)
+        else:
+            tensors = load(source.getvalue())
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} is damaged or no .safetensors file ({error}); copy it again."
@@ -39,7 +44,7 @@ def read_safetensors(path: pathlib.Path) -> Arrays:
     return _without_prefix_and_counters(tensors)
 
 
-def read_pickled(path: pathlib.Path) -> Arrays:
+def read_pickled(path: epath.Path) -> Arrays:
     """Tensors by name of a .pth file, by PyTorch; no code in the file is run.
 
     Raises:
@@ -54,7 +59,7 @@ def read_pickled(path: pathlib.Path) -> Arrays:
             "weights as .safetensors."
         ) from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(readable(path), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its readers do
         reason = str(error).strip().partition("\n")[0]
         raise UserError(

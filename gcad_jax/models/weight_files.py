@@ -6,7 +6,6 @@ that does something else.
 
 import hashlib
 import json
-import pathlib
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gcad_jax.checks import UserError
-from gcad_jax.files import Path, written
+from gcad_jax.files import Path, as_path, opened, written
 
 HEADER = "header"
 STORED_TYPES = ("float32", "float16")
@@ -56,17 +55,18 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
       UserError: it is missing, damaged or no .npz file.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
+    if not as_path(path).is_file():
         raise UserError(
             f"{path} is not there or is no file; give the path of a weight file (.npz)."
         )
     try:
-        if not zipfile.is_zipfile(path):
-            raise damaged(path, "it is no .npz archive, or a part of one")
         # Opened here, because np.load leaves a damaged archive open.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: np.asarray(file[name]) for name in file.files}
+        with opened(path) as stream:
+            if not zipfile.is_zipfile(stream):
+                raise damaged(path, "it is no .npz archive, or a part of one")
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as file:
+                return {name: np.asarray(file[name]) for name in file.files}
     except UserError:
         raise
     except OSError as error:

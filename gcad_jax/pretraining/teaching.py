@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from gcad_jax.checks import UserError, one_of
 from gcad_jax.data.patches import Cut, PatchStream
@@ -101,8 +101,8 @@ def weights_name(p: int) -> str:
 
 def teach(
     learning: Learning,
-    folder: pathlib.Path,
-    weights: pathlib.Path,
+    folder: epath.Path,
+    weights: epath.Path,
     seed: int,
     options: LoopOptions,
     config: dict[str, Any],
@@ -204,7 +204,7 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _read(path: pathlib.Path) -> dict[str, Any]:
+def _read(path: epath.Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 import math
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from etils import epath
 
 from gcad_jax.evaluation import tables
 from gcad_jax.evaluation.scores import KIND_OR_MEAN, Number
@@ -74,7 +74,7 @@ def _published(run: Finished) -> Any:
     return None
 
 
-def draw(paths: Mapping[str, pathlib.Path], panels: Sequence[Panel]) -> None:
+def draw(paths: Mapping[str, epath.Path], panels: Sequence[Panel]) -> None:
     """Draws the panels, two a row. paths: by format, "png" and "pdf"."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg

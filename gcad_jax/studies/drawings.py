@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import pathlib
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import TestImage
@@ -17,7 +17,7 @@ from gcad_jax.evaluation.ranking import Precision, rank
 from gcad_jax.evaluation.ranks import Ranks
 from gcad_jax.evaluation.regions import GroundTruth
 from gcad_jax.evaluation.scores import ANOMALOUS, LIMITS
-from gcad_jax.files import write_text, written
+from gcad_jax.files import opened, write_text, written
 from gcad_jax.studies.lookup import auspro
 from gcad_jax.studies.saturation_settings import SaturationStudy
 from gcad_jax.studies.thresholds import Drawn, draw
@@ -29,7 +29,7 @@ NOTHING_VARIES = (
     "original."
 )
 # Of one method: name, folder of its maps, maps by image name.
-Maps: TypeAlias = tuple[str, pathlib.Path, Mapping[str, pathlib.Path]]
+Maps: TypeAlias = tuple[str, epath.Path, Mapping[str, epath.Path]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _facts(truth: GroundTruth, drawn: Mapping[str, Drawn]) -> dict[str, Any]:
 
 
 def write(
-    folder: pathlib.Path,
+    folder: epath.Path,
     settings: Mapping[str, Any],
     drawings: Drawings,
     drawn: Mapping[str, Drawn],
@@ -131,13 +131,13 @@ def write(
     write_text(folder / JSON, json.dumps(shown, indent=2) + "\n")
 
 
-def read(folder: pathlib.Path, settings: Mapping[str, Any]) -> Drawings | None:
+def read(folder: epath.Path, settings: Mapping[str, Any]) -> Drawings | None:
     """What `write` wrote with these settings; None where there is no such thing."""
     try:
         facts = json.loads((folder / JSON).read_text())
         if facts.pop("settings") != settings:
             return None
-        with (folder / DRAWS).open("rb") as file:
+        with opened(folder / DRAWS) as file:
             return Drawings(np.load(file)["auspro"], facts)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None

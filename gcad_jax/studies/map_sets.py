@@ -1,10 +1,12 @@
 """Sets of anomaly maps that are compared: folders of maps, and the seeds of runs."""
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 
+from etils import epath
+
 from gcad_jax.checks import UserError
+from gcad_jax.files import absolute, as_path
 from gcad_jax.studies.workdirs import Workdir
 
 
@@ -17,7 +19,7 @@ class MapSet:
     """
 
     name: str
-    folder: pathlib.Path
+    folder: epath.Path
 
 
 def map_sets(
@@ -33,7 +35,7 @@ def map_sets(
       UserError: nothing to compare, another number of names, a name twice, or a run
         without maps.
     """
-    paths = [pathlib.Path(folder).expanduser() for folder in maps]
+    paths = [as_path(folder).expanduser() for folder in maps]
     given = (*paths, *(run.path for run in runs))
     if not given:
         raise UserError(
@@ -45,7 +47,7 @@ def map_sets(
             f"config.names has {len(names)} names for {len(given)} methods; give one "
             "for each of config.maps, then for each of config.workdirs, or none."
         )
-    names = names or [path.absolute().name for path in given]
+    names = names or [absolute(path).name for path in given]
     sets = [MapSet(*pair) for pair in zip(names, paths, strict=False)]
     for name, run in zip(names[len(paths) :], runs, strict=True):
         sets += _seeds(name, run, category)

@@ -7,13 +7,14 @@ look-up, so there are thousands.
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from etils import epath
+
 from gcad_jax.checks import UserError
 from gcad_jax.evaluation import map_files
-from gcad_jax.files import check_writable
+from gcad_jax.files import absolute, as_path, check_writable
 from gcad_jax.studies import drawings, saturation_report, workdirs
 from gcad_jax.studies.drawings import Drawings, Say
 from gcad_jax.studies.map_sets import MapSet, map_sets
@@ -38,7 +39,7 @@ def run(config: SaturationStudy, path: str, say: Say = say_now) -> dict[str, Any
       UserError: a field, ground truth, maps, run or folder that do not fit.
     """
     check(config)
-    folder = pathlib.Path(path).expanduser()
+    folder = as_path(path).expanduser()
     check_writable(folder, OUTPUTS, "--workdir")
     try:
         with workdirs.opened(config.workdirs) as runs:
@@ -50,7 +51,7 @@ def run(config: SaturationStudy, path: str, say: Say = say_now) -> dict[str, Any
 
 
 def _run(
-    config: SaturationStudy, runs: Sequence[Workdir], folder: pathlib.Path, say: Say
+    config: SaturationStudy, runs: Sequence[Workdir], folder: epath.Path, say: Say
 ) -> dict[str, Any]:
     truth = truths(config.dataset_base_dir, runs)
     names = config.object_names or truth.categories()
@@ -97,7 +98,7 @@ def _category(
     truth: Truths,
     digest: str,
     sets: Sequence[MapSet],
-    folder: pathlib.Path,
+    folder: epath.Path,
     say: Say,
 ) -> Drawings:
     """What is kept in `folder`, or the passes and draws anew."""
@@ -120,4 +121,4 @@ def _settings(config: SaturationStudy, sets: Sequence[MapSet]) -> dict[str, Any]
     fields = dataclasses.asdict(config)
     for name in ("object_names", "maps", "workdirs", "names"):
         del fields[name]
-    return fields | {"methods": {s.name: str(s.folder.absolute()) for s in sets}}
+    return fields | {"methods": {s.name: str(absolute(s.folder)) for s in sets}}

@@ -1,10 +1,10 @@
 """The figure of the study: how AU-sPRO spreads over the draws, method by method."""
 
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from etils import epath
 
 from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS
 from gcad_jax.evaluation.tables import LIMIT, short
@@ -22,7 +22,7 @@ _MOST_PIXELS = 60_000  # of a side: the renderer takes no more than 2**16
 
 
 def draw(
-    paths: Mapping[str, pathlib.Path],
+    paths: Mapping[str, epath.Path],
     methods: Sequence[str],
     values: Mapping[str, np.ndarray],
 ) -> None:

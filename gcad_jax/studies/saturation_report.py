@@ -2,12 +2,12 @@
 
 import contextlib
 import json
-import pathlib
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from gcad_jax.evaluation.tables import LIMIT
 from gcad_jax.files import written
@@ -22,7 +22,7 @@ OVERALL = "all categories"
 
 
 def write(
-    folder: pathlib.Path, found: Mapping[str, Any], values: Mapping[str, np.ndarray]
+    folder: epath.Path, found: Mapping[str, Any], values: Mapping[str, np.ndarray]
 ) -> None:
     """Writes OUTPUTS, all or none.
 

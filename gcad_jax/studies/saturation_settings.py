@@ -69,7 +69,7 @@ def _check_names(config: SaturationStudy) -> None:
                 f"--config.{field}=\"('A','B')\"."
             )
     for name in config.object_names:
-        if config.object_names.count(name) > 1 or pathlib.Path(name).name != name:
+        if config.object_names.count(name) > 1 or pathlib.PurePath(name).name != name:
             raise UserError(
                 f"config.object_names is {config.object_names}; it must name "
                 "categories, which are folders, each once."

@@ -2,9 +2,10 @@
 
 import contextlib
 import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from etils import epath
 
 from gcad_jax.files import written
 from gcad_jax.studies import bars
@@ -25,7 +26,7 @@ def absent(missing: Mapping[str, str]) -> str:
 
 
 def holds(
-    folder: pathlib.Path,
+    folder: epath.Path,
     name: str,
     numbers: Mapping[str, Any],
     missing: Mapping[str, str],
@@ -50,7 +51,7 @@ def holds(
 
 
 def write(
-    folder: pathlib.Path,
+    folder: epath.Path,
     name: str,
     numbers: Mapping[str, Any],
     parts: Sequence[str],

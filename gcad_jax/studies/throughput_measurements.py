@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import gc
 import json
-import pathlib
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -14,10 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from gcad_jax.data.arrays import to_float
 from gcad_jax.data.augment import Augmentation
 from gcad_jax.data.category import Category
+from gcad_jax.files import filled
 from gcad_jax.methods.base import Detector, Learned, Method, Phase, TrainState
 from gcad_jax.methods.inference import all_maps
 from gcad_jax.studies.throughput_budget import budget
@@ -73,7 +74,7 @@ class Measurements:
         return dataclasses.asdict(peaks(method.image_size, batch, width))
 
     def values(
-        self, row: Row, peaks: Mapping[str, Any], folder: pathlib.Path | None = None
+        self, row: Row, peaks: Mapping[str, Any], folder: epath.Path | None = None
     ) -> dict[str, Any]:
         """The values of a row, or that it does not fit into memory.
 
@@ -94,7 +95,7 @@ class Measurements:
         finally:
             gc.collect()
 
-    def training(self, row: Row, folder: pathlib.Path | None) -> dict[str, Any]:
+    def training(self, row: Row, folder: epath.Path | None) -> dict[str, Any]:
         """Of the longest phase; a trace of it goes into the folder."""
         method = row.method
         frozen, state = self.start(method)
@@ -190,7 +191,7 @@ class Measurements:
 
     def profile(
         self,
-        folder: pathlib.Path,
+        folder: epath.Path,
         phase: Phase,
         feed: Resident,
         states: TrainState,
@@ -209,13 +210,11 @@ class Measurements:
             feed.take(0, 1, layout),
         )
         fed = layout.fed(feed.take(0, 1, layout))
-        for context in (
-            contextlib.nullcontext(),
-            jax.profiler.trace(str(folder)),
-        ):
-            with context:
-                states, metrics = program.call(states, resources, fed)
-                jax.block_until_ready((states, metrics))
+        with filled(folder) as place:
+            for context in (contextlib.nullcontext(), jax.profiler.trace(place)):
+                with context:
+                    states, metrics = program.call(states, resources, fed)
+                    jax.block_until_ready((states, metrics))
 
     # -- what rows share --------------------------------------------------------
 

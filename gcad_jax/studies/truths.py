@@ -2,14 +2,15 @@
 
 import dataclasses
 import hashlib
-import os
-import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
+
+from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import TestImage
 from gcad_jax.evaluation import ground_truth, map_files
+from gcad_jax.files import absolute, as_path, below, listing, stamp
 from gcad_jax.studies.workdirs import Workdir
 
 
@@ -25,7 +26,7 @@ class Truths(Protocol):
         ...
 
     def load(
-        self, category: str, maps: Mapping[str, pathlib.Path]
+        self, category: str, maps: Mapping[str, epath.Path]
     ) -> tuple[TestImage, ...]:
         """The test images; maps: of one method, by image name. Raises UserError."""
         ...
@@ -34,7 +35,7 @@ class Truths(Protocol):
 def truths(dataset_base_dir: str, runs: Sequence[Workdir]) -> Truths:
     """The data set in `dataset_base_dir` or, without it, that of the runs."""
     if dataset_base_dir:
-        return OnDisk(pathlib.Path(dataset_base_dir).expanduser())
+        return OnDisk(as_path(dataset_base_dir).expanduser())
     return OfRuns(tuple(runs))
 
 
@@ -42,7 +43,7 @@ def truths(dataset_base_dir: str, runs: Sequence[Workdir]) -> Truths:
 class OnDisk:
     """A data set in MVTec LOCO AD's or MVTec AD's layout; images are not needed."""
 
-    root: pathlib.Path
+    root: epath.Path
 
     def categories(self) -> tuple[str, ...]:
         """All folders of the data set."""
@@ -57,12 +58,13 @@ class OnDisk:
     def digest(self, category: str) -> str:
         """Of names, sizes and times of the files."""
         data = ground_truth.find_category(self.root, category)
-        truth = [p for p in (data / "ground_truth").rglob("*") if p.is_file()]
-        good = (data / "test" / "good").glob("*")
+        truth = map(epath.Path, below(data / "ground_truth"))
+        test = data / "test" / "good"
+        good = listing(test) if test.is_dir() else []
         return files_digest([data / ground_truth.CONFIG, *truth, *good])
 
     def load(
-        self, category: str, maps: Mapping[str, pathlib.Path]
+        self, category: str, maps: Mapping[str, epath.Path]
     ) -> tuple[TestImage, ...]:
         """Sizes of good images are those of the maps where the images are missing."""
         data = ground_truth.find_category(self.root, category)
@@ -140,12 +142,11 @@ def description(images: Sequence[TestImage]) -> str:
     return digest.hexdigest()
 
 
-def files_digest(paths: Iterable[pathlib.Path]) -> str:
+def files_digest(paths: Iterable[epath.Path]) -> str:
     """Of names, sizes and times: reading the files would take longer."""
     digest = hashlib.sha256()
     for path in sorted(paths):
         if path.exists():
-            stat = path.stat()
-            line = f"{os.path.abspath(path)} {stat.st_size} {stat.st_mtime_ns}\n"
-            digest.update(line.encode())
+            size, time = stamp(path)
+            digest.update(f"{absolute(path)} {size} {time}\n".encode())
     return digest.hexdigest()

@@ -4,9 +4,10 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+from etils import epath
 
 from gcad_jax.checks import UserError, nearest
 from gcad_jax.data.category import DataSet, TestImage
@@ -16,6 +17,7 @@ from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.evaluation.maps import MAPS
 from gcad_jax.evaluation.metrics import METRICS
+from gcad_jax.files import as_path, inside, is_local
 
 CONFIG, DATA, LOCK = "config.json", "data.json", ".lock"
 # Only what is annotated is used of the test images: the least that is loaded.
@@ -29,7 +31,7 @@ class Workdir:
     path: its --workdir. config: what its config.json holds.
     """
 
-    path: pathlib.Path
+    path: epath.Path
     config: Mapping[str, Any]
 
     @property
@@ -45,9 +47,10 @@ class Workdir:
 
     def categories(self) -> tuple[str, ...]:
         """Those that were begun, sorted."""
-        return tuple(sorted(file.parent.name for file in self.path.glob(f"*/{DATA}")))
+        folders, _ = inside(self.path)
+        return tuple(f.name for f in folders if (f / DATA).exists())
 
-    def category(self, name: str) -> pathlib.Path:
+    def category(self, name: str) -> epath.Path:
         """Folder of a finished category; raises UserError for any other."""
         there = self.categories()
         if name not in there:
@@ -63,12 +66,12 @@ class Workdir:
             )
         return self.path / name
 
-    def maps(self, name: str) -> dict[int, pathlib.Path]:
+    def maps(self, name: str) -> dict[int, epath.Path]:
         """Folder of the maps of each seed, ascending; raises UserError for none."""
         folder = self.category(name) / MAPS
         seeds = {
             int(number): path
-            for path in folder.glob("seed_*")
+            for path in (inside(folder)[0] if folder.is_dir() else [])
             if (number := path.name.removeprefix("seed_")).isdigit()
         }
         if not seeds:
@@ -90,7 +93,7 @@ class Workdir:
     def test_images(self, name: str) -> tuple[TestImage, ...]:
         """Loaded again with the data set of the config; raises UserError."""
         root = self.config["data"].get("root")
-        if root and not pathlib.Path(root).expanduser().is_dir():
+        if root and not as_path(root).expanduser().is_dir():
             raise UserError(
                 f"{self.path / CONFIG} says that the data set is in {root}, which is "
                 "not a folder; put it there again or, where that is a relative path, "
@@ -131,16 +134,16 @@ def opened(paths: Sequence[str]) -> Iterator[tuple[Workdir, ...]]:
       UserError: no folder, no run in it, or one in which a process is at work.
     """
     with contextlib.ExitStack() as locks:
-        yield tuple(_open(pathlib.Path(path).expanduser(), locks) for path in paths)
+        yield tuple(_open(as_path(path).expanduser(), locks) for path in paths)
 
 
-def _open(path: pathlib.Path, locks: contextlib.ExitStack) -> Workdir:
+def _open(path: epath.Path, locks: contextlib.ExitStack) -> Workdir:
     if not path.is_dir():
         raise UserError(
             f"config.workdirs names {path}, which is not a folder; name the --workdir "
             "of a run."
         )
-    if (path / LOCK).exists():
+    if is_local(path) and (path / LOCK).exists():
         lock = locks.enter_context((path / LOCK).open())
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
