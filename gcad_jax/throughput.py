@@ -17,14 +17,21 @@ from gcad_jax.experiment import say
 from gcad_jax.files import as_path, check_writable, write_text
 from gcad_jax.studies import throughput_tables
 from gcad_jax.studies.throughput_measurements import ROUNDS, Measurements, as_dict
-from gcad_jax.studies.throughput_rows import INFERENCE, LATENCY, TRAINING, Row, rows
+from gcad_jax.studies.throughput_rows import (
+    INFERENCE,
+    LATENCY,
+    LOOP,
+    TRAINING,
+    Row,
+    rows,
+)
 from gcad_jax.studies.throughput_settings import ThroughputStudy, check
 
 JSON, MARKDOWN, PROFILE = "throughput.json", "throughput.md", "profile"
 
 
 def run(config: ThroughputStudy, path: str) -> dict[str, Any]:
-    """Measures on the first device, and writes JSON and MARKDOWN into folder `path`.
+    """Measures on this machine, and writes JSON and MARKDOWN into folder `path`.
 
     A row that is there, of the same settings and device, is kept.
 
@@ -46,7 +53,7 @@ class _Study:
     def __init__(self, config: ThroughputStudy, folder: epath.Path) -> None:
         self.config, self.folder = config, folder
         self.device = jax.local_devices()[0]
-        self.rows = rows(config)
+        self.rows = rows(config, jax.local_device_count())
         for row in self.rows:
             row.method.validate()
         self.measurements = Measurements(config, self.device, say)
@@ -70,7 +77,7 @@ class _Study:
             kept[0] = None  # the trace is of the first row
         counts = ", ".join(
             f"{sum(row.kind == kind for row in self.rows)} of {kind}"
-            for kind in (TRAINING, INFERENCE, LATENCY)
+            for kind in (TRAINING, LOOP, INFERENCE, LATENCY)
         )
         say(
             f"study       {len(self.rows)} rows on {self.device.device_kind}: "
@@ -122,7 +129,10 @@ class _Study:
     def entry(self, row: Row) -> dict[str, Any]:
         """What identifies a row: everything that its values depend on."""
         step = dataclasses.asdict(row.step) if row.step else None
-        timed = self.measurements.passes if row.kind == LATENCY else self.config.calls
+        timed = {
+            LATENCY: self.measurements.passes,
+            LOOP: self.measurements.loop_updates,
+        }.get(row.kind, self.config.calls)
         return {
             "kind": row.kind,
             "varied": row.varied,
@@ -130,6 +140,8 @@ class _Study:
             "batch_size": row.batch_size,
             "step": step,
             "num_seeds": row.num_seeds,
+            "num_devices": row.num_devices,
+            "layout": row.layout,
             "num_images": self.config.num_images,
             "timed": timed,
             "rounds": ROUNDS,

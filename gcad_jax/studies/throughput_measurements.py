@@ -6,6 +6,7 @@ import functools
 import gc
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,7 +24,7 @@ from gcad_jax.methods.base import Detector, Learned, Method, Phase, TrainState
 from gcad_jax.methods.inference import all_maps
 from gcad_jax.studies.throughput_budget import budget
 from gcad_jax.studies.throughput_peaks import peaks
-from gcad_jax.studies.throughput_rows import INFERENCE, LATENCY, TRAINING, Row
+from gcad_jax.studies.throughput_rows import INFERENCE, LATENCY, LOOP, TRAINING, Row
 from gcad_jax.studies.throughput_settings import ThroughputStudy
 from gcad_jax.training.feed import Resident
 from gcad_jax.training.loop import LoopOptions
@@ -31,13 +32,15 @@ from gcad_jax.training.parallel import Layout
 from gcad_jax.training.program import compile_step, traced_flops, traced_flops_of
 from gcad_jax.training.start import first_states
 from gcad_jax.training.step import Resources, StepOptions, init_state
-from gcad_jax.training.timing import time_phase
+from gcad_jax.training.timing import time_loop, time_phase
+from gcad_jax.training.traffic import crossing_bytes
 from gcad_jax.types import COMBINED, Tree
 
 AUGMENTATION = Augmentation(
     vertical_flip=True, horizontal_flip=True, rotation_degrees=3.0, jitter=0.1
 )
 PASSES = {"cpu": 20}  # of the latency; 1000 on accelerators
+UPDATES = {"cpu": 20}  # of the loop; 200 on accelerators
 WARM = 3  # calls before those that are timed
 ROUNDS = 3  # of calls that follow each other; their median counts
 PREPARED = 16  # images that the frozen part is made from
@@ -59,6 +62,7 @@ class Measurements:
     ) -> None:
         self.config, self.device, self.say = config, device, say
         self.passes = config.latency_passes or PASSES.get(device.platform, 1000)
+        self.loop_updates = config.loop_updates or UPDATES.get(device.platform, 200)
         self.category = _random_category(config)
         self.prepared: dict[str, tuple[Tree, TrainState]] = {}
         self.calibrations: dict[str, Tree] = {}
@@ -83,6 +87,7 @@ class Measurements:
         self.peaks = peaks
         kinds: Mapping[str, Callable[[Row], dict[str, Any]]] = {
             TRAINING: functools.partial(self.training, folder=folder),
+            LOOP: self.loop,
             INFERENCE: self.inference,
             LATENCY: self.latency,
         }
@@ -98,13 +103,7 @@ class Measurements:
     def training(self, row: Row, folder: epath.Path | None) -> dict[str, Any]:
         """Of the longest phase; a trace of it goes into the folder."""
         method = row.method
-        frozen, state = self.start(method)
-        feed = Resident(method, self.category, tuple(range(row.num_seeds)))
-        assert row.step is not None
-        options = LoopOptions(Layout((self.device,)), row.step)
-        resources = feed.resources(frozen, options.layout)
-        phase = max(method.phases(feed.steps_per_epoch), key=lambda p: p.num_steps)
-        states = options.layout.states(_repeated(state, row.num_seeds))
+        feed, phase, options, states, resources = self.begin(row)
         before = self.peak_bytes()
         timing, states = time_phase(
             phase,
@@ -118,7 +117,8 @@ class Measurements:
         )
         after = self.peak_bytes()
         if folder:
-            self.profile(folder, phase, feed, states, frozen)
+            self.profile(folder, phase, feed, states, resources)
+        crossing = self.crossing_bytes(row, phase, resources)
         del states, resources
         counted, traced = budget(method), self.training_flops(method, phase)
         by_hand = counted.training if counted else None
@@ -128,8 +128,56 @@ class Measurements:
             "flops_by_hand": by_hand,
             "flops_traced": traced,
             **self.shares(timing.images_per_second, by_hand or traced),
+            "crossing_bytes": crossing,
             "memory_bytes": timing.held_bytes + (timing.scratch_bytes or 0),
             "peak_bytes": after if after and after > (before or 0) else None,
+        }
+
+    def begin(
+        self, row: Row
+    ) -> tuple[Resident, Phase, LoopOptions, TrainState, Resources]:
+        """What is trained: its longest phase, with states and data on the devices."""
+        assert row.step is not None
+        method = row.method
+        frozen, state = self.start(method)
+        category = self.category
+        if len(category.train) < row.batch_size:
+            category = dataclasses.replace(category, train=self.images(row.batch_size))
+        feed = Resident(method, category, tuple(range(row.num_seeds)))
+        devices = tuple(jax.local_devices()[: row.num_devices])
+        options = LoopOptions(Layout(devices, row.layout), row.step)
+        phase = max(method.phases(feed.steps_per_epoch), key=lambda p: p.num_steps)
+        states = options.layout.states(_repeated(state, row.num_seeds))
+        return feed, phase, options, states, feed.resources(frozen, options.layout)
+
+    def crossing_bytes(self, row: Row, phase: Phase, resources: Resources) -> int:
+        """That a device puts into collectives in one update of one seed."""
+        _, state = self.start(row.method)
+        fed = jax.ShapeDtypeStruct((1, 1, row.batch_size), np.int32)
+        augmentation = AUGMENTATION if row.method.augmented else Augmentation()
+        one = _repeated(state, 1)
+        return crossing_bytes(phase, augmentation, one, resources, fed)
+
+    def loop(self, row: Row) -> dict[str, Any]:
+        """The loop of a training against the calls that it makes."""
+        feed, phase, options, states, resources = self.begin(row)
+        with tempfile.TemporaryDirectory() as place:
+            timing = time_loop(
+                row.method,
+                phase,
+                feed,
+                states,
+                resources,
+                tuple(range(row.num_seeds)),
+                options,
+                epath.Path(place),
+                self.loop_updates,
+                ROUNDS,
+            )
+        return {
+            **dataclasses.asdict(timing),
+            "updates": self.loop_updates,
+            "images_per_second": row.batch_size / timing.step_seconds,
         }
 
     def inference(self, row: Row) -> dict[str, Any]:
@@ -195,11 +243,10 @@ class Measurements:
         phase: Phase,
         feed: Resident,
         states: TrainState,
-        frozen: Tree,
+        resources: Resources,
     ) -> None:
         """A trace of one call of one update, after one to warm up."""
         layout = Layout((self.device,))
-        resources = feed.resources(frozen, layout)
         program = compile_step(
             phase,
             feed.augmentation,

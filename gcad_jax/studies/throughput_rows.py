@@ -4,11 +4,13 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gcad_jax.axes import BATCH, SEED
 from gcad_jax.methods.base import Method
 from gcad_jax.studies.throughput_settings import ThroughputStudy
 from gcad_jax.training.step import UNROLL, StepOptions
 
 TRAINING, INFERENCE, LATENCY = "training", "inference", "latency"
+LOOP = "loop"
 OWN = "own setting"
 
 
@@ -16,9 +18,9 @@ OWN = "own setting"
 class Row:
     """One measurement.
 
-    kind: TRAINING, INFERENCE or LATENCY. varied: what differs from the own setting.
-    method: with its fields changed. step, num_seeds: of a training.
-    batch_size: images of an update, or of a call.
+    kind: TRAINING, LOOP, INFERENCE or LATENCY. varied: what differs from the own
+    setting. method: with its fields changed. step, num_seeds: of a training.
+    batch_size: images of an update, or of a call. num_devices, layout: of a training.
     """
 
     kind: str
@@ -27,16 +29,21 @@ class Row:
     batch_size: int
     step: StepOptions | None = None
     num_seeds: int = 1
+    num_devices: int = 1
+    layout: str = BATCH
 
 
-def rows(config: ThroughputStudy) -> tuple[Row, ...]:
-    """All rows; of each kind the own setting is first."""
+def rows(config: ThroughputStudy, num_devices: int = 1) -> tuple[Row, ...]:
+    """All rows; of each kind the own setting is first.
+
+    num_devices: of this machine.
+    """
     trains = bool(config.method.phases(1))
-    training = tuple(_training(config)) if trains else ()
+    training = tuple(_training(config, num_devices)) if trains else ()
     return (*training, *_inference(config), *_latency(config))
 
 
-def _training(config: ThroughputStudy) -> Iterator[Row]:
+def _training(config: ThroughputStudy, num_devices: int) -> Iterator[Row]:
     steps_per_call = config.own_steps_per_call
     own = StepOptions(UNROLL, steps_per_call)
     batch = config.method.batch_size
@@ -61,6 +68,18 @@ def _training(config: ThroughputStudy) -> Iterator[Row]:
             if count > 1:
                 step = StepOptions(how, steps_per_call)
                 yield row(f"{count} seeds, {how}", step, count)
+
+    # As much for each device as the own setting has for one.
+    counts = [1 << i for i in range(1, num_devices.bit_length())]
+    for count in dict.fromkeys([*counts, num_devices]):
+        if count > 1 and config.several_devices:
+            method = _changed(config, {"batch_size": count * batch})
+            name = f"{count} devices, "
+            where: tuple = (own, 1, count, BATCH)
+            yield Row(TRAINING, name + BATCH, method, count * batch, *where)
+            where = (own, count, count, SEED)
+            yield Row(TRAINING, name + SEED, config.method, batch, *where)
+    yield Row(LOOP, OWN, config.method, batch, own)
 
 
 def _inference(config: ThroughputStudy) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from gcad_jax.types import COMPUTE_TYPES
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class ThroughputStudy:
-    """How fast a method trains and scores images on one device of this machine.
+    """How fast a method trains and scores images on this machine.
 
     One thing at a time is changed from the method's own setting, with one seed.
 
@@ -19,6 +19,9 @@ class ThroughputStudy:
     precisions, batch_sizes, steps_per_call, scales: other values to train with; each of
         scales is a receptive field p that stands alone in P.
     seed_counts, map_seeds: how many seeds are trained at once, and how.
+    several_devices: also train on 2, 4, ... and all devices of this machine, in both
+        layouts; all else is measured on the first.
+    loop_updates: of the loop against its bare calls; 0 takes 200, on CPU 20.
     inference_batch_sizes: other values to score with.
     latency_batch_sizes: of the latency from host array to host array.
     latency_passes: to warm up, and as many timed; 0 takes 1000, on CPU 20.
@@ -35,6 +38,8 @@ class ThroughputStudy:
     scales: tuple[int, ...] = (17, 33)
     seed_counts: tuple[int, ...] = (2,)
     map_seeds: tuple[str, ...] = ("vmap", "unroll")
+    several_devices: bool = True
+    loop_updates: int = 0
     inference_batch_sizes: tuple[int, ...] = (1, 8, 32)
     latency_batch_sizes: tuple[int, ...] = (1, 16)
     latency_passes: int = 0
@@ -70,6 +75,7 @@ def check(config: ThroughputStudy) -> None:
     positive("config.own_steps_per_call", config.own_steps_per_call)
     positive("config.calls", config.calls)
     not_negative("config.latency_passes", config.latency_passes)
+    not_negative("config.loop_updates", config.loop_updates)
     if not config.has("batch_size"):
         return
     largest = max((config.method.batch_size, *config.batch_sizes))

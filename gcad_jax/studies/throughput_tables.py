@@ -6,7 +6,7 @@ from typing import Any
 
 from gcad_jax.evaluation.tables import NONE
 from gcad_jax.studies.saturation_tables import table
-from gcad_jax.studies.throughput_rows import INFERENCE, LATENCY, OWN, TRAINING
+from gcad_jax.studies.throughput_rows import INFERENCE, LATENCY, LOOP, OWN, TRAINING
 
 WIDTH = 80
 FAILED = "does not fit"
@@ -16,12 +16,15 @@ def markdown(found: Mapping[str, Any]) -> str:
     """The report of what throughput.json holds; readable as text, too."""
     rows: dict[str, list[Mapping[str, Any]]] = {
         kind: [row for row in found["rows"] if row["kind"] == kind]
-        for kind in (TRAINING, INFERENCE, LATENCY)
+        for kind in (TRAINING, LOOP, INFERENCE, LATENCY)
     }
     parts = ["# Throughput", _device(found), _peaks(found["peaks"])]
     if rows[TRAINING]:
         parts += ["## Training", _training(rows[TRAINING]), _TRAINING]
         parts += _of_convolution(rows[TRAINING][0]["values"])
+        parts += _crossing(rows[TRAINING][0]["values"])
+    for row in rows[LOOP]:
+        parts.append(_loop(row["values"]))
     if start := found.get("start"):
         parts.append(_start(start))
     if rows[INFERENCE]:
@@ -76,6 +79,34 @@ def _of_convolution(own: Mapping[str, Any]) -> list[str]:
         f"The first row computes at {own['of_convolution']:.2g} times the rate of the "
         "convolution."
     ]
+
+
+def _crossing(own: Mapping[str, Any]) -> list[str]:
+    if not own.get("crossing_bytes"):
+        return []
+    return [
+        _filled(
+            "Where devices share a batch, each puts "
+            f"{own['crossing_bytes'] / 1e6:,.4g} MB into collectives in an update of "
+            "one seed, counted off the program of the first row; where they share "
+            "seeds, nothing crosses. Rows of several devices have as much for each as "
+            "the first row has for one: at full efficiency their ratio is the number "
+            "of devices."
+        )
+    ]
+
+
+def _loop(values: Mapping[str, Any]) -> str:
+    if "failed" in values:
+        return f"The loop of a training {FAILED}."
+    within, alone = (1e3 * values[n] for n in ("step_seconds", "call_seconds"))
+    return _filled(
+        "The loop of a training, which draws rows, checks and logs losses and shows "
+        f"its progress, adds {values['overhead']:.1%} to the time of its calls alone "
+        f"({within:.4g} and {alone:.4g} ms an update; rounds of {values['updates']} "
+        "updates in turn, medians). Saving comes on top, once in "
+        "--config.checkpoint_minutes."
+    )
 
 
 _TRAINING = _filled(

@@ -115,7 +115,7 @@ def fit(
       UserError: a batch that does not fit, a loss that is not finite.
       Preempted: after SIGTERM, when the state has been saved.
     """
-    training = _Training(task, feed, seeds, folder, options, say)
+    training = Training(task, feed, seeds, folder, options, say)
     own = options.layout.own_seeds(len(seeds))
     states = first_states(task, [seeds[place] for place in own])
     checkpoints = Checkpoints(folder / FOLDER, config, options.layout)
@@ -133,7 +133,7 @@ def all_finite(tree: Tree) -> jax.Array:
     return jnp.all(jnp.stack(leaves))
 
 
-class _Training:
+class Training:
     """The parts of a run that stay the same from its first step to its last."""
 
     def __init__(

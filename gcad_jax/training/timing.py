@@ -1,18 +1,24 @@
 """What the phases of a training cost on this machine, from a few updates of each."""
 
+import contextlib
 import dataclasses
+import io
 import itertools
 import math
 import statistics
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import jax
+from etils import epath
 
 from gcad_jax.axes import SEED
 from gcad_jax.methods.base import Phase, Trainable, TrainState
 from gcad_jax.training.feed import Feed
-from gcad_jax.training.loop import LoopOptions
+from gcad_jax.training.logs import MetricsLog, progress_bar
+from gcad_jax.training.loop import LoopOptions, Training
+from gcad_jax.training.preemption import Preemption
 from gcad_jax.training.program import compile_step
 from gcad_jax.training.start import first_states
 from gcad_jax.training.step import Resources
@@ -78,6 +84,95 @@ def time_phases(
         )
         timings.append(timing)
     return tuple(timings)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopTiming:
+    """What the loop of a training adds to the calls that it makes.
+
+    step_seconds: wall time of an update in the loop, which draws rows, logs and shows
+        its progress; saves are left out. call_seconds: of the same calls alone.
+        Medians of rounds that alternate. overhead: median of (loop / calls - 1).
+    """
+
+    step_seconds: float
+    call_seconds: float
+    overhead: float
+
+
+class _Unsaved:
+    """In the place of checkpoints: saving costs as much as one saves often."""
+
+    def save(self, step: int, state: TrainState) -> None:
+        pass
+
+    def wait(self) -> None:
+        pass
+
+
+def time_loop(
+    task: Trainable,
+    phase: Phase,
+    feed: Feed,
+    states: TrainState,
+    resources: Resources,
+    seeds: Sequence[int],
+    options: LoopOptions,
+    folder: epath.Path,
+    updates: int,
+    rounds: int,
+) -> LoopTiming:
+    """The loop of `loop.fit` against its bare calls, `updates` of one phase a round.
+
+    states: on the devices, donated. folder: for the log, emptied by the caller.
+    """
+    training = Training(task, feed, seeds, folder, options, lambda line: None)
+    training.phases = (dataclasses.replace(phase, num_steps=updates),)
+    training.total = updates
+    layout, calls = options.layout, options.step.steps_per_call
+
+    def bare(states: TrainState) -> TrainState:
+        for done in range(0, updates, calls):
+            _, count = training.next_call(done)
+            program = training.program(training.phases[0], states, resources, count)
+            fed = layout.fed(feed.take(done, count, layout))
+            states, metrics = program.call(states, resources, fed)
+            if options.must_wait:
+                jax.block_until_ready(metrics)
+        return states
+
+    def looped(states: TrainState) -> TrainState:
+        log = MetricsLog(folder, 0)
+        bar = progress_bar(updates * task.batch_size * len(seeds), 0, feed.name)
+        try:
+            return training.steps(
+                0,
+                states,
+                resources,
+                _Unsaved(),  # type: ignore[arg-type]
+                log,
+                bar,
+                Preemption(),
+            )
+        finally:
+            bar.close()
+            log.close()
+
+    seconds: dict[Any, list[float]] = {bare: [], looped: []}
+    with contextlib.redirect_stderr(io.StringIO()):  # where the bar is drawn
+        for _ in range(rounds + 1):
+            for way, spent in seconds.items():
+                started = time.perf_counter()
+                states = jax.block_until_ready(way(states))
+                spent.append((time.perf_counter() - started) / updates)
+    _, *alone = seconds[bare]  # the first round compiles
+    _, *within = seconds[looped]
+    ratios = [a / b for a, b in zip(within, alone, strict=True)]
+    return LoopTiming(
+        step_seconds=statistics.median(within),
+        call_seconds=statistics.median(alone),
+        overhead=statistics.median(ratios) - 1,
+    )
 
 
 def begun(

@@ -2,51 +2,27 @@
 
 import dataclasses
 import json
-from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 import pytest
-from training.doubles import SIDE, Linear
+from training.doubles import Scored
 
 from gcad_jax import presets, throughput
+from gcad_jax.axes import BATCH, SEED
 from gcad_jax.checks import UserError
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.studies import throughput_measurements
 from gcad_jax.studies.throughput_budget import budget
 from gcad_jax.studies.throughput_peaks import MATRIX, peaks
-from gcad_jax.studies.throughput_rows import INFERENCE, LATENCY, OWN, TRAINING, rows
+from gcad_jax.studies.throughput_rows import (
+    INFERENCE,
+    LATENCY,
+    LOOP,
+    OWN,
+    TRAINING,
+    rows,
+)
 from gcad_jax.studies.throughput_settings import ThroughputStudy, check
-
-
-class Silent(list):
-    """A list that stays empty: fields of a method do not change."""
-
-    def append(self, item):
-        pass
-
-
-@dataclasses.dataclass(eq=False)
-class Scored(Linear):
-    """`Linear` with a score, as a study needs it."""
-
-    title: ClassVar[str] = "Double"
-    branches: ClassVar[tuple[str, ...]] = ()
-    precision: str = "float32"
-    traces: list[str] = dataclasses.field(default_factory=Silent)
-
-    def calibrate(self, frozen, learned, images):
-        return {}
-
-    def branch_maps(self, detector, images):
-        return {}
-
-    def anomaly_map(self, detector, images):
-        x = images.reshape(len(images), -1) @ detector.learned.params["fast"]["kernel"]
-        return jnp.broadcast_to(x.sum(-1)[:, None, None], (len(images), SIDE, SIDE))
-
-    def describe(self):
-        return ()
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +40,8 @@ def study(**fields):
             "inference_batch_sizes": (1,),
             "latency_batch_sizes": (2,),
             "latency_passes": 2,
+            "loop_updates": 3,
+            "several_devices": False,
             "calls": 1,
             "num_images": 8,
             **fields,
@@ -77,7 +55,7 @@ def names(found, kind):
 
 def test_one_thing_is_varied_at_a_time():
     config = presets.throughput("")
-    of_kind = {kind: [] for kind in (TRAINING, INFERENCE, LATENCY)}
+    of_kind = {kind: [] for kind in (TRAINING, LOOP, INFERENCE, LATENCY)}
     for row in rows(config):
         of_kind[row.kind].append(row)
     assert [row.varied for row in of_kind[TRAINING]] == [
@@ -100,6 +78,21 @@ def test_one_thing_is_varied_at_a_time():
         assert len(changed) + laid_out == 1
 
 
+def test_several_devices_have_as_much_each_as_one():
+    config = presets.throughput("")
+    one = rows(config)
+    more = [row for row in rows(config, 6) if row.num_devices > 1]
+    assert [row.varied for row in more] == [
+        f"{count} devices, {layout}" for count in (2, 4, 6) for layout in (BATCH, SEED)
+    ]
+    for row in more:
+        assert row.batch_size * row.num_seeds == row.num_devices * one[0].batch_size
+        assert row.num_seeds == (row.num_devices if row.layout == SEED else 1)
+        assert getattr(row.method, "batch_size", None) == row.batch_size
+    config.several_devices = False
+    assert [row.varied for row in rows(config, 6)] == [row.varied for row in one]
+
+
 def test_what_a_method_lacks_is_not_varied():
     kinds = [(row.kind, row.varied) for row in rows(study())]
     assert (TRAINING, "bfloat16") in kinds
@@ -111,7 +104,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("throughput")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MATRIX, "cpu", 64)
-        return folder, throughput.run(study(), str(folder))
+        return folder, throughput.run(study(several_devices=True), str(folder))
 
 
 def test_all_rows_are_measured_and_written(finished):
@@ -121,9 +114,17 @@ def test_all_rows_are_measured_and_written(finished):
     assert names(found, TRAINING) == [
         *(OWN, "bfloat16", "batch_size 2", "steps_per_call 3"),
         *("2 seeds, vmap", "2 seeds, unroll"),
+        *("2 devices, batch", "2 devices, seed"),
+        *("4 devices, batch", "4 devices, seed"),
     ]
     for row in found["rows"]:
         assert row["values"]["images_per_second"] > 0
+    (loop,) = (row["values"] for row in found["rows"] if row["kind"] == LOOP)
+    # Medians of the two and of their ratios: alike, but not the same.
+    ratio = loop["step_seconds"] / loop["call_seconds"]
+    assert 0.2 < (1 + loop["overhead"]) / ratio < 5
+    # Two networks of (48, 3) floats, and their losses.
+    assert found["rows"][0]["values"]["crossing_bytes"] == 2 * (48 * 3 + 1) * 4
     own = found["rows"][0]["values"]
     assert own["mfu"] == pytest.approx(
         own["images_per_second"] * own["flops_traced"] / found["peaks"]["product"]
