@@ -63,12 +63,8 @@ def ends(processes):
 def kill_one(arguments, category, stopped, cache):
     """Continued from `stopped`; after its next save the second process is killed."""
     processes = start_two(arguments, cache)
-    later = [stopped]
     runs.wait_for(
-        lambda: (
-            later.append(max(runs.checkpoint_steps(category), default=0))
-            or later[-1] > stopped
-        ),
+        lambda: max(runs.checkpoint_steps(category), default=0) > stopped,
         processes[0],
     )
     os.kill(processes[1].pid, signal.SIGKILL)

@@ -25,6 +25,7 @@ from gcad_jax.training.preemption import Preempted, Preemption
 from gcad_jax.training.program import Program, compile_step
 from gcad_jax.training.start import first_states
 from gcad_jax.training.step import Resources, StepOptions
+from gcad_jax.training.traffic import crossing_bytes
 from gcad_jax.types import Array, Tree
 
 
@@ -224,6 +225,21 @@ class Training:
             self.say(line)
         for line in summary.cost_lines(programs, states, resources, *sizes):
             self.say(line)
+        if self.layout.kind == BATCH and len(self.layout.devices) > 1:
+            self.say_crossing(states, resources)
+
+    def say_crossing(self, states: TrainState, resources: Resources) -> None:
+        """What the devices exchange in the longest phase."""
+        phase = max(self.phases, key=lambda phase: phase.num_steps)
+        one = jax.eval_shape(lambda: jax.tree.map(lambda x: x[:1], states))
+        examples = self.feed.take(0, 1, self.layout)[0][:, :1]
+        crossing = crossing_bytes(
+            phase, self.feed.augmentation, one, resources, examples
+        )
+        self.say(
+            f"crossing    {crossing / 1e6:,.4g} MB of each device in an update of a "
+            f"seed ({phase.name})"
+        )
 
     def steps(  # type: ignore[no-untyped-def]
         self,
