@@ -90,6 +90,7 @@ def test_every_command_of_a_dry_run_is_one_that_the_program_takes():
         dry("task.sh", *sweep).splitlines()[0],
         dry("slurm.sbatch", *sweep).splitlines()[-1],
         dry("slurm_study.sbatch", *STUDY),
+        dry("measure.sh", "/out"),
         dry("slurm_nodes.sbatch", *STUDY, "--config.seeds=(0,1,2,3)"),
         tpu_command("configs/loco.py", "gs://b/run", DATA),
         tpu_command(*STUDY),
