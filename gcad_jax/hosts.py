@@ -92,7 +92,7 @@ def is_first() -> bool:
 
 
 # What the libraries of collectives say when one that takes part has gone.
-_GONE = ("Gloo", "NCCL", "Connection", "connection", "UNAVAILABLE", "peer", "heartbeat")
+_GONE = ("Gloo", "NCCL", "heartbeat", "oordination service", "Barrier", "UNAVAILABLE")
 
 
 def is_lost(error: Exception) -> bool:
