@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import os
-import pathlib
 import platform
 import shutil
 import sys
@@ -14,6 +13,7 @@ from typing import TypeAlias
 
 import jax
 import numpy as np
+from etils import epath
 
 from gcad_jax import config as configs
 from gcad_jax import figures, hosts, workdir
@@ -24,9 +24,10 @@ from gcad_jax.evaluation import metrics
 from gcad_jax.evaluation.maps import MAPS
 from gcad_jax.evaluation.report import write_report
 from gcad_jax.evaluation.scores import CategoryResult, Scores, evaluate
+from gcad_jax.files import is_local, make_folder
 from gcad_jax.methods.base import Detector, Method
 from gcad_jax.methods.inference import all_maps, anomaly_maps
-from gcad_jax.training.logs import read_rows
+from gcad_jax.training.logs import ROWS, read_rows
 from gcad_jax.training.loop import LoopOptions, Trained, train
 from gcad_jax.training.parallel import Layout, chosen
 from gcad_jax.training.step import UNROLL, VMAP, StepOptions
@@ -55,7 +56,7 @@ def say(line: str) -> None:
 
 
 def run(
-    config: Experiment, path: str, programs: pathlib.Path | None = None
+    config: Experiment, path: str, programs: epath.Path | None = None
 ) -> list[CategoryResult]:
     """Trains, evaluates and reports all categories of a config in folder `path`.
 
@@ -88,16 +89,20 @@ def run(
     return results
 
 
-def _complete(folder: pathlib.Path, names: Sequence[str]) -> bool:
+def _complete(folder: epath.Path, names: Sequence[str]) -> bool:
     """Whether there is nothing left to do."""
     files = [folder / name / metrics.METRICS for name in names]
     return all(file.exists() for file in (*files, folder / REPORT))
 
 
-def keep_programs(folder: pathlib.Path) -> None:
+def keep_programs(folder: epath.Path) -> None:
     """So that a resumed run need not compile again."""
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(folder / ".programs"))
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder / ".programs"))
+    if not is_local(folder):
+        # XLA itself, which would keep tuned kernels of GPUs there, knows disks alone.
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 
 def loop_options(
@@ -135,7 +140,7 @@ def options_of(config: Experiment) -> LoopOptions:
 
 
 def run_category(
-    config: Experiment, name: str, folder: pathlib.Path, options: LoopOptions
+    config: Experiment, name: str, folder: epath.Path, options: LoopOptions
 ) -> tuple[CategoryResult, tuple[str, ...]]:
     """Result of one category, and what the method says of itself."""
     method = config.method
@@ -159,17 +164,17 @@ def run_category(
 
 
 def _earlier(
-    config: Experiment, category: Category, folder: pathlib.Path
+    config: Experiment, category: Category, folder: epath.Path
 ) -> CategoryResult | None:
     """The results that are there of these very images; makes the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     same_tests = workdir.check_data(folder, category)
     if same_tests and has_results(config, folder, len(category.test) > 0):
         return metrics.read_result(folder)
     return None
 
 
-def has_results(config: Experiment, folder: pathlib.Path, tests: bool = True) -> bool:
+def has_results(config: Experiment, folder: epath.Path, tests: bool = True) -> bool:
     """Whether a category has all that it is to have. tests: it has test images."""
     wanted = [metrics.METRICS, metrics.DETAILS]
     if config.write_maps and tests:
@@ -178,7 +183,7 @@ def has_results(config: Experiment, folder: pathlib.Path, tests: bool = True) ->
 
 
 def evaluate_category(
-    config: Experiment, category: Category, trained: Trained, folder: pathlib.Path
+    config: Experiment, category: Category, trained: Trained, folder: epath.Path
 ) -> CategoryResult:
     """Calibrates on the validation images, scores the test images, writes and draws.
 
@@ -238,7 +243,7 @@ def _scored(
     category: Category,
     trained: Trained,
     places: Sequence[int],
-    folder: pathlib.Path,
+    folder: epath.Path,
 ) -> _Found:
     """Maps and scores of the seeds at `places`; writes the maps where wanted."""
     method = config.method
@@ -263,14 +268,14 @@ def _scored(
 
 def _write(
     config: Experiment,
-    folder: pathlib.Path,
+    folder: epath.Path,
     category: Category,
     maps: Mapping[str, np.ndarray],
     result: CategoryResult,
 ) -> None:
     """The figures, and last the numbers, which say that a category is finished."""
     figures.draw(folder, category, maps, result, config.figure_images)
-    figures.draw_training(folder, read_rows(folder / "metrics.jsonl"))
+    figures.draw_training(folder, read_rows(folder / ROWS))
     metrics.write_result(folder, result)
 
 
@@ -294,7 +299,7 @@ def _say_turn(turn: str) -> None:
 
 
 def _write_maps(
-    folder: pathlib.Path, category: Category, seeds: Sequence[int], maps: np.ndarray
+    folder: epath.Path, category: Category, seeds: Sequence[int], maps: np.ndarray
 ) -> None:
     for seed, seed_maps in zip(seeds, maps, strict=True):
         map_files.write_maps(
@@ -307,7 +312,7 @@ def _write_maps(
 
 def report(
     config: Experiment,
-    folder: pathlib.Path,
+    folder: epath.Path,
     results: Sequence[CategoryResult],
     sentences: Sequence[str],
 ) -> None:

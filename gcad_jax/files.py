@@ -43,6 +43,7 @@ def is_local(path: Path) -> bool:
 @functools.cache
 def _check_reachable(path: str) -> None:
     """Raises as `as_path` does; that nothing is there yet is no mistake."""
+    _keep_no_listings()
     try:
         found = epath.Path(path)
     except KeyError as error:
@@ -62,6 +63,16 @@ def _check_reachable(path: str) -> None:
             f"{path} cannot be reached ({reason(error)}); check its name, the network "
             "and your credentials."
         ) from error
+
+
+def _keep_no_listings() -> None:
+    """Has gcsfs ask anew for sizes and names, which others may have changed since.
+
+    It would keep every listing as long as the process lives.
+    """
+    from fsspec import config
+
+    config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 
 def on_disk(path: Path, field: str) -> None:
@@ -226,10 +237,18 @@ def filled(folder: epath.Path) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="gcad_jax") as place:
         yield place
-        with _as_os_errors():
-            for name in below(epath.Path(place)):
-                target = folder / os.path.relpath(name, place)
-                epath.Path(name).copy(target, overwrite=True)
+        copy_tree(epath.Path(place), folder)
+
+
+def copy_tree(source: epath.Path, target: epath.Path) -> None:
+    """Copies all files of a folder of this machine to an object store.
+
+    Raises OSError where it cannot.
+    """
+    with _as_os_errors():
+        for name in below(source):
+            path = target / os.path.relpath(name, source)
+            epath.Path(name).copy(path, overwrite=True)
 
 
 def make_folder(folder: epath.Path) -> None:

@@ -47,10 +47,13 @@ def main(_: list[str]) -> None:
     from gcad_jax.studies.throughput_settings import ThroughputStudy
     from gcad_jax.study import Study
     from gcad_jax.training.preemption import Preempted
+    from gcad_jax.workdir import unlocked
 
     config, workdir = CONFIG.value, str(WORKDIR.value)
     try:
         hosts.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+        if told := unlocked(workdir):
+            experiment.say(f"workdir     {told}")
         if isinstance(config, saturation.SaturationStudy):
             hosts.check_alone("the study of the thresholds")
             saturation.run(config, workdir, experiment.say)

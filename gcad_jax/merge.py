@@ -16,6 +16,7 @@ from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.evaluation.scores import CategoryResult
+from gcad_jax.files import as_path, inside, make_folder, write_text
 from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
 
 NAMES = ("parts", "workdir")
@@ -65,8 +66,7 @@ def merge(pattern: str, target: str) -> str:
     config = {**any_part.config, "seeds": seeds}
     if "categories" in config["data"]:
         config["data"] = {**config["data"], "categories": list(joined)}
-    with workdir.opened(target, config) as opened:
-        folder = epath.Path(opened)
+    with workdir.opened(target, config) as folder:
         (folder / REPORT).unlink(missing_ok=True)
         for name, result in joined.items():
             write(folder / name, result, categories[name])
@@ -81,10 +81,10 @@ def find(pattern: str) -> list[epath.Path]:
     """The folders of a pattern with * and ?, on a disk or in gs://, in order."""
     first = next((i for i, c in enumerate(pattern) if c in "*?["), len(pattern))
     begin = pattern.rfind("/", 0, first) + 1
-    folders = [epath.Path(pattern[:begin] or ".")]
+    folders = [as_path(pattern[:begin] or ".")]
     for name in filter(None, pattern[begin:].split("/")):
-        inside = [path for f in folders if f.is_dir() for path in f.iterdir()]
-        folders = [path for path in inside if fnmatch.fnmatchcase(path.name, name)]
+        found = [path for f in folders if f.is_dir() for path in inside(f)[0]]
+        folders = [path for path in found if fnmatch.fnmatchcase(path.name, name)]
     return sorted(folder for folder in folders if folder.is_dir())
 
 
@@ -166,9 +166,8 @@ def write(folder: epath.Path, result: CategoryResult, parts: Sequence[Part]) -> 
     """A category as a run leaves it; the figures are those of the first seed."""
     from gcad_jax import figures
     from gcad_jax.evaluation import metrics
-    from gcad_jax.files import write_text
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     first = min(parts, key=lambda part: min(part.result.seeds))
     for name in figures.CAPTIONS:
         if (first.folder / name).exists():

@@ -23,7 +23,7 @@ from gcad_jax.pretraining.teaching import (
     teach,
     weights_name,
 )
-from gcad_jax.training.logs import read_rows
+from gcad_jax.training.logs import ROWS, read_rows
 
 REPORT = "report.md"
 
@@ -76,7 +76,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
                     say,
                 )
             )
-            figures.draw_training(inside, read_rows(inside / "metrics.jsonl"))
+            figures.draw_training(inside, read_rows(inside / ROWS))
         minutes = (time.monotonic() - started) / 60
         write_report(folder, results, hardware(options, minutes))
         say(f"\nreport      {folder / REPORT}")

@@ -4,16 +4,19 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import pathlib
 from collections.abc import Iterator
 from typing import Any
+
+from etils import epath
 
 from gcad_jax import hosts
 from gcad_jax.checks import UserError
 from gcad_jax.config import differences
 from gcad_jax.data.category import Category
 from gcad_jax.evaluation.metrics import METRICS
-from gcad_jax.files import Path, write_text
+from gcad_jax.files import Path, as_path, inside, is_local, make_folder, write_text
+from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
+from gcad_jax.training.checkpoint import finished_steps
 
 
 class InUse(UserError):
@@ -21,8 +24,10 @@ class InUse(UserError):
 
 
 @contextlib.contextmanager
-def opened(path: str, config: dict[str, Any]) -> Iterator[pathlib.Path]:
+def opened(path: str, config: dict[str, Any]) -> Iterator[epath.Path]:
     """The folder, ours alone while the block runs, with `config.json` in it.
+
+    In an object store, which has no locks, others are not kept out: see `unlocked`.
 
     Raises:
       InUse: another process runs in it.
@@ -34,13 +39,13 @@ def opened(path: str, config: dict[str, Any]) -> Iterator[pathlib.Path]:
         yield folder
 
 
-def _begun(folder: pathlib.Path, config: dict[str, Any]) -> None:
+def _begun(folder: epath.Path, config: dict[str, Any]) -> None:
     check_config(folder, config)
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 @contextlib.contextmanager
-def alone(path: Path, wait: bool = False) -> Iterator[pathlib.Path]:
+def alone(path: Path, wait: bool = False) -> Iterator[epath.Path]:
     """`locked`, for all processes of this command; the first one has the lock.
 
     wait: for another command to leave it.
@@ -51,12 +56,24 @@ def alone(path: Path, wait: bool = False) -> Iterator[pathlib.Path]:
     with contextlib.ExitStack() as stack:
         # Not the path: it may be another on another host.
         hosts.from_first(lambda: bool(stack.enter_context(locked(path, wait))))
-        yield pathlib.Path(path)
+        yield as_path(path)
+
+
+def unlocked(path: Path) -> str:
+    """What to know of a folder that cannot be locked; "" for one that can."""
+    if is_local(path):
+        return ""
+    return (
+        f"{path} has no locks: give no other command the same --workdir while this "
+        "one runs"
+    )
 
 
 @contextlib.contextmanager
-def locked(path: Path, wait: bool = False) -> Iterator[pathlib.Path]:
+def locked(path: Path, wait: bool = False) -> Iterator[epath.Path]:
     """The folder, made where it is not there, and ours alone while the block runs.
+
+    An object store has no locks: there it is not ours alone.
 
     wait: for another process to leave it.
 
@@ -64,9 +81,12 @@ def locked(path: Path, wait: bool = False) -> Iterator[pathlib.Path]:
       InUse: another process runs in it.
       UserError: it cannot be written or locked.
     """
-    folder = pathlib.Path(path)
+    folder = as_path(path)
+    if not is_local(folder):
+        yield folder
+        return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock = (folder / ".lock").open("w")
     except OSError as error:
         raise UserError(
@@ -89,7 +109,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[pathlib.Path]:
         yield folder
 
 
-def check_config(folder: pathlib.Path, config: dict[str, Any]) -> None:
+def check_config(folder: epath.Path, config: dict[str, Any]) -> None:
     """Raises UserError where the folder holds a run of another config."""
     file = folder / "config.json"
     if file.exists():
@@ -100,7 +120,7 @@ def check_config(folder: pathlib.Path, config: dict[str, Any]) -> None:
                 f"{file} does not hold the config of a run ({error}); choose another "
                 "--workdir."
             ) from error
-        begun = any(has_begun(category) for category in folder.iterdir())
+        begun = any(has_begun(category) for category in inside(folder)[0])
         if begun and (changed := differences(old, config)):
             raise UserError(
                 f"--workdir={folder} holds a run of another config ("
@@ -109,16 +129,16 @@ def check_config(folder: pathlib.Path, config: dict[str, Any]) -> None:
             )
 
 
-def has_begun(folder: pathlib.Path) -> bool:
+def has_begun(folder: epath.Path) -> bool:
     """Whether a category left anything that another config would contradict.
 
     A run that was refused before its first checkpoint did not: it may be mended and
     started again in the same folder.
     """
-    return (folder / METRICS).exists() or any(folder.glob("checkpoints/[0-9]*"))
+    return (folder / METRICS).exists() or bool(finished_steps(folder / CHECKPOINTS))
 
 
-def check_data(folder: pathlib.Path, category: Category) -> bool:
+def check_data(folder: epath.Path, category: Category) -> bool:
     """Ties the folder of a category to the images that its training began with.
 
     Returns whether the test images and their regions are those of the last call.
@@ -162,7 +182,7 @@ def digests(category: Category) -> dict[str, Any]:
     return {**found, "test": _digest_tests(category)}
 
 
-def _data_before(file: pathlib.Path) -> dict[str, Any]:
+def _data_before(file: epath.Path) -> dict[str, Any]:
     """What the file says; raises UserError where it is gone or damaged."""
     try:
         before = dict(json.loads(file.read_text()))

@@ -28,6 +28,7 @@ if ! running; then
     python3 -m uv pip install --quiet --python .venv -e ".[tpu,gcs]"
   fi
   rm -f .run/status
+  : >.run/log  # there before tail looks, however late the command starts
   # shellcheck disable=SC2016
   PATH=$PWD/.venv/bin:$PATH setsid bash -c '
     trap : TERM  # outlives the command, to write how it ended

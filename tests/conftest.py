@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,6 +15,7 @@ os.environ.setdefault(
 )
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -31,3 +33,22 @@ def real_data() -> pathlib.Path:
 def program_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Compiled programs that the runs in processes of their own share."""
     return tmp_path_factory.mktemp("programs")
+
+
+@pytest.fixture(scope="module")
+def compiled_once(program_cache: pathlib.Path) -> Iterator[None]:
+    """What one run in this process compiled the others need not."""
+    options = {
+        "jax_compilation_cache_dir": str(program_cache),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(program_cache))
+        for name, value in options.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        yield
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()

@@ -1,7 +1,7 @@
-"""python gcs_emulator.py PORT: the emulator of PyPI, with what TensorStore needs of it.
+"""python gcs_emulator.py PORT: the emulator of PyPI, with what it lacks.
 
-The emulator knows no conditions on the generation of an object, by which TensorStore
-tells whether what it read has changed since; here they are.
+That is conditions on the generation of an object, by which TensorStore tells whether
+what it read has changed since, and moving an object, by which gcsfs renames.
 """
 
 import http
@@ -9,6 +9,7 @@ import sys
 
 from gcp_storage_emulator import server
 from gcp_storage_emulator.exceptions import NotFound
+from gcp_storage_emulator.handlers import objects
 
 
 def generation(storage, params, query):
@@ -37,7 +38,21 @@ def conditional(handler):
     return handle
 
 
+def move(request, response, storage):
+    """Copies an object within its bucket and deletes it under its old name."""
+    request.params["dest_bucket_name"] = request.params["bucket_name"]
+    objects.copy(request, response, storage)
+    if response.status == http.HTTPStatus.OK:
+        objects.delete(request, response, storage)
+
+
 if __name__ == "__main__":
+    # Before the other paths of objects, which match these too.
+    moved = r"(/storage/v1)?/b/(?P<bucket_name>[^/]+)/o/(?P<object_id>.+)/moveTo/o/"
+    server.HANDLERS = (
+        (rf"{moved}(?P<dest_object_id>.+)", {"POST": move}),
+        *server.HANDLERS,
+    )
     for _, methods in server.HANDLERS:
         methods |= {name: conditional(handler) for name, handler in methods.items()}
     server.create_server("127.0.0.1", int(sys.argv[1]), True, "bucket").run()

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 from etils import epath
 
+from gcad_jax import files
+
 BUCKET = "gs://bucket"
 HERE = pathlib.Path(__file__).parent
 
@@ -53,6 +55,15 @@ def _wait_for(port: int, server: subprocess.Popen[bytes], seconds: float = 60) -
         assert server.poll() is None, "the emulator ended"
         assert time.monotonic() < end, "the emulator did not start in time"
         time.sleep(0.02)
+
+
+def download(folder: epath.Path, to: pathlib.Path) -> pathlib.Path:
+    """Copies every file of a folder of the store below `to`; returns that."""
+    for name in files.below(folder):
+        target = to / epath.Path(name).relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(epath.Path(name).read_bytes())
+    return to
 
 
 def upload(folder: pathlib.Path, to: str) -> epath.Path:

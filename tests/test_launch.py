@@ -574,7 +574,6 @@ def test_the_image_has_what_the_manifests_call():
     assert {"gcad_jax", "configs", "launch"} <= set(names)
 
 
-@pytest.mark.skip(reason="the extra gcs is still to come")
 def test_extras_that_are_installed_exist():
     setup = (runs.ROOT / "setup.py").read_text()
     pages = [*SCRIPTS, LAUNCH / "Dockerfile", runs.ROOT / "docs" / "scale.md"]

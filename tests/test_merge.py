@@ -4,12 +4,10 @@ import json
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
 import runs
 from data import trees
-from jax.experimental.compilation_cache import compilation_cache
 
 from gcad_jax import experiment, merge, study_runs
 from gcad_jax.checks import UserError
@@ -19,26 +17,8 @@ from gcad_jax.methods.autoencoder import AE
 from gcad_jax.study import Cell, group, with_groups
 from gcad_jax.study_presets import Benchmark
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 CATEGORIES, SEEDS = ("juice_bottle", "screw_bag"), (0, 3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _programs(program_cache):
-    """What one run compiled the others need not."""
-    options = {
-        "jax_compilation_cache_dir": str(program_cache),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(program_cache))
-        for name, value in options.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        yield
-        for name, value in before.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
 
 
 def config(root, categories=CATEGORIES, seeds=SEEDS, **fields):

@@ -1,22 +1,29 @@
 """Paths on gs://, against an emulator of Google Cloud Storage on this machine."""
 
+import json
 import re
 import subprocess
 import sys
 import types
+import urllib.parse
+import urllib.request
 
+import jax
 import map_folders
 import numpy as np
 import object_store
 import pytest
 import runs
+import test_hosts
 from data import trees
 from etils import epath
+from jax.experimental.compilation_cache import compilation_cache
 from models.test_mobilenet import random_tensors
 from object_store import BUCKET
 from studies import study_runs
 
-from gcad_jax import files, folder_scores
+from gcad_jax import experiment, files, folder_scores, merge, workdir
+from gcad_jax import study_runs as runs_of_studies
 from gcad_jax.checks import UserError
 from gcad_jax.convert import convert
 from gcad_jax.data import prepared
@@ -26,7 +33,13 @@ from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.data.photos import Photos
 from gcad_jax.evaluate import outputs
+from gcad_jax.methods.autoencoder import AE
+from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.models.classifiers import load_classifier
+from gcad_jax.study import Cell, group, with_groups
+from gcad_jax.study_presets import Benchmark
+from gcad_jax.training import logs
+from gcad_jax.training.checkpoint import finished_steps, newest_step
 
 # aiohttp says so of the parts in which gcsfs sends files.
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
@@ -47,7 +60,7 @@ def store():
 @pytest.fixture
 def folder(request):
     """A folder of the bucket that no other test uses."""
-    return epath.Path(BUCKET) / re.sub(r"\W", "_", request.node.name)
+    return files.as_path(BUCKET) / re.sub(r"\W", "_", request.node.name)
 
 
 # -- files -----------------------------------------------------------------------
@@ -296,3 +309,177 @@ def test_a_study_of_the_thresholds_is_kept(tmp_path, folder):
     again, lines = study_runs.run(root)
     assert again == there
     assert lines[1] == "pushpins: its draws are kept from earlier"
+
+
+# -- workdirs --------------------------------------------------------------------
+
+
+def method():
+    return AE(image_size=32, epochs=1, batch_size=2, width=1 / 8)
+
+
+def config(**fields):
+    small = {"method": method(), "checkpoint_minutes": 0.0, "write_maps": True}
+    return runs.tiny(**{**small, **fields})
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory, compiled_once):
+    """A run of six steps on a disk."""
+    path = tmp_path_factory.mktemp("reference")
+    experiment.run(config(), str(path))
+    return path
+
+
+def same_run(path, reference, tmp_path):
+    """All that does not say how long it took."""
+    here = object_store.download(path, tmp_path / "downloaded")
+    one, other = (runs.saved_state(place / "circles") for place in (here, reference))
+    assert one.keys() == other.keys()
+    for name, leaf in one.items():
+        np.testing.assert_array_equal(leaf, other[name], err_msg=name)
+    names = [p.relative_to(reference) for p in reference.rglob("*.tiff")]
+    names += [f"circles/{n}.json" for n in ("metrics", "details", "data")]
+    for name in (*names, "circles/metrics.jsonl"):
+        assert (here / name).read_bytes() == (reference / name).read_bytes(), name
+    there = [{p.name for p in (f / "circles").iterdir()} for f in (here, reference)]
+    assert there[0] == there[1]
+    assert (here / "report.md").exists()
+
+
+def stopped_at(step, path, monkeypatch):
+    """Runs until the metrics of a step are there, and then no further."""
+    write = logs.MetricsLog.write
+
+    def stop(self, at, *rest):
+        if at == step:
+            raise RuntimeError("as if the machine had gone")
+        write(self, at, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logs.MetricsLog, "write", stop)
+        with pytest.raises(RuntimeError, match="gone"):
+            experiment.run(config(), str(path))
+
+
+def test_a_run_stopped_twice_and_its_newest_checkpoint_damaged(
+    folder, reference, tmp_path, monkeypatch, capsys
+):
+    steps = folder / "circles/checkpoints"
+    stopped_at(4, folder, monkeypatch)
+    stopped = finished_steps(steps)[-1]
+    rows = logs.read_rows(folder / "circles/metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    stopped_at(6, folder, monkeypatch)
+    assert f"resume      from step {stopped} of 6" in capsys.readouterr().out
+    before, newest = finished_steps(steps)
+    for name in list(files.below(steps / f"{newest}/state")):
+        epath.Path(name).write_bytes(b"damaged")
+    experiment.run(config(), str(folder))
+    said = capsys.readouterr().out
+    assert f"{steps / str(newest)} cannot be read: " in said
+    assert f"resume      from step {before} of 6" in said
+    assert (steps / f"{newest}.unreadable").is_dir()
+    same_run(folder, reference, tmp_path)
+    experiment.run(config(), str(folder))
+    assert "finished    earlier" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"holds a run of another config \(.*width: "):
+        experiment.run(config(method=AE(image_size=32, width=1 / 4)), str(folder))
+
+
+def test_a_checkpoint_that_is_not_complete_is_none(folder):
+    for name in ("2/commit_success.txt", "2/state/a", "4/state/a", "x/a"):
+        (folder / "checkpoints" / name).write_text("")
+    assert finished_steps(folder / "checkpoints") == [2]
+    assert newest_step(folder / "checkpoints") == 2
+    assert workdir.has_begun(folder)
+    (folder / "checkpoints/2/commit_success.txt").unlink()
+    assert not workdir.has_begun(folder)
+
+
+def test_logs_that_cannot_be_copied_are_one_sentence(folder, monkeypatch):
+    log = logs.MetricsLog(folder, 0)
+    log.write(1, 0.5, "joint", (0,), {"L": np.ones(1)})
+    log.flush()
+
+    def copy(*_, **__):
+        raise OSError("no network")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(folder), "copy", copy)
+        with pytest.raises(UserError, match=rf"to {folder} \(no network\); give"):
+            log.flush()
+    log.close()
+    assert len(logs.read_rows(folder / "metrics.jsonl")) == 1
+
+
+def test_what_another_process_writes_is_seen(folder, store):
+    files.write_text(folder / "a.txt", "1")
+    assert files.listing(folder) == [folder / "a.txt"]
+    name = urllib.parse.quote(f"{folder.name}/a.txt", safe="")
+    for_upload = f"{store['STORAGE_EMULATOR_HOST']}/upload/storage/v1/b/bucket/o"
+    request = urllib.request.Request(
+        f"{for_upload}?uploadType=media&name={name}", b"longer", method="POST"
+    )
+    urllib.request.urlopen(request).close()
+    assert files.stamp(folder / "a.txt")[0] == 6
+    assert (folder / "a.txt").read_text() == "longer"
+
+
+def test_parts_are_merged(folder, reference, capsys):
+    object_store.upload(reference, f"{folder}/parts/seed_0")
+    other = object_store.upload(reference, f"{folder}/parts/seed_1")
+    for file in (other / "config.json", other / "circles/details.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "seeds": [1]}))
+    merge.merge(f"{folder}/parts/seed_*", f"{folder}/merged")
+    experiment.run(config(seeds=(0, 1), write_maps=False), f"{folder}/merged")
+    assert "finished    earlier" in capsys.readouterr().out
+    assert "circles" in (folder / "merged/report.md").read_text()
+
+
+def test_a_study_of_runs(folder, capsys):
+    cells = {"variation_model": Cell(method=VariationModel(image_size=32))}
+    fields = {"num_devices": 1, "estimate": False, "write_maps": True}
+    study = with_groups(Benchmark, {"circles": group(runs.circles(), cells)}, **fields)
+    for _ in range(2):
+        runs_of_studies.run(study, str(folder))
+    assert "1 run x 1 category, 1 finished" in capsys.readouterr().out
+    written = [path.name for path in files.inside(folder)[1]]
+    assert {f"benchmark.{form}" for form in ("json", "md", "pdf", "png")} < set(written)
+    assert (folder / "circles/variation_model/report.md").exists()
+
+
+def test_programs_are_kept(folder, compiled_once, monkeypatch):
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_enable_xla_caches")
+    before = {name: getattr(jax.config, name) for name in names}
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    try:
+        experiment.keep_programs(folder)
+        # Of GPUs alone, and of disks alone.
+        assert jax.config.jax_persistent_cache_enable_xla_caches == "none"
+        compilation_cache.reset_cache()
+        jax.jit(lambda x: 3 * x)(np.ones(7, np.float32))
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+    kept = [path.name for path in files.listing(folder / ".programs")]
+    assert [name.partition("-")[0] for name in kept] == ["jit__lambda"]
+
+
+def test_two_processes(folder, reference, tmp_path):
+    body = (
+        "__import__('test_object_store').config(num_devices=2, checkpoint_minutes=5.0)"
+    )
+    file = runs.write_config(tmp_path, body)
+    arguments = [f"--config={file}", f"--workdir={folder}"]
+    ended = test_hosts.ends(test_hosts.start_two(arguments, None))
+    assert [code for code, *_ in ended] == [0, 0], ended
+    assert f"workdir     {folder} has no locks: " in ended[0][1]
+    assert finished_steps(folder / "circles/checkpoints") == [6]
+    assert (folder / "report.md").exists()
+    rows = [logs.read_rows(f / "circles/metrics.jsonl") for f in (folder, reference)]
+    names = [name for name in rows[0][0] if name.startswith("L_")]
+    assert names
+    two, one = ([[row[name] for name in names] for row in own] for own in rows)
+    np.testing.assert_allclose(two, one, rtol=1e-3)  # sums in another order

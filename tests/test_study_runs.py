@@ -4,11 +4,9 @@ import contextlib
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pytest
 import runs
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 from gcad_jax import (
@@ -26,6 +24,7 @@ from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.study import Cell, group, with_groups
 from gcad_jax.study_presets import Ablations, Benchmark, Seeds
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 CONFIGS = runs.ROOT / "configs"
 
 
@@ -38,25 +37,6 @@ def study(kind=Benchmark, **fields):
     small = {"num_devices": 1, "log_every": 1, "estimate": False}
     groups = {"circles": group(runs.circles(), cells)}
     return with_groups(kind, groups, **{**small, **fields})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _programs(program_cache):
-    """What one test compiled the others need not."""
-    options = {
-        "jax_compilation_cache_dir": str(program_cache),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(program_cache))
-        for name, value in options.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        yield
-        for name, value in before.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")

@@ -4,38 +4,50 @@ import contextlib
 import errno
 import functools
 import os
-import pathlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+from etils import epath
 
 from gcad_jax import hosts
 from gcad_jax.checks import UserError
+from gcad_jax.files import absolute, inside
 from gcad_jax.methods.base import TrainState
 from gcad_jax.training.parallel import Layout
 from gcad_jax.types import Tree
 
 FOLDER = "checkpoints"  # beside the results of a category
+# By this file Orbax tells that a checkpoint on gs:// is complete; it comes last.
+COMMITTED = "commit_success.txt"
 
 
-def newest_step(folder: pathlib.Path) -> int:
+def finished_steps(folder: epath.Path) -> list[int]:
+    """Steps of the complete checkpoints in `folder`, ascending; [] where it is none."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in inside(folder)[0] if path.name.isdigit()]
+    if os.fspath(folder).startswith("gs://"):  # nothing is renamed there
+        found = [path for path in found if (path / COMMITTED).exists()]
+    return sorted(int(path.name) for path in found)
+
+
+def newest_step(folder: epath.Path) -> int:
     """Finished updates of the newest checkpoint in `folder`; 0 without one."""
-    steps = [int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()]
-    return max(steps, default=0)
+    return max(finished_steps(folder), default=0)
 
 
 class Checkpoints:
     """The newest states of one training, in `folder`/<step>/.
 
     A save goes to a temporary folder that is renamed when complete, in the
-    background; a killed save leaves the one before untouched.
+    background; a killed save leaves the one before untouched. On gs://, where it is
+    not renamed, `finished_steps` tells which are complete.
     """
 
     def __init__(
         self,
-        folder: pathlib.Path,
+        folder: epath.Path,
         config: dict[str, Any],
         layout: Layout,
     ) -> None:
@@ -47,7 +59,7 @@ class Checkpoints:
 
         self._ocp = ocp
         self._config, self._layout = config, layout
-        self._folder = folder.absolute()
+        self._folder = absolute(folder)
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -100,7 +112,8 @@ class Checkpoints:
         """Frees the places of checkpoints: new saves of these steps need them."""
         for step in steps:
             target = self._folder / f"{step}.unreadable"
-            shutil.rmtree(target, ignore_errors=True)
+            if target.exists():
+                target.rmtree()
             (self._folder / str(step)).rename(target)
 
     def _tried(self, step: int, like: TrainState) -> tuple[TrainState | None, str]:

@@ -1,25 +1,26 @@
 """The frozen part of a category, computed once and kept beside its checkpoints."""
 
 import json
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gcad_jax import hosts
 from gcad_jax.checks import UserError
 from gcad_jax.models.weight_files import checksum, read_weights, write_weights
+from gcad_jax.training.checkpoint import FOLDER, finished_steps
 from gcad_jax.types import ImagesU8, Tree
 
 FILE = "frozen.npz"
 
 
 def kept(
-    folder: pathlib.Path,
+    folder: epath.Path,
     prepare: Callable[[ImagesU8], Tree],
     images: ImagesU8,
     config: Mapping[str, Any],
@@ -39,7 +40,7 @@ def kept(
     made_of = json.loads(json.dumps(own))
 
     def made() -> Tree:
-        begun = path.exists() and any(folder.glob("checkpoints/[0-9]*"))
+        begun = path.exists() and finished_steps(folder / FOLDER)
         if begun and (there := _read(path, made_of, say)) is not None:
             return there
         frozen = prepare(images)
@@ -58,7 +59,7 @@ def kept(
 
 
 def _read(
-    path: pathlib.Path, made_of: Mapping[str, Any], say: Callable[[str], None]
+    path: epath.Path, made_of: Mapping[str, Any], say: Callable[[str], None]
 ) -> Tree | None:
     """What the file holds; None where it was made of something else, or is damaged."""
     try:

@@ -1,18 +1,21 @@
 """What a training writes while it runs: metrics.jsonl, TensorBoard, a progress bar."""
 
+import contextlib
 import json
 import math
 import os
-import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from gcad_jax import hosts
 from gcad_jax.checks import UserError
-from gcad_jax.files import write_text
+from gcad_jax.files import copy_tree, filled, is_local, reason, write_text
+
+ROWS = "metrics.jsonl"
 
 
 class MetricsLog:
@@ -22,20 +25,27 @@ class MetricsLog:
 
     Rows of steps that a resumed run will do again are dropped first, so that the file
     ends as if the run had never been interrupted.
+
+    An object store cannot append: for one, all is written on this machine and copied
+    with each `flush`.
     """
 
-    def __init__(self, folder: pathlib.Path, resume_step: int) -> None:
+    def __init__(self, folder: epath.Path, resume_step: int) -> None:
         """folder: of the category. resume_step: finished updates; 0 starts afresh."""
         self._writes = hosts.is_first()
         if not self._writes:
             return
         from tensorboardX import SummaryWriter
 
-        self._path = folder / "metrics.jsonl"
-        _keep_rows(self._path, resume_step)
-        self._file = self._path.open("a")
+        self._folder, self._open = folder, contextlib.ExitStack()
+        kept = _kept_rows(folder / ROWS, resume_step)
+        self._place = epath.Path(self._open.enter_context(filled(folder)))
+        write_text(self._place / ROWS, kept)
+        self._file = (self._place / ROWS).open("a")
         self._board = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=resume_step + 1, write_to_disk=True
+            str(self._place / "tensorboard"),
+            purge_step=resume_step + 1,
+            write_to_disk=True,
         )
 
     def write(
@@ -57,23 +67,46 @@ class MetricsLog:
                 self._board.add_scalar(f"seed_{seed}/{name}", value, step)
 
     def flush(self) -> None:
-        """Puts all rows on disk; called before a checkpoint that counts on them."""
+        """Puts all rows where they stay; called before a checkpoint counts on them.
+
+        Raises:
+          UserError: they cannot be copied into an object store.
+        """
         if not self._writes:
             return
+        self._sync()
+        if not is_local(self._folder):
+            with self._said():
+                copy_tree(self._place, self._folder)
+
+    def _sync(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._board.flush()
 
     def close(self) -> None:
-        """Flushes and closes both files."""
+        """Flushes and closes both files; raises as `flush` does."""
         if not self._writes:
             return
-        self.flush()
+        self._sync()
         self._file.close()
         self._board.close()
+        with self._said():
+            self._open.close()  # which copies
+
+    @contextlib.contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{ROWS} and tensorboard/ cannot be written to {self._folder} "
+                f"({reason(error)}); give the same command again: it continues from "
+                "the last checkpoint."
+            ) from error
 
 
-def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
+def read_rows(path: epath.Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl; a last line that a kill cut short is left out."""
     if not path.exists():
         return []
@@ -86,9 +119,10 @@ def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _keep_rows(path: pathlib.Path, resume_step: int) -> None:
+def _kept_rows(path: epath.Path, resume_step: int) -> str:
+    """The lines of the rows up to a step."""
     rows = [row for row in read_rows(path) if row["step"] <= resume_step]
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def check_finite(

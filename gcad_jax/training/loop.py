@@ -1,7 +1,6 @@
 """Trains all seeds of one category; any kill in between can be resumed exactly."""
 
 import dataclasses
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from gcad_jax import hosts
 from gcad_jax.axes import BATCH
@@ -70,7 +70,7 @@ def train(
     method: Method,
     category: Category,
     seeds: Sequence[int],
-    folder: pathlib.Path,
+    folder: epath.Path,
     options: LoopOptions,
     config: dict[str, Any],
     say: Callable[[str], None],
@@ -100,7 +100,7 @@ def fit(
     feed: Feed,
     frozen: Tree,
     seeds: Sequence[int],
-    folder: pathlib.Path,
+    folder: epath.Path,
     options: LoopOptions,
     config: dict[str, Any],
     say: Callable[[str], None],
@@ -142,7 +142,7 @@ class Training:
         task: Trainable,
         feed: Feed,
         seeds: Sequence[int],
-        folder: pathlib.Path,
+        folder: epath.Path,
         options: LoopOptions,
         say: Callable[[str], None],
     ) -> None:
