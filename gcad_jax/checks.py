@@ -9,7 +9,12 @@ class UserError(ValueError):
 
     The sentence names the file or the field, what was found, what is allowed and
     what to do.
+
+    agreed: whether every process of the command raises it at the same place
+        (`hosts.py`); with one that has it alone the others cannot go on.
     """
+
+    agreed = False
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -8,6 +8,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+
+import gcad_jax
 from gcad_jax import checks
 from gcad_jax.data.category import DataSet
 from gcad_jax.data.photos import Photos
@@ -170,6 +173,18 @@ def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from fields(value, f"{prefix}{field.name}.")
         else:
             yield prefix + field.name, field.type
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """What processes that work on one command must have alike, versions included."""
+    values = {"jax": jax.__version__, "gcad_jax": gcad_jax.__version__}
+    for name, _ in fields(config):
+        value = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        if not name.endswith("data.cache_dir"):  # each host has its own disk
+            values[name] = value
+    return values
 
 
 def as_dict(config: Training) -> dict[str, Any]:

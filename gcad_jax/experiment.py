@@ -68,8 +68,9 @@ def run(
       Preempted: on SIGTERM, after saving.
     """
     config = configs.resolve(config)
+    hosts.check_alike(configs.settings(config), "the settings")
     options = options_of(config)
-    names = hosts.together(config.data.names)
+    names = hosts.from_first(config.data.names)
     started = time.monotonic()
     with workdir.opened(path, configs.as_dict(config)) as folder:
         keep_programs(programs or folder)

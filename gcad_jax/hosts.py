@@ -52,6 +52,8 @@ def join(coordinator: str = "", num_processes: int = 0, process_id: int = -1) ->
         )
     if num_processes == 1 or not (all(given) or _started_by_a_launcher()):
         return
+    # It would take SIGTERM, which is to end a process that has nothing to save yet.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         if all(given):
             jax.distributed.initialize(coordinator, num_processes, process_id)
@@ -82,13 +84,13 @@ def _told_how_many() -> bool:
 
 
 def count() -> int:
-    """How many processes there are."""
-    return jax.process_count()
+    """How many processes there are; does not start JAX's devices where it is alone."""
+    return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def is_first() -> bool:
     """Whether this process is the one that writes and speaks."""
-    return jax.process_index() == 0
+    return count() == 1 or jax.process_index() == 0
 
 
 # What the libraries of collectives say when one that takes part has gone.
@@ -118,7 +120,7 @@ def check_alone(what: str) -> None:
 
 def share(number: int) -> range:
     """Which of `number` equal pieces of work are this process's."""
-    return range(jax.process_index(), number, count())
+    return range(jax.process_index() if count() > 1 else 0, number, count())
 
 
 def gathered(value: T) -> list[T]:
@@ -151,7 +153,7 @@ def together(function: Callable[[], T]) -> T:
     result, error = _tried(function)
     for other in gathered(error):
         if other is not None:
-            raise other
+            raise _agreed(other)
     return result
 
 
@@ -169,8 +171,18 @@ def from_first(function: Callable[[], T]) -> T:
     result, error = _tried(function) if is_first() else (None, None)
     result, error = gathered((result, error))[0]
     if error is not None:
-        raise error
+        raise _agreed(error)
     return result  # type: ignore[return-value]
+
+
+def is_mine(error: UserError) -> bool:
+    """Whether this process alone has the error, and the others go on without it."""
+    return count() > 1 and not error.agreed
+
+
+def _agreed(error: UserError) -> UserError:
+    error.agreed = True
+    return error
 
 
 def _tried(function: Callable[[], T]) -> tuple[T | Any, UserError | None]:
@@ -188,7 +200,9 @@ def check_alike(value: Any, what: str) -> None:
     values = gathered(value)
     differing = [i for i, other in enumerate(values) if other != values[0]]
     if differing:
-        raise UserError(
-            f"{what} of process {differing[0]} are not those of process 0; give all "
-            "hosts the same files, flags and versions."
+        raise _agreed(
+            UserError(
+                f"{what} of process {differing[0]} are not those of process 0; give "
+                "all hosts the same files, flags and versions."
+            )
         )

@@ -68,6 +68,8 @@ def main(_: list[str]) -> None:
         else:
             experiment.run(config, workdir)
     except UserError as error:
+        if hosts.count() > 1:
+            hosts.end(f"error: {error}", USER_ERROR)
         command_line.fail(error, USER_ERROR)
     except Preempted as stopped:
         command_line.fail(stopped, PREEMPTED)

@@ -55,7 +55,9 @@ class Planned:
         own = f"--config.{self.dataset}.{self.cell}."
         text = text.replace("--config.method.", f"{own}method.")
         text = text.replace("--config.cache_features", f"{own}cache_features")
-        return UserError(text if self.label in text else f"{self.label}: {text}")
+        told = UserError(text if self.label in text else f"{self.label}: {text}")
+        told.agreed = getattr(error, "agreed", False)
+        return told
 
 
 def plan(study: Study, folder: epath.Path) -> list[Planned]:
@@ -119,6 +121,8 @@ def say_estimate(planned: Sequence[Planned]) -> float:
         try:
             seconds = attempt(functools.partial(estimate, one, names), one)
         except UserError as error:
+            if hosts.is_mine(error):
+                raise
             say(f"estimate    {one.label}: cannot start: {error}")
             continue
         total += seconds

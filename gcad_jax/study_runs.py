@@ -60,6 +60,7 @@ def run(study: Study, path: str) -> Runs:
     """
     folder = as_path(path).expanduser()
     files = study_report.outputs(study.name).values()
+    hosts.check_alike(configs.settings(study), "the settings")
     hosts.from_first(lambda: check_writable(folder, tuple(files), "--workdir"))
     planned = hosts.together(lambda: plan(study, folder))
     started = time.monotonic()
@@ -131,6 +132,8 @@ def _run(study: Study, one: Planned, folder: epath.Path, done: Done) -> None:
         say(f"elsewhere   another command is at {one.label}")
         done.elsewhere.add(one.label)
     except UserError as error:
+        if hosts.is_mine(error):
+            raise
         say(f"failed      {error}")
         done.failures[one.label] = error
     else:

@@ -54,7 +54,6 @@ def alone(path: Path, wait: bool = False) -> Iterator[epath.Path]:
       InUse, UserError: as `locked`, on every process.
     """
     with contextlib.ExitStack() as stack:
-        # Not the path: it may be another on another host.
         hosts.from_first(lambda: bool(stack.enter_context(locked(path, wait))))
         yield as_path(path)
 

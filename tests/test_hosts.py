@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 
@@ -15,9 +16,12 @@ from gcad_jax.checks import UserError
 
 # A method that compiles in a moment: every process has to.
 BODY = """runs.tiny(
-    seeds=(0, 1), num_devices=0, layout=preset, method=doubles.Scored(epochs=200),
-    checkpoint_minutes=0.02, write_maps=True)"""
+    seeds=(0, 1, 2, 3), num_devices=0, layout=preset,
+    method=doubles.Scored(epochs=200), checkpoint_minutes=0.02, write_maps=True)"""
 STEPS = 200 * 3
+# Of each of two processes. By batch, sums over devices and then over processes round
+# otherwise than over all devices of one process: there, to the bit, only with one each.
+EACH = {"batch": 1, "seed": 2}
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +40,23 @@ def flags(config, layout, workdir):
 
 @pytest.fixture(scope="module", params=["batch", "seed"])
 def one(request, config, cache, tmp_path_factory):
-    """(layout, workdir) of one process with two devices."""
+    """(layout, workdir) of one process with as many devices as two."""
     workdir = tmp_path_factory.mktemp("one") / request.param
-    ended = runs.command(flags(config, request.param, workdir), cache, devices=2)
+    devices = 2 * EACH[request.param]
+    ended = runs.command(flags(config, request.param, workdir), cache, devices)
     assert ended.returncode == 0, ended.stderr
     return request.param, workdir
 
 
-def start_two(arguments, cache):
-    """Two processes with a device each."""
+def start_two(arguments, cache, devices=1, own=((), ())):
+    """Two processes. own: flags that only one of them has."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     joined = [f"--coordinator=localhost:{port}", "--num_processes=2"]
     return [
-        runs.start([*arguments, *joined, f"--process_id={i}"], cache) for i in range(2)
+        runs.start([*arguments, *more, *joined, f"--process_id={i}"], cache, devices)
+        for i, more in enumerate(own)
     ]
 
 
@@ -85,7 +91,7 @@ def test_two_processes_stopped_killed_and_continued_equal_one(
     category = workdir / "circles"
     arguments = flags(config, layout, workdir)
 
-    processes = start_two(arguments, cache)
+    processes = start_two(arguments, cache, EACH[layout])
     runs.wait_for(lambda: bool(runs.checkpoint_steps(category)), processes[0])
     os.kill(processes[1].pid, signal.SIGTERM)
     for code, out, err in ends(processes):
@@ -94,11 +100,14 @@ def test_two_processes_stopped_killed_and_continued_equal_one(
     stopped = runs.checkpoint_steps(category)[-1]
     assert 0 < stopped < STEPS
 
+    shutil.copytree(workdir, tmp_path / "elsewhere")
     if layout == "batch":  # it takes long, and is the same for both
         kill_one(arguments, category, stopped, cache)
-    (code, out, err), (second, quiet, err_2) = ends(start_two(arguments, cache))
+    (code, out, err), (second, quiet, err_2) = ends(
+        start_two(arguments, cache, EACH[layout])
+    )
     assert (code, second) == (0, 0), (out, err, err_2)
-    assert "over 2 cpu devices of 2 processes" in out
+    assert f"over {2 * EACH[layout]} cpu devices of 2 processes" in out
     assert not [line for line in quiet.splitlines() if "Gloo" not in line]
 
     expected, actual = (runs.saved_state(w / "circles") for w in (reference, workdir))
@@ -110,14 +119,22 @@ def test_two_processes_stopped_killed_and_continued_equal_one(
             reference / "circles" / file
         ).read_text()
     maps = sorted(p.relative_to(reference) for p in reference.rglob("*.tiff"))
-    assert len(maps) == 2 * 6  # two seeds of six test images
+    assert len(maps) == 4 * 6  # four seeds of six test images
     for path in maps:
         assert (workdir / path).read_bytes() == (reference / path).read_bytes()
     assert (workdir / "report.md").is_file()
     assert not runs.leftovers(workdir)
-    # What two processes saved, one can read: it finds that nothing is left to do.
-    again = runs.command(arguments, cache, devices=2)
-    assert "finished    earlier" in again.stdout
+    # What two processes saved, one reads and goes on with, in the other layout too.
+    other = {"batch": "seed", "seed": "batch"}[layout]
+    alone = runs.command(flags(config, other, tmp_path / "elsewhere"), cache, devices=2)
+    assert f"resume      from step {stopped}" in alone.stdout, alone.stderr
+    ended = runs.saved_state(tmp_path / "elsewhere" / "circles")
+    for name, leaf in expected.items():
+        np.testing.assert_allclose(ended[name], leaf, rtol=1e-4, atol=1e-4)
+
+
+def sentence(err):
+    return [line for line in err.splitlines() if "Gloo" not in line][-1]
 
 
 def test_a_mistake_is_the_same_sentence_from_every_process(config, cache, tmp_path):
@@ -128,8 +145,52 @@ def test_a_mistake_is_the_same_sentence_from_every_process(config, cache, tmp_pa
     (tmp_path / "config.json").write_text(json.dumps({"seeds": [3]}))
     for code, out, err in ends(start_two(flags(config, "batch", tmp_path), cache)):
         assert code == 2, (out, err)
-        sentence = [line for line in err.splitlines() if "Gloo" not in line]
-        assert "holds a run of another config (" in sentence[-1]
+        assert "holds a run of another config (" in sentence(err)
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("--config.log_every=7", "the settings of process 1 are not those of"),
+        ("--workdir=", "hosts a --workdir that they share"),
+    ],
+)
+def test_what_processes_must_share_is_said(config, cache, tmp_path, field, words):
+    """Else they would wait for each other without a word."""
+    both = [f"--config={config}:batch"]
+    first, other = f"--workdir={tmp_path / 'one'}", f"--workdir={tmp_path / 'two'}"
+    if field.startswith("--workdir"):
+        processes = start_two(both, cache, 1, [[first], [other]])
+    else:
+        processes = start_two([*both, first], cache, 1, [[], [field]])
+    for code, out, err in ends(processes):
+        assert code == 2, (out, err)
+        assert words in sentence(err)
+
+
+def test_an_error_of_one_process_ends_both(cache, tmp_path):
+    """While the second trains, the log of the first cannot be written."""
+    body = BODY.replace("method=", "log_every=doubles.failing_log(20), method=")
+    config = runs.write_config(tmp_path, body)
+    (code, out, err), (other, _, lost) = ends(
+        start_two(flags(config, "batch", tmp_path / "run"), cache)
+    )
+    assert (code, sentence(err)) == (2, "error: the disk is full."), (out, err)
+    assert other in (3, -signal.SIGABRT), lost
+
+
+def test_a_study_of_two_processes(cache, tmp_path):
+    """Each run is one of both; what is finished is skipped by both."""
+    body = "doubles.study(preset)"
+    config = runs.write_config(tmp_path, body)
+    arguments = flags(config, "", tmp_path / "study")
+    for again in (False, True):
+        (code, out, err), (other, _, err_2) = ends(start_two(arguments, cache))
+        assert (code, other) == (0, 0), (out, err, err_2)
+        assert out.count("its results are kept") == 2 * again
+        assert "of 2 processes" in out or again
+    told = json.loads((tmp_path / "study" / "benchmark.json").read_text())
+    assert list(told["circles"]) == ["variation_model", "scored"]
 
 
 # -- who they are ---------------------------------------------------------------------

@@ -127,7 +127,9 @@ class Measurements:
             "images_per_second": timing.images_per_second,
             "flops_by_hand": by_hand,
             "flops_traced": traced,
-            **self.shares(timing.images_per_second, by_hand or traced),
+            **self.shares(
+                timing.images_per_second / row.num_devices, by_hand or traced
+            ),
             "crossing_bytes": crossing,
             "memory_bytes": timing.held_bytes + (timing.scratch_bytes or 0),
             "peak_bytes": after if after and after > (before or 0) else None,
@@ -176,6 +178,7 @@ class Measurements:
             )
         return {
             **dataclasses.asdict(timing),
+            "overhead": timing.overhead,
             "updates": self.loop_updates,
             "images_per_second": row.batch_size / timing.step_seconds,
         }

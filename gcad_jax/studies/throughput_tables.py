@@ -104,7 +104,7 @@ def _loop(values: Mapping[str, Any]) -> str:
         "The loop of a training, which draws rows, checks and logs losses and shows "
         f"its progress, adds {values['overhead']:.1%} to the time of its calls alone "
         f"({within:.4g} and {alone:.4g} ms an update; rounds of {values['updates']} "
-        "updates in turn, medians). Saving comes on top, once in "
+        "updates in turn, the one of median ratio). Saving comes on top, once in "
         "--config.checkpoint_minutes."
     )
 

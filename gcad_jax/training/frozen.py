@@ -51,11 +51,18 @@ def kept(
         write_weights(path, {"made_of": made_of}, arrays)
         return frozen
 
-    frozen = made() if hosts.count() == 1 else None
-    if hosts.count() > 1:
-        hosts.from_first(lambda: bool(made()))
-        frozen = hosts.together(lambda: _read(path, made_of, say))
-    return frozen
+    def written() -> Tree:
+        if (there := _read(path, made_of, say)) is None:
+            raise UserError(
+                f"{path} is not what the first process has written there; give all "
+                "hosts a --workdir that they share."
+            )
+        return there
+
+    if hosts.count() == 1:
+        return made()
+    hosts.from_first(lambda: bool(made()))
+    return hosts.together(written)
 
 
 def _read(

@@ -196,7 +196,7 @@ class Training:
             done, states = restored
             self.say(f"resume      from step {done:,} of {self.total:,}")
         if done >= self.total:
-            return self.layout.own(self.layout.states(states.learned))
+            return self.layout.restored(states.learned)
         resources = self.feed.resources(frozen, self.layout)
         states = self.layout.states(states)
         self.say_costs(states, resources)
@@ -271,6 +271,8 @@ class Training:
             if stop:
                 break
         checkpoints.wait()
+        # A signal may have come while the last state was written.
+        stop = stop or any(hosts.gathered(preemption.requested))
         self.say(
             f"input       waited {self.waited:.1f} s of "
             f"{time.monotonic() - started:.1f} s for examples"

@@ -20,7 +20,8 @@ ALL = PartitionSpec()  # the same on every device
 class Layout:
     """What each device has of a training of S seeds.
 
-    devices: of all processes, in the order in which they have their parts.
+    devices: of all processes, in the order in which they have their parts; those of a
+        process stand together.
     kind: BATCH: every seed is on every device, each batch is split over them, and
         gradients are averaged across. SEED: the seeds are split over the devices, each
         has whole batches, and nothing crosses: for many seeds at a small batch.
@@ -59,10 +60,12 @@ class Layout:
             return
         count = len(self.devices)
         if self.kind == BATCH:
+            fewer = "fewer devices with --config.num_devices"
+            if count == hosts.count() > 1:
+                fewer = "fewer hosts"
             raise checks.UserError(
                 f"{field} is {batch_size}, which {count} devices cannot share "
-                f"evenly; choose a multiple of {count}, or fewer devices with "
-                "--config.num_devices."
+                f"evenly; choose a multiple of {count}, or {fewer}."
             )
         raise checks.UserError(
             f"{num_seeds} seeds cannot be split evenly over {count} devices; give "
@@ -192,20 +195,20 @@ class Layout:
     def stored(self, states: Tree) -> Tree:
         """Leaves (S, ...) as Orbax writes them, copied; keys as their data.
 
-        Arrays of NumPy; over several processes global ones, of which each process has
-        its own seeds, or all.
+        Arrays of NumPy; for SEED over several processes global ones, of which each has
+        its own seeds: they take the memory of these states once more, until written.
         """
         own = self.own(states)
-        if hosts.count() == 1:
+        if hosts.count() == 1 or self.kind == BATCH:
             return own
-        return jax.tree.map(self._joined, own)
-
-    def _joined(self, own: np.ndarray) -> Array:
-        """(own seeds, ...) on each host -> one global array (S, ...)."""
         sharding = self._sharding(self._states)
-        if self.kind == BATCH:
-            return _placed(own, sharding)
-        return jax.make_array_from_process_local_data(sharding, own)
+        return jax.tree.map(
+            lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), own
+        )
+
+    def restored(self, states: Tree) -> Tree:
+        """What `restorable` was read into -> leaves (own seeds, ...) of NumPy."""
+        return jax.tree.map(lambda leaf: np.array(_host(leaf)), states)
 
     def restorable(self, like: Tree) -> Tree:
         """What a checkpoint is to be read into. like: leaves (own seeds, ...)."""

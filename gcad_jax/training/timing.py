@@ -91,23 +91,27 @@ class LoopTiming:
     """What the loop of a training adds to the calls that it makes.
 
     step_seconds: wall time of an update in the loop, which draws rows, logs and shows
-        its progress; saves are left out. call_seconds: of the same calls alone.
-        Medians of rounds that alternate. overhead: median of (loop / calls - 1).
+        its progress; saves are left out. call_seconds: of the same calls alone, with
+        rows drawn before. Of the round, a pair of both, with the median ratio.
     """
 
     step_seconds: float
     call_seconds: float
-    overhead: float
+
+    @property
+    def overhead(self) -> float:
+        """What the loop adds, as a part of the calls alone."""
+        return self.step_seconds / self.call_seconds - 1
 
 
-class _Unsaved:
-    """In the place of checkpoints: saving costs as much as one saves often."""
+class _Unsaved(Training):
+    """A training that does not save: that costs as much as one does it often."""
 
-    def save(self, step: int, state: TrainState) -> None:
+    def save(self, *_: Any) -> None:
         pass
 
     def wait(self) -> None:
-        pass
+        """In the place of checkpoints."""
 
 
 def time_loop(
@@ -126,16 +130,20 @@ def time_loop(
 
     states: on the devices, donated. folder: for the log, emptied by the caller.
     """
-    training = Training(task, feed, seeds, folder, options, lambda line: None)
+    training = _Unsaved(task, feed, seeds, folder, options, lambda line: None)
     training.phases = (dataclasses.replace(phase, num_steps=updates),)
     training.total = updates
     layout, calls = options.layout, options.step.steps_per_call
 
+    counts = [training.next_call(done)[1] for done in range(0, updates, calls)]
+    drawn = [
+        layout.fed(feed.take(calls * i, count, layout))
+        for i, count in enumerate(counts)
+    ]
+
     def bare(states: TrainState) -> TrainState:
-        for done in range(0, updates, calls):
-            _, count = training.next_call(done)
+        for count, fed in zip(counts, drawn, strict=True):
             program = training.program(training.phases[0], states, resources, count)
-            fed = layout.fed(feed.take(done, count, layout))
             states, metrics = program.call(states, resources, fed)
             if options.must_wait:
                 jax.block_until_ready(metrics)
@@ -149,7 +157,7 @@ def time_loop(
                 0,
                 states,
                 resources,
-                _Unsaved(),  # type: ignore[arg-type]
+                training,  # type: ignore[arg-type]
                 log,
                 bar,
                 Preemption(),
@@ -165,14 +173,9 @@ def time_loop(
                 started = time.perf_counter()
                 states = jax.block_until_ready(way(states))
                 spent.append((time.perf_counter() - started) / updates)
-    _, *alone = seconds[bare]  # the first round compiles
-    _, *within = seconds[looped]
-    ratios = [a / b for a, b in zip(within, alone, strict=True)]
-    return LoopTiming(
-        step_seconds=statistics.median(within),
-        call_seconds=statistics.median(alone),
-        overhead=statistics.median(ratios) - 1,
-    )
+    _, *pairs = zip(seconds[looped], seconds[bare], strict=True)  # the first compiles
+    pairs.sort(key=lambda pair: pair[0] / pair[1])
+    return LoopTiming(*pairs[len(pairs) // 2])
 
 
 def begun(
@@ -210,7 +213,7 @@ def time_phase(
     updates = min(options.step.steps_per_call, phase.num_steps)
     layout = options.layout
     held = num_bytes(states) + num_bytes(resources)
-    num_seeds = math.prod(states.step.shape)  # those of each device, for layout SEED
+    num_seeds = math.prod(states.step.shape)  # (devices, seeds of each) for SEED
     if layout.kind == SEED:
         held = num_bytes(states) // len(layout.devices) + num_bytes(resources)
     started = time.perf_counter()

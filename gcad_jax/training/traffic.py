@@ -18,7 +18,10 @@ from gcad_jax.training.step import Resources, StepOptions, make_step
 from gcad_jax.types import Tree
 
 # Collectives over an axis by the names of their primitives.
-_CROSSING = ("psum", "pmax", "pmin", "all_gather", "all_to_all", "ppermute")
+_CROSSING = (
+    *("psum", "pmax", "pmin", "all_gather", "all_to_all", "ppermute"),
+    *("reduce_scatter", "ragged_all_to_all", "pbroadcast"),
+)
 
 
 def crossing_bytes(
@@ -31,7 +34,8 @@ def crossing_bytes(
     """Bytes that each device puts into collectives in one update of one seed.
 
     Gradients, statistics of batch norms, a memory, and the logged losses; a ring
-    all-reduce sends almost twice as many. Where an update has branches, the dearest.
+    all-reduce sends almost twice as many. Where an update has branches, the dearest;
+    what a while loop holds counts once, for nobody knows how often it runs.
 
     states, resources: of one seed; shapes suffice. fed: (1, 1, b, ...) likewise.
     """

@@ -137,6 +137,36 @@ class Scored(Linear):
         return ()
 
 
+def failing_log(every):
+    """`every`, in a process whose log fails, if it is the first, after 20 updates."""
+    from gcad_jax import hosts
+    from gcad_jax.checks import UserError
+    from gcad_jax.training.logs import MetricsLog
+
+    def write(self, step, *rest):
+        if hosts.is_first() and step >= 20:
+            raise UserError("the disk is full.")
+
+    MetricsLog.write = write
+    return every
+
+
+def study(preset):
+    """The Variation Model and `Scored` on small circles."""
+    import runs
+
+    from gcad_jax.methods.variation_model import VariationModel
+    from gcad_jax.study import Cell, group, with_groups
+    from gcad_jax.study_presets import Benchmark
+
+    cells = {
+        "variation_model": Cell(method=VariationModel(image_size=32)),
+        "scored": Cell(method=Scored(epochs=3)),
+    }
+    del preset
+    return with_groups(Benchmark, {"circles": group(runs.circles(), cells)})
+
+
 def observe(state, frozen, batch, keys):
     """An update that learns nothing and shows what it was given, whole batches."""
     seen = {

@@ -1,6 +1,7 @@
 """Timing of phases: every phase, the layout that was asked for, plausible numbers."""
 
 import itertools
+import time
 
 import pytest
 from training.doubles import Linear, category, options
@@ -8,6 +9,7 @@ from training.doubles import Linear, category, options
 from gcad_jax.checks import UserError
 from gcad_jax.training import timing
 from gcad_jax.training.feed import Resident
+from gcad_jax.training.logs import MetricsLog
 from gcad_jax.training.timing import time_phases
 
 
@@ -61,3 +63,33 @@ def test_more_updates_a_call_than_a_phase_has():
 def test_devices_that_cannot_share_the_batch():
     with pytest.raises(UserError, match="batch_size is 3"):
         timed(Linear(batch_size=3), num_devices=2)
+
+
+def loop_timed(folder, monkeypatch, slow=""):
+    """Of `Linear` with a row of the log in each update; `slow` takes 20 ms a call."""
+    method, own = Linear(), options(log_every=1)
+    feed = Resident(method, category(), (0,))
+    frozen = method.prepare(category().train)
+    states, resources = timing.begun(method, feed, frozen, (0,), own)
+    (phase, _) = method.phases(feed.steps_per_epoch)
+    with monkeypatch.context() as patched:
+        if slow:
+            kind = MetricsLog if slow == "write" else Resident
+            quick = getattr(kind, slow)
+
+            def slowed(*arguments):
+                time.sleep(0.02)
+                return quick(*arguments)
+
+            patched.setattr(kind, slow, slowed)
+        return timing.time_loop(
+            method, phase, feed, states, resources, (0,), own, folder, 8, 3
+        )
+
+
+@pytest.mark.parametrize("slow", ["write", "take"])
+def test_what_the_loop_adds_to_its_calls_shows(tmp_path, monkeypatch, slow):
+    added = loop_timed(tmp_path, monkeypatch, slow)
+    assert added.step_seconds > 0.02
+    assert added.call_seconds < 0.02
+    assert added.overhead == added.step_seconds / added.call_seconds - 1

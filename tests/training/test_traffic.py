@@ -1,4 +1,4 @@
-"""Bytes between devices, against what the compiled program exchanges."""
+"""Bytes between devices, against counts by hand and the lowered program."""
 
 import math
 import re
@@ -64,8 +64,8 @@ def test_branches_count_as_the_dearest_and_loops_as_often_as_they_run(method, pa
 
 
 @pytest.mark.parametrize("name", ["AE", "MNAD"])
-def test_equals_what_the_compiler_exchanges(name):
-    """The all-reduces of the program of two devices, read off its text."""
+def test_equals_the_all_reduces_that_the_compiler_is_given(name):
+    """Those of the program of two devices, read off its text."""
     method = CASES[name].method
     phase = method.phases(1)[-1]
     images = doubles.random_images(4, side=32)[..., : method.channels]
