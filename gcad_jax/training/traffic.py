@@ -20,7 +20,7 @@ from gcad_jax.types import Tree
 # Collectives over an axis by the names of their primitives.
 _CROSSING = (
     *("psum", "pmax", "pmin", "all_gather", "all_to_all", "ppermute"),
-    *("reduce_scatter", "ragged_all_to_all", "pbroadcast"),
+    *("reduce_scatter", "ragged_all_to_all"),
 )
 
 
@@ -43,7 +43,7 @@ def crossing_bytes(
     traced = jax.make_jaxpr(step, axis_env=[(BATCH, 2)])(
         *(_shapes(tree) for tree in (states, resources, fed))
     )
-    return _count(traced.jaxpr)
+    return _count(_open(traced))
 
 
 def _shapes(tree: Tree) -> Tree:
@@ -69,10 +69,13 @@ def _count(jaxpr: core.Jaxpr) -> int:
 def _inside(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
     for value in params.values():
         for one in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(one, core.ClosedJaxpr):
-                yield one.jaxpr
-            elif isinstance(one, core.Jaxpr):
-                yield one
+            if isinstance(one, (core.ClosedJaxpr, core.Jaxpr)):
+                yield _open(one)
+
+
+def _open(jaxpr: Any) -> core.Jaxpr:
+    """Without its constants; from jax 0.11 on there is one class for both."""
+    return getattr(jaxpr, "jaxpr", jaxpr)
 
 
 def _bytes(aval: Any) -> int:
