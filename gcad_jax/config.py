@@ -137,7 +137,7 @@ def resolve(config: Experiment) -> Experiment:
     check_training(config)
     if not method.phases(1):
         # Nothing is trained: seeds would give the same, and no batch is shared out.
-        config = dataclasses.replace(config, seeds=config.seeds[:1])
+        config = dataclasses.replace(config, seeds=config.seeds[:1], num_devices=1)
     return config
 
 

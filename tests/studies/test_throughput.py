@@ -137,13 +137,13 @@ def test_finished_rows_are_kept(finished, monkeypatch):
     folder, found = finished
     lines = []
     monkeypatch.setattr(throughput, "say", lines.append)
-    again = throughput.run(study(), str(folder))
+    again = throughput.run(study(several_devices=True), str(folder))
     assert again["rows"] == json.loads(json.dumps(found["rows"]))
     assert f"{len(found['rows'])} are kept" in lines[0]
-    more = throughput.run(study(batch_sizes=(2, 1)), str(folder))
+    more = throughput.run(study(batch_sizes=(2, 1), several_devices=True), str(folder))
     assert names(more, TRAINING)[3] == "batch_size 1"
     assert len([line for line in lines if line.endswith("...")]) == 1
-    throughput.run(study(), str(folder))
+    throughput.run(study(several_devices=True), str(folder))
 
 
 def test_what_does_not_fit_is_said_and_the_rest_measured(tmp_path, monkeypatch):
