@@ -6,7 +6,6 @@ weight file of this program.
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from flax.traverse_util import unflatten_dict
 
 from gcad_jax.checks import UserError, one_of
 from gcad_jax.files import as_path, check_writable, same_file, stamp
-from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
+from gcad_jax.given_flags import fail, parse_all
 from gcad_jax.models.classifiers import CLASSIFIERS, save_classifier
 from gcad_jax.models.foreign import CONVERSIONS, read_tensors
 from gcad_jax.models.patch_descriptor import published
@@ -86,23 +85,7 @@ def main(_: list[str]) -> None:
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; exits with one sentence for an unknown or missing one."""
-    if asks_for_help(argv):
-        print(HELP, end="")
-        sys.exit(0)
-    try:
-        given = given_values(argv)
-        check_names(given, NAMES)
-        for name in NAMES:
-            if not given.get(name):
-                raise UserError(f"--{name} is missing; the command is {EXAMPLE}.")
-        rest = flags.FLAGS(argv)
-        if len(rest) > 1:
-            raise UserError(f"{rest[1]!r} is not a flag; flags begin with --.")
-        return rest
-    except UserError as error:
-        fail(error, 2)
-    except flags.Error as error:
-        fail(UserError(str(error)), 2)
+    return parse_all(argv, NAMES, HELP, EXAMPLE, "flags begin with --")
 
 
 EXAMPLE = "python -m gcad_jax.convert --arch=resnet18 --input=FILE --output=FILE.npz"

@@ -55,3 +55,31 @@ def check_names(given: Mapping[str, str], known: Sequence[str]) -> None:
             close = nearest(f"--{name}", [f"--{k}" for k in known])
             where = f" in {given['config']}" if field else ""
             raise UserError(f"--{name} is unknown{where}.{close}")
+
+
+def parse_all(
+    argv: list[str], names: Sequence[str], text: str, example: str, stray: str
+) -> list[str]:
+    """Parses the flags of a command that needs every one of `names` and knows no other.
+
+    Prints `text` where help is asked for; exits with code 2 and one sentence for an
+    unknown or missing flag. example: of the command. stray: what to say of a word that
+    is no flag.
+    """
+    if asks_for_help(argv):
+        print(text, end="")
+        sys.exit(0)
+    try:
+        given = given_values(argv)
+        check_names(given, names)
+        for name in names:
+            if not given.get(name):
+                raise UserError(f"--{name} is missing; the command is {example}.")
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise UserError(f"{rest[1]!r} is not a flag; {stray}.")
+        return rest
+    except UserError as error:
+        fail(error, 2)
+    except flags.Error as error:
+        fail(UserError(str(error)), 2)

@@ -45,6 +45,11 @@ def join(coordinator: str = "", num_processes: int = 0, process_id: int = -1) ->
             f"--coordinator is {coordinator!r}, --num_processes {num_processes} and "
             f"--process_id {process_id}; {COORDINATOR}, or none of them."
         )
+    if coordinator and not coordinator.rpartition(":")[2].isdigit():
+        raise UserError(
+            f"--coordinator is {coordinator!r}; it is HOST:PORT of the first process, "
+            "such as host0:8476."
+        )
     if all(given) and process_id >= num_processes:
         raise UserError(
             f"--process_id is {process_id}; of {num_processes} processes the last is "

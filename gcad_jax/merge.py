@@ -7,7 +7,6 @@ import dataclasses
 import fnmatch
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from etils import epath
 from gcad_jax.checks import UserError
 from gcad_jax.evaluation.scores import CategoryResult
 from gcad_jax.files import as_path, inside, make_folder, write_text
-from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
+from gcad_jax.given_flags import fail, parse_all
 
 NAMES = ("parts", "workdir")
 CONFIG, DATA = "config.json", "data.json"  # as in gcad_jax/workdir.py
@@ -98,7 +97,9 @@ def read(folder: epath.Path) -> list[Part]:
 
     if not (folder / CONFIG).exists():
         return []
-    config = json.loads((folder / CONFIG).read_text())
+    config = _object(folder / CONFIG)
+    if not isinstance(config.get("data"), dict):
+        raise UserError(f"{folder / CONFIG} does not hold the config of a run.")
     names = config["data"].get("categories") or [
         found.name
         for found in find(f"{folder}/*")
@@ -110,11 +111,22 @@ def read(folder: epath.Path) -> list[Part]:
             raise UserError(
                 f"{folder} is not finished ({name} has no results); repeat its command."
             )
-        data = json.loads((folder / name / DATA).read_text())
+        data = _object(folder / name / DATA)
         parts.append(
             Part(folder / name, config, data, metrics.read_result(folder / name))
         )
     return parts
+
+
+def _object(path: epath.Path) -> dict[str, Any]:
+    """What a JSON file holds; raises UserError where it is gone or damaged."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} does not hold what a run writes there ({error}); restore it, or "
+            "leave its workdir out of --parts."
+        ) from error
 
 
 def check_alike(parts: Sequence[Part]) -> None:
@@ -178,25 +190,7 @@ def write(folder: epath.Path, result: CategoryResult, parts: Sequence[Part]) -> 
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; exits with one sentence for an unknown or missing one."""
-    if asks_for_help(argv):
-        print(HELP, end="")
-        sys.exit(0)
-    try:
-        given = given_values(argv)
-        check_names(given, NAMES)
-        for name in NAMES:
-            if not given.get(name):
-                raise UserError(f"--{name} is missing; the command is {EXAMPLE}.")
-        rest = flags.FLAGS(argv)
-        if len(rest) > 1:
-            raise UserError(
-                f"{rest[1]!r} is not a flag; put the pattern of --parts in quotes."
-            )
-        return rest
-    except UserError as error:
-        fail(error, 2)
-    except flags.Error as error:
-        fail(UserError(str(error)), 2)
+    return parse_all(argv, NAMES, HELP, EXAMPLE, "put the pattern of --parts in quotes")
 
 
 EXAMPLE = 'python -m gcad_jax.merge --parts="RESULTS/*/seed_*" --workdir=MERGED'

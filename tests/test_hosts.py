@@ -268,6 +268,7 @@ def test_a_machine_with_the_library_of_tpus_but_none_is_alone(monkeypatch, joine
         (("", 0, 1), ["--process_id 1", "together"]),
         (("host:1", 1, 0), ["--num_processes 1", "together"]),
         (("host:1", 2, 2), ["--process_id is 2", "the last is 1"]),
+        (("host", 2, 0), ["--coordinator is 'host'", "HOST:PORT"]),
     ],
 )
 def test_flags_that_do_not_belong_together(joined, given, words):

@@ -145,6 +145,18 @@ def test_a_task_on_other_images(damaged):
         join(damaged, damaged / "merged")
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"data": 3}'])
+def test_a_damaged_file_of_a_task_is_named(damaged, text):
+    task = damaged / "parts" / "juice_bottle" / "seed_0"
+    for file in (task / "juice_bottle" / "data.json", task / "config.json"):
+        if file.name == "data.json" and text != "{":
+            continue  # any other object is of other images
+        file.write_text(text)
+        with pytest.raises(UserError) as raised:
+            join(damaged, damaged / "merged")
+        assert f"{file} does not hold" in str(raised.value)
+
+
 def test_a_seed_that_two_tasks_have(damaged):
     file = damaged / "parts/screw_bag/seed_3/screw_bag/details.json"
     change(file, seeds=[0])
