@@ -17,7 +17,6 @@ from gcad_jax.methods.autoencoder import AE
 from gcad_jax.study import Cell, group, with_groups
 from gcad_jax.study_presets import Benchmark
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 CATEGORIES, SEEDS = ("juice_bottle", "screw_bag"), (0, 3)
 
 
