@@ -21,6 +21,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from models.test_mobilenet import random_tensors
 from object_store import BUCKET
 from studies import study_runs
+from training import doubles
 
 from gcad_jax import experiment, files, folder_scores, merge, workdir
 from gcad_jax import study_runs as runs_of_studies
@@ -33,7 +34,6 @@ from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.data.photos import Photos
 from gcad_jax.evaluate import outputs
-from gcad_jax.methods.autoencoder import AE
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.models.classifiers import load_classifier
 from gcad_jax.study import Cell, group, with_groups
@@ -314,8 +314,9 @@ def test_a_study_of_the_thresholds_is_kept(tmp_path, folder):
 # -- workdirs --------------------------------------------------------------------
 
 
-def method():
-    return AE(image_size=32, epochs=1, batch_size=2, width=1 / 8)
+def method(**fields):
+    """Six steps in two phases."""
+    return doubles.Scored(epochs=3, batch_size=6, **fields)
 
 
 def config(**fields):
@@ -383,8 +384,10 @@ def test_a_run_stopped_twice_and_its_newest_checkpoint_damaged(
     same_run(folder, reference, tmp_path)
     experiment.run(config(), str(folder))
     assert "finished    earlier" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"holds a run of another config \(.*width: "):
-        experiment.run(config(method=AE(image_size=32, width=1 / 4)), str(folder))
+    with pytest.raises(
+        UserError, match=r"holds a run of another config \(method.nan_at: "
+    ):
+        experiment.run(config(method=method(nan_at=99)), str(folder))
 
 
 def test_a_checkpoint_that_is_not_complete_is_none(folder):
