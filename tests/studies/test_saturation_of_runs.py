@@ -17,6 +17,7 @@ from gcad_jax.data.folder import Folder
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.evaluation.scores import ANOMALOUS, LIMITS
+from gcad_jax.methods.variation_model import VariationModel
 
 CATEGORY = "juice_bottle"
 
@@ -35,8 +36,8 @@ def data_of(root):
     return MvtecLocoAd(str(root / "loco"), (CATEGORY,), str(root / "cache"))
 
 
-def test_a_run_that_was_trained(tmp_path):
-    config = runs.tiny(write_maps=True)
+def test_a_run_of_the_main_job(tmp_path):
+    config = runs.tiny(method=VariationModel(image_size=32), write_maps=True)
     (evaluated,) = experiment.run(config, str(tmp_path / "run"))
     result, _ = run_study(of_runs(tmp_path / "run"), tmp_path / "out")
     assert result["methods"] == ["run"]
