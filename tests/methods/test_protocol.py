@@ -358,11 +358,10 @@ def test_in_bfloat16_all_that_is_kept_stays_float32(case, frozen, state, images)
     assert maps.dtype == np.float32
 
 
-def test_a_seed_alone_on_its_device_equals_it_among_others_on_two(case, frozen, images):
-    """Two updates of the last phase of any networks, augmented.
+def test_a_seed_alone_on_one_device_equals_it_among_others_on_two(case, frozen, images):
+    """Two updates of the last phase of any networks, augmented; the others by vmap.
 
-    By the layouts: one device has the seed alone and whole batches; or each device has
-    half of each batch, for both seeds by vmap.
+    On two devices in both layouts: half of each batch, and one seed each.
     """
     if case.plain is None:
         pytest.skip("nothing is trained")
@@ -376,14 +375,23 @@ def check_seeds_and_devices(case, frozen, images, phase):
     rows = np.array([[[0, 1], [2, 3]], [[3, 0], [1, 2]]], np.int32)
     resources = doubles.Resources(frozen, images, None)
 
-    def updates(kind):
-        states = doubles.states_of(case.plain, SEEDS)
-        options = StepOptions(VMAP)
+    def updates(seeds, places, num_devices, kind=BATCH):
         return doubles.single_calls(
-            phase, augmentation, options, 2, states, resources, rows, kind
+            phase,
+            augmentation,
+            StepOptions(VMAP),
+            num_devices,
+            doubles.states_of(case.plain, seeds),
+            resources,
+            rows[:, places],
+            kind,
         )
 
-    doubles.assert_close(updates(SEED), updates(BATCH), 1e-5)
+    alone, losses = updates(SEEDS[1:], [1], 1)
+    for kind in (BATCH, SEED):
+        among, all_losses = updates(SEEDS, [0, 1], 2, kind)
+        doubles.assert_close(alone, jax.tree.map(lambda x: x[1:], among), 1e-5)
+        doubles.assert_close(losses, jax.tree.map(lambda x: x[:, 1:], all_losses), 1e-5)
 
 
 def test_maps_have_a_value_for_each_pixel(case, maps):
