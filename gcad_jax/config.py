@@ -44,8 +44,8 @@ class Training:
     """How a training is run; little of it changes what is learned.
 
     seeds: one model for each, all in one program [ours].
-    num_devices: of all hosts together; 0 takes as many as the layout can use (devices)
-        [ours].
+    num_devices: how many of all hosts together; 0 takes as many as the layout can use
+        (devices) [ours].
     layout: "batch" splits every batch over the devices; "seed" splits the seeds, for
         many seeds at a small batch; "" takes the one that uses more devices [ours].
     map_seeds: "vmap" or "unroll" the seeds; "" unrolls on CPU and vmaps elsewhere
