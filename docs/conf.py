@@ -17,6 +17,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "site_pages"]
 source_suffix = {".md": "markdown"}
 myst_heading_anchors = 4  # links like page.md#a-heading, as on GitHub
 
+highlight_language = "text"
 smartquotes = False  # quotes are part of what one types
 default_role = "code"
 autodoc_member_order = "bysource"

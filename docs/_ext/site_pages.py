@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import re
 from typing import Any
 
 import fields
@@ -118,10 +119,27 @@ def _is_config(obj: Any) -> bool:
     return dataclasses.is_dataclass(obj) and "title" in vars(obj)
 
 
+def _flags_in_one_piece(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any
+) -> None:
+    """A long command is broken between its flags, not behind the hyphens of one."""
+    del app, page, template, tree
+    body = context.get("body", "")
+    context["body"] = _COMMANDS.sub(
+        lambda block: _FLAG.sub(r'<span class="flag">\g<0></span>', block[0]), body
+    )
+
+
+_COMMANDS = re.compile(r'<div class="highlight-bash.*?</pre>', re.S)
+_VALUE = r'<span class="o">=</span>(?:<span class="s\d">[^<]*</span>|[^\s<]*)'
+_FLAG = re.compile(rf"(?<=>)--[\w.]+(?:{_VALUE})?")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Registers all of it."""
     app.add_directive("fields", Fields)
     app.add_directive("help", Help)
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("autodoc-process-signature", _signature)
+    app.connect("html-page-context", _flags_in_one_piece)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
