@@ -14,7 +14,7 @@ FLOORS = (
     ("training",),
     ("pretraining",),
     ("evaluation",),
-    ("plots", "figures"),
+    ("plots", "figures", "overlay"),
     ("studies",),
     (
         *("config", "presets", "workdir", "experiment", "pretrain", "command_line"),
@@ -27,7 +27,8 @@ FLOORS = (
             "study_runs",
         ),
         *("throughput",),
-        *("main", "evaluate", "convert", "merge"),
+        *("detector_file", "detector", "image_files", "predictions"),
+        *("main", "evaluate", "convert", "merge", "predict"),
     ),
 )
 # Not even downwards: scoring a folder of maps must not pull in the trainer.
