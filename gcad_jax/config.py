@@ -22,6 +22,7 @@ from gcad_jax.training.step import UNROLL, VMAP
 # Fields that change how a run proceeds but nothing that it computes: a workdir may be
 # continued with other values of these.
 FREE = (
+    "gcad_jax",  # the version: a newer one continues what it can
     "checkpoint_minutes",
     "data.cache_dir",
     "num_devices",
@@ -192,11 +193,11 @@ def settings(config: Any) -> dict[str, Any]:
 
 
 def as_dict(config: Training) -> dict[str, Any]:
-    """The config as JSON can hold it, with the class of `data` and `method`."""
+    """The config as JSON can hold it, with version, class of `data` and `method`."""
     tree = json.loads(json.dumps(dataclasses.asdict(config)))
     for part in ("data", "method"):
         tree[part] = {"class": type(getattr(config, part)).__name__, **tree[part]}
-    return tree
+    return {"gcad_jax": gcad_jax.__version__, **tree}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

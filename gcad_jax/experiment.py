@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from etils import epath
 
+import gcad_jax
 from gcad_jax import config as configs
 from gcad_jax import detector_file, figures, hosts, workdir
 from gcad_jax.config import Experiment, Training
@@ -381,6 +382,7 @@ def hardware(options: LoopOptions, minutes: float) -> str:
     on = f" of {hosts.count()} processes" if hosts.count() > 1 else ""
     return (
         f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}){on}, "
-        f"Python {platform.python_version()}, jax {jax.__version__}; the command "
-        f"took {minutes:.1f} minutes, without earlier ones that it continued."
+        f"Python {platform.python_version()}, jax {jax.__version__}, gcad_jax "
+        f"{gcad_jax.__version__}; the command took {minutes:.1f} minutes, without "
+        "earlier ones that it continued."
     )

@@ -13,7 +13,7 @@ import runs
 # A process each, as flags are parsed once; forked, as the imports take seconds.
 CHECK = """
 import json, os, sys
-from gcad_jax import command_line, config, main
+from gcad_jax import command_line, config, config_files, main
 from gcad_jax.config import Experiment
 
 def resolve(argv):
@@ -21,7 +21,7 @@ def resolve(argv):
     if isinstance(main.CONFIG.value, Experiment):
         config.resolve(main.CONFIG.value)
 
-command_line.load("configs/circles.py")
+config_files.load("configs/circles.py")
 for argv in json.load(sys.stdin):
     sys.stdout.flush()
     if not os.fork():
