@@ -15,8 +15,12 @@ setup(
     description="Logical and structural anomaly detection: GCAD in JAX",
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
-    packages=find_packages(include=["gcad_jax", "gcad_jax.*"]),
+    # The config files are in the wheel too, so that --config=configs/loco.py works
+    # wherever it is installed.
+    packages=[*find_packages(include=["gcad_jax", "gcad_jax.*"]), "gcad_jax.configs"],
+    package_dir={"gcad_jax.configs": "configs"},
     package_data={"gcad_jax": ["models/weights/*.npz"]},
+    license="Apache-2.0",
     python_requires=">=3.11",
     install_requires=[
         "absl-py",

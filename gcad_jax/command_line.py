@@ -1,19 +1,15 @@
 """Flags of the commands: mistakes answered with one sentence and the nearest name."""
 
 import ast
-import dataclasses
-import pathlib
-import runpy
-import sys
-import traceback
 import typing
 from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
-from gcad_jax.checks import UserError, nearest
-from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
+from gcad_jax.checks import UserError
+from gcad_jax.config_files import found, load
+from gcad_jax.given_flags import answer, check_names, fail, given_values
 
 HOST_FLAGS = ("coordinator", "num_processes", "process_id")
 
@@ -24,9 +20,7 @@ def parse(argv: list[str]) -> list[str]:
     Exits with code 2 and one sentence for an unknown flag or field, a wrong type, a
     missing flag, or a config file that cannot be loaded.
     """
-    if asks_for_help(argv):
-        print(HELP, end="")
-        sys.exit(0)
+    answer(argv, HELP)
     given: dict[str, str] = {}
     types: dict[str, Any] = {}
     try:
@@ -39,7 +33,7 @@ def parse(argv: list[str]) -> list[str]:
         for name in ("config", "workdir"):
             if not given.get(name):
                 raise missing(name)
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS([_with_found(word, given["config"]) for word in argv])
         if len(rest) > 1:
             raise UserError(f"{rest[1]!r} is not a flag; flags begin with --.")
     except UserError as error:
@@ -57,6 +51,12 @@ def _types(path: str) -> dict[str, Any]:
     from gcad_jax.config import fields
 
     return {f"config.{name}": kind for name, kind in fields(load(path))}
+
+
+def _with_found(word: str, path: str) -> str:
+    """A word of the command, with the file of the package where `path` means that."""
+    flag, equals, value = word.rpartition("=")
+    return f"{flag}{equals}{found(path)}" if value == path else word
 
 
 def missing(name: str) -> UserError:
@@ -114,51 +114,6 @@ def _reads_as(value: str, kind: type) -> bool:
     except (ValueError, SyntaxError):
         return False
     return True
-
-
-def load(path: str) -> Any:
-    """What get_config of 'file.py' or 'file.py:preset' returns.
-
-    Raises:
-      UserError: no such file or preset, or an error in the file.
-    """
-    file, *preset = path.split(":", 1)
-    if not pathlib.Path(file).is_file():
-        raise _no_file(path, pathlib.Path(file))
-    try:
-        functions = runpy.run_path(file)
-        if "get_config" not in functions:
-            raise UserError(f"--config={path}: {file} has no function 'get_config'.")
-        config = functions["get_config"](*preset)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"--config={path}: {type(error).__name__}{_line(error, file)}: "
-            f"{getattr(error, 'msg', error)}."
-        ) from error
-    if not dataclasses.is_dataclass(config):
-        raise UserError(
-            f"--config={path}: get_config returns {config!r}; it must return a "
-            "gcad_jax.config.Experiment, or a study."
-        )
-    return config
-
-
-def _no_file(path: str, file: pathlib.Path) -> UserError:
-    folder = file if file.is_dir() else file.parent
-    there = sorted(str(f) for f in folder.glob("*.py"))
-    hint = nearest(str(file), there) or f" There are: {', '.join(there) or 'none'}."
-    return UserError(f"--config={path}: there is no file {file}.{hint}")
-
-
-def _line(error: Exception, file: str) -> str:
-    """' in line N of FILE', where the error arose there."""
-    if isinstance(error, SyntaxError) and error.filename == file:
-        return f" in line {error.lineno} of {file}"
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == file]
-    return f" in line {lines[-1]} of {file}" if lines else ""
 
 
 def _one_line(error: Exception) -> str:

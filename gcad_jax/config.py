@@ -22,12 +22,14 @@ from gcad_jax.training.step import UNROLL, VMAP
 # Fields that change how a run proceeds but nothing that it computes: a workdir may be
 # continued with other values of these.
 FREE = (
+    "gcad_jax",  # the version: a newer one continues what it can
     "checkpoint_minutes",
     "data.cache_dir",
     "num_devices",
     "layout",
     "steps_per_call",
     "write_maps",
+    "write_detectors",
     "figure_images",
     "threads",
     "processes",
@@ -84,6 +86,8 @@ class Experiment(Training):
     cache_features: compute the frozen features of each training image only once; only
         where images are not augmented. Costs device memory [ours].
     write_maps: also write the test maps as TIFF files in the official layout [ours].
+    write_detectors: write what `predict` and `export` read: for each category and seed
+        a file with the networks (of GCAD at full size 0.5 GB) [ours].
     figure_images: how many of each kind in the figure of maps (images) [ours].
     """
 
@@ -94,6 +98,7 @@ class Experiment(Training):
     batch_size: int | None = None
     cache_features: bool = False
     write_maps: bool = False
+    write_detectors: bool = True
     figure_images: int = 3
 
 
@@ -195,11 +200,11 @@ def settings(config: Any) -> dict[str, Any]:
 
 
 def as_dict(config: Training) -> dict[str, Any]:
-    """The config as JSON can hold it, with the class of `data` and `method`."""
+    """The config as JSON can hold it, with version, class of `data` and `method`."""
     tree = json.loads(json.dumps(dataclasses.asdict(config)))
     for part in ("data", "method"):
         tree[part] = {"class": type(getattr(config, part)).__name__, **tree[part]}
-    return tree
+    return {"gcad_jax": gcad_jax.__version__, **tree}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

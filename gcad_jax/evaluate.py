@@ -12,7 +12,7 @@ from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.files import as_path
-from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
+from gcad_jax.given_flags import answer, check_names, fail, given_values
 
 REQUIRED = ("object_name", "dataset_base_dir", "anomaly_maps_dir", "output_dir")
 for _name in REQUIRED:
@@ -30,9 +30,7 @@ EXAMPLE = (
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; a mistake is one sentence and exit code 2."""
-    if asks_for_help(argv):
-        print(HELP, end="")
-        sys.exit(0)
+    answer(argv, HELP)
     try:
         check_names(given_values(argv), NAMES)
         rest = flags.FLAGS(argv)

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from absl import flags
 
+import gcad_jax
 from gcad_jax.checks import UserError, nearest
 
 HELP_FLAGS = ("--help", "-h", "-help", "--helpfull")
@@ -19,9 +20,14 @@ def fail(error: Exception, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def asks_for_help(argv: list[str]) -> bool:
-    """Whether one of HELP_FLAGS is among the arguments."""
-    return any(argument in HELP_FLAGS for argument in argv)
+def answer(argv: list[str], text: str) -> None:
+    """Prints `text` where help is asked for, or the version, and ends the process."""
+    if any(argument in HELP_FLAGS for argument in argv):
+        print(text, end="")
+        sys.exit(0)
+    if "--version" in argv:
+        print(f"gcad_jax {gcad_jax.__version__}")
+        sys.exit(0)
 
 
 def given_values(argv: list[str]) -> dict[str, str]:
@@ -62,13 +68,11 @@ def parse_all(
 ) -> list[str]:
     """Parses the flags of a command that needs every one of `names` and knows no other.
 
-    Prints `text` where help is asked for; exits with code 2 and one sentence for an
-    unknown or missing flag. example: of the command. stray: what to say of a word that
-    is no flag.
+    Prints `text` where help is asked for, as `answer` does; exits with code 2 and one
+    sentence for an unknown or missing flag. example: of the command. stray: what to say
+    of a word that is no flag.
     """
-    if asks_for_help(argv):
-        print(text, end="")
-        sys.exit(0)
+    answer(argv, text)
     try:
         given = given_values(argv)
         check_names(given, names)

@@ -52,6 +52,7 @@ def main(_: list[str]) -> None:
     config, workdir = CONFIG.value, str(WORKDIR.value)
     try:
         hosts.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+        experiment.say(f"config      {CONFIG.config_filename}")
         if told := unlocked(workdir):
             experiment.say(f"workdir     {told}")
         if isinstance(config, saturation.SaturationStudy):

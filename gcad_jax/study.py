@@ -51,6 +51,7 @@ class Study(Training, abc.ABC):
     epochs: the same (epochs) [the method's].
     batch_size: the same (images) [the method's].
     write_maps: also write the maps of every run as TIFF files [ours].
+    write_detectors: also write the detector of every run, which takes disk [ours].
     figure_images: how many of each kind in the figure of a run (images) [ours].
     estimate: time the first updates of every run before any starts, and say how long
         all will take [ours].
@@ -68,6 +69,7 @@ class Study(Training, abc.ABC):
     epochs: int | None = None
     batch_size: int | None = None
     write_maps: bool = False
+    write_detectors: bool = False
     figure_images: int = 3
     estimate: bool = True
     plan: bool = False

@@ -14,7 +14,7 @@ import runs
 CHECK = """
 import importlib, json, os, sys
 from absl import app
-from gcad_jax import command_line, config
+from gcad_jax import config, config_files
 from gcad_jax.config import Experiment
 
 def resolve(name, argv):
@@ -26,7 +26,7 @@ def resolve(name, argv):
     if name == "main" and isinstance(module.CONFIG.value, Experiment):
         config.resolve(module.CONFIG.value)
 
-command_line.load("configs/circles.py")
+config_files.load("configs/circles.py")
 for name, *arguments in json.load(sys.stdin):
     sys.stdout.flush()
     if not os.fork():

@@ -4,8 +4,8 @@ import ast
 import pathlib
 
 import pytest
+from runs import PACKAGE
 
-PACKAGE = pathlib.Path(__file__).parents[1] / "gcad_jax"
 FLOORS = (
     ("axes", "types", "checks", "files", "hosts"),
     ("data",),
@@ -14,20 +14,15 @@ FLOORS = (
     ("training",),
     ("pretraining",),
     ("evaluation",),
-    ("plots", "figures"),
+    ("plots", "figures", "overlay"),
     ("studies",),
     (
-        *("config", "presets", "workdir", "experiment", "pretrain", "command_line"),
-        *(
-            "given_flags",
-            "folder_scores",
-            "study",
-            "study_plan",
-            "study_presets",
-            "study_runs",
-        ),
-        *("throughput",),
-        *("main", "evaluate", "convert", "merge"),
+        *("config", "config_files", "presets", "workdir", "experiment", "pretrain"),
+        *("command_line", "given_flags", "folder_scores", "throughput"),
+        *("study", "study_plan", "study_presets", "study_runs"),
+        *("detector_file", "detector", "image_files", "predictions"),
+        *("main", "evaluate", "convert", "merge", "predict"),
+        "configs",  # in a wheel
     ),
 )
 # Not even downwards: scoring a folder of maps must not pull in the trainer.

@@ -10,8 +10,8 @@ import runs
 from PIL import Image
 
 from gcad_jax import (
-    command_line,
     config,
+    config_files,
     experiment,
     study_plan,
     study_presets,
@@ -222,7 +222,7 @@ def test_ablations_change_one_field_of_the_run_they_are_compared_with():
 )
 def test_config_files_hold_runs_that_can_be_resolved(name):
     for behind in ("", "small") if name == "toy" else ("", "small,circles"):
-        given = command_line.load(f"{CONFIGS}/study_{name}.py:{behind}")
+        given = config_files.load(f"{CONFIGS}/study_{name}.py:{behind}")
         for dataset in given.groups():
             found = given.experiments(dataset)
             assert found

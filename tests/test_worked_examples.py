@@ -13,7 +13,7 @@ import worked
 
 @pytest.mark.parametrize("name", [worked.NEW_METHOD, worked.NEW_DATA_SET])
 def test_the_page_leads_to_the_report_that_it_shows(name, tmp_path, program_cache):
-    shutil.copytree(runs.ROOT / "gcad_jax", tmp_path / "gcad_jax")
+    shutil.copytree(runs.PACKAGE, tmp_path / "gcad_jax")
     for path, code in worked.files(name).items():
         file = tmp_path / path
         assert not file.exists()

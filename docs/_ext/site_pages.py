@@ -119,6 +119,16 @@ def _is_config(obj: Any) -> bool:
     return dataclasses.is_dataclass(obj) and "title" in vars(obj)
 
 
+def _inside(app: Sphinx, page: str, source: list[str]) -> None:
+    """Links out of docs/, which are right in a checkout, to the pages of the site."""
+    del app, page
+    for file, other in OUTSIDE.items():
+        source[0] = source[0].replace(f"]({file})", f"]({other})")
+
+
+OUTSIDE = {"../CHANGELOG.md": "changelog.md"}
+
+
 def _flags_in_one_piece(
     app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any
 ) -> None:
@@ -141,5 +151,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("help", Help)
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("autodoc-process-signature", _signature)
+    app.connect("source-read", _inside)
     app.connect("html-page-context", _flags_in_one_piece)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
