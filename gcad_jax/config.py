@@ -29,6 +29,7 @@ FREE = (
     "layout",
     "steps_per_call",
     "write_maps",
+    "write_detectors",
     "figure_images",
     "threads",
     "processes",
@@ -79,6 +80,8 @@ class Experiment(Training):
     cache_features: compute the frozen features of each training image only once;
         only where images are not augmented. Costs device memory.
     write_maps: also write the test maps as TIFF files in the official layout.
+    write_detectors: write what `predict` and `export` read: for each category and seed
+        a file with the networks (of GCAD at full size 0.5 GB).
     figure_images: images of each kind in the qualitative figure.
     """
 
@@ -89,6 +92,7 @@ class Experiment(Training):
     batch_size: int | None = None
     cache_features: bool = False
     write_maps: bool = False
+    write_detectors: bool = True
     figure_images: int = 3
 
 

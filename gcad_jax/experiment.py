@@ -17,7 +17,7 @@ from etils import epath
 
 import gcad_jax
 from gcad_jax import config as configs
-from gcad_jax import figures, hosts, workdir
+from gcad_jax import detector_file, figures, hosts, workdir
 from gcad_jax.config import Experiment, Training
 from gcad_jax.data.category import Category
 from gcad_jax.evaluation import maps as map_files
@@ -28,6 +28,7 @@ from gcad_jax.evaluation.scores import CategoryResult, Scores, evaluate
 from gcad_jax.files import is_local, make_folder
 from gcad_jax.methods.base import Detector, Method
 from gcad_jax.methods.inference import all_maps, anomaly_maps
+from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
 from gcad_jax.training.logs import ROWS, read_rows
 from gcad_jax.training.loop import LoopOptions, Trained, train
 from gcad_jax.training.parallel import Layout, chosen
@@ -181,6 +182,9 @@ def has_results(config: Experiment, folder: epath.Path, tests: bool = True) -> b
     wanted = [metrics.METRICS, metrics.DETAILS]
     if config.write_maps and tests:
         wanted.append(MAPS)
+    # A merged workdir has neither detectors nor what they could be made of.
+    if config.write_detectors and (folder / CHECKPOINTS).exists():
+        wanted += [f"{detector_file.FOLDER}/seed_{seed}.npz" for seed in config.seeds]
     return all((folder / file).exists() for file in wanted)
 
 
@@ -252,7 +256,9 @@ def _scored(
     # On the device once, not with every batch.
     detectors = jax.device_put(calibrated(method, trained, category, places))
     maps = functools.partial(anomaly_maps, method, jax.jit(all_maps(method)), detectors)
-    validation = maps(category.validation)[COMBINED]
+    validation = maps(category.validation)
+    if config.write_detectors:
+        _write_detectors(config, category, places, detectors, validation, folder)
     branches: Mapping[str, np.ndarray] = {}
     scores: Mapping[str, tuple] = {}
     if len(category.test):
@@ -264,8 +270,32 @@ def _scored(
     return _Found(
         branches,
         scores,
-        tuple(tuple(float(x) for x in seed.max(axis=(1, 2))) for seed in validation),
+        tuple(
+            detector_file.Scale.of(maps).image_scores for maps in validation[COMBINED]
+        ),
     )
+
+
+def _write_detectors(
+    config: Experiment,
+    category: Category,
+    places: Sequence[int],
+    detectors: Sequence[Detector],
+    validation: Mapping[str, np.ndarray],
+    folder: epath.Path,
+) -> None:
+    """validation: maps of the validation images by branch, (seeds, V, S, S)."""
+    for i, (place, detector) in enumerate(zip(places, detectors, strict=True)):
+        seed = config.seeds[place]
+        scales = {
+            name: detector_file.Scale.of(maps[i]) for name, maps in validation.items()
+        }
+        detector_file.write(
+            detector_file.path_of(folder, seed),
+            detector_file.Stored(
+                config.method, detector, category.dataset, category.name, seed, scales
+            ),
+        )
 
 
 def _write(

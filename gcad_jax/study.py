@@ -47,6 +47,7 @@ class Study(Training, abc.ABC):
     runs: names of those to run; () takes all.
     image_size, epochs, batch_size: of every run; its method's own where they are None.
     write_maps: also write the maps of every run as TIFF files.
+    write_detectors: also write the detector of every run, which takes disk.
     figure_images: images of each kind in the figure of a run.
     estimate: time the first updates of every run before any starts, and say how long
         all will take.
@@ -66,6 +67,7 @@ class Study(Training, abc.ABC):
     epochs: int | None = None
     batch_size: int | None = None
     write_maps: bool = False
+    write_detectors: bool = False
     figure_images: int = 3
     estimate: bool = True
     plan: bool = False

@@ -14,13 +14,14 @@ FLOORS = (
     ("training",),
     ("pretraining",),
     ("evaluation",),
-    ("plots", "figures"),
+    ("plots", "figures", "overlay"),
     ("studies",),
     (
         *("config", "config_files", "presets", "workdir", "experiment", "pretrain"),
         *("command_line", "given_flags", "folder_scores", "throughput"),
         *("study", "study_plan", "study_presets", "study_runs"),
-        *("main", "evaluate", "convert", "merge"),
+        *("detector_file", "detector", "image_files", "predictions"),
+        *("main", "evaluate", "convert", "merge", "predict"),
         "configs",  # in a wheel
     ),
 )
