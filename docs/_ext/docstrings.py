@@ -8,7 +8,7 @@ are shown as they are.
 import re
 from collections.abc import Iterator, Sequence
 
-_ENTRY = re.compile(r"([\w, .*]{1,60}?): (.+)")
+_ENTRY = re.compile(r"([\w.*]+(?:, [\w.*]+)*): (.+)")
 _TITLE = re.compile(r"(Raises|Returns|Args|Yields):")
 _CODE = re.compile(r"`([^`]+)`(\w?)")
 
