@@ -96,12 +96,14 @@ def test_a_field_that_is_not_described_is_named():
 def test_docstrings_become_lists_and_their_symbols_stay():
     text = (
         "Sum of A_i*: two words.\n\nimages: (N, S) at\n    most.\nx, y: two.\n\n"
+        "Order: first\none.\n\n"
         "Raises:\n  UserError: `a`s."
     )
     assert [line for line in docstrings.to_rst(text.splitlines()) if line] == [
         r"Sum of A\_i\*: two words.",
         "* **images**: (N, S) at most.",
         "* **x, y**: two.",
+        "Order: first one.",
         "**Raises:**",
         r"* **UserError**: `a`\ s.",
     ]

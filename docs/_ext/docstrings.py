@@ -42,21 +42,28 @@ def _entries(block: Sequence[str]) -> list[str]:
     found: list[str] = []
     text = ""
     for i, line in enumerate(block):
-        entry = _ENTRY.fullmatch(line)
-        # Within a sentence a colon is no entry: there it is followed by no indent and
-        # preceded by text that ends no sentence.
-        begins = entry and (i == 0 or block[i - 1].endswith((".", ":")) or found)
-        if entry and begins and not line.startswith(" "):
+        entry = _entry(block, i)
+        if entry:
             found += _paragraph(text)
             text = f"* **{escaped(entry[1])}**: {marked(entry[2])}"
-        elif line.startswith(" ") and text.startswith("* "):
-            text += " " + marked(line.strip())
-        elif text.startswith("* "):
+        elif not line.startswith(" ") and text.startswith("* "):
             found += _paragraph(text)
-            text = marked(line.strip())
+            text = marked(line)
         else:
             text = f"{text} {marked(line.strip())}".strip()
     return [*found, *_paragraph(text)]
+
+
+def _entry(block: Sequence[str], place: int) -> re.Match[str] | None:
+    """The entry that begins in a line; not a sentence that has a colon in it."""
+    before = block[place - 1] if place else ""
+    behind = block[place + 1] if place + 1 < len(block) else ""
+    entry = _ENTRY.fullmatch(block[place])
+    if before and not before.endswith((".", ":")):
+        return None  # in the middle of a sentence
+    if behind and not behind.startswith(" ") and not _ENTRY.fullmatch(behind):
+        return None  # its next line would be indented
+    return entry
 
 
 def _paragraph(text: str) -> list[str]:
