@@ -44,6 +44,7 @@ setup(
     ],
     extras_require={
         "cuda": ["jax[cuda12]"],
+        "docs": ["furo", "myst-parser>=4", "sphinx>=8"],  # the site of docs/
         "gcs": ["etils[epath-gcs]"],  # gcsfs, by which epath reads and writes gs://
         "torch": ["torch"],  # converts .pth files; parity tests
         "tpu": ["jax[tpu]"],

@@ -52,7 +52,8 @@ def main(_: list[str]) -> None:
     config, workdir = CONFIG.value, str(WORKDIR.value)
     try:
         hosts.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-        experiment.say(f"config      {CONFIG.config_filename}")
+        file = config_flags.get_config_filename(flags.FLAGS["config"])
+        experiment.say(f"config      {file}")
         if told := unlocked(workdir):
             experiment.say(f"workdir     {told}")
         if isinstance(config, saturation.SaturationStudy):

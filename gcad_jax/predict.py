@@ -11,7 +11,7 @@ from absl import app, flags, logging
 
 from gcad_jax.checks import UserError
 from gcad_jax.files import as_path, check_writable
-from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
+from gcad_jax.given_flags import answer, check_names, fail, given_values
 
 if TYPE_CHECKING:
     from gcad_jax.detector import TrainedDetector
@@ -40,9 +40,7 @@ def define_flags() -> tuple[str, ...]:
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; a mistake is one sentence and exit code 2."""
-    if asks_for_help(argv):
-        print(HELP, end="")
-        sys.exit(0)
+    answer(argv, HELP)
     try:
         check_names(given_values(argv), define_flags())
         rest = flags.FLAGS(argv)

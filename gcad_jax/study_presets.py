@@ -80,8 +80,12 @@ class Seeds(Study):
 class Ablations(Study):
     """GCAD with one setting changed at a time: Fig. 12 and 14.
 
-    g, P, d_glo: their values. The group of a data set has one field, gcad; every run
-        is that with one field changed, so that flags reach all of them at once.
+    The group of a data set has one field, gcad; every run is that with one field
+    changed, so that flags reach all of them at once.
+
+    g: its values (features) [P Fig. 12; the values are ours].
+    P: its values, a tuple each (pixels) [P Fig. 12; the values are ours].
+    d_glo: its values (features) [P Fig. 14; the values are ours].
     """
 
     g: tuple[int, ...] = (2, 8, 32, 64, 128)
@@ -177,7 +181,7 @@ class Precisions(Study):
     """A method in float32 and in bfloat16: does the faster one cost accuracy?
 
     method: a name of `PRECISE`; both runs are its cell with `precision` changed, so
-        that flags reach both at once.
+        that flags reach both at once [ours].
     """
 
     method: str = "gcad"

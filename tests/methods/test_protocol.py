@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import worked
 from training import doubles
 
 from gcad_jax.axes import BATCH, SEED
@@ -191,6 +192,9 @@ CASES = {
         wrong=("alignment", "affine"),
     ),
 }
+# The example of docs/new_method.md is held to them as well.
+_names, _entry = worked.case()
+CASES |= eval(_entry, {**_names, "Case": Case})
 
 
 @pytest.fixture(scope="module", params=list(CASES))
