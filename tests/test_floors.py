@@ -22,6 +22,7 @@ FLOORS = (
         *("study", "study_plan", "study_presets", "study_runs"),
         *("detector_file", "detector", "image_files", "predictions"),
         *("main", "evaluate", "convert", "merge", "predict"),
+        *("artefact", "parity", "export"),
         "configs",  # in a wheel
     ),
 )
