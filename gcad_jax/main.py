@@ -5,15 +5,15 @@ Short on purpose: everything else can be imported and tested without flags.
 """
 
 import ctypes
-import os
 import sys
 import traceback
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
-from gcad_jax import command_line
+from gcad_jax import command_line, given_flags
 from gcad_jax.checks import UserError
+from gcad_jax.speech import say
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, with an optional preset: configs/loco.py:small."
@@ -53,12 +53,12 @@ def main(_: list[str]) -> None:
     try:
         hosts.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
         file = config_flags.get_config_filename(flags.FLAGS["config"])
-        experiment.say(f"config      {file}")
+        say(f"config      {file}")
         if told := unlocked(workdir):
-            experiment.say(f"workdir     {told}")
+            say(f"workdir     {told}")
         if isinstance(config, saturation.SaturationStudy):
             hosts.check_alone("the study of the thresholds")
-            saturation.run(config, workdir, experiment.say)
+            saturation.run(config, workdir)
         elif isinstance(config, ThroughputStudy):
             hosts.check_alone("the study of the throughput")
             throughput.run(config, workdir)
@@ -107,12 +107,9 @@ def keep_freed_memory() -> None:
 
 
 def run() -> None:
-    """Entry point: quiet libraries, flags checked, then `main`."""
+    """Entry point: how memory is kept, then flags and `main`."""
     keep_freed_memory()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # What goes wrong in a library is raised and said in one sentence.
-    logging.set_verbosity(logging.FATAL)
-    app.run(main, flags_parser=command_line.parse)
+    given_flags.run(main, command_line.parse)
 
 
 if __name__ == "__main__":

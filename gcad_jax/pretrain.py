@@ -10,7 +10,7 @@ from etils import epath
 from gcad_jax import checks, figures, workdir
 from gcad_jax import config as configs
 from gcad_jax.config import Pretraining
-from gcad_jax.experiment import hardware, keep_programs, loop_options, say
+from gcad_jax.experiment import hardware, keep_programs, loop_options
 from gcad_jax.files import make_folder, write_text
 from gcad_jax.models.classifiers import load_classifier
 from gcad_jax.models.patch_layers import PATCH_SIZES, check_size
@@ -23,6 +23,7 @@ from gcad_jax.pretraining.teaching import (
     teach,
     weights_name,
 )
+from gcad_jax.speech import say
 from gcad_jax.training.logs import ROWS, read_rows
 
 REPORT = "report.md"
@@ -79,7 +80,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
             figures.draw_training(inside, read_rows(inside / ROWS))
         minutes = (time.monotonic() - started) / 60
         write_report(folder, results, hardware(options, minutes))
-        say(f"\nreport      {folder / REPORT}")
+        say(f"\nreport      {folder / REPORT}", result=True)
     return results
 
 

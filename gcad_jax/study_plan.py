@@ -13,7 +13,8 @@ from gcad_jax import config as configs
 from gcad_jax import experiment, hosts, workdir
 from gcad_jax.checks import UserError
 from gcad_jax.config import Experiment
-from gcad_jax.experiment import has_results, say
+from gcad_jax.experiment import has_results
+from gcad_jax.speech import say
 from gcad_jax.study import Study
 from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
 from gcad_jax.training.checkpoint import newest_step

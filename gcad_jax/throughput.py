@@ -13,8 +13,8 @@ from etils import epath
 
 from gcad_jax import workdir
 from gcad_jax.checks import UserError
-from gcad_jax.experiment import say
 from gcad_jax.files import as_path, check_writable, write_text
+from gcad_jax.speech import say
 from gcad_jax.studies import throughput_tables
 from gcad_jax.studies.throughput_measurements import ROUNDS, Measurements, as_dict
 from gcad_jax.studies.throughput_rows import (
@@ -97,7 +97,7 @@ class _Study:
             if old is None:
                 say(f"            {_sentence(new['values'])}")
         self.write()
-        say(f"report      {self.folder / MARKDOWN}")
+        say(f"report      {self.folder / MARKDOWN}", result=True)
         return self.found
 
     # -- what is written --------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from runs import PACKAGE
 
 FLOORS = (
-    ("axes", "types", "checks", "files", "hosts"),
+    ("axes", "types", "checks", "files", "hosts", "speech"),
     ("data",),
     ("models",),
     ("methods",),
@@ -54,7 +54,7 @@ def imported(path: pathlib.Path) -> set[str]:
     return parts - {"__version__"}
 
 
-FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py")
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if not p.name.startswith("__"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -6,17 +6,18 @@ look-up, so there are thousands.
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
+from gcad_jax import speech
 from gcad_jax.checks import UserError
 from gcad_jax.evaluation import map_files
 from gcad_jax.files import absolute, as_path, check_writable
+from gcad_jax.speech import Say
 from gcad_jax.studies import drawings, saturation_report, workdirs
-from gcad_jax.studies.drawings import Drawings, Say
+from gcad_jax.studies.drawings import Drawings
 from gcad_jax.studies.map_sets import MapSet, map_sets
 from gcad_jax.studies.saturation_report import OUTPUTS
 from gcad_jax.studies.saturation_settings import SaturationStudy, check
@@ -25,10 +26,8 @@ from gcad_jax.studies.saturation_tables import count
 from gcad_jax.studies.truths import Truths, files_digest, truths
 from gcad_jax.studies.workdirs import Workdir
 
-say_now: Say = functools.partial(print, flush=True)
 
-
-def run(config: SaturationStudy, path: str, say: Say = say_now) -> dict[str, Any]:
+def run(config: SaturationStudy, path: str, say: Say = speech.say) -> dict[str, Any]:
     """Writes `OUTPUTS` into the folder `path`, and each category into its own in it.
 
     A category that is finished there, with these settings and files, is kept.
@@ -74,7 +73,7 @@ def _run(
     )
     drawn = {name: one.values for name, one in found.items()}
     saturation_report.write(folder, shown, drawn)
-    say(f"report      {folder / saturation_report.MARKDOWN}")
+    say(f"report      {folder / saturation_report.MARKDOWN}", result=True)
     return shown
 
 
