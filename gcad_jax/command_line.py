@@ -27,7 +27,7 @@ def parse(argv: list[str]) -> list[str]:
         given = given_values(argv)
         if given.get("config"):
             types = _types(given["config"])
-        check_names(given, [*types, "config", "workdir", *HOST_FLAGS])
+        check_names(given, [*types, "config", "workdir", "plan", *HOST_FLAGS])
         if types:
             check_overriding(given)
         for name in ("config", "workdir"):

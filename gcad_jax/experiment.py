@@ -127,10 +127,7 @@ def run_category(
     """Result of one category, and what the method says of itself."""
     method = config.method
     say(f"\n== {name}", result=True)
-    load = functools.partial(config.data.load, name, method.image_size, method.channels)
-    category = hosts.together(load)
-    if hosts.count() > 1:
-        hosts.check_alike(workdir.digests(category), f"the images of {name}")
+    category = loaded(config, name)
     earlier = hosts.from_first(lambda: _earlier(config, category, folder))
     if earlier:
         say("finished    earlier: its results are kept", result=True)
@@ -143,6 +140,16 @@ def run_category(
     result = evaluate_category(config, category, trained, folder)
     _say_result(result)
     return result, method.describe()
+
+
+def loaded(config: Experiment, name: str) -> Category:
+    """A category as the method wants it, the same on every process."""
+    method = config.method
+    load = functools.partial(config.data.load, name, method.image_size, method.channels)
+    category = hosts.together(load)
+    if hosts.count() > 1:
+        hosts.check_alike(workdir.digests(category), f"the images of {name}")
+    return category
 
 
 def _earlier(

@@ -57,6 +57,8 @@ def say(line: str, result: bool = False) -> None:
 
     if not hosts.is_first() or (_loudness.quiet and not result):
         return
+    if _loudness.quiet:
+        line = line.lstrip("\n")  # no gap to what is not said
     if sys.stdout.isatty():
         width = max(40, shutil.get_terminal_size().columns)
         line = "\n".join(

@@ -20,6 +20,7 @@ from gcad_jax.evaluation.metrics import read_result
 from gcad_jax.evaluation.tables import short
 from gcad_jax.files import as_path, check_writable
 from gcad_jax.plots import qualitative
+from gcad_jax.run_plan import say_kept
 from gcad_jax.speech import say
 from gcad_jax.studies import study_report
 from gcad_jax.studies.finished import Finished, Runs, as_json
@@ -69,6 +70,7 @@ def run(study: Study, path: str) -> Runs:
     if study.estimate:
         say_estimate(planned)
     if study.plan:
+        _say_outputs(study, folder)
         return {}
     done = _run_all(study, planned, folder)
     with workdir.alone(folder, wait=True):  # another command may be writing it
@@ -83,6 +85,14 @@ def run(study: Study, path: str) -> Runs:
             f"without them. {told}"
         )
     return finished
+
+
+def _say_outputs(study: Study, folder: epath.Path) -> None:
+    """Where a study will have written what."""
+    own = ", ".join(study_report.outputs(study.name).values())
+    say(f"writes      in {folder}: {own}; a workdir for each run in DATA_SET/RUN")
+    if study.estimate:
+        say_kept(folder)
 
 
 def _report(

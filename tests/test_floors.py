@@ -19,7 +19,7 @@ FLOORS = (
     (
         *("config", "config_files", "presets", "workdir", "experiment", "pretrain"),
         *("command_line", "given_flags", "folder_scores", "throughput"),
-        *("study", "study_plan", "study_presets", "study_runs"),
+        *("study", "study_plan", "study_presets", "study_runs", "run_plan"),
         *("detector_file", "detector", "image_files", "predictions"),
         *("main", "evaluate", "convert", "merge", "predict"),
         "configs",  # in a wheel
