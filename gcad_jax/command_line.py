@@ -9,7 +9,7 @@ from absl import flags
 
 from gcad_jax.checks import UserError
 from gcad_jax.config_files import found, load
-from gcad_jax.given_flags import answer, check_names, fail, given_values
+from gcad_jax.given_flags import answer, check_names, fail, given_values, listen
 
 HOST_FLAGS = ("coordinator", "num_processes", "process_id")
 
@@ -27,7 +27,7 @@ def parse(argv: list[str]) -> list[str]:
         given = given_values(argv)
         if given.get("config"):
             types = _types(given["config"])
-        check_names(given, [*types, "config", "workdir", *HOST_FLAGS])
+        check_names(given, [*types, "config", "workdir", "plan", *HOST_FLAGS])
         if types:
             check_overriding(given)
         for name in ("config", "workdir"):
@@ -36,6 +36,7 @@ def parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS([_with_found(word, given["config"]) for word in argv])
         if len(rest) > 1:
             raise UserError(f"{rest[1]!r} is not a flag; flags begin with --.")
+        listen()
     except UserError as error:
         fail(error, 2)
     except flags.IllegalFlagValueError as error:

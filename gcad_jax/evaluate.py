@@ -7,12 +7,14 @@ the metrics.json of the official evaluation program of MVTec LOCO AD.
 import os
 import sys
 
-from absl import app, flags, logging
+from absl import flags
 from etils import epath
 
+from gcad_jax import given_flags
 from gcad_jax.checks import UserError
 from gcad_jax.files import as_path
-from gcad_jax.given_flags import answer, check_names, fail, given_values
+from gcad_jax.given_flags import answer, check_names, fail, given_values, listen
+from gcad_jax.speech import say
 
 REQUIRED = ("object_name", "dataset_base_dir", "anomaly_maps_dir", "output_dir")
 for _name in REQUIRED:
@@ -39,6 +41,7 @@ def parse(argv: list[str]) -> list[str]:
         for name in REQUIRED:
             if not flags.FLAGS[name].value:
                 raise UserError(f"--{name} is missing; the command is {EXAMPLE}.")
+        listen()
     except UserError as error:
         fail(error, 2)
     except (flags.Error, ValueError) as error:
@@ -52,7 +55,7 @@ def main(_: list[str]) -> None:
     from gcad_jax.folder_scores import evaluate_each
 
     if DISTANCE.value is not None:
-        print("--curve_max_distance has no effect: thresholds are not sampled.")
+        say("--curve_max_distance has no effect: thresholds are not sampled.")
     try:
         if NICENESS.value:
             os.nice(NICENESS.value)
@@ -96,11 +99,8 @@ def outputs(anomaly_maps_dir: str, output_dir: str) -> dict[epath.Path, epath.Pa
 
 
 def run() -> None:
-    """Entry point: quiet libraries, flags checked, then `main`."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # What goes wrong in a library is raised and said in one sentence.
-    logging.set_verbosity(logging.FATAL)
-    app.run(main, flags_parser=parse)
+    """Entry point."""
+    given_flags.run(main, parse)
 
 
 HELP = """\

@@ -6,13 +6,13 @@ The tasks of a sweep, each a workdir with some categories and seeds, as one work
 import dataclasses
 import fnmatch
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 from etils import epath
 
+from gcad_jax import given_flags
 from gcad_jax.checks import UserError
 from gcad_jax.evaluation.scores import CategoryResult
 from gcad_jax.files import as_path, inside, make_folder, write_text
@@ -224,9 +224,7 @@ def run() -> None:
     # Here, because the main command has a flag of the same name.
     for name in NAMES:
         flags.DEFINE_string(name, None, "See --help.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.FATAL)
-    app.run(main, flags_parser=parse)
+    given_flags.run(main, parse)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def test_all_rows_are_measured_and_written(finished):
 def test_finished_rows_are_kept(finished, monkeypatch):
     folder, found = finished
     lines = []
-    monkeypatch.setattr(throughput, "say", lines.append)
+    monkeypatch.setattr(throughput, "say", lambda line, **_: lines.append(line))
     again = throughput.run(study(several_devices=True), str(folder))
     assert again["rows"] == json.loads(json.dumps(found["rows"]))
     assert f"{len(found['rows'])} are kept" in lines[0]
