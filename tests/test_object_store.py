@@ -324,7 +324,7 @@ def config(**fields):
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory, compiled_once):
+def reference(tmp_path_factory):
     """A run of six steps on a disk."""
     path = tmp_path_factory.mktemp("reference")
     experiment.run(config(), str(path))
@@ -449,7 +449,7 @@ def test_a_study_of_runs(folder, capsys):
     assert (folder / "circles/variation_model/report.md").exists()
 
 
-def test_programs_are_kept(folder, compiled_once, monkeypatch):
+def test_programs_are_kept(folder, monkeypatch):
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_enable_xla_caches")
     before = {name: getattr(jax.config, name) for name in names}
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
@@ -473,7 +473,7 @@ def test_two_processes(folder, reference, tmp_path):
     )
     file = runs.write_config(tmp_path, body)
     arguments = [f"--config={file}", f"--workdir={folder}"]
-    ended = test_hosts.ends(test_hosts.start_two(arguments, None))
+    ended = test_hosts.ends(test_hosts.start_two(arguments))
     assert [code for code, *_ in ended] == [0, 0], ended
     assert f"workdir     {folder} has no locks: " in ended[0][1]
     assert finished_steps(folder / "circles/checkpoints") == [6]

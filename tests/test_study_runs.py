@@ -24,7 +24,6 @@ from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.study import Cell, group, with_groups
 from gcad_jax.study_presets import Ablations, Benchmark, Seeds
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 CONFIGS = runs.ROOT / "configs"
 
 
@@ -247,7 +246,7 @@ def test_flags_reach_every_run_of_every_data_set(tmp_path):
     assert "Did you mean '--config.circles.gcad.method.g'?" in said
 
 
-def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path, program_cache):
+def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path):
     arguments = [
         f"--config={CONFIGS}/study_benchmark.py:small,circles",
         f"--workdir={tmp_path}",
@@ -257,7 +256,7 @@ def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path, program_cache
         "--config.circles.data.num_test=2",
     ]
     for said in ("evaluate    6 test images", "its results are kept"):
-        done = runs.command(arguments, program_cache)
+        done = runs.command(arguments)
         assert done.returncode == 0, done.stderr
         assert said in done.stdout
     assert "| Variation Model |" in (tmp_path / "benchmark.md").read_text()
