@@ -31,8 +31,7 @@ from gcad_jax.types import COMBINED, Array
 ABOUT = ".json"  # behind the name of an artefact: what stands beside it
 PLATFORMS = ("cpu", "cuda", "tpu")
 SIDES = "b, h, w"  # images, and their height and width
-# Of FlatBuffers, of which artefacts are made, less what the program itself takes.
-LARGEST = 2**31 - 2**26
+LARGEST = 2 * 10**9  # bytes of arrays: FlatBuffers, of which artefacts are made, end
 GUARANTEE = (
     "It can be loaded by a jax and jaxlib up to 6 months newer or 3 weeks older than "
     "those that exported it (docs.jax.dev/en/latest/export/export.html, compatibility "
@@ -92,8 +91,8 @@ def check_size(stored: Stored) -> None:
     size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(stored.detector))
     if size > LARGEST:
         raise UserError(
-            f"the {stored.method.title} of {stored.category} holds {size / 2**30:.1f} "
-            f"GiB of arrays, and an artefact at most {LARGEST / 2**30:.2f}; export one "
+            f"the {stored.method.title} of {stored.category} holds {size / 1e9:.1f} "
+            f"GB of arrays, and an artefact at most {LARGEST / 1e9:g} GB; export one "
             "that was trained on fewer images or with a smaller method.image_size, or "
             "take python -m gcad_jax.predict, which has no limit."
         )
@@ -104,7 +103,7 @@ def about(stored: Stored, fpr: float) -> dict[str, Any]:
     validation = stored.scales[COMBINED].image_scores
     channels = stored.method.channels
     return {
-        "load": "jax.export.deserialize(bytes of the file).call(images)",
+        "load": "jax.jit(jax.export.deserialize(bytes of the file).call)(images)",
         "images": f"uint8 ({SIDES}, {channels}), any b, h, w; "
         + ("RGB" if channels == 3 else "grey"),
         "results": {

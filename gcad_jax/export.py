@@ -90,8 +90,8 @@ Make of a trained detector one file that JAX runs without this package.
 
 To use it (docs/export.md), with jax and flatbuffers installed:
 
-  from jax import export
-  detect = export.deserialize(open("FILE", "rb").read()).call
+  import jax, jax.export
+  detect = jax.jit(jax.export.deserialize(open("FILE", "rb").read()).call)
   found = detect(images)    # uint8 (b, h, w, 3), any b, h and w
   found["score"], found["anomalous"], found["p_value"], found["anomaly_map"]
 
