@@ -1,17 +1,18 @@
 """python -m gcad_jax: says which commands there are."""
 
+import difflib
 import sys
 
 from gcad_jax import given_flags
-from gcad_jax.checks import UserError, nearest
+from gcad_jax.checks import UserError
 
 COMMANDS = {
-    "main": "trains, evaluates and reports; also studies and pretraining",
-    "predict": "marks what is wrong in new images with a trained detector",
+    "main": "trains, evaluates and reports; runs the studies",
+    "predict": "marks what is wrong in new images",
     "export": "a trained detector as one jax.export file",
     "evaluate": "scores anomaly maps of any framework",
     "merge": "joins the workdirs of a sweep",
-    "convert": "published weights as a weight file of this program",
+    "convert": "makes a weight file of published weights",
 }
 HELP = """\
 Finds what is wrong in images after seeing only good ones.
@@ -32,10 +33,12 @@ To begin, with a toy set that is generated (minutes on two CPU cores):
 def run(argv: list[str]) -> None:
     """Prints the commands; exits with code 2 for anything but --help and --version."""
     given_flags.answer(argv if argv[1:] else ["", "--help"], HELP)
-    name = argv[1]
-    close = f" Did you mean python -m gcad_jax.{name}?" if name in COMMANDS else ""
-    told = f"{name!r} does not follow gcad_jax; python -m gcad_jax lists the commands."
-    given_flags.fail(UserError(told + (close or nearest(name, COMMANDS))), 2)
+    close = difflib.get_close_matches(argv[1], COMMANDS, n=1) or ["main"]
+    told = (
+        f"{argv[1]!r} is not a flag; a command is a module, such as "
+        f"python -m gcad_jax.{close[0]}; python -m gcad_jax lists all."
+    )
+    given_flags.fail(UserError(told), 2)
 
 
 if __name__ == "__main__":

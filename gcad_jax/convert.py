@@ -16,7 +16,7 @@ from flax.traverse_util import unflatten_dict
 from gcad_jax import given_flags
 from gcad_jax.checks import UserError, one_of
 from gcad_jax.files import as_path, check_writable, same_file, stamp
-from gcad_jax.given_flags import fail, parse_all
+from gcad_jax.given_flags import SHARED_HELP, fail, parse_all
 from gcad_jax.models.classifiers import CLASSIFIERS, save_classifier
 from gcad_jax.models.foreign import CONVERSIONS, read_tensors
 from gcad_jax.models.patch_descriptor import published
@@ -113,7 +113,9 @@ teacher of EfficientAD (a patch description network), which is then E_loc.
                --config.method.E_loc_arch=pdn_small
                --config.method.d_loc=384 --config.method.P="(33,)"
 
-Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence.
+{SHARED_HELP}
+Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
+1 anything else (a bug: please report it).
 """
 
 

@@ -13,7 +13,14 @@ from etils import epath
 from gcad_jax import given_flags
 from gcad_jax.checks import UserError
 from gcad_jax.files import as_path
-from gcad_jax.given_flags import answer, check_names, fail, given_values, listen
+from gcad_jax.given_flags import (
+    SHARED_HELP,
+    answer,
+    check_names,
+    fail,
+    given_values,
+    listen,
+)
 from gcad_jax.speech import say
 
 REQUIRED = ("object_name", "dataset_base_dir", "anomaly_maps_dir", "output_dir")
@@ -103,11 +110,11 @@ def run() -> None:
     given_flags.run(main, parse)
 
 
-HELP = """\
+HELP = f"""\
 Score anomaly maps, of any framework, by AU-sPRO and AU-ROC.
 
-  python -m gcad_jax.evaluate --object_name=NAME --dataset_base_dir=DIR \\
-      --anomaly_maps_dir=DIR --output_dir=DIR
+  python -m gcad_jax.evaluate --object_name=pushpins --dataset_base_dir=DATA \\
+      --anomaly_maps_dir=MAPS --output_dir=OUT
 
   --object_name        the category, a folder of --dataset_base_dir
   --dataset_base_dir   the data set. MVTec LOCO AD's layout:
@@ -117,7 +124,7 @@ Score anomaly maps, of any framework, by AU-sPRO and AU-ROC.
                          NAME/ground_truth/DEFECT/IMAGE_mask.png
                        Test images are not needed; where NAME/test/good is
                        there, it says which good images must have a map
-  --anomaly_maps_dir   NAME/test/{good,KIND or DEFECT}/IMAGE.tiff (or .tif):
+  --anomaly_maps_dir   NAME/test/{{good,KIND or DEFECT}}/IMAGE.tiff (or .tif):
                        real numbers, larger is more anomalous, not resized.
                        Several folders, A,B,...: one ground truth for all,
                        results in A, B, ... of --output_dir
@@ -129,6 +136,7 @@ Score anomaly maps, of any framework, by AU-sPRO and AU-ROC.
   --curve_max_distance=X     accepted for scripts of the official program; has
                              no effect, since thresholds are not sampled
 
+{SHARED_HELP}
 Exit codes: 0 done; 2 a mistake in flags, ground truth or maps, said in one
 sentence, and nothing written; 1 anything else (a bug: please report it).
 """

@@ -19,9 +19,10 @@ VERBOSE = flags.DEFINE_boolean("verbose", False, "What libraries say too.")
 # Of every command, and the end of its help.
 SHARED = ("help", "version", "quiet", "verbose")
 SHARED_HELP = """\
-  --quiet     say only results and errors, and show no progress
-  --verbose   say what the libraries log too, and where an error arose
-  --version   say the version, and do nothing
+  --quiet     say only results and errors, without a progress bar
+  --verbose   say also what libraries log, what is compiled, and where an error
+              arose
+  --version   say the version, and stop
 """
 
 

@@ -16,7 +16,7 @@ from gcad_jax import given_flags
 from gcad_jax.checks import UserError
 from gcad_jax.evaluation.scores import CategoryResult
 from gcad_jax.files import as_path, inside, make_folder, write_text
-from gcad_jax.given_flags import fail, parse_all
+from gcad_jax.given_flags import SHARED_HELP, fail, parse_all
 
 NAMES = ("parts", "workdir")
 CONFIG, DATA = "config.json", "data.json"  # as in gcad_jax/workdir.py
@@ -206,7 +206,9 @@ Join the workdirs of a sweep, which has trained each category and seed by itself
              all categories and seeds, then finds all finished and writes
              report.md. Checkpoints and maps stay in the parts.
 
-Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence.
+{SHARED_HELP}
+Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
+1 anything else (a bug: please report it).
 """
 
 

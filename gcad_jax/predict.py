@@ -11,7 +11,14 @@ from absl import flags
 from gcad_jax import given_flags
 from gcad_jax.checks import UserError
 from gcad_jax.files import as_path, check_writable
-from gcad_jax.given_flags import answer, check_names, fail, given_values, listen
+from gcad_jax.given_flags import (
+    SHARED_HELP,
+    answer,
+    check_names,
+    fail,
+    given_values,
+    listen,
+)
 from gcad_jax.speech import say
 
 if TYPE_CHECKING:
@@ -153,6 +160,7 @@ Score images with a trained detector, and mark what is wrong in them.
 Pixels inside the contour score above the threshold. Colours are the same for
 all images: half way up is the threshold.
 
+{SHARED_HELP}
 Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
 4 done, but images that cannot be read were skipped, and are named; 1 anything
 else (a bug: please report it).
