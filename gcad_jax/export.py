@@ -3,14 +3,15 @@
 Makes of a trained detector one file that JAX runs without this package.
 """
 
-import os
 import time
 
-from absl import app, flags, logging
+from absl import flags
 
+from gcad_jax import given_flags
 from gcad_jax.checks import UserError
 from gcad_jax.files import as_path, check_writable
-from gcad_jax.given_flags import fail, parse_all
+from gcad_jax.given_flags import SHARED_HELP, fail, parse_all
+from gcad_jax.speech import say
 
 REQUIRED = ("workdir", "output")
 OPTIONAL = ("category", "seed", "fpr", "images")
@@ -53,20 +54,21 @@ def main(_: list[str]) -> None:
         channels = detector.stored.method.channels
         own = [read(path, channels) for path in list(paths.values())[:OWN]]
         for line in about(detector, given.fpr):
-            print(line, flush=True)
+            say(line)
         size, found = artefact.write(detector, output, given.fpr, own)
     except UserError as error:
         fail(error, 2)
     except KeyboardInterrupt:
         fail(UserError(f"stopped; {given.output} is not written."), 130)
-    print(
+    say(
         f"parity      largest difference from predict: {found.maps:.1e} of the range\n"
         f"            of a map ({found.images} images, on the CPU; {parity.LIMIT:g} is "
-        "allowed)"
+        "allowed)",
+        result=True,
     )
-    print(f"platforms   {', '.join(artefact.PLATFORMS)}")
-    print(f"size        {size / 1e6:,.1f} MB, in {time.monotonic() - start:.0f} s")
-    print(f"artefact    {output}\nabout it    {output.with_name(beside)}")
+    say(f"platforms   {', '.join(artefact.PLATFORMS)}")
+    say(f"size        {size / 1e6:,.1f} MB, in {time.monotonic() - start:.0f} s")
+    say(f"artefact    {output}\nabout it    {output.with_name(beside)}", result=True)
 
 
 EXAMPLE = "python -m gcad_jax.export --workdir=DIR --output=FILE"
@@ -101,17 +103,15 @@ on the CPU; a difference above 1e-4 of the range of a map is an error.
 A jax up to 6 months newer or 3 weeks older than this one can load it; keep
 the detector file, from which it can be exported again.
 
+{SHARED_HELP}
 Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
 1 anything else (a bug: please report it).
 """
 
 
 def run() -> None:
-    """Entry point: quiet libraries, flags checked, then `main`."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # What goes wrong in a library is raised and said in one sentence.
-    logging.set_verbosity(logging.FATAL)
-    app.run(main, flags_parser=parse)
+    """Entry point: flags checked, then `main`."""
+    given_flags.run(main, parse)
 
 
 if __name__ == "__main__":
