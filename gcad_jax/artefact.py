@@ -34,8 +34,8 @@ SIDES = "b, h, w"  # images, and their height and width
 LARGEST = 2 * 10**9  # bytes of arrays: FlatBuffers, of which artefacts are made, end
 GUARANTEE = (
     "It can be loaded by a jax and jaxlib up to 6 months newer or 3 weeks older than "
-    "those that exported it (docs.jax.dev/en/latest/export/export.html, compatibility "
-    "guarantees); after that, export again from the detector file, which lasts."
+    "those that exported it (docs.jax.dev, jax.export, compatibility guarantees); "
+    "after that, export again from the detector file, which lasts."
 )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ from gcad_jax.files import as_path
 from gcad_jax.methods.base import Detector, Learned
 from gcad_jax.parity import Difference
 
-# Loads an artefact where there is JAX and NumPy alone, and asks it about images.
+# Runs the Python of docs/export.md where there is little but JAX, and asks further.
 ELSEWHERE = """
 import sys
 
@@ -30,13 +31,12 @@ class Without:
             raise ImportError(name)
 
 sys.meta_path.insert(0, Without())
-import jax, jax.export, numpy as np
-
-_, artefact, given, answers = sys.argv
-detect = jax.jit(jax.export.deserialize(open(artefact, "rb").read()).call)
+_, page, given, answers = sys.argv
+exec(open(page).read())
 found = [detect(images) for images in np.load(given).values()]
 np.savez(answers, **{f"{k}_{i}": v for i, f in enumerate(found) for k, v in f.items()})
 """
+PAGE = (runs.ROOT / "docs/export.md").read_text()
 
 
 def process(*arguments):
@@ -76,10 +76,15 @@ def test_elsewhere_it_says_what_predict_says(done, folder):
     np.savez(folder / "images.npz", **batches)
     script = folder / "elsewhere.py"
     script.write_text(ELSEWHERE)
-    paths = (folder / name for name in ("out/nut.jax", "images.npz", "answers.npz"))
-    answered = process(script, *paths)
+    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    assert '"mine.jaxexport"' in code
+    page = code.replace('"mine.jaxexport"', repr(str(folder / "out/nut.jax")))
+    (folder / "page.py").write_text(page)
+    names = ("page.py", "images.npz", "answers.npz")
+    answered = process(script, *(folder / name for name in names))
     assert answered.returncode == 0, answered.stderr
     assert answered.stderr == ""
+    assert answered.stdout == "[0.] [False] [1.]\n"  # of a black image
     detector = gcad_jax.load(folder / "run")
     with np.load(folder / "answers.npz") as answers:
         for place, batch in enumerate(batches.values()):
