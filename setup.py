@@ -19,7 +19,7 @@ setup(
     # wherever it is installed.
     packages=[*find_packages(include=["gcad_jax", "gcad_jax.*"]), "gcad_jax.configs"],
     package_dir={"gcad_jax.configs": "configs"},
-    package_data={"gcad_jax": ["models/weights/*.npz"]},
+    package_data={"gcad_jax": ["models/weights/*.npz", "page.css"]},
     license="Apache-2.0",
     python_requires=">=3.11",
     install_requires=[
@@ -30,7 +30,8 @@ setup(
         "flax>=0.10",
         "grain>=0.2.3",  # streams patches to the pretraining
         "jax>=0.8",
-        "matplotlib",  # figures
+        "markdown-it-py>=3",  # report.html; flax brings it already
+        "matplotlib>=3.8",  # figures
         "ml_collections>=1.0",  # --config=file.py --config.a.b=v
         "numpy>=2.0",
         "optax>=0.2.4",

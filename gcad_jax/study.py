@@ -13,8 +13,9 @@ from gcad_jax.checks import UserError, nearest
 from gcad_jax.config import OVERRIDING, Experiment, Training
 from gcad_jax.data.category import DataSet
 from gcad_jax.methods.base import Method
-from gcad_jax.studies.bars import Panel, of_measures
 from gcad_jax.studies.finished import Finished
+from gcad_jax.studies.method_curves import Lines
+from gcad_jax.studies.panels import Panel, of_measures
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -132,6 +133,11 @@ class Study(Training, abc.ABC):
     def panels(self, dataset: str, runs: Mapping[str, Finished]) -> list[Panel]:
         """The panels of the figure that are of one data set."""
         return of_measures(dataset, runs)
+
+    def curves(self, runs: Mapping[str, Finished]) -> Lines:
+        """The sPRO curves that the report compares: by kind, then by run; {}: none."""
+        del runs
+        return {}
 
     def experiment(self, data: DataSet, cell: Cell) -> Experiment:
         """A run as the main job takes it."""

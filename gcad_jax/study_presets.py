@@ -24,8 +24,9 @@ from gcad_jax.studies import (
     precision_tables,
     seed_tables,
 )
-from gcad_jax.studies.bars import Panel
 from gcad_jax.studies.finished import Finished
+from gcad_jax.studies.method_curves import Lines, method_curves
+from gcad_jax.studies.panels import POINTS, Panel, of_measures
 from gcad_jax.studies.precision_tables import BFLOAT16, FLOAT32
 from gcad_jax.studies.questions import Question, Setting
 from gcad_jax.study import Cell, Study, group, with_groups
@@ -57,6 +58,10 @@ class Benchmark(Study):
         """The tables of the paper."""
         return benchmark_tables.sections(dataset, runs)
 
+    def curves(self, runs: Mapping[str, Finished]) -> Lines:
+        """Those of the methods."""
+        return method_curves(runs)
+
 
 class Toy(Benchmark):
     """Student-Teacher, VAE and GCAD on the circles: Fig. 1."""
@@ -74,6 +79,10 @@ class Seeds(Study):
     def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
         """Every seed, and the stability of rankings."""
         return seed_tables.sections(dataset, runs)
+
+    def panels(self, dataset: str, runs: Mapping[str, Finished]) -> list[Panel]:
+        """Every seed as a point."""
+        return of_measures(dataset, runs, POINTS)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

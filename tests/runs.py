@@ -66,6 +66,7 @@ def tiny(**fields: Any) -> Experiment:
         "method": method(),
         "num_devices": 1,
         "log_every": 1,
+        "figure_images": 0,  # drawing takes longer than six steps
     }
     return Experiment(**{**small, **fields})
 

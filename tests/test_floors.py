@@ -14,7 +14,7 @@ FLOORS = (
     ("training",),
     ("pretraining",),
     ("evaluation",),
-    ("plots", "figures", "overlay"),
+    ("style", "plots", "map_figure", "extremes", "figures", "overlay", "page"),
     ("studies",),
     (
         *("config", "config_files", "presets", "workdir", "experiment", "pretrain"),

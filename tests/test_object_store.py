@@ -292,7 +292,7 @@ def test_maps_are_evaluated(tmp_path, folder, make):
         folder_scores.evaluate(name, place / "data", place / "maps", place / "out")
     assert map_folders.metrics(root / "out") == map_folders.metrics(tmp_path / "out")
     written = sorted(path.name for path in files.listing(root / "out"))
-    assert written == ["curves.png", "details.json", "metrics.json"]
+    assert written == ["curves.pdf", "curves.png", "details.json", "metrics.json"]
     assert (root / "out/curves.png").read_bytes()[1:4] == b"PNG"
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def study(kind=Benchmark, **fields):
         "gcad": Cell(method=runs.method(), cache_features=True),
     }
     small = {"num_devices": 1, "log_every": 1, "estimate": False}
+    small["figure_images"] = int(fields.get("write_maps", False))
     groups = {"circles": group(runs.circles(), cells)}
     return with_groups(kind, groups, **{**small, **fields})
 
@@ -63,6 +65,15 @@ def test_every_run_is_a_workdir_of_its_own(finished):
     report = (folder / "benchmark.md").read_text()
     assert "| GCAD |" in report
     assert "![Maps of circles, one a run](circles_circles_maps.png)" in report
+    assert "![sPRO curves of circles, one a run](circles_curves.png)" in report
+    for file in ("circles_circles_maps", "circles_curves", "benchmark"):
+        assert (folder / f"{file}.pdf").read_bytes()[:4] == b"%PDF"
+    html = (folder / "benchmark.html").read_text()
+    assert html.count("base64,") == 3
+    assert "the picture is not there" not in html
+    for link in re.findall(r'href="([^#"]+)"', html):
+        assert (folder / link).exists(), link
+    assert "circles/gcad/report.html" in html
     assert (folder / "circles_circles_maps.png").stat().st_size > 10_000
 
 
@@ -84,12 +95,14 @@ def test_a_report_has_what_earlier_commands_finished(finished):
     numbers = (folder / "benchmark.json").read_text()
     minutes = (folder / "benchmark.md").read_text()
     assert "\n- gcad: " in minutes
+    (folder / "benchmark.html").unlink()  # as of a study that was before there were any
     some = study(write_maps=True, seeds=(0, 1), runs=("variation_model",))
     assert list(study_runs.run(some, str(folder))["circles"]) == [
         *("variation_model", "gcad")
     ]
     assert (folder / "benchmark.json").read_text() == numbers
     assert (folder / "benchmark.md").read_text() == minutes, "nothing is new"
+    assert "GCAD" in (folder / "benchmark.html").read_text()
 
 
 def test_commands_share_the_runs(tmp_path, capsys):
