@@ -231,11 +231,12 @@ def _write(
         parts += _settings([one for one in own if study.explains(one.name)])
         parts += _pages(own, folder)
         panels += study.panels(dataset, runs)
-        parts += _draw_curves(dataset, study.curves(runs), folder)
+        drawn = _draw_curves(dataset, study.curves(runs), folder)
         try:
-            parts += _draw_maps(dataset, runs, own, folder)
+            drawn += _draw_maps(dataset, runs, own, folder)
         except UserError as error:  # a map was lost; the numbers are all there
             say(f"figure      {error}")
+        parts += ["### Figures", *drawn] if drawn else []
     study_report.write(folder, study.name, as_json(finished), parts, panels)
 
 
