@@ -129,7 +129,7 @@ Score anomaly maps, of any framework, by AU-sPRO and AU-ROC.
                        Several folders, A,B,...: one ground truth for all,
                        results in A, B, ... of --output_dir
   --output_dir         where metrics.json (the official schema), details.json
-                       (by defect type and image, curves) and curves.png go
+                       (by defect type, image), curves.png and curves.pdf go
 
   --num_parallel_workers=N   threads; else one a core, up to 8
   --niceness=N               gives way to other processes

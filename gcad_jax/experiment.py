@@ -14,7 +14,7 @@ from etils import epath
 
 import gcad_jax
 from gcad_jax import config as configs
-from gcad_jax import detector_file, figures, hosts, workdir
+from gcad_jax import detector_file, figures, hosts, page, workdir
 from gcad_jax.config import Experiment, Training
 from gcad_jax.data.category import Category
 from gcad_jax.evaluation import maps as map_files
@@ -67,7 +67,9 @@ def run(
             hosts.from_first(
                 lambda: report(config, folder, results, [*sentences, made_on])
             )
-        say(f"\nreport      {folder / REPORT}", result=True)
+        hosts.from_first(lambda: page.update(folder / REPORT))
+        written = f"{folder / REPORT} and {page.name_of(folder / REPORT).name}"
+        say(f"\nreport      {written}", result=True)
     return results
 
 
@@ -128,9 +130,11 @@ def run_category(
     method = config.method
     say(f"\n== {name}", result=True)
     category = loaded(config, name)
+    rows = functools.partial(read_rows, folder / ROWS)
     earlier = hosts.from_first(lambda: _earlier(config, category, folder))
     if earlier:
         say("finished    earlier: its results are kept", result=True)
+        hosts.from_first(lambda: figures.draw_missing(folder, earlier, rows))
         return earlier, method.describe()
     for line in method.describe():
         say(f"method      {line}")
@@ -334,7 +338,7 @@ def report(
     results: Sequence[CategoryResult],
     sentences: Sequence[str],
 ) -> None:
-    """Writes report.md."""
+    """Writes report.md and the page of it."""
     write_report(
         folder / REPORT,
         config.method.title,
@@ -342,6 +346,7 @@ def report(
         results,
         figures.links(folder, [result.name for result in results]),
     )
+    page.write(folder / REPORT)
 
 
 def _say_result(result: CategoryResult) -> None:

@@ -103,18 +103,23 @@ def check_names(given: Mapping[str, str], known: Sequence[str]) -> None:
 
 
 def parse_all(
-    argv: list[str], names: Sequence[str], text: str, example: str, stray: str
+    argv: list[str],
+    names: Sequence[str],
+    text: str,
+    example: str,
+    stray: str,
+    optional: Sequence[str] = (),
 ) -> list[str]:
-    """Parses the flags of a command that needs every one of `names` and knows no other.
+    """Parses the flags of a command that needs every one of `names`.
 
     Prints `text` where help is asked for, as `answer` does; exits with code 2 and one
     sentence for an unknown or missing flag. example: of the command. stray: what to say
-    of a word that is no flag.
+    of a word that is no flag. optional: the other flags that it knows.
     """
     answer(argv, text)
     try:
         given = given_values(argv)
-        check_names(given, names)
+        check_names(given, (*names, *optional))
         for name in names:
             if not given.get(name):
                 raise UserError(f"--{name} is missing; the command is {example}.")
@@ -126,4 +131,4 @@ def parse_all(
     except UserError as error:
         fail(error, 2)
     except flags.Error as error:
-        fail(UserError(str(error)), 2)
+        fail(UserError(f"{str(error).rstrip('.')}."), 2)

@@ -46,7 +46,7 @@ def merge(pattern: str, target: str) -> str:
       UserError: no workdir, one that is not finished, parts of different settings or
         images, a category that lacks a seed, or a folder that cannot be written.
     """
-    from gcad_jax import workdir
+    from gcad_jax import page, workdir
     from gcad_jax.experiment import REPORT
 
     categories: dict[str, list[Part]] = {}
@@ -67,6 +67,7 @@ def merge(pattern: str, target: str) -> str:
         config["data"] = {**config["data"], "categories": list(joined)}
     with workdir.opened(target, config) as folder:
         (folder / REPORT).unlink(missing_ok=True)
+        page.name_of(folder / REPORT).unlink(missing_ok=True)
         for name, result in joined.items():
             write(folder / name, result, categories[name])
     return (
@@ -181,7 +182,7 @@ def write(folder: epath.Path, result: CategoryResult, parts: Sequence[Part]) -> 
 
     make_folder(folder)
     first = min(parts, key=lambda part: min(part.result.seeds))
-    for name in figures.CAPTIONS:
+    for name in figures.FILES:
         if (first.folder / name).exists():
             (first.folder / name).copy(folder / name, overwrite=True)
     write_text(folder / DATA, json.dumps(first.data, indent=2) + "\n")
@@ -204,7 +205,7 @@ Join the workdirs of a sweep, which has trained each category and seed by itself
              categories and seeds, and together they must be complete
   --workdir  the new workdir. The command of the parts, with this workdir and
              all categories and seeds, then finds all finished and writes
-             report.md. Checkpoints and maps stay in the parts.
+             report.md and report.html. Checkpoints and maps stay in the parts.
 
 {SHARED_HELP}
 Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gcad_jax.evaluation.maps import upsample
 from gcad_jax.evaluation.threads import Scratch
+from gcad_jax.style import SCORES
 
 SIDE = 480  # pixels of the longer side of a panel
 GAP, HEAD, LABEL = 6, 26, 20  # pixels between panels, of the headline, of the labels
@@ -104,7 +105,7 @@ def colours(levels: np.ndarray) -> np.ndarray:  # (h, w) in 0..1 -> (h, w, 3) ui
 def _palette() -> np.ndarray:  # (256, 3) uint8
     from matplotlib import colormaps
 
-    return (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+    return (colormaps[SCORES](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
 
 def _in_a_row(headline: str, panels: Mapping[str, np.ndarray]) -> Image.Image:

@@ -7,7 +7,7 @@ from typing import Any
 
 from etils import epath
 
-from gcad_jax import checks, figures, workdir
+from gcad_jax import checks, figures, page, workdir
 from gcad_jax import config as configs
 from gcad_jax.config import Pretraining
 from gcad_jax.experiment import hardware, keep_programs, loop_options
@@ -237,8 +237,12 @@ def write_report(
         f"{folder / 'E_loc_{p}.npz'}`, the same d_loc and slope, and "
         "`--config.method.E_loc_width` equal to the width here.",
         "",
-        *(f"![Losses, p = {r['p']}](E_loc_{r['p']}/{figures.LOSSES})" for r in results),
-        "",
+        *(
+            f"![Losses, p = {r['p']}](E_loc_{r['p']}/{figures.LOSSES})\n\n"
+            f"*Losses in training, p = {r['p']}*\n"
+            for r in results
+        ),
         made_on,
     ]
     write_text(folder / REPORT, "\n".join(text) + "\n")
+    page.write(folder / REPORT)

@@ -8,22 +8,24 @@ import dataclasses
 import functools
 import time
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 from etils import epath
 
 from gcad_jax import config as configs
-from gcad_jax import experiment, figures, hosts, workdir
+from gcad_jax import experiment, figures, hosts, map_figure, page, plots, style, workdir
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import KINDS
 from gcad_jax.evaluation.maps import MAPS, map_path, read_map
 from gcad_jax.evaluation.metrics import read_result
+from gcad_jax.evaluation.spro import RATES
 from gcad_jax.evaluation.tables import short
 from gcad_jax.files import as_path, check_writable
-from gcad_jax.plots import qualitative
 from gcad_jax.run_plan import say_kept
 from gcad_jax.speech import say
 from gcad_jax.studies import study_report
 from gcad_jax.studies.finished import Finished, Runs, as_json
+from gcad_jax.studies.method_curves import Lines
 from gcad_jax.study import Study
 from gcad_jax.study_plan import (
     Planned,
@@ -114,7 +116,9 @@ def _report(
                 if one.name in finished.get(one.dataset, {})
             ]
             _write(study, finished, missing, shown, folder, minutes)
-        say(f"\nstudy       {folder / study.name}.md", result=True)
+        report = folder / study_report.outputs(study.name)["md"]
+        page.update(report)
+        say(f"\nstudy       {report} and {page.name_of(report).name}", result=True)
     elif not done.failures:
         told = "nothing is finished yet, so there is no report"
         say(f"\nstudy       {told}", result=True)
@@ -225,13 +229,13 @@ def _write(
         own = [one for one in shown if one.dataset == dataset]
         own.sort(key=lambda one: list(runs).index(one.name))
         parts += _settings([one for one in own if study.explains(one.name)])
+        parts += _pages(own, folder)
         panels += study.panels(dataset, runs)
+        parts += _draw_curves(dataset, study.curves(runs), folder)
         try:
-            drawn = _draw_maps(dataset, runs, own, folder)
+            parts += _draw_maps(dataset, runs, own, folder)
         except UserError as error:  # a map was lost; the numbers are all there
             say(f"figure      {error}")
-            continue
-        parts += [f"![Maps of {dataset}, one a run]({name})" for name in drawn]
     study_report.write(folder, study.name, as_json(finished), parts, panels)
 
 
@@ -251,13 +255,45 @@ def _settings(own: Sequence[Planned]) -> list[str]:
     return ["### Settings", "\n".join(lines)]
 
 
+def _pages(own: Sequence[Planned], folder: epath.Path) -> list[str]:
+    """Where the runs are looked at one by one."""
+    pages = {one.name: page.name_of(one.folder / experiment.REPORT) for one in own}
+    links = [
+        f"[{name}]({quote(str(path.relative_to(folder)))})"
+        for name, path in pages.items()
+        if path.exists()
+    ]
+    if not links:
+        return []
+    return [
+        "The page of each run has its curves and its best and worst images: "
+        f"{', '.join(links)}."
+    ]
+
+
+def _draw_curves(dataset: str, lines: Lines, folder: epath.Path) -> list[str]:
+    """The curves of the runs, and the link of their figure."""
+    if not lines:
+        return []
+    name = f"{dataset}_curves.png"
+    style.save(plots.curves(RATES, lines), style.formats(folder / name))
+    caption = (
+        "sPRO over the false positive rate, means over categories and seeds; AU-sPRO "
+        "is taken up to the limit"
+    )
+    return [
+        f"![sPRO curves of {dataset}, one a run]({name})",
+        f"*{dataset}: {caption}*",
+    ]
+
+
 def _draw_maps(
     dataset: str,
     runs: Mapping[str, Finished],
     own: Sequence[Planned],
     folder: epath.Path,
 ) -> list[str]:
-    """A figure for each category whose maps every run has written; their names."""
+    """A figure for each category whose maps every run has written; their links."""
     if not own or not all(one.config.write_maps for one in own):
         return []
     drawn = []
@@ -283,6 +319,11 @@ def _draw_maps(
             }
             rows.append(figures.row(category, i, maps))
         if rows:
-            drawn.append(f"{dataset}_{name}_maps.png")
-            qualitative(folder / drawn[-1], rows)
+            file = f"{dataset}_{name}_maps.png"
+            style.save(map_figure.qualitative(rows), style.formats(folder / file))
+            drawn += [
+                f"![Maps of {name}, one a run]({quote(file)})",
+                f"*{name}: input, ground truth and the map of each run, of its first "
+                f"seed; {figures.SCALE}*",
+            ]
     return drawn

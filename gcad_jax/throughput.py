@@ -11,7 +11,7 @@ import jax
 import jaxlib
 from etils import epath
 
-from gcad_jax import workdir
+from gcad_jax import page, workdir
 from gcad_jax.checks import UserError
 from gcad_jax.files import as_path, check_writable, write_text
 from gcad_jax.speech import say
@@ -157,6 +157,7 @@ class _Study:
         }
         write_text(self.folder / JSON, json.dumps(found, indent=1) + "\n")
         write_text(self.folder / MARKDOWN, throughput_tables.markdown(found))
+        page.write(self.folder / MARKDOWN)
 
     def entry(self, row: Row) -> dict[str, Any]:
         """What identifies a row: everything that its values depend on."""

@@ -263,13 +263,11 @@ def test_more_devices_than_there_are(tmp_path: pathlib.Path) -> None:
     assert "num_devices is 64" in said
 
 
-def test_loss_that_is_not_finite(
-    tmp_path: pathlib.Path, program_cache: pathlib.Path
-) -> None:
+def test_loss_that_is_not_finite(tmp_path: pathlib.Path) -> None:
     body = "runs.tiny(method=runs.method(learning_rate=1e38), checkpoint_minutes=0.0)"
     file = runs.write_config(tmp_path, body)
     folder = tmp_path / "run"
-    done = runs.command([f"--config={file}", f"--workdir={folder}"], program_cache)
+    done = runs.command([f"--config={file}", f"--workdir={folder}"])
     assert done.returncode == 2
     # The bar and the sentence share the stream.
     said = runs.one_sentence("error: " + done.stderr.rpartition("error: ")[2])

@@ -14,7 +14,7 @@ FLOORS = (
     ("training",),
     ("pretraining",),
     ("evaluation",),
-    ("plots", "figures", "overlay"),
+    ("style", "plots", "map_figure", "extremes", "figures", "overlay", "page"),
     ("studies",),
     (
         *("config", "config_files", "presets", "workdir", "experiment", "pretrain"),
@@ -22,6 +22,7 @@ FLOORS = (
         *("study", "study_plan", "study_presets", "study_runs", "run_plan"),
         *("detector_file", "detector", "image_files", "predictions"),
         *("main", "evaluate", "convert", "merge", "predict"),
+        *("artefact", "parity", "export"),
         "configs",  # in a wheel
     ),
 )

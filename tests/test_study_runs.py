@@ -25,7 +25,6 @@ from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.study import Cell, group, with_groups
 from gcad_jax.study_presets import Ablations, Benchmark, Seeds
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 CONFIGS = runs.ROOT / "configs"
 
 
@@ -36,6 +35,7 @@ def study(kind=Benchmark, **fields):
         "gcad": Cell(method=runs.method(), cache_features=True),
     }
     small = {"num_devices": 1, "log_every": 1, "estimate": False}
+    small["figure_images"] = int(fields.get("write_maps", False))
     groups = {"circles": group(runs.circles(), cells)}
     return with_groups(kind, groups, **{**small, **fields})
 
@@ -65,6 +65,15 @@ def test_every_run_is_a_workdir_of_its_own(finished):
     report = (folder / "benchmark.md").read_text()
     assert "| GCAD |" in report
     assert "![Maps of circles, one a run](circles_circles_maps.png)" in report
+    assert "![sPRO curves of circles, one a run](circles_curves.png)" in report
+    for file in ("circles_circles_maps", "circles_curves", "benchmark"):
+        assert (folder / f"{file}.pdf").read_bytes()[:4] == b"%PDF"
+    html = (folder / "benchmark.html").read_text()
+    assert html.count("base64,") == 3
+    assert "the picture is not there" not in html
+    for link in re.findall(r'href="([^#"]+)"', html):
+        assert (folder / link).exists(), link
+    assert "circles/gcad/report.html" in html
     assert (folder / "circles_circles_maps.png").stat().st_size > 10_000
 
 
@@ -87,12 +96,14 @@ def test_a_report_has_what_earlier_commands_finished(finished):
     numbers = (folder / "benchmark.json").read_text()
     minutes = (folder / "benchmark.md").read_text()
     assert "\n- gcad: " in minutes
+    (folder / "benchmark.html").unlink()  # as of a study that was before there were any
     some = study(write_maps=True, seeds=(0, 1), runs=("variation_model",))
     assert list(study_runs.run(some, str(folder))["circles"]) == [
         *("variation_model", "gcad")
     ]
     assert (folder / "benchmark.json").read_text() == numbers
     assert (folder / "benchmark.md").read_text() == minutes, "nothing is new"
+    assert "GCAD" in (folder / "benchmark.html").read_text()
 
 
 def test_commands_share_the_runs(tmp_path, capsys):
@@ -255,7 +266,7 @@ def test_flags_reach_every_run_of_every_data_set(tmp_path):
     assert "Did you mean '--config.circles.gcad.method.g'?" in said
 
 
-def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path, program_cache):
+def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path):
     arguments = [
         f"--config={CONFIGS}/study_benchmark.py:small,circles",
         f"--workdir={tmp_path}",
@@ -265,7 +276,7 @@ def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path, program_cache
         "--config.circles.data.num_test=2",
     ]
     for said in ("evaluate    6 test images", "its results are kept"):
-        done = runs.command(arguments, program_cache)
+        done = runs.command(arguments)
         assert done.returncode == 0, done.stderr
         assert said in done.stdout
     assert "| Variation Model |" in (tmp_path / "benchmark.md").read_text()
