@@ -154,8 +154,8 @@ The two that must be given:
                 configs/folder.py      your images
                 configs/loco.py        MVTec LOCO AD
                 configs/mvtec_ad.py    MVTec AD
-                configs/NAME.py        other methods: student_teacher, vae, mnad,
-                                       autoencoder, fanogan, spade,
+                configs/NAME.py        another method: student_teacher, vae,
+                                       autoencoder, mnad, fanogan, spade,
                                        variation_model
                 configs/study_NAME.py  the paper's experiments: benchmark, toy,
                                        ablations, seeds, precision, saturation,

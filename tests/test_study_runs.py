@@ -85,7 +85,8 @@ def test_what_is_finished_is_skipped(finished, capsys):
     said = capsys.readouterr().out
     assert "2 runs x 1 category, 2 finished" in said
     assert said.count("its results are kept") == 2
-    assert "about 0.0 minutes of training" in said
+    assert "about 0.0 s of training" in said
+    assert said.count(": 1 of 1 category finished") == 2
     assert (folder / "benchmark.json").read_text() == numbers
     assert runs.checkpoint_steps(folder / "circles" / "gcad" / "circles") == before
 
@@ -161,17 +162,23 @@ def test_a_plan_only_says(tmp_path, capsys):
     assert "circles: 2 runs x 1 category, 0 finished" in said
     assert "gcad: GCAD, seeds 0, 1" in said
     assert "circles/variation_model: nothing to train" in said
-    assert "minutes of training in all" in said
+    assert re.search(
+        r"circles/gcad: [\d.]+ s, [\d,]+ trained parameters, \d+ MiB", said
+    )
+    assert re.search(r"about [\d.]+ s of training in all", said)
+    assert f"writes      in {folder}: benchmark.json, benchmark.md" in said
     assert not (folder / "circles").exists()
     assert not (folder / "benchmark.md").exists()
 
 
 def test_the_estimate_leaves_out_what_a_checkpoint_holds(tmp_path):
     one = study_plan.plan(study(runs=("gcad",)), tmp_path)[0]
-    whole = study_plan.estimate(one, ["circles"])
-    assert whole > 0
+    assert one.progress() == ""
+    whole, cost = study_plan.estimate(one, ["circles"])
+    assert whole == pytest.approx(6 * sum(cost.update_seconds.values()))
     (one.folder / "circles" / "checkpoints" / "6").mkdir(parents=True)
-    assert study_plan.estimate(one, ["circles"]) == 0
+    assert study_plan.estimate(one, ["circles"]) == (0, None)
+    assert one.progress() == ": circles at update 6"
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path):

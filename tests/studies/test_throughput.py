@@ -146,6 +146,19 @@ def test_finished_rows_are_kept(finished, monkeypatch):
     throughput.run(study(several_devices=True), str(folder))
 
 
+def test_a_plan_only_says(finished, tmp_path, monkeypatch):
+    folder, found = finished
+    lines = []
+    monkeypatch.setattr(throughput, "say", lambda line, **_: lines.append(line))
+    throughput.plan(study(several_devices=True), str(folder))
+    assert len([line for line in lines if line.endswith(", kept")]) == len(
+        found["rows"]
+    )
+    throughput.plan(study(), str(tmp_path / "new"))
+    assert any(line.endswith("; 0 are kept from earlier") for line in lines)
+    assert not (tmp_path / "new").exists()
+
+
 def test_what_does_not_fit_is_said_and_the_rest_measured(tmp_path, monkeypatch):
     whole = throughput_measurements.time_phase
 
