@@ -15,17 +15,23 @@ setup(
     description="Logical and structural anomaly detection: GCAD in JAX",
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
-    packages=find_packages(include=["gcad_jax", "gcad_jax.*"]),
-    package_data={"gcad_jax": ["models/weights/*.npz"]},
+    # The config files are in the wheel too, so that --config=configs/loco.py works
+    # wherever it is installed.
+    packages=[*find_packages(include=["gcad_jax", "gcad_jax.*"]), "gcad_jax.configs"],
+    package_dir={"gcad_jax.configs": "configs"},
+    package_data={"gcad_jax": ["models/weights/*.npz", "page.css"]},
+    license="Apache-2.0",
     python_requires=">=3.11",
     install_requires=[
         "absl-py",
         "array_record",  # TFDS files without TensorFlow
         "etils[epath]>=1.11",  # paths of disks and of object stores (gs://)
+        "flatbuffers",  # jax.export writes artefacts with it
         "flax>=0.10",
         "grain>=0.2.3",  # streams patches to the pretraining
         "jax>=0.8",
-        "matplotlib",  # figures
+        "markdown-it-py>=3",  # report.html; flax brings it already
+        "matplotlib>=3.8",  # figures
         "ml_collections>=1.0",  # --config=file.py --config.a.b=v
         "numpy>=2.0",
         "optax>=0.2.4",
@@ -39,6 +45,7 @@ setup(
     ],
     extras_require={
         "cuda": ["jax[cuda12]"],
+        "docs": ["furo", "myst-parser>=4", "sphinx>=8"],  # the site of docs/
         "gcs": ["etils[epath-gcs]"],  # gcsfs, by which epath reads and writes gs://
         "torch": ["torch"],  # converts .pth files; parity tests
         "tpu": ["jax[tpu]"],

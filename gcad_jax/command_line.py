@@ -1,21 +1,27 @@
 """Flags of the commands: mistakes answered with one sentence and the nearest name."""
 
 import ast
-import dataclasses
-import pathlib
-import runpy
-import sys
-import traceback
 import typing
 from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
-from gcad_jax.checks import UserError, nearest
-from gcad_jax.given_flags import asks_for_help, check_names, fail, given_values
+from gcad_jax.checks import UserError
+from gcad_jax.config_files import found, load
+from gcad_jax.given_flags import (
+    SHARED_HELP,
+    answer,
+    check_names,
+    fail,
+    given_values,
+    listen,
+)
 
-HOST_FLAGS = ("coordinator", "num_processes", "process_id")
+OWN_FLAGS = {
+    **{"config": str, "workdir": str, "plan": bool, "quiet": bool, "verbose": bool},
+    **{"coordinator": str, "num_processes": int, "process_id": int},
+}
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -24,28 +30,27 @@ def parse(argv: list[str]) -> list[str]:
     Exits with code 2 and one sentence for an unknown flag or field, a wrong type, a
     missing flag, or a config file that cannot be loaded.
     """
-    if asks_for_help(argv):
-        print(HELP, end="")
-        sys.exit(0)
+    answer(argv, HELP)
     given: dict[str, str] = {}
     types: dict[str, Any] = {}
     try:
         given = given_values(argv)
         if given.get("config"):
             types = _types(given["config"])
-        check_names(given, [*types, "config", "workdir", *HOST_FLAGS])
+        check_names(given, [*types, *OWN_FLAGS])
         if types:
             check_overriding(given)
         for name in ("config", "workdir"):
             if not given.get(name):
-                raise missing(name)
-        rest = flags.FLAGS(argv)
+                raise missing(name, argv)
+        rest = flags.FLAGS([_with_found(word, given["config"]) for word in argv])
         if len(rest) > 1:
             raise UserError(f"{rest[1]!r} is not a flag; flags begin with --.")
+        listen()
     except UserError as error:
         fail(error, 2)
     except flags.IllegalFlagValueError as error:
-        fail(wrong_type(given, types) or UserError(_one_line(error)), 2)
+        fail(wrong_type(given, types | OWN_FLAGS) or UserError(_one_line(error)), 2)
     except (flags.Error, ValueError, TypeError, OSError, KeyError) as error:
         fail(UserError(_one_line(error)), 2)
     return rest
@@ -59,8 +64,16 @@ def _types(path: str) -> dict[str, Any]:
     return {f"config.{name}": kind for name, kind in fields(load(path))}
 
 
-def missing(name: str) -> UserError:
+def _with_found(word: str, path: str) -> str:
+    """A word of the command, with the file of the package where `path` means that."""
+    flag, equals, value = word.rpartition("=")
+    return f"{flag}{equals}{found(path)}" if value == path else word
+
+
+def missing(name: str, argv: list[str]) -> UserError:
     """What to say where --config or --workdir is not given."""
+    if without := [word for word in argv if word.startswith(f"{name}=")]:
+        return UserError(f"{without[0]!r} is not a flag; write --{without[0]}.")
     return UserError(
         f"--{name} is missing; the command is python -m gcad_jax.main "
         "--config=configs/circles.py --workdir=DIR."
@@ -116,84 +129,65 @@ def _reads_as(value: str, kind: type) -> bool:
     return True
 
 
-def load(path: str) -> Any:
-    """What get_config of 'file.py' or 'file.py:preset' returns.
-
-    Raises:
-      UserError: no such file or preset, or an error in the file.
-    """
-    file, *preset = path.split(":", 1)
-    if not pathlib.Path(file).is_file():
-        raise _no_file(path, pathlib.Path(file))
-    try:
-        functions = runpy.run_path(file)
-        if "get_config" not in functions:
-            raise UserError(f"--config={path}: {file} has no function 'get_config'.")
-        config = functions["get_config"](*preset)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"--config={path}: {type(error).__name__}{_line(error, file)}: "
-            f"{getattr(error, 'msg', error)}."
-        ) from error
-    if not dataclasses.is_dataclass(config):
-        raise UserError(
-            f"--config={path}: get_config returns {config!r}; it must return a "
-            "gcad_jax.config.Experiment, or a study."
-        )
-    return config
-
-
-def _no_file(path: str, file: pathlib.Path) -> UserError:
-    folder = file if file.is_dir() else file.parent
-    there = sorted(str(f) for f in folder.glob("*.py"))
-    hint = nearest(str(file), there) or f" There are: {', '.join(there) or 'none'}."
-    return UserError(f"--config={path}: there is no file {file}.{hint}")
-
-
-def _line(error: Exception, file: str) -> str:
-    """' in line N of FILE', where the error arose there."""
-    if isinstance(error, SyntaxError) and error.filename == file:
-        return f" in line {error.lineno} of {file}"
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == file]
-    return f" in line {lines[-1]} of {file}" if lines else ""
-
-
 def _one_line(error: Exception) -> str:
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     # A config file's own error arrives as a traceback: its last line says it.
     return lines[-1] if "Traceback" in str(error) else lines[0]
 
 
-HELP = """\
-Train a method, evaluate it and write a report.
+HELP = f"""\
+Train a method on good images, evaluate it on test images and write a report.
+Stopped at any moment, the same command goes on where it was.
 
-  python -m gcad_jax.main --config=FILE[:PRESET] --workdir=DIR \\
-      [--config.NAME=VALUE ...]
+Try it, on a toy set that is generated (minutes on two CPU cores):
 
-  --config    a file of configs/: circles.py (toy set, nothing to download),
-              folder.py (your images), loco.py (MVTec LOCO AD), mvtec_ad.py,
-              pretrain_teacher.py (weights of E_loc from photos),
-              study_benchmark.py, study_ablations.py, study_toy.py,
-              study_seeds.py, study_precision.py, study_saturation.py,
-              study_throughput.py (their headers say how);
-              ':small' behind it scales everything down for two CPU cores
-  --workdir   where checkpoints, metrics and report.md go; the same command
-              again continues a run that was stopped
-  --coordinator=HOST:PORT --num_processes=N --process_id=I
-              one command on several hosts (docs/scale.md); Cloud TPU, SLURM
-              and Open MPI need none of them; --num_processes=1: alone
+  python -m gcad_jax.main --config=configs/circles.py --workdir=runs/circles
 
-The values most often set (every field of the config can be):
+With your own images, a folder of good ones:
+
+  python -m gcad_jax.main --config=configs/folder.py:small --workdir=runs/mine \\
+      --config.data.root=FOLDER
+
+The two that must be given:
+  --config    what is done: a file of yours, or one that comes with the package:
+                configs/circles.py     toy set, nothing to download
+                configs/folder.py      your images
+                configs/loco.py        MVTec LOCO AD
+                configs/mvtec_ad.py    MVTec AD
+                configs/NAME.py        another method: student_teacher, vae,
+                                       autoencoder, mnad, fanogan, spade,
+                                       variation_model
+                configs/study_NAME.py  the paper's experiments: benchmark, toy,
+                                       ablations, seeds, precision, saturation,
+                                       throughput
+                configs/pretrain_teacher.py   weights of E_loc from photos
+              ':small' behind it scales all down for two CPU cores; the header
+              of each file says what else may stand there
+  --workdir   folder of report.md, results, checkpoints and trained detectors
+
+Values of the config that are set most often (every field can be):
   --config.data.root=PATH                        where the images are
   --config.data.categories="('juice_bottle',)"   which categories
   --config.image_size=256                        a multiple of 32
   --config.epochs=500   --config.batch_size=16   --config.seeds="(0,1)"
   --config.method.g=64                           any hyper-parameter
 
-Exit codes: 0 done; 2 a mistake in flags, data or workdir, said in one sentence;
-143 stopped by SIGTERM after saving; 3 another host was lost: the same command
-on all of them continues; 1 anything else (a bug: please report it).
+Other flags:
+  --plan      say what would be done and written, how far it is and how long it
+              would take, by a few timed updates, and stop. Mistakes are found
+              as by the run. Leaves compiled programs in WORKDIR/.programs,
+              which the run need not compile again, and what data sets are
+              packed into (--config.data.cache_dir), and nothing else
+{SHARED_HELP}\
+  --coordinator=HOST:PORT --num_processes=N --process_id=I
+              one command on several hosts (docs/scale.md); Cloud TPU, SLURM
+              and Open MPI need none of them; --num_processes=1: alone
+
+Exit codes:
+  0    done
+  2    a mistake in flags, data or workdir, or too little memory of the device,
+       said in one sentence
+  3    another host was lost: the same command on all of them continues
+  143  stopped by SIGTERM after saving: the same command continues
+  1    anything else (a bug: please report it)
 """

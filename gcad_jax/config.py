@@ -22,12 +22,14 @@ from gcad_jax.training.step import UNROLL, VMAP
 # Fields that change how a run proceeds but nothing that it computes: a workdir may be
 # continued with other values of these.
 FREE = (
+    "gcad_jax",  # the version: a newer one continues what it can
     "checkpoint_minutes",
     "data.cache_dir",
     "num_devices",
     "layout",
     "steps_per_call",
     "write_maps",
+    "write_detectors",
     "figure_images",
     "threads",
     "processes",
@@ -43,15 +45,18 @@ OVERRIDING = ("image_size", "epochs", "batch_size")
 class Training:
     """How a training is run; little of it changes what is learned.
 
-    seeds: one model for each, all in one program.
-    num_devices: of all hosts together; 0 takes as many as the layout can use.
+    seeds: one model for each, all in one program [ours].
+    num_devices: how many of all hosts together; 0 takes as many as the layout can use
+        (devices) [ours].
     layout: "batch" splits every batch over the devices; "seed" splits the seeds, for
-        many seeds at a small batch; "" takes the one that uses more devices.
-    map_seeds: "vmap" or "unroll" the seeds; "" unrolls on CPU and vmaps elsewhere.
-    steps_per_call: updates in one dispatch; more than one pays where an update takes
-        less than a millisecond, and compiles a second program for what it leaves over.
-    checkpoint_minutes: minutes between checkpoints.
-    log_every: steps between rows of metrics.jsonl.
+        many seeds at a small batch; "" takes the one that uses more devices [ours].
+    map_seeds: "vmap" or "unroll" the seeds; "" unrolls on CPU and vmaps elsewhere
+        [ours].
+    steps_per_call: how many in one dispatch; more than one pays where an update takes
+        less than a millisecond, and compiles a second program for what it leaves over
+        (updates) [ours].
+    checkpoint_minutes: time between checkpoints (minutes) [ours].
+    log_every: distance between rows of metrics.jsonl (updates) [ours].
     """
 
     seeds: tuple[int, ...] = (0,)
@@ -67,18 +72,23 @@ class Training:
 class Experiment(Training):
     """Train one method on some categories, evaluate and report.
 
-    data: a data set of gcad_jax.data; `data.root` and `data.categories` say what.
-    method: a method of gcad_jax.methods with its hyper-parameters.
-    image_size: side of the method's input in pixels.
-    epochs: passes over the training images, or what the method calls so.
-    batch_size: examples of one update, over all devices.
-      These three are the method's own where they are None; a method that trains
-      nothing has no epochs and no batch_size, and runs the first of several seeds, on
-      one device.
-    cache_features: compute the frozen features of each training image only once;
-        only where images are not augmented. Costs device memory.
-    write_maps: also write the test maps as TIFF files in the official layout.
-    figure_images: images of each kind in the qualitative figure.
+    The three sizes are the method's own where they are None. A method that trains
+    nothing has no epochs and no batch_size, and runs the first of several seeds, on one
+    device.
+
+    data: a data set of gcad_jax.data; `data.root` and `data.categories` say what
+        [ours].
+    method: a method of gcad_jax.methods with its hyper-parameters [ours].
+    image_size: side of the method's square input (pixels) [the method's].
+    epochs: passes over the training images, or what the method calls so (epochs) [the
+        method's].
+    batch_size: examples of one update, over all devices (images) [the method's].
+    cache_features: compute the frozen features of each training image only once; only
+        where images are not augmented. Costs device memory [ours].
+    write_maps: also write the test maps as TIFF files in the official layout [ours].
+    write_detectors: write what `predict` and `export` read: for each category and seed
+        a file with the networks (of GCAD at full size 0.5 GB) [ours].
+    figure_images: how many of each kind in the figure of maps (images) [ours].
     """
 
     data: DataSet
@@ -88,6 +98,7 @@ class Experiment(Training):
     batch_size: int | None = None
     cache_features: bool = False
     write_maps: bool = False
+    write_detectors: bool = True
     figure_images: int = 3
 
 
@@ -95,15 +106,16 @@ class Experiment(Training):
 class Pretraining(Training):
     """Distil a classification network into E_loc.
 
-    data: the natural images. method: losses and schedule; its p is taken from P.
-    P: patch sizes, one E_loc each, of 17, 33, 65.
-    target: weight file of the network that is learned from, written by
-        gcad_jax.convert.
-    threads, processes: that cut patches; processes take the place of the threads
-        where it is above 0. Each process names the images that it cannot read; they
-        are not counted then.
-    stored_as: type of the numbers in the weight files: "float32", or "float16" for
-        half the size.
+    data: the natural images [ours].
+    method: losses and schedule; its p is taken from P [ours].
+    P: patch sizes, one E_loc each, of 17, 33, 65 (pixels) [P 5.2].
+    target: weight file of the network that is learned from, written by gcad_jax.convert
+        [ours].
+    threads: how many cut patches (threads) [ours].
+    processes: how many cut patches in place of the threads, where above 0. Each names
+        the images that it cannot read; they are not counted then (processes) [ours].
+    stored_as: type of the numbers in the weight files: "float32", or "float16" for half
+        the size [ours].
     """
 
     data: Photos
@@ -188,11 +200,11 @@ def settings(config: Any) -> dict[str, Any]:
 
 
 def as_dict(config: Training) -> dict[str, Any]:
-    """The config as JSON can hold it, with the class of `data` and `method`."""
+    """The config as JSON can hold it, with version, class of `data` and `method`."""
     tree = json.loads(json.dumps(dataclasses.asdict(config)))
     for part in ("data", "method"):
         tree[part] = {"class": type(getattr(config, part)).__name__, **tree[part]}
-    return tree
+    return {"gcad_jax": gcad_jax.__version__, **tree}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

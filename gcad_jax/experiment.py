@@ -4,9 +4,6 @@ import dataclasses
 import functools
 import os
 import platform
-import shutil
-import sys
-import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -15,8 +12,9 @@ import jax
 import numpy as np
 from etils import epath
 
+import gcad_jax
 from gcad_jax import config as configs
-from gcad_jax import figures, hosts, workdir
+from gcad_jax import detector_file, figures, hosts, page, workdir
 from gcad_jax.config import Experiment, Training
 from gcad_jax.data.category import Category
 from gcad_jax.evaluation import maps as map_files
@@ -27,6 +25,8 @@ from gcad_jax.evaluation.scores import CategoryResult, Scores, evaluate
 from gcad_jax.files import is_local, make_folder
 from gcad_jax.methods.base import Detector, Method
 from gcad_jax.methods.inference import all_maps, anomaly_maps
+from gcad_jax.speech import say
+from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
 from gcad_jax.training.logs import ROWS, read_rows
 from gcad_jax.training.loop import LoopOptions, Trained, train
 from gcad_jax.training.parallel import Layout, chosen
@@ -34,25 +34,6 @@ from gcad_jax.training.step import UNROLL, VMAP, StepOptions
 from gcad_jax.types import COMBINED
 
 REPORT = "report.md"
-
-
-LABEL = " " * 12  # every line begins with a label of this width
-
-
-def say(line: str) -> None:
-    """One line for the person at the terminal, wrapped where it is one.
-
-    Of several processes only the first says it.
-    """
-    if not hosts.is_first():
-        return
-    if sys.stdout.isatty():
-        width = max(40, shutil.get_terminal_size().columns)
-        line = "\n".join(
-            textwrap.fill(part, width, subsequent_indent=LABEL, break_long_words=False)
-            for part in line.split("\n")
-        )
-    print(line, flush=True)
 
 
 def run(
@@ -86,7 +67,9 @@ def run(
             hosts.from_first(
                 lambda: report(config, folder, results, [*sentences, made_on])
             )
-        say(f"\nreport      {folder / REPORT}")
+        hosts.from_first(lambda: page.update(folder / REPORT))
+        written = f"{folder / REPORT} and {page.name_of(folder / REPORT).name}"
+        say(f"\nreport      {written}", result=True)
     return results
 
 
@@ -145,14 +128,13 @@ def run_category(
 ) -> tuple[CategoryResult, tuple[str, ...]]:
     """Result of one category, and what the method says of itself."""
     method = config.method
-    say(f"\n== {name}")
-    load = functools.partial(config.data.load, name, method.image_size, method.channels)
-    category = hosts.together(load)
-    if hosts.count() > 1:
-        hosts.check_alike(workdir.digests(category), f"the images of {name}")
+    say(f"\n== {name}", result=True)
+    category = loaded(config, name)
+    rows = functools.partial(read_rows, folder / ROWS)
     earlier = hosts.from_first(lambda: _earlier(config, category, folder))
     if earlier:
-        say("finished    earlier: its results are kept")
+        say("finished    earlier: its results are kept", result=True)
+        hosts.from_first(lambda: figures.draw_missing(folder, earlier, rows))
         return earlier, method.describe()
     for line in method.describe():
         say(f"method      {line}")
@@ -162,6 +144,16 @@ def run_category(
     result = evaluate_category(config, category, trained, folder)
     _say_result(result)
     return result, method.describe()
+
+
+def loaded(config: Experiment, name: str) -> Category:
+    """A category as the method wants it, the same on every process."""
+    method = config.method
+    load = functools.partial(config.data.load, name, method.image_size, method.channels)
+    category = hosts.together(load)
+    if hosts.count() > 1:
+        hosts.check_alike(workdir.digests(category), f"the images of {name}")
+    return category
 
 
 def _earlier(
@@ -180,6 +172,9 @@ def has_results(config: Experiment, folder: epath.Path, tests: bool = True) -> b
     wanted = [metrics.METRICS, metrics.DETAILS]
     if config.write_maps and tests:
         wanted.append(MAPS)
+    # A merged workdir has neither detectors nor what they could be made of.
+    if config.write_detectors and (folder / CHECKPOINTS).exists():
+        wanted += [f"{detector_file.FOLDER}/seed_{seed}.npz" for seed in config.seeds]
     return all((folder / file).exists() for file in wanted)
 
 
@@ -251,7 +246,9 @@ def _scored(
     # On the device once, not with every batch.
     detectors = jax.device_put(calibrated(method, trained, category, places))
     maps = functools.partial(anomaly_maps, method, jax.jit(all_maps(method)), detectors)
-    validation = maps(category.validation)[COMBINED]
+    validation = maps(category.validation)
+    if config.write_detectors:
+        _write_detectors(config, category, places, detectors, validation, folder)
     branches: Mapping[str, np.ndarray] = {}
     scores: Mapping[str, tuple] = {}
     if len(category.test):
@@ -263,8 +260,32 @@ def _scored(
     return _Found(
         branches,
         scores,
-        tuple(tuple(float(x) for x in seed.max(axis=(1, 2))) for seed in validation),
+        tuple(
+            detector_file.Scale.of(maps).image_scores for maps in validation[COMBINED]
+        ),
     )
+
+
+def _write_detectors(
+    config: Experiment,
+    category: Category,
+    places: Sequence[int],
+    detectors: Sequence[Detector],
+    validation: Mapping[str, np.ndarray],
+    folder: epath.Path,
+) -> None:
+    """validation: maps of the validation images by branch, (seeds, V, S, S)."""
+    for i, (place, detector) in enumerate(zip(places, detectors, strict=True)):
+        seed = config.seeds[place]
+        scales = {
+            name: detector_file.Scale.of(maps[i]) for name, maps in validation.items()
+        }
+        detector_file.write(
+            detector_file.path_of(folder, seed),
+            detector_file.Stored(
+                config.method, detector, category.dataset, category.name, seed, scales
+            ),
+        )
 
 
 def _write(
@@ -317,7 +338,7 @@ def report(
     results: Sequence[CategoryResult],
     sentences: Sequence[str],
 ) -> None:
-    """Writes report.md."""
+    """Writes report.md and the page of it."""
     write_report(
         folder / REPORT,
         config.method.title,
@@ -325,12 +346,14 @@ def report(
         results,
         figures.links(folder, [result.name for result in results]),
     )
+    page.write(folder / REPORT)
 
 
 def _say_result(result: CategoryResult) -> None:
     values = metrics.metrics(result.combined) if result.combined else None
     if values is None:
-        say("result      no test images: only the validation images were scored")
+        told = "no test images: only the validation images were scored"
+        say(f"result      {told}", result=True)
         return
     spro = {k: v["0.05"] for k, v in values["localization"]["auc_spro"].items()}
     for title, numbers, note in (
@@ -342,7 +365,7 @@ def _say_result(result: CategoryResult) -> None:
             + ("-" if numbers[kind] is None else f"{numbers[kind]:.3f}")
             for kind in ("structural_anomalies", "logical_anomalies", "mean")
         )
-        say(f"{title:<12}{cells} ({note})")
+        say(f"{title:<12}{cells} ({note})", result=True)
 
 
 def hardware(options: LoopOptions, minutes: float) -> str:
@@ -351,6 +374,7 @@ def hardware(options: LoopOptions, minutes: float) -> str:
     on = f" of {hosts.count()} processes" if hosts.count() > 1 else ""
     return (
         f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}){on}, "
-        f"Python {platform.python_version()}, jax {jax.__version__}; the command "
-        f"took {minutes:.1f} minutes, without earlier ones that it continued."
+        f"Python {platform.python_version()}, jax {jax.__version__}, gcad_jax "
+        f"{gcad_jax.__version__}; the command took {minutes:.1f} minutes, without "
+        "earlier ones that it continued."
     )

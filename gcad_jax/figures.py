@@ -1,35 +1,56 @@
 """Which figures a run draws, and where its report finds them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 from PIL import Image
 
-from gcad_jax import plots
+from gcad_jax import extremes, map_figure, plots, style
 from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL, Category, TestImage
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.report import Figure
 from gcad_jax.evaluation.scores import CategoryResult
+from gcad_jax.evaluation.tables import short
 
-MAPS, CURVES, LOSSES = "maps.png", "curves.png", "losses.png"
+MAPS, WORST, BEST = "maps.png", "worst.png", "best.png"
+CURVES, LOSSES = "curves.png", "losses.png"
+SCALE = "one colour scale a column, from the median of the scores shown to their 99.9 %"
+# By file, in the order of the report: what a picture shows, and what is said of it.
 CAPTIONS = {
-    MAPS: "{}: input, ground truth, the maps of the branches where there are some, "
-    "and the map A that counts; one colour scale a column, from the median of the "
-    "scores shown to their 99.9 %",
-    CURVES: "{}: sPRO over the false positive rate; AU-sPRO is taken up to the limit",
-    LOSSES: "{}: losses in training",
+    MAPS: (
+        "test images with their anomaly maps",
+        "input, ground truth, the maps of the branches where there are some, and the "
+        f"map A that counts; {SCALE}",
+    ),
+    CURVES: (
+        "sPRO curves",
+        "sPRO over the false positive rate; AU-sPRO is taken up to the limit",
+    ),
+    WORST: (
+        "the worst test images with their anomaly maps",
+        f"the worst {extremes.WORST}; colour scales as of the best",
+    ),
+    BEST: (
+        "the best test images with their anomaly maps",
+        f"the best {extremes.BEST}; colour scales as of the worst",
+    ),
+    LOSSES: ("losses in training", "losses in training"),
 }
+# All that may lie in the folder of a category.
+FILES = tuple(
+    f"{png.removesuffix('png')}{form}" for png in CAPTIONS for form in style.FORMATS
+)
 SHOWN_SIDE = 256  # pixels of the longer side of an image in a figure
 
 
 def links(folder: epath.Path, names: Sequence[str]) -> list[Figure]:
     """The figures that exist, by path relative to the report in `folder`."""
     return [
-        Figure(caption.format(name), f"{name}/{file}")
+        Figure(f"{name}: {caption}", f"{name}/{file}", f"{name}: {shows}", name)
         for name in names
-        for file, caption in CAPTIONS.items()
+        for file, (shows, caption) in CAPTIONS.items()
         if (folder / name / file).exists()
     ]
 
@@ -41,22 +62,58 @@ def draw(
     result: CategoryResult,
     images_a_kind: int,
 ) -> None:
-    """Draws the maps and the curves of the first seed; nothing without test images."""
+    """Draws maps, curves, worst and best images of the first seed.
+
+    Nothing without test images.
+    """
     if not branches:
         return
-    rows = [
-        row(category, i, {name: maps[0, i] for name, maps in branches.items()})
-        for i in choose(category.test_images, images_a_kind)
-    ]
-    if rows:
-        plots.qualitative(folder / MAPS, rows)
+
+    def of(i: int) -> dict[str, np.ndarray]:
+        return {name: maps[0, i] for name, maps in branches.items()}
+
+    chosen = choose(category.test_images, images_a_kind)
+    if rows := [row(category, i, of(i)) for i in chosen]:
+        style.save(map_figure.qualitative(rows), style.formats(folder / MAPS))
+    if images_a_kind:
+        _draw_extremes(folder, category, of, result, images_a_kind)
+    draw_curves(folder, result)
+
+
+def _draw_extremes(
+    folder: epath.Path,
+    category: Category,
+    maps: Callable[[int], Mapping[str, np.ndarray]],
+    result: CategoryResult,
+    images_a_kind: int,
+) -> None:
+    scores = result.combined[0]
+    kinds = [image.kind for image in category.test_images]
+    count = min(extremes.COUNT, images_a_kind)
+    found = extremes.choose(kinds, scores.image_scores, count)
+    rows = {
+        file: [
+            row(category, i, maps(i), extremes.notes(kinds[i], scores, i))
+            for i in indices
+        ]
+        for file, indices in ((WORST, found.worst), (BEST, found.best))
+    }
+    limits = map_figure.scales([one for own in rows.values() for one in own])
+    for file, own in rows.items():
+        if own:
+            drawn = map_figure.qualitative(own, limits=limits)
+            style.save(drawn, style.formats(folder / file))
+
+
+def draw_curves(folder: epath.Path, result: CategoryResult) -> None:
+    """Draws the curves of the first seed; nothing where there are none."""
     lines: dict[str, dict[str, np.ndarray]] = {}
-    for name in branches:
-        for kind, curve in result.branches[name][0].curves.items():
-            panel = kind.removesuffix("_anomalies")
-            lines.setdefault(panel, {})[name] = np.asarray(curve)
+    for name, seeds in result.branches.items():
+        for kind, curve in seeds[0].curves.items():
+            lines.setdefault(short(kind), {})[name] = np.asarray(curve)
     if lines:
-        plots.curves(folder / CURVES, np.asarray(spro.RATES), lines)
+        drawn = plots.curves(np.asarray(spro.RATES), lines)
+        style.save(drawn, style.formats(folder / CURVES))
 
 
 def draw_training(folder: epath.Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -64,7 +121,27 @@ def draw_training(folder: epath.Path, rows: Sequence[Mapping[str, Any]]) -> None
     names = dict.fromkeys(name for row in rows for name in row)
     losses = [name for name in names if name.startswith("L_")]
     if losses:
-        plots.training(folder / LOSSES, rows, losses)
+        drawn = plots.training(rows, losses)
+        style.save(drawn, style.formats(folder / LOSSES))
+
+
+def draw_missing(
+    folder: epath.Path,
+    result: CategoryResult,
+    rows: Callable[[], Sequence[Mapping[str, Any]]],
+) -> None:
+    """Draws what a category that is finished lacks, as far as its files hold it.
+
+    rows: of metrics.jsonl. Maps are not kept, so figures of maps stay as they are.
+    """
+
+    def lacks(file: str) -> bool:
+        return not all(path.exists() for path in style.formats(folder / file).values())
+
+    if lacks(CURVES):
+        draw_curves(folder, result)
+    if lacks(LOSSES):
+        draw_training(folder, rows())
 
 
 def choose(images: Sequence[TestImage], count: int) -> list[int]:
@@ -88,8 +165,13 @@ def choose(images: Sequence[TestImage], count: int) -> list[int]:
     return chosen + good[:1]
 
 
-def row(category: Category, i: int, maps: Mapping[str, np.ndarray]) -> plots.Row:
-    """Test image i with its maps, by the names of their columns."""
+def row(
+    category: Category,
+    i: int,
+    maps: Mapping[str, np.ndarray],
+    notes: Sequence[str] = (),
+) -> map_figure.Row:
+    """Test image i with its maps, by the names of their columns, and notes on it."""
     test = category.test_images[i]
     scale = SHOWN_SIDE / max(test.height, test.width)
     size = (max(1, round(test.width * scale)), max(1, round(test.height * scale)))
@@ -97,11 +179,13 @@ def row(category: Category, i: int, maps: Mapping[str, np.ndarray]) -> plots.Row
     shown = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     image = np.asarray(shown.resize(size, Image.Resampling.BICUBIC))
     defect = test.regions[0].defect_name if test.regions else ""
-    return plots.Row(
-        title=defect.replace("_", " ") or test.kind.removesuffix("_anomalies"),
+    title = defect.replace("_", " ") or short(test.kind)
+    return map_figure.Row(
+        title=title,
         image=image.reshape(*image.shape[:2], -1),
         mask=_mask(test, size) if test.annotated else None,
         maps=maps,
+        notes=tuple(note for note in notes if note != title),
     )
 
 

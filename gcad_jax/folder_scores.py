@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from gcad_jax import plots
+from gcad_jax import plots, speech, style
 from gcad_jax.data import loco_layout, tables
 from gcad_jax.data.category import KINDS, TestImage
 from gcad_jax.evaluation import console, ground_truth, map_files, metrics, spro
@@ -19,8 +19,8 @@ from gcad_jax.evaluation.scores import CategoryResult, score
 from gcad_jax.files import Path, as_path, check_writable, written
 from gcad_jax.types import COMBINED
 
-CURVES = "curves.png"
-OUTPUTS = (metrics.METRICS, metrics.DETAILS, CURVES)
+CURVES, CURVES_PDF = "curves.png", "curves.pdf"
+OUTPUTS = (metrics.METRICS, metrics.DETAILS, CURVES, CURVES_PDF)
 
 
 def evaluate(
@@ -121,7 +121,7 @@ def progress(source: MapSource, total: int) -> Iterator[MapSource]:
         unit="map",
         dynamic_ncols=True,
         leave=False,
-        disable=not sys.stderr.isatty(),
+        disable=speech.is_quiet() or not sys.stderr.isatty(),
     ) as bar:
 
         def counted(i: int) -> np.ndarray:
@@ -137,19 +137,20 @@ def progress(source: MapSource, total: int) -> Iterator[MapSource]:
 def write(folder: epath.Path, result: CategoryResult) -> list[str]:
     """Writes all results or, where it raises UserError, none; returns their names.
 
-    Without any curve an older curves.png is removed, so that the files belong together.
+    Without any curve older figures of them are removed: all files belong together.
     """
     values = result.combined[0].curves
-    label = result.name.replace("$", r"\$")
-    lines = {console.short(k): {label: np.asarray(v)} for k, v in values.items()}
+    lines = {console.short(k): {result.name: np.asarray(v)} for k, v in values.items()}
     names = OUTPUTS if lines else OUTPUTS[:2]
     with contextlib.ExitStack() as files:
         part = {name: files.enter_context(written(folder / name)) for name in names}
         if lines:
-            plots.curves(part[CURVES], np.asarray(spro.RATES), lines)
+            drawn = plots.curves(np.asarray(spro.RATES), lines)
+            style.save(drawn, {"png": part[CURVES], "pdf": part[CURVES_PDF]})
         details = metrics.details(result)
         metrics.write_metrics(part[metrics.DETAILS], details, sort_keys=False)
         metrics.write_metrics(part[metrics.METRICS], metrics.metrics(result.combined))
     if not lines:
-        (folder / CURVES).unlink(missing_ok=True)
+        for name in (CURVES, CURVES_PDF):
+            (folder / name).unlink(missing_ok=True)
     return list(names)

@@ -13,16 +13,17 @@ from gcad_jax.checks import UserError, nearest
 from gcad_jax.config import OVERRIDING, Experiment, Training
 from gcad_jax.data.category import DataSet
 from gcad_jax.methods.base import Method
-from gcad_jax.studies.bars import Panel, of_measures
 from gcad_jax.studies.finished import Finished
+from gcad_jax.studies.method_curves import Lines
+from gcad_jax.studies.panels import Panel, of_measures
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Cell:
     """One run on one data set.
 
-    method: with its hyper-parameters.
-    cache_features: as in an experiment.
+    method: with its hyper-parameters [ours].
+    cache_features: as in an experiment [ours].
     """
 
     method: Method
@@ -44,15 +45,18 @@ def group(data: DataSet, cells: Mapping[str, Cell]) -> Any:
 class Study(Training, abc.ABC):
     """Many runs that answer one question; seeds and devices are those of each run.
 
-    runs: names of those to run; () takes all.
-    image_size, epochs, batch_size: of every run; its method's own where they are None.
-    write_maps: also write the maps of every run as TIFF files.
-    figure_images: images of each kind in the figure of a run.
-    estimate: time the first updates of every run before any starts, and say how long
-        all will take.
-    plan: say what would run and how long it would take, and stop.
-
     Beside these a study has a field for each data set, made by `with_groups`.
+
+    runs: names of those to run; () takes all [ours].
+    image_size: of every run; its method's own where it is None (pixels) [the method's].
+    epochs: the same (epochs) [the method's].
+    batch_size: the same (images) [the method's].
+    write_maps: also write the maps of every run as TIFF files [ours].
+    write_detectors: also write the detector of every run, which takes disk [ours].
+    figure_images: how many of each kind in the figure of a run (images) [ours].
+    estimate: time the first updates of every run before any starts, and say how long
+        all will take [ours].
+    plan: say what would run and how long it would take, and stop [ours].
     """
 
     # The name of what it writes, and what its report begins with; `reading` says how
@@ -66,6 +70,7 @@ class Study(Training, abc.ABC):
     epochs: int | None = None
     batch_size: int | None = None
     write_maps: bool = False
+    write_detectors: bool = False
     figure_images: int = 3
     estimate: bool = True
     plan: bool = False
@@ -128,6 +133,11 @@ class Study(Training, abc.ABC):
     def panels(self, dataset: str, runs: Mapping[str, Finished]) -> list[Panel]:
         """The panels of the figure that are of one data set."""
         return of_measures(dataset, runs)
+
+    def curves(self, runs: Mapping[str, Finished]) -> Lines:
+        """The sPRO curves that the report compares: by kind, then by run; {}: none."""
+        del runs
+        return {}
 
     def experiment(self, data: DataSet, cell: Cell) -> Experiment:
         """A run as the main job takes it."""

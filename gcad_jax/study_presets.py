@@ -24,8 +24,9 @@ from gcad_jax.studies import (
     precision_tables,
     seed_tables,
 )
-from gcad_jax.studies.bars import Panel
 from gcad_jax.studies.finished import Finished
+from gcad_jax.studies.method_curves import Lines, method_curves
+from gcad_jax.studies.panels import POINTS, Panel, of_measures
 from gcad_jax.studies.precision_tables import BFLOAT16, FLOAT32
 from gcad_jax.studies.questions import Question, Setting
 from gcad_jax.study import Cell, Study, group, with_groups
@@ -57,6 +58,10 @@ class Benchmark(Study):
         """The tables of the paper."""
         return benchmark_tables.sections(dataset, runs)
 
+    def curves(self, runs: Mapping[str, Finished]) -> Lines:
+        """Those of the methods."""
+        return method_curves(runs)
+
 
 class Toy(Benchmark):
     """Student-Teacher, VAE and GCAD on the circles: Fig. 1."""
@@ -75,13 +80,21 @@ class Seeds(Study):
         """Every seed, and the stability of rankings."""
         return seed_tables.sections(dataset, runs)
 
+    def panels(self, dataset: str, runs: Mapping[str, Finished]) -> list[Panel]:
+        """Every seed as a point."""
+        return of_measures(dataset, runs, POINTS)
+
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Ablations(Study):
     """GCAD with one setting changed at a time: Fig. 12 and 14.
 
-    g, P, d_glo: their values. The group of a data set has one field, gcad; every run
-        is that with one field changed, so that flags reach all of them at once.
+    The group of a data set has one field, gcad; every run is that with one field
+    changed, so that flags reach all of them at once.
+
+    g: its values (features) [P Fig. 12; the values are ours].
+    P: its values, a tuple each (pixels) [P Fig. 12; the values are ours].
+    d_glo: its values (features) [P Fig. 14; the values are ours].
     """
 
     g: tuple[int, ...] = (2, 8, 32, 64, 128)
@@ -177,7 +190,7 @@ class Precisions(Study):
     """A method in float32 and in bfloat16: does the faster one cost accuracy?
 
     method: a name of `PRECISE`; both runs are its cell with `precision` changed, so
-        that flags reach both at once.
+        that flags reach both at once [ours].
     """
 
     method: str = "gcad"

@@ -8,21 +8,24 @@ import dataclasses
 import functools
 import time
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 from etils import epath
 
 from gcad_jax import config as configs
-from gcad_jax import experiment, figures, hosts, workdir
+from gcad_jax import experiment, figures, hosts, map_figure, page, plots, style, workdir
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import KINDS
 from gcad_jax.evaluation.maps import MAPS, map_path, read_map
 from gcad_jax.evaluation.metrics import read_result
+from gcad_jax.evaluation.spro import RATES
 from gcad_jax.evaluation.tables import short
-from gcad_jax.experiment import say
 from gcad_jax.files import as_path, check_writable
-from gcad_jax.plots import qualitative
+from gcad_jax.run_plan import say_kept
+from gcad_jax.speech import say
 from gcad_jax.studies import study_report
 from gcad_jax.studies.finished import Finished, Runs, as_json
+from gcad_jax.studies.method_curves import Lines
 from gcad_jax.study import Study
 from gcad_jax.study_plan import (
     Planned,
@@ -69,6 +72,7 @@ def run(study: Study, path: str) -> Runs:
     if study.estimate:
         say_estimate(planned)
     if study.plan:
+        _say_outputs(study, folder)
         return {}
     done = _run_all(study, planned, folder)
     with workdir.alone(folder, wait=True):  # another command may be writing it
@@ -83,6 +87,14 @@ def run(study: Study, path: str) -> Runs:
             f"without them. {told}"
         )
     return finished
+
+
+def _say_outputs(study: Study, folder: epath.Path) -> None:
+    """Where a study will have written what."""
+    own = ", ".join(study_report.outputs(study.name).values())
+    say(f"writes      in {folder}: {own}; a workdir for each run in DATA_SET/RUN")
+    if study.estimate:
+        say_kept(folder)
 
 
 def _report(
@@ -104,9 +116,12 @@ def _report(
                 if one.name in finished.get(one.dataset, {})
             ]
             _write(study, finished, missing, shown, folder, minutes)
-        say(f"\nstudy       {folder / study.name}.md")
+        report = folder / study_report.outputs(study.name)["md"]
+        page.update(report)
+        say(f"\nstudy       {report} and {page.name_of(report).name}", result=True)
     elif not done.failures:
-        say("\nstudy       nothing is finished yet, so there is no report")
+        told = "nothing is finished yet, so there is no report"
+        say(f"\nstudy       {told}", result=True)
     return finished
 
 
@@ -114,12 +129,12 @@ def _run_all(study: Study, planned: Sequence[Planned], folder: epath.Path) -> Do
     """Those that another command is at are tried again when the others are done."""
     done = Done()
     for number, one in enumerate(planned, 1):
-        say(f"\n#### {one.label} ({number} of {len(planned)})")
+        say(f"\n#### {one.label} ({number} of {len(planned)})", result=True)
         _run(study, one, folder, done)
     again = [one for one in planned if one.label in done.elsewhere]
     done.elsewhere.clear()
     for one in again:
-        say(f"\n#### {one.label} again")
+        say(f"\n#### {one.label} again", result=True)
         _run(study, one, folder, done)
     return done
 
@@ -129,12 +144,12 @@ def _run(study: Study, one: Planned, folder: epath.Path, done: Done) -> None:
     try:
         results = attempt(call, one)
     except workdir.InUse:
-        say(f"elsewhere   another command is at {one.label}")
+        say(f"elsewhere   another command is at {one.label}", result=True)
         done.elsewhere.add(one.label)
     except UserError as error:
         if hosts.is_mine(error):
             raise
-        say(f"failed      {error}")
+        say(f"failed      {error}", result=True)
         done.failures[one.label] = error
     else:
         run = Finished(study.label(one.name, one.config), tuple(results))
@@ -214,13 +229,14 @@ def _write(
         own = [one for one in shown if one.dataset == dataset]
         own.sort(key=lambda one: list(runs).index(one.name))
         parts += _settings([one for one in own if study.explains(one.name)])
+        parts += _pages(own, folder)
         panels += study.panels(dataset, runs)
+        drawn = _draw_curves(dataset, study.curves(runs), folder)
         try:
-            drawn = _draw_maps(dataset, runs, own, folder)
+            drawn += _draw_maps(dataset, runs, own, folder)
         except UserError as error:  # a map was lost; the numbers are all there
             say(f"figure      {error}")
-            continue
-        parts += [f"![Maps of {dataset}, one a run]({name})" for name in drawn]
+        parts += ["### Figures", *drawn] if drawn else []
     study_report.write(folder, study.name, as_json(finished), parts, panels)
 
 
@@ -240,13 +256,45 @@ def _settings(own: Sequence[Planned]) -> list[str]:
     return ["### Settings", "\n".join(lines)]
 
 
+def _pages(own: Sequence[Planned], folder: epath.Path) -> list[str]:
+    """Where the runs are looked at one by one."""
+    pages = {one.name: page.name_of(one.folder / experiment.REPORT) for one in own}
+    links = [
+        f"[{name}]({quote(str(path.relative_to(folder)))})"
+        for name, path in pages.items()
+        if path.exists()
+    ]
+    if not links:
+        return []
+    return [
+        "The page of each run has its curves and its best and worst images: "
+        f"{', '.join(links)}."
+    ]
+
+
+def _draw_curves(dataset: str, lines: Lines, folder: epath.Path) -> list[str]:
+    """The curves of the runs, and the link of their figure."""
+    if not lines:
+        return []
+    name = f"{dataset}_curves.png"
+    style.save(plots.curves(RATES, lines), style.formats(folder / name))
+    caption = (
+        "sPRO over the false positive rate, means over categories and seeds; AU-sPRO "
+        "is taken up to the limit"
+    )
+    return [
+        f"![sPRO curves of {dataset}, one a run]({name})",
+        f"*{dataset}: {caption}*",
+    ]
+
+
 def _draw_maps(
     dataset: str,
     runs: Mapping[str, Finished],
     own: Sequence[Planned],
     folder: epath.Path,
 ) -> list[str]:
-    """A figure for each category whose maps every run has written; their names."""
+    """A figure for each category whose maps every run has written; their links."""
     if not own or not all(one.config.write_maps for one in own):
         return []
     drawn = []
@@ -272,6 +320,11 @@ def _draw_maps(
             }
             rows.append(figures.row(category, i, maps))
         if rows:
-            drawn.append(f"{dataset}_{name}_maps.png")
-            qualitative(folder / drawn[-1], rows)
+            file = f"{dataset}_{name}_maps.png"
+            style.save(map_figure.qualitative(rows), style.formats(folder / file))
+            drawn += [
+                f"![Maps of {name}, one a run]({quote(file)})",
+                f"*{name}: input, ground truth and the map of each run, of its first "
+                f"seed; {figures.SCALE}*",
+            ]
     return drawn

@@ -9,47 +9,63 @@ from collections.abc import Iterator, Sequence
 
 import runs
 
-# Parses each command line by the flags of the main command, and resolves its config.
-# A process each, as flags are parsed once; forked, as the imports take seconds.
+# Parses each command line by the flags of its command, and resolves the config of a
+# run. A process each, as flags are parsed once; forked, as the imports take seconds.
 CHECK = """
-import json, os, sys
-from gcad_jax import command_line, config, main
+import importlib, json, os, sys
+from absl import app
+from gcad_jax import config, config_files
 from gcad_jax.config import Experiment
 
-def resolve(argv):
-    command_line.parse(argv)
-    if isinstance(main.CONFIG.value, Experiment):
-        config.resolve(main.CONFIG.value)
+def resolve(name, argv):
+    module = importlib.import_module(f"gcad_jax.{name}")
+    if "." in name:  # a script of the measurements, not one of the commands
+        return
+    app.run = lambda main, flags_parser: flags_parser(argv)
+    module.run()
+    if name == "main" and isinstance(module.CONFIG.value, Experiment):
+        config.resolve(module.CONFIG.value)
 
-command_line.load("configs/circles.py")
-for argv in json.load(sys.stdin):
+config_files.load("configs/circles.py")
+for name, *arguments in json.load(sys.stdin):
     sys.stdout.flush()
     if not os.fork():
-        sys.argv = argv
-        resolve(argv)
+        sys.argv = [name, *arguments]
+        resolve(name, sys.argv)
         os._exit(0)
     if os.wait()[1]:
-        sys.exit(" ".join(argv))
+        sys.exit(" ".join([name, *arguments]))
 """
 ENDS = {"&&", "||", ";", "|", ">", ">>", "2>", "&"}
 
 
 def of_module(words: Sequence[str], module: str = "main") -> list[list[str]]:
     """Arguments of each `python -m gcad_jax.MODULE` among the words of a shell."""
+    return [rest for name, *rest in of_modules(words) if name == module]
+
+
+def of_modules(words: Sequence[str]) -> list[list[str]]:
+    """Module and arguments of each `python -m gcad_jax...` among the words."""
     found = []
     for place in range(len(words) - 2):
-        if list(words[place + 1 : place + 3]) == ["-m", f"gcad_jax.{module}"]:
+        module = words[place + 2].partition("gcad_jax.")[2]
+        if words[place + 1] == "-m" and module:
             rest = words[place + 3 :]
             ends = [i for i, word in enumerate(rest) if word in ENDS]
-            found.append(list(rest[: ends[0]] if ends else rest))
+            found.append([module, *(rest[: ends[0]] if ends else rest)])
     return found
 
 
 def check(commands: Sequence[Sequence[str]]) -> None:
     """Fails where the main command would refuse the arguments of one."""
+    check_modules([["main", *command] for command in commands])
+
+
+def check_modules(commands: Sequence[Sequence[str]]) -> None:
+    """Fails where a module, the first of the words of each, would refuse the others."""
     done = subprocess.run(
         [sys.executable, "-c", CHECK],
-        input=json.dumps([["main", *command] for command in commands]),
+        input=json.dumps(list(commands)),
         cwd=runs.ROOT,
         env=runs.environment(),
         capture_output=True,

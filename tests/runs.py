@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
+import gcad_jax
 from gcad_jax.config import Experiment
 from gcad_jax.data.circles import Circles
 from gcad_jax.methods.gcad import GCAD
 
 ROOT = pathlib.Path(__file__).parents[1]
+# Of a checkout or of an installed wheel, whichever is tested.
+PACKAGE = pathlib.Path(gcad_jax.__file__).parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 
@@ -63,6 +66,7 @@ def tiny(**fields: Any) -> Experiment:
         "method": method(),
         "num_devices": 1,
         "log_every": 1,
+        "figure_images": 0,  # drawing takes longer than six steps
     }
     return Experiment(**{**small, **fields})
 

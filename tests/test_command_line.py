@@ -9,7 +9,8 @@ import sys
 import pytest
 import runs
 
-from gcad_jax import command_line
+import gcad_jax
+from gcad_jax import command_line, config_files
 from gcad_jax.checks import UserError
 
 CIRCLES = "--config=configs/circles.py"
@@ -31,7 +32,9 @@ app.run(show, flags_parser=command_line.parse)
 """
 
 
-def parse(*arguments: str, workdir: bool = True) -> subprocess.CompletedProcess[str]:
+def parse(
+    *arguments: str, workdir: bool = True, cwd: pathlib.Path = runs.ROOT
+) -> subprocess.CompletedProcess[str]:
     """Only the flags: what follows them is another test's."""
     return subprocess.run(
         [
@@ -41,7 +44,7 @@ def parse(*arguments: str, workdir: bool = True) -> subprocess.CompletedProcess[
             *arguments,
             *(["--workdir=x"] if workdir else []),
         ],
-        cwd=runs.ROOT,
+        cwd=cwd,
         env=runs.environment(),
         capture_output=True,
         text=True,
@@ -60,7 +63,7 @@ def refused(*arguments: str, workdir: bool = True) -> str:
 @pytest.mark.parametrize("preset", ["", ":small"])
 def test_every_config_file_loads(file: pathlib.Path, preset: str) -> None:
     name = f"configs/{file.name}"
-    config = command_line.load(f"{file}{preset}")
+    config = config_files.load(f"{file}{preset}")
     assert dataclasses.is_dataclass(config)
     # Its header is the command that runs it.
     assert f"--config={name}" in ast.get_docstring(ast.parse(file.read_text()))
@@ -69,7 +72,38 @@ def test_every_config_file_loads(file: pathlib.Path, preset: str) -> None:
 @pytest.mark.parametrize("file", runs.CONFIGS, ids=lambda file: file.stem)
 def test_unknown_preset_names_the_nearest(file: pathlib.Path) -> None:
     with pytest.raises(UserError, match=r"'smal'.*Did you mean 'small'"):
-        command_line.load(f"{file}:smal")
+        config_files.load(f"{file}:smal")
+
+
+def test_the_config_files_of_the_package_serve_in_any_folder(
+    tmp_path: pathlib.Path,
+) -> None:
+    done = parse("--config=configs/loco.py:small", "--config.epochs=7", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert '"epochs": 7' in done.stdout
+    assert "MvtecLocoAd" in done.stdout
+
+
+def test_a_file_that_is_there_wins(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "configs" / "circles.py"
+    name = "configs/circles.py:small"
+    assert config_files.found(name) == f"{config_files.SHIPPED}/circles.py:small"
+    own.parent.mkdir()
+    assert config_files.found("configs/loco.py") != "configs/loco.py"
+    own.write_text("")
+    assert config_files.found(name) == name
+    for elsewhere in ("circles.py", "mine/configs/circles.py", "configs/mine.py"):
+        assert config_files.found(elsewhere) == elsewhere
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command_line.parse(["main", "--version"])
+    assert not stopped.value.code
+    assert capsys.readouterr().out == f"gcad_jax {gcad_jax.__version__}\n"
 
 
 def test_overrides_that_users_rely_on() -> None:
@@ -153,11 +187,16 @@ def test_mistakes_in_a_process(
             ["--config.epochs=3", "--config.method.epochs=4", "one of them"],
         ),
         (["--config=configs/circle.py"], ["no file", "'configs/circles.py'"]),
-        (["--config=nowhere/circle.py"], ["no file", "none"]),
+        (["--config=nowhere/circle.py"], ["no file", "'configs/circles.py'"]),
+        (["--config=loco"], ["no file", "'configs/loco.py'"]),
+        (["--config=configs/xyz.py"], ["no file", "There are: configs/auto"]),
         (["--config=configs/loco.py:smal"], ["'smal'", "Did you mean 'small'"]),
         (["--config="], ["--config is missing"]),
         (["--config.epochs=3"], ["--config is missing"]),
         ([], ["--config is missing"]),
+        (["config=configs/circles.py"], ["write --config=configs/circles.py"]),
+        ([CIRCLES, "--quite"], ["--quite is unknown", "'--quiet'"]),
+        ([CIRCLES, "--plans"], ["--plans is unknown", "'--plan'"]),
         ([CIRCLES, "extra"], ["'extra' is not a flag"]),
         (
             [CIRCLES, "--config.seeds=(0,)", "--config.seeds=(1,)"],
@@ -219,7 +258,14 @@ def test_help_fits_a_terminal() -> None:
     assert done.returncode == 0
     assert done.stderr == ""
     assert max(map(len, done.stdout.splitlines())) <= 80
-    for word in ("--config", "--workdir", "circles.py", ":small", "--config.data.root"):
+    for word in (
+        "--config",
+        "--workdir",
+        "circles.py",
+        ":small",
+        "--config.data.root",
+        "--plan",
+    ):
         assert word in done.stdout
 
 

@@ -18,6 +18,7 @@ SMALL = [
     "--config.batch_size=2",
     "--config.num_devices=1",
     "--config.log_every=1",
+    "--config.figure_images=1",
     "--config.method.P=(17,)",
     "--config.method.d_loc=4",
     "--config.method.teacher=random",
@@ -74,15 +75,18 @@ def test_from_nothing_to_a_report(whole: tuple[pathlib.Path, str]) -> None:
     folder, said = whole
     category = folder / "circles"
     assert read(folder / "config.json")["epochs"] == 20
-    for name in ("details.json", "maps.png", "curves.png", "losses.png"):
+    figures = ("maps", "curves", "worst", "best", "losses")
+    files = [f"{name}.{form}" for name in figures for form in ("png", "pdf")]
+    for name in ("details.json", *files):
         assert (category / name).stat().st_size > 0
     assert list((category / "tensorboard").glob("events.*"))
     assert runs.checkpoint_steps(category)[-1] == STEPS
     assert runs.leftovers(folder) == []
     report = (folder / "report.md").read_text()
     assert "not pretrained" in report, "which teacher was used"
-    for name in ("maps.png", "curves.png"):
-        assert f"(circles/{name})" in report
+    for name in figures:
+        assert f"(circles/{name}.png)" in report
+    assert (folder / "report.html").read_text().count("base64,") == len(figures)
     for words in (
         "train 12, validation 3",
         "phase       global encoder, skips fading: 30 steps",
@@ -125,7 +129,8 @@ def test_every_step_is_logged(whole: tuple[pathlib.Path, str]) -> None:
 
 def test_same_command_again_keeps_everything(whole: tuple[pathlib.Path, str]) -> None:
     folder = whole[0]
-    files = [folder / "report.md", *(folder / "circles").glob("*.*")]
+    reports = [folder / "report.md", folder / "report.html"]
+    files = [*reports, *(folder / "circles").glob("*.*")]
     before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
     done = succeeded(CIRCLES, folder)
     assert "kept" in done.stdout
@@ -138,8 +143,13 @@ def test_lost_report_is_written_again(whole: tuple[pathlib.Path, str]) -> None:
     report = whole[0] / "report.md"
     tables = report.read_text().partition("## Data")[2]
     report.unlink()
-    succeeded(CIRCLES, whole[0])
+    (whole[0] / "report.html").unlink()
+    (whole[0] / "circles/curves.pdf").unlink()
+    done = succeeded(CIRCLES, whole[0])
+    assert "phase" not in done.stdout, "nothing is trained or scored again"
     assert report.read_text().partition("## Data")[2] == tables
+    assert "base64," in (whole[0] / "report.html").read_text()
+    assert (whole[0] / "circles/curves.pdf").exists()
 
 
 def test_killed_and_stopped_it_ends_as_if_it_were_not(

@@ -29,7 +29,7 @@ def test_files_of_perfect_maps(tmp_path, capsys):
     score(tmp_path)
     out = tmp_path / "out"
     names = sorted(p.name for p in out.iterdir())
-    assert names == ["curves.png", "details.json", "metrics.json"]
+    assert names == ["curves.pdf", "curves.png", "details.json", "metrics.json"]
 
     kinds = ("logical_anomalies", "mean", "structural_anomalies")
     found = values(tmp_path)
@@ -133,10 +133,11 @@ def test_without_negatives(tmp_path, capsys):
     for file in (tmp_path / TRUTH).rglob("*.png"):
         folders.save_mask(file, full)
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/curves.png").write_text("of an earlier run")
+    for name in ("curves.png", "curves.pdf"):
+        (tmp_path / "out" / name).write_text("of an earlier run")
     score(tmp_path)
     assert values(tmp_path)["localization"]["auc_spro"]["mean"]["0.05"] is None
-    assert not (tmp_path / "out/curves.png").exists()
+    assert not list((tmp_path / "out").glob("curves.*"))
     assert "No pixel is free of logical defects" in capsys.readouterr().out
 
 

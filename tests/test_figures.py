@@ -1,7 +1,9 @@
 """Which images a figure shows, and what stands in its rows."""
 
+import dataclasses
 import pathlib
 
+import made_results
 import numpy as np
 import pytest
 
@@ -15,6 +17,8 @@ from gcad_jax.data.category import (
     Region,
     TestImage,
 )
+from gcad_jax.evaluation.scores import CategoryResult, evaluate
+from gcad_jax.evaluation.spro import RATES
 
 
 def image(kind: str, defect: str = "", number: int = 0) -> TestImage:
@@ -115,5 +119,74 @@ def test_links_are_relative_and_only_to_what_exists(tmp_path: pathlib.Path) -> N
     (tmp_path / "one/maps.png").touch()
     (tmp_path / "two").mkdir()
     (tmp_path / "two/losses.png").touch()
-    found = [figure.path for figure in figures.links(tmp_path, ["one", "two"])]
-    assert found == ["one/maps.png", "two/losses.png"]
+    found = figures.links(tmp_path, ["one", "two"])
+    assert [f.path for f in found] == ["one/maps.png", "two/losses.png"]
+    assert [f.about for f in found] == ["one", "two"]
+    assert all(f.caption.startswith(f"{f.about}: ") for f in found)
+
+
+def test_worst_and_best_images_of_one_scale(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Good images of scores 0 to 3, structural ones of 1 to 4, in their maps."""
+    tests = [image(GOOD, number=i) for i in range(4)]
+    tests += [image(STRUCTURAL, "scratch", i) for i in range(4)]
+    values = np.array([0, 1, 2, 3, 1, 2, 3, 4], np.float32)
+    maps = np.broadcast_to(values[:, None, None], (8, 4, 4))[None]
+    pixels = np.zeros((8, 8, 8, 3), np.uint8)
+    of_set = Category(
+        "set", "name", pixels, pixels, pixels, tuple(tests), Augmentation(), False
+    )
+    scores = evaluate(tests, {"A": maps})
+    result = CategoryResult(
+        "set", "name", False, (), (0,), tuple((t.name, t.kind) for t in tests), scores
+    )
+    drawn = []
+    whole = figures.map_figure.qualitative
+
+    def seen(rows, **fields):
+        drawn.append(([row.notes[-3:] for row in rows], fields))
+        return whole(rows, **fields)
+
+    monkeypatch.setattr(figures.map_figure, "qualitative", seen)
+    figures.draw(tmp_path, of_set, {"A": maps}, result, 3)
+    _, (worst, first), (best, second) = drawn
+    said = [
+        [note[-2:] if note[-1][:2] != "AU" else note[:2] for note in n]
+        for n in (worst, best)
+    ]
+    assert said[0] == [
+        *(("score 1", "rank 6 of 8"), ("score 2", "rank 4 of 8")),
+        *(("score 3", "rank 2 of 8"), ("score 2", "rank 4 of 8")),
+    ]
+    assert said[1] == [
+        *(("score 4", "rank 1 of 8"), ("score 3", "rank 2 of 8")),
+        *(("score 0", "rank 8 of 8"), ("score 1", "rank 6 of 8")),
+    ]
+    assert first["limits"] == second["limits"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        name for name in figures.FILES if not name.startswith("losses")
+    )
+
+
+def test_what_is_finished_gets_the_figures_that_it_lacks(
+    tmp_path: pathlib.Path,
+) -> None:
+    curve = {STRUCTURAL: np.sqrt(RATES).tolist()}
+    one = dataclasses.replace(made_results.scores(0.5, 0.5), curves=curve)
+    result = made_results.result("name", [one])
+    (tmp_path / "curves.png").write_text("of an earlier version")
+    rows = [{"step": 1, "L_rec": 0.5}]
+    figures.draw_missing(tmp_path, result, lambda: rows)
+    there = [
+        f"{name}.{form}" for name in ("curves", "losses") for form in ("pdf", "png")
+    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == there
+    assert (tmp_path / "curves.png").read_bytes()[1:4] == b"PNG"
+
+    def never() -> list:
+        raise AssertionError("nothing is missing, so nothing is read")
+
+    before = (tmp_path / "losses.png").stat().st_mtime_ns
+    figures.draw_missing(tmp_path, result, never)
+    assert (tmp_path / "losses.png").stat().st_mtime_ns == before

@@ -70,12 +70,14 @@ def test_what_is_merged_is_what_one_run_leaves(sweep, tmp_path, capsys):
         for branch, scores in one.branches.items():
             for a, b in zip(scores, merged.branches[branch], strict=True):
                 np.testing.assert_allclose(a.image_scores, b.image_scores, rtol=1e-3)
-        assert (tmp_path / "merged" / name / "maps.png").exists()
+        for figure in ("maps.png", "worst.pdf", "best.png", "curves.pdf"):
+            assert (tmp_path / "merged" / name / figure).exists()
+    assert "screw_bag" in (tmp_path / "merged" / "report.html").read_text()
     report = (tmp_path / "merged" / "report.md").read_text()
     assert "juice_bottle" in report
     assert "screw_bag" in report
     join(sweep, tmp_path / "merged")  # again: the report is to be written anew
-    assert not (tmp_path / "merged" / "report.md").exists()
+    assert not list((tmp_path / "merged").glob("report.*"))
 
 
 def test_what_is_merged_may_be_a_run_of_a_study(sweep, tmp_path, capsys):

@@ -21,9 +21,10 @@ from jax.experimental.compilation_cache import compilation_cache
 from models.test_mobilenet import random_tensors
 from object_store import BUCKET
 from studies import study_runs
+from test_detector import stored
 from training import doubles
 
-from gcad_jax import experiment, files, folder_scores, merge, workdir
+from gcad_jax import artefact, experiment, files, folder_scores, merge, workdir
 from gcad_jax import study_runs as runs_of_studies
 from gcad_jax.checks import UserError
 from gcad_jax.convert import convert
@@ -33,6 +34,7 @@ from gcad_jax.data.images import read_image
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.data.photos import Photos
+from gcad_jax.detector import TrainedDetector
 from gcad_jax.evaluate import outputs
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.models.classifiers import load_classifier
@@ -91,6 +93,14 @@ def test_a_large_file_arrives_in_parts(folder):
     with files.written(folder / "large") as part:
         part.write_bytes(data)
     assert files.opened(folder / "large").read() == data
+
+
+def test_a_detector_is_exported_to_it(folder):
+    detector = TrainedDetector(stored(), batch_size=2)
+    path = folder / "a.jax"
+    size, _ = artefact.write(detector, path, 0.1)
+    assert files.listing(folder) == [path, folder / "a.jax.json"]
+    assert len(path.read_bytes()) == size
 
 
 def test_folders_and_files_are_listed(folder):
@@ -282,7 +292,7 @@ def test_maps_are_evaluated(tmp_path, folder, make):
         folder_scores.evaluate(name, place / "data", place / "maps", place / "out")
     assert map_folders.metrics(root / "out") == map_folders.metrics(tmp_path / "out")
     written = sorted(path.name for path in files.listing(root / "out"))
-    assert written == ["curves.png", "details.json", "metrics.json"]
+    assert written == ["curves.pdf", "curves.png", "details.json", "metrics.json"]
     assert (root / "out/curves.png").read_bytes()[1:4] == b"PNG"
 
 

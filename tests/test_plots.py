@@ -1,10 +1,12 @@
-"""Figures are whole PNG files that show what they were given."""
+"""Diagrams are whole files of the right size that show what they were given."""
+
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gcad_jax import plots
+from gcad_jax import plots, style
 from gcad_jax.checks import UserError
 from gcad_jax.evaluation.spro import RATES
 
@@ -16,97 +18,9 @@ def read(path):
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def row(title, mask, channels=3, side=16, branches=BRANCHES):
-    random = np.random.default_rng(len(title))
-    image = random.integers(0, 100, (side, side, channels), np.uint8)
-    maps = {branch: random.random((8, 8), np.float32) for branch in branches}
-    return plots.Row(title, image, mask, maps)
-
-
 def colour_count(pixels, colour, tolerance=30):
     distance = np.abs(pixels - np.array(colour).reshape(1, 1, 3)).max(-1)
     return int((distance <= tolerance).sum())
-
-
-def test_qualitative(tmp_path):
-    mask = np.zeros((16, 16), bool)
-    mask[4:10, 5:12] = True
-    path = tmp_path / "figures" / "maps.png"
-    rows = [row("logical", mask), row("structural", mask), row("good", mask & False)]
-    plots.qualitative(path, rows)
-    pixels = read(path)
-    assert abs(pixels.shape[1] / 150 - 7) < 0.05  # inches at 150 dots
-    outline = (0, 230, 255)
-    assert colour_count(pixels, outline) > 500
-    third = pixels.shape[1] // 5
-    assert colour_count(pixels[:, :third], outline) == 0  # the input stays clean
-
-
-def test_qualitative_marks_masks_that_fill_the_image(tmp_path):
-    full = np.ones((16, 16), bool)
-    plots.qualitative(tmp_path / "full.png", [row("logical", full)])
-    plots.qualitative(tmp_path / "none.png", [row("logical", None)])
-    outline = (0, 230, 255)
-    assert colour_count(read(tmp_path / "full.png"), outline) > 300
-    assert colour_count(read(tmp_path / "none.png"), outline) == 0
-
-
-def test_qualitative_fits_the_page_whatever_the_images(tmp_path):
-    maps = {"A": np.zeros((8, 8), np.float32)}  # one branch, constant
-    tall = plots.Row("good", np.zeros((40, 10, 1), np.uint8), None, maps)
-    plots.qualitative(tmp_path / "tall.png", [tall] * 6)
-    height, width, _ = read(tmp_path / "tall.png").shape
-    assert height <= 9 * 150 + 1
-    assert width <= 7 * 150
-
-
-METHODS = ("Variation Model", "f-AnoGAN", "MNAD", "AE", "VAE", "Student-Teacher", "A")
-
-
-def test_short_numbers_and_whole_formulas():
-    scores = (0.000433, -0.466, 9.96, 99.4, 99.6, 807.2)
-    assert [plots._short(score) for score in scores] == [
-        *("0.00043", "-0.47", "10", "99", "100", "807")
-    ]
-    formula = plots.symbol("A_loc")
-    text, size = plots._fitted(formula, 0.05, 9)
-    assert text == formula
-    assert 0 < size < 9
-
-
-@pytest.mark.parametrize("shape", [(16, 16, 3), (32, 16, 3), (16, 32, 3)])
-def test_no_words_of_a_wide_figure_touch(tmp_path, monkeypatch, shape):
-    drawn = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure))
-    random = np.random.default_rng(0)
-    maps = {
-        name: random.random((8, 8)) * 10.0 ** -(k % 5) for k, name in enumerate(METHODS)
-    }
-    kinds = ("additional circle", "wrong fill level (too much)", "good", "color")
-    rows = [plots.Row(kind, np.zeros(shape, np.uint8), None, maps) for kind in kinds]
-    plots.qualitative(tmp_path / "maps.png", rows)
-    (figure,) = drawn
-    assert (figure.get_size_inches() <= (7 + 1e-6, 9 + 1e-6)).all()
-    figure.canvas.draw()
-    words = [
-        text
-        for axis in figure.axes
-        for text in (axis.title, axis.yaxis.label, *axis.get_xticklabels())
-        if text.get_text()
-    ]
-    assert len(words) >= 2 + len(METHODS) + len(kinds) + 2 * len(METHODS)
-    boxes = [word.get_window_extent() for word in words]
-    for k, (word, box) in enumerate(zip(words, boxes, strict=True)):
-        assert box.y1 <= figure.bbox.height + 1, word
-        assert box.x1 <= figure.bbox.width + 1, word
-        assert min(box.x0, box.y0) >= -1, word
-        for other, far in zip(words[:k], boxes[:k], strict=True):
-            assert not (
-                box.x0 < far.x1
-                and far.x0 < box.x1
-                and box.y0 < far.y1
-                and far.y0 < box.y1
-            ), (word, other)
 
 
 def test_curves_mark_the_limit(tmp_path):
@@ -114,11 +28,26 @@ def test_curves_mark_the_limit(tmp_path):
         kind: {branch: np.sqrt(RATES) for branch in BRANCHES}
         for kind in ("structural", "logical")
     }
-    plots.curves(tmp_path / "two.png", RATES, lines)
-    plots.curves(tmp_path / "one.png", RATES, {"structural": lines["structural"]})
+    one = {"structural": lines["structural"]}
+    for name, shown in (("two", lines), ("one", one)):
+        style.save(plots.curves(RATES, shown), {"png": tmp_path / f"{name}.png"})
     two, one = read(tmp_path / "two.png"), read(tmp_path / "one.png")
-    assert two.shape[1] > 1.5 * one.shape[1]
+    assert two.shape[1] == pytest.approx(style.PAGE * style.DPI, abs=1)
+    assert one.shape[1] == pytest.approx(style.COLUMN * style.DPI, abs=1)
     assert colour_count(one, (235, 235, 235), 1) > 1000  # left of the limit
+
+
+def test_a_line_that_one_panel_lacks_keeps_its_colour():
+    """Of a method without logical anomalies, say."""
+    of_all = {name: np.sqrt(RATES) for name in ("one", "two")}
+    figure = plots.curves(RATES, {"structural": of_all, "logical": {"two": RATES}})
+    first, second = (
+        [line for line in axis.lines if len(line.get_xdata()) == len(RATES)]
+        for axis in figure.axes
+    )
+    assert second[0].get_color() == first[1].get_color() != first[0].get_color()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["one", "two"]
 
 
 def test_training_with_seeds_and_late_losses(tmp_path):
@@ -128,7 +57,7 @@ def test_training_with_seeds_and_late_losses(tmp_path):
         for step in range(10)
         for seed in (0, 1)
     ]
-    plots.training(tmp_path / "losses.png", rows)
+    style.save(plots.training(rows), {"png": tmp_path / "losses.png"})
     blue, green = (0, 114, 178), (0, 158, 115)
     pixels = read(tmp_path / "losses.png")
     assert colour_count(pixels, blue) > 200
@@ -137,7 +66,7 @@ def test_training_with_seeds_and_late_losses(tmp_path):
 
 @pytest.mark.parametrize("rows", [[], [{"step": 1, "L_kd": 0.5}], [{"step": 1}]])
 def test_training_of_short_runs(tmp_path, rows):
-    plots.training(tmp_path / "losses.png", rows)
+    style.save(plots.training(rows), {"png": tmp_path / "losses.png"})
     assert read(tmp_path / "losses.png").size
 
 
@@ -157,12 +86,69 @@ def test_mean_and_range_over_seeds_by_hand():
     ]
 
 
+def test_a_long_training_is_drawn_by_few_points():
+    rows = [{"step": step, "loss": 2.0 + step % 2} for step in range(9000)]
+    steps, low, mean, _ = plots._by_step(rows, "loss")
+    assert len(steps) == len(mean) == 300
+    assert list(steps[:2]) == [14.5, 44.5]  # of 30 each
+    np.testing.assert_allclose([low, mean], 2.5)
+
+
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        plots.training(tmp_path / "file" / "losses.png", [])
+        style.save(plots.training([]), style.formats(tmp_path / "file" / "losses.png"))
 
 
-def test_nothing_half_written(tmp_path):
-    plots.training(tmp_path / "losses.png", [{"step": 1, "L_kd": 0.5}])
-    assert [p.name for p in tmp_path.iterdir()] == ["losses.png"]
+def test_both_formats_or_none(tmp_path, monkeypatch):
+    figure = plots.training([{"step": 1, "L_kd": 0.5}])
+    paths = style.formats(tmp_path / "losses.png")
+    style.save(figure, paths)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["losses.pdf", "losses.png"]
+    for path in paths.values():
+        path.unlink()
+    save = figure.savefig
+
+    def full(part, **more):
+        if more["format"] == "pdf":
+            raise OSError(28, "No space left on device")
+        save(part, **more)
+
+    monkeypatch.setattr(figure, "savefig", full)
+    with pytest.raises(UserError, match=r"losses.pdf cannot be written \(No space"):
+        style.save(figure, paths)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pdf_has_the_size_of_a_column_and_its_fonts(tmp_path):
+    figure = plots.training([{"step": 1, "L_kd": 0.5}])
+    style.save(figure, {"pdf": tmp_path / "losses.pdf"})
+    data = (tmp_path / "losses.pdf").read_bytes()
+    (box,) = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", data)
+    points = 72 * np.array([style.COLUMN, 2.4])
+    np.testing.assert_allclose([float(side) for side in box], points, atol=0.1)
+    fonts = data.count(b"/Type /FontDescriptor")
+    assert fonts > 0
+    assert data.count(b"/FontFile2") == fonts, "every font is embedded, as TrueType"
+    assert b"/Type3" not in data, "text is no drawing"
+    assert data.count(b"/ToUnicode") == fonts, "text can be searched and copied"
+    assert b"/CreationDate" not in data
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("A", "$A$"),
+        ("A_loc", r"$A_{\mathrm{loc}}$"),
+        ("L_kd_17", r"$L_{\mathrm{kd}}$, $p$ = 17"),
+        ("L_33", "$L$, $p$ = 33"),
+        ("VAE", "VAE"),
+        ("a$b$", r"a\$b\$"),
+    ],
+)
+def test_symbols_as_in_the_paper(name, shown):
+    assert style.symbol(name) == shown
+
+
+def test_symbols_within_a_text():
+    assert style.symbols("A_glo from, circles") == (r"$A_{\mathrm{glo}}$ from, circles")

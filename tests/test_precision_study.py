@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import runs
 
-from gcad_jax import command_line, config, experiment, study_presets, study_runs
+from gcad_jax import config, config_files, experiment, study_presets, study_runs
 from gcad_jax.checks import UserError
 from gcad_jax.study import Cell, group, with_groups
 from gcad_jax.study_presets import PRECISE, Precisions
@@ -32,12 +32,12 @@ def told(given):
     ],
 )
 def test_a_run_is_that_of_the_main_job(behind, dataset, file, method):
-    study = command_line.load(f"{CONFIGS}/study_precision.py:{behind}")
+    study = config_files.load(f"{CONFIGS}/study_precision.py:{behind}")
     study.method, study.seeds, study.epochs = method, (0, 1, 2), 6
     found = study.experiments(dataset)
     assert list(found) == ["float32", "bfloat16"]
     for precision, one in found.items():
-        alone = command_line.load(f"{CONFIGS}/{file}")
+        alone = config_files.load(f"{CONFIGS}/{file}")
         alone.seeds, alone.epochs, alone.write_maps = (0, 1, 2), 6, False
         alone.method.precision = precision
         assert told(one) == told(alone)

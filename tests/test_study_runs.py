@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from PIL import Image
 from training import doubles
 
 from gcad_jax import (
-    command_line,
     config,
+    config_files,
     experiment,
     study_plan,
     study_presets,
@@ -35,6 +36,7 @@ def study(kind=Benchmark, **fields):
         "gcad": Cell(method=runs.method(), cache_features=True),
     }
     small = {"num_devices": 1, "log_every": 1, "estimate": False}
+    small["figure_images"] = int(fields.get("write_maps", False))
     groups = {"circles": group(runs.circles(), cells)}
     return with_groups(kind, groups, **{**small, **fields})
 
@@ -71,6 +73,15 @@ def test_every_run_is_a_workdir_of_its_own(finished):
     report = (folder / "benchmark.md").read_text()
     assert "| GCAD |" in report
     assert "![Maps of circles, one a run](circles_circles_maps.png)" in report
+    assert "![sPRO curves of circles, one a run](circles_curves.png)" in report
+    for file in ("circles_circles_maps", "circles_curves", "benchmark"):
+        assert (folder / f"{file}.pdf").read_bytes()[:4] == b"%PDF"
+    html = (folder / "benchmark.html").read_text()
+    assert html.count("base64,") == 3
+    assert "the picture is not there" not in html
+    for link in re.findall(r'href="([^#"]+)"', html):
+        assert (folder / link).exists(), link
+    assert "circles/gcad/report.html" in html
     assert (folder / "circles_circles_maps.png").stat().st_size > 10_000
 
 
@@ -82,7 +93,8 @@ def test_what_is_finished_is_skipped(finished, capsys):
     said = capsys.readouterr().out
     assert "2 runs x 1 category, 2 finished" in said
     assert said.count("its results are kept") == 2
-    assert "about 0.0 minutes of training" in said
+    assert "about 0.0 s of training" in said
+    assert said.count(": 1 of 1 category finished") == 2
     assert (folder / "benchmark.json").read_text() == numbers
     assert runs.checkpoint_steps(folder / "circles" / "gcad" / "circles") == before
 
@@ -92,12 +104,14 @@ def test_a_report_has_what_earlier_commands_finished(finished):
     numbers = (folder / "benchmark.json").read_text()
     minutes = (folder / "benchmark.md").read_text()
     assert "\n- gcad: " in minutes
+    (folder / "benchmark.html").unlink()  # as of a study that was before there were any
     some = study(write_maps=True, seeds=(0, 1), runs=("variation_model",))
     assert list(study_runs.run(some, str(folder))["circles"]) == [
         *("variation_model", "gcad")
     ]
     assert (folder / "benchmark.json").read_text() == numbers
     assert (folder / "benchmark.md").read_text() == minutes, "nothing is new"
+    assert "GCAD" in (folder / "benchmark.html").read_text()
 
 
 def test_commands_share_the_runs(tmp_path, capsys):
@@ -156,17 +170,23 @@ def test_a_plan_only_says(tmp_path, capsys):
     assert "circles: 2 runs x 1 category, 0 finished" in said
     assert "gcad: Double, seeds 0, 1" in said
     assert "circles/variation_model: nothing to train" in said
-    assert "minutes of training in all" in said
+    assert re.search(
+        r"circles/gcad: [\d.]+ s, [\d,]+ trained parameters, \d+ MiB", said
+    )
+    assert re.search(r"about [\d.]+ s of training in all", said)
+    assert f"writes      in {folder}: benchmark.json, benchmark.md" in said
     assert not (folder / "circles").exists()
     assert not (folder / "benchmark.md").exists()
 
 
 def test_the_estimate_leaves_out_what_a_checkpoint_holds(tmp_path):
-    one = study_plan.plan(quick(runs=("gcad",)), tmp_path)[0]
-    whole = study_plan.estimate(one, ["circles"])
-    assert whole > 0
+    one = study_plan.plan(study(runs=("gcad",)), tmp_path)[0]
+    assert one.progress() == ""
+    whole, cost = study_plan.estimate(one, ["circles"])
+    assert whole == pytest.approx(6 * sum(cost.update_seconds.values()))
     (one.folder / "circles" / "checkpoints" / "6").mkdir(parents=True)
-    assert study_plan.estimate(one, ["circles"]) == 0
+    assert study_plan.estimate(one, ["circles"]) == (0, None)
+    assert one.progress() == ": circles at update 6"
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
@@ -229,7 +249,7 @@ def test_ablations_change_one_field_of_the_run_they_are_compared_with():
 )
 def test_config_files_hold_runs_that_can_be_resolved(name):
     for behind in ("", "small") if name == "toy" else ("", "small,circles"):
-        given = command_line.load(f"{CONFIGS}/study_{name}.py:{behind}")
+        given = config_files.load(f"{CONFIGS}/study_{name}.py:{behind}")
         for dataset in given.groups():
             found = given.experiments(dataset)
             assert found

@@ -45,12 +45,24 @@ SPLITS = (TRAIN, VALIDATION, *KINDS)  # each draws from streams of its own
 class Circles:
     """The toy set; sizes in pixels of the generated image.
 
-    num_test: of each kind.
-    side: of the generated images; they are zoomed to the method's size afterwards.
-    region_radius_min, region_radius_max: of the disc that cuts a coloured region.
-    colour_min: the least value of the brightest channel of its colour.
-    min_distance: between the centres of the two discs of a logical anomaly.
-    logical_saturation: share of the two discs' area that must be found.
+    num_train: good ones, to train on (images) [P App. A].
+    num_validation: good ones, to set the scale of scores (images) [P App. A].
+    num_test: those to test on, of each kind (images) [ours].
+    seed: seed of all draws [ours].
+    side: of the generated images; they are zoomed to the method's size afterwards
+        (pixels) [P App. A].
+    radius: of a black disc (pixels) [P App. A].
+    blur_sigma: of the Gaussian that smooths every image (pixels) [P App. A].
+    region_radius_min: least radius of the disc that cuts a coloured region (pixels)
+        [ours].
+    region_radius_max: largest radius of it (pixels) [ours].
+    colour_min: the least value of the brightest channel of its colour (grey levels)
+        [ours].
+    min_distance: between the centres of the two discs of a logical anomaly (pixels)
+        [ours].
+    logical_saturation: share of the two discs' area that must be found (fraction of the
+        area) [ours, after P 3.4].
+    categories: there is only this one [ours].
     """
 
     num_train: int = 1000

@@ -30,10 +30,17 @@ from gcad_jax.types import ImagesU8
 class Folder:
     """Own images below `root`, laid out as `folder_layout` says.
 
-    categories: sub-folders of `root` to run; () means all of them, sorted.
-    validation_fraction, split_seed: what is held out of the training images where
-        there is no validation folder.
-    The other fields: what training may do to the images, see `Augmentation`.
+    root: the folder of images, or of categories [ours].
+    categories: sub-folders of `root` to run; () means all of them, sorted [ours].
+    validation_fraction: what is held out of the training images where there are none to
+        validate on (fraction of the images) [ours].
+    split_seed: seed of the choice of those images [ours].
+    vertical_flip: mirror top and bottom with probability 1/2 in training; off where
+        nothing is said, as a mirrored image may be an anomaly [P 5.1; off is ours].
+    horizontal_flip: the same of left and right [P 5.1; off is ours].
+    rotation_degrees: largest rotation of the augmentation (degrees) [P 5.1].
+    jitter: j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation
+        [ours: P 5.1 gives no range].
     """
 
     root: str = ""

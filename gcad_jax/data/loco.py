@@ -21,10 +21,13 @@ HINT = (
 class MvtecLocoAd:
     """Five categories with structural and logical anomalies.
 
-    root: the folder that holds the folders of the categories.
-    cache_dir: where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache.
-    rotation_degrees: largest rotation of the augmentation [P 5.1].
-    jitter: range of its brightness, contrast and saturation; the paper gives none.
+    root: the folder that holds the folders of the categories [ours].
+    categories: which of them to run [P 3].
+    cache_dir: where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache
+        [ours].
+    rotation_degrees: largest rotation of the augmentation (degrees) [P 5.1].
+    jitter: j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation
+        [ours: P 5.1 gives no range].
     """
 
     root: str = ""

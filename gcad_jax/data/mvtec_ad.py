@@ -22,13 +22,16 @@ HINT = (
 class MvtecAd:
     """Fifteen categories; 37 of the 1258 anomalous images are logical [P Table 4].
 
-    root: the folder that holds the folders of the categories.
-    cache_dir: where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache.
-    validation_fraction: share of the training images that is held out as validation,
-        because the data set has none; the paper does not say how it did.
-    split_seed: of the choice of those images.
-    rotation_degrees: largest rotation of the augmentation [P 5.1].
-    jitter: range of its brightness, contrast and saturation; the paper gives none.
+    root: the folder that holds the folders of the categories [ours].
+    categories: which of them to run [P 6].
+    cache_dir: where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache
+        [ours].
+    validation_fraction: what is held out of the training images as validation, because
+        the data set has none (fraction of the images) [ours: the paper does not say].
+    split_seed: seed of the choice of those images [ours].
+    rotation_degrees: largest rotation of the augmentation (degrees) [P 5.1].
+    jitter: j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation
+        [ours: P 5.1 gives no range].
     """
 
     root: str = ""

@@ -25,13 +25,14 @@ GIVE_UP = 100  # unreadable images in a row
 class Photos:
     """Which images, and how many of them are held out.
 
-    root: a folder, searched with its subfolders; or "" for `tfds_name`.
-    tfds_name: an image set of TFDS with a feature 'image', such as 'imagenet2012';
-        it must have been prepared in the format array_record.
-    tfds_split: e.g. 'train' or 'train[:10%]'.
-    tfds_dir: where TFDS keeps its sets, on a disk; '' for its default.
-    held_out_fraction: of the images, not trained on; at least one.
-    memory_gib: decoded images are kept in memory up to this.
+    root: a folder, searched with its subfolders; or "" for `tfds_name` [ours].
+    tfds_name: an image set of TFDS with a feature 'image', such as 'imagenet2012'; it
+        must have been prepared in the format array_record [ours].
+    tfds_split: e.g. 'train' or 'train[:10%]' [ours].
+    tfds_dir: where TFDS keeps its sets, on a disk; '' for its default [ours].
+    held_out_fraction: what is not trained on; at least one (fraction of the images)
+        [ours].
+    memory_gib: decoded images are kept in memory up to this (GiB) [ours].
     """
 
     root: str = ""

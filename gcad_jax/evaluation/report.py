@@ -1,7 +1,9 @@
 """report.md: what was run, tables in the form of the paper's, figures."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from gcad_jax.data.category import KINDS
 from gcad_jax.evaluation import tables
@@ -11,10 +13,16 @@ from gcad_jax.files import Path, write_text
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A figure of the report: its caption and its path relative to the report."""
+    """A figure of the report.
+
+    caption: below it. path: relative to the report. alt: what it shows, in a few words,
+    for those who do not see it; the caption where it is empty. about: the category.
+    """
 
     caption: str
     path: str
+    alt: str = ""
+    about: str = ""
 
 
 def write_report(
@@ -39,9 +47,21 @@ def write_report(
     else:
         parts.append("No category is evaluated yet.")
     if figures:
-        links = [f"![{f.caption}]({f.path})\n\n*{f.caption}*" for f in figures]
-        parts += ["## Figures", *links]
+        parts += ["## Figures", *_figures(figures)]
     write_text(path, "\n\n".join(part for part in parts if part) + "\n")
+
+
+def _figures(figures: Sequence[Figure]) -> list[str]:
+    """Links and captions, below the name of their category where there are several."""
+    parts = []
+    several = len({figure.about for figure in figures}) > 1
+    for about, own in itertools.groupby(figures, lambda figure: figure.about):
+        if several:
+            parts.append(f"### {about}")
+        for figure in own:
+            alt, path = figure.alt or figure.caption, quote(figure.path)
+            parts.append(f"![{alt}]({path})\n\n*{figure.caption}*")
+    return parts
 
 
 def _data(results: Sequence[CategoryResult]) -> str:

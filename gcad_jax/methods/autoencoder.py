@@ -30,21 +30,26 @@ NETWORK = "AE"
 class AE(NothingFrozen, OneMap):
     """Hyper-parameters of the autoencoder; defaults are the paper's (Section 5.2).
 
-    image_size: side of the input in pixels, a multiple of 32.
-    epochs: passes over the training images.
-    batch_size: examples of an update; batch norms see all of them.
-    g: dimension of the code.
-    width: factor on the hidden widths.
-    widths: of E_glo, before the factor.
-    slope: of every LeakyReLU.
-    skip_end: fraction of the epochs until the skips have faded (100 of 500).
-    skip_schedule: "sequential", "staggered" or "overlapping".
-    learning_rate, final_learning_rate: Adam's rate, and the fraction of it at the end
-        of a half-cosine decay; 1 keeps the rate constant.
-    weight_decay: L2 in the gradient.
-    precision: of the network's arithmetic, "float32" or "bfloat16".
+    image_size: side of the square input, a multiple of 32 (pixels) [P 5.2].
+    epochs: passes over the training images (epochs) [P 5.2].
+    batch_size: examples of an update; batch norms see all of them (images) [P 5.2].
+    g: dimensions of the code (features) [P 5.2].
+    width: factor on the hidden widths [ours].
+    widths: of the five halvings, before the factor, as E_glo's (channels) [ours, as in
+        networks of the same group].
+    slope: of every LeakyReLU below 0 [ours, as in Student-Teacher's networks].
+    skip_end: what passes until the skips have faded; 100 of 500 (fraction of the
+        epochs) [P 5.2].
+    skip_schedule: how they fade: "sequential", "staggered" or "overlapping", see GCAD
+        [ours].
+    learning_rate: Adam's rate at the beginning [P 5.2].
+    final_learning_rate: the fraction of it at the end of a half-cosine decay; 1 keeps
+        the rate constant [ours: P 5.2 names the initial rate alone].
+    weight_decay: L2 added to the gradient before Adam, as PyTorch does [P 5.2].
+    precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters, losses
+        and scores are float32 [ours].
     augmented: train on augmented images [P 5.1].
-    inference_batch_size: images of one call outside training.
+    inference_batch_size: size of one call outside training (images) [ours].
     """
 
     title: ClassVar[str] = "AE"

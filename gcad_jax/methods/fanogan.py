@@ -45,23 +45,29 @@ SMALLEST = 1e-12  # squared gradient under the root
 class FAnoGAN(NothingFrozen, OneMap):
     """Hyper-parameters of f-AnoGAN; defaults are the paper's (Section 5.2).
 
-    image_size: side of the input in pixels: 4, doubled once for each width.
-    epochs: of the generator's training, in which the critic makes an update with
-        each batch.
-    batch_size: examples of an update; may be larger than the data set.
-    samples_per_epoch: the group augments to 10,000 images in other papers; this one
-        does not say.
-    critic_updates: for each update of the generator.
-    encoder_updates: after the generator's training.
-    latent: dimensions of z.
-    widths: of the residual blocks, at the image's end first.
-    momentum: what G and E keep of their running statistics with each of their updates.
-    gradient_penalty: weight of WGAN's penalty.
-    kappa: weight of the critic's features in the encoder's loss.
-    learning_rate, encoder_learning_rate: of Adam (WGAN) and of RMSProp (encoder).
-    precision: of the networks' arithmetic, "float32" or "bfloat16".
+    image_size: side of the square input: 4, doubled once for each width (pixels) [P
+        5.2].
+    epochs: of the generator's training, in which the critic makes an update with each
+        batch (epochs) [P 5.2].
+    batch_size: examples of an update; may be larger than the data set (images) [P 5.2].
+    samples_per_epoch: how many are drawn in an epoch (images) [ours: the group augments
+        to 10,000 in other papers].
+    critic_updates: the critic's for each update of the generator (updates) [P 5.2].
+    encoder_updates: the encoder's after the generator's training (updates) [P 5.2].
+    latent: dimensions of z (features) [P 5.2].
+    widths: of the residual blocks, at the image's end first (channels) [f-AnoGAN's
+        published code].
+    momentum: what G and E keep of their running statistics with each of their updates
+        [f-AnoGAN's published code].
+    gradient_penalty: weight of WGAN's penalty [f-AnoGAN's published code].
+    kappa: weight of the critic's features in the encoder's loss [f-AnoGAN's published
+        code].
+    learning_rate: of Adam, for generator and critic [P 5.2].
+    encoder_learning_rate: of RMSProp, for the encoder [P 5.2].
+    precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters, losses
+        and scores are float32 [ours].
     augmented: train on augmented images [P 5.1].
-    inference_batch_size: images of one call outside training.
+    inference_batch_size: size of one call outside training (images) [ours].
     """
 
     title: ClassVar[str] = "f-AnoGAN"

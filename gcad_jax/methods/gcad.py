@@ -55,42 +55,57 @@ FEATURES, IMAGE = "E_loc", "image"
 class GCAD:
     """Hyper-parameters of GCAD; defaults are the paper's (Section 5.2).
 
-    image_size: side of the input in pixels, a multiple of 32.
-    epochs: passes over the training images.
-    batch_size: examples of an update. The paper does not say; 1 is what the
-        Student-Teacher method, with the same rate and decay, uses.
-    P: receptive fields, of 17, 33, 65.
-    d_loc, d_glo, g: depth of E_loc, of E_glo, and of the global context vector.
-    branches: whose maps are summed; one of them alone is trained alone (Fig. 12).
-    A_glo_from: "regression", the paper's: where R_glo misses E_glo; or its ablation
-        "reconstruction" (Fig. 12): where U misses what it was taught.
-    distilled: what U is taught (Eq. 3): "E_loc", or for an ablation "image", the
-        input itself (Eq. 6, Fig. 14).
-    width: factor on every hidden width of E_glo, U, R_loc and R_glo.
-    E_loc_width: the same of E_loc, as in its weights.
-    E_glo_widths, U_widths: before the factor.
-    slope: of every LeakyReLU.
-    R_glo_start, skip_end: fractions of the epochs before R_glo is trained (50 of 500)
-        and until the skips have faded (100 of 500).
-    joint_ramp: fraction of the epochs over which the gradient of L_glo into E_glo
-        rises from 0 to 1 once R_glo is trained; the paper has it at once (0).
-    skip_schedule: "sequential", "staggered" or "overlapping".
-    learning_rate, final_learning_rate: Adam's rate, and the fraction of it at the end
-        of a half-cosine decay; 1 keeps the rate constant.
-    weight_decay: L2 in the gradient.
+    image_size: side of the square input, a multiple of 32 (pixels) [P 5.2].
+    epochs: passes over the training images (epochs) [P 5.2].
+    batch_size: examples of an update; 1 is what Student-Teacher uses at the same rate
+        and decay (images) [ours: P 5.2 does not say].
+    P: receptive fields, of 17, 33, 65; a model for each (pixels) [P 5.2].
+    d_loc: depth of E_loc (features) [P 5.2].
+    d_glo: depth of E_glo (features) [P 5.2].
+    g: size of the global context vector (features) [P 5.2].
+    branches: whose maps are summed; one of them alone is trained alone [P 4; alone in P
+        Fig. 12].
+    A_glo_from: "regression": where R_glo misses E_glo; or the ablation
+        "reconstruction": where U misses what it was taught [P 4; P Fig. 12].
+    distilled: what U is taught: "E_loc" (Eq. 3), or for an ablation "image", the input
+        itself (Eq. 6) [P 4; P Fig. 14].
+    width: factor on every hidden width of E_glo, U, R_loc and R_glo [ours].
+    E_loc_width: the same of E_loc, as in its weights [ours].
+    E_glo_widths: channels of the five halvings of E_glo, before the factor (channels)
+        [ours, as in networks of the same group].
+    U_widths: those of the first two of U's three 1 x 1 convolutions, before the factor
+        (channels) [ours: P 5.2 names their number].
+    slope: of every LeakyReLU below 0 [ours, as in Student-Teacher's networks].
+    R_glo_start: what passes before R_glo is trained; 50 of 500 (fraction of the epochs)
+        [P 5.2].
+    skip_end: what passes until the skips have faded; 100 of 500 (fraction of the
+        epochs) [P 5.2].
+    joint_ramp: stretch over which the gradient of L_glo into E_glo rises from 0 to 1
+        once R_glo is trained; 0, at once, is the paper's (fraction of the epochs) [P 4;
+        ours where above 0].
+    skip_schedule: how the skips fade: "sequential", one after the other, the highest
+        resolution first; "staggered", all from the start, ending one after the other;
+        or "overlapping" [ours: P 5.2 gives first and last epoch, and the order].
+    learning_rate: Adam's rate at the beginning [P 5.2].
+    final_learning_rate: the fraction of it at the end of a half-cosine decay; 1 keeps
+        the rate constant [ours: P 5.2 names the initial rate alone].
+    weight_decay: L2 added to the gradient before Adam, as PyTorch does [P 5.2].
     teacher: weights of E_loc: "shipped" with the package, "random", or the path of a
-        weights file with {p} for the receptive field.
-    teacher_seed: of the random teacher.
+        weights file with {p} for the receptive field [ours: the paper's were never
+        published].
+    teacher_seed: seed of the random teacher [ours].
     E_loc_arch: "student_teacher", the paper's, or a patch description network of
         EfficientAD (arXiv 2303.14535), "pdn_small" or "pdn_medium", with P (33,) and
         d_loc 384; it keeps its published widths and ReLU, whatever E_loc_width and
-        slope are, and its weights come from `gcad_jax.convert`.
-    border: what E_loc sees outside the image: "zero", "reflect" or "edge".
-    p65_conv3: channels of the third convolution of E_loc with p = 65.
-    precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters,
-        losses and scores are float32.
+        slope are, and its weights come from `gcad_jax.convert` [P 5.2; arXiv
+        2303.14535].
+    border: what E_loc sees outside the image: "zero", "reflect" or "edge" [ours].
+    p65_conv3: width of the third convolution of E_loc with p = 65, whose published
+        table contradicts itself (channels) [ours].
+    precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters, losses
+        and scores are float32 [ours].
     augmented: train on augmented images [P 5.1].
-    inference_batch_size: images of one call outside training.
+    inference_batch_size: size of one call outside training (images) [ours].
     """
 
     title: ClassVar[str] = "GCAD"

@@ -46,17 +46,20 @@ APART = 1e-6  # added to differences before their norm, as PyTorch's triplet los
 class MNAD(NothingFrozen, OneMap):
     """Hyper-parameters of MNAD; defaults are the paper's (Section 5.2).
 
-    image_size: side of the input in pixels, a multiple of 8.
-    epochs: passes over the training images.
-    batch_size: examples of an update.
-    items: of the memory; each has as many dimensions as the features.
-    width: factor on every width.
-    compactness, separateness: weights of the two losses of the features.
-    learning_rate, final_learning_rate: Adam's rate, and the fraction of it at the end
-        of a half-cosine decay, epoch by epoch, as in the published code.
-    precision: of the networks' arithmetic, "float32" or "bfloat16".
+    image_size: side of the square input, a multiple of 8 (pixels) [P 5.2].
+    epochs: passes over the training images (epochs) [P 5.2].
+    batch_size: examples of an update (images) [P 5.2].
+    items: of the memory; each has as many dimensions as the features [P 5.2].
+    width: factor on every width [ours].
+    compactness: weight of the loss that draws features to their item [P 5.2].
+    separateness: weight of the loss that keeps them from the second nearest [P 5.2].
+    learning_rate: Adam's rate at the beginning [P 5.2].
+    final_learning_rate: the fraction of it at the end of a half-cosine decay, epoch by
+        epoch [MNAD's published code].
+    precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters, losses
+        and scores are float32 [ours].
     augmented: train on augmented images [P 5.1].
-    inference_batch_size: images of one call outside training.
+    inference_batch_size: size of one call outside training (images) [ours].
     """
 
     title: ClassVar[str] = "MNAD"

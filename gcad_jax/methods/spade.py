@@ -47,19 +47,22 @@ Levels = tuple[Features, ...]  # finest first
 class SPADE(Untrained, OneMap):
     """Hyper-parameters of SPADE; the paper's where it says.
 
-    image_size: side of the input in pixels, a multiple of 16.
+    image_size: side of the square input, a multiple of 16 (pixels) [P 5.2].
     backbone: "wide_resnet50_2", the paper's; "resnet18" or "mobilenet_v2"; or "E_loc",
-        whose weights come with the package.
-    d_loc, E_loc_width: of E_loc, as in its weights.
+        whose weights come with the package [P 5.2; the default is ours].
+    d_loc: depth of E_loc, as in its weights (features) [ours].
+    E_loc_width: factor on its hidden widths, as in its weights [ours].
     weights: of the backbone: a file written by `gcad_jax.convert`; of E_loc "shipped",
-        "random", or the path of weights with {p} for 17, 33 and 65.
-    K: training images whose features are the gallery; all where there are fewer.
+        "random", or the path of weights with {p} for 17, 33 and 65 [ours].
+    K: training images whose features are the gallery; all where there are fewer
+        (images) [P 5.2].
     combination: "separate", distances of each level, averaged; or "concatenated", one
-        distance of the features of all levels.
+        distance of the features of all levels [ours].
     places: neighbours are sought "everywhere" in the gallery's images or at the
-        "same_place".
-    sigma: of the Gaussian that smooths the map, in pixels of the input; 0 for none.
-    inference_batch_size: images of one call.
+        "same_place" [ours].
+    sigma: of the Gaussian that smooths the map, at the size of the input; 0 for none
+        (pixels) [P 5.2].
+    inference_batch_size: size of one call (images) [ours].
     """
 
     title: ClassVar[str] = "SPADE"

@@ -42,27 +42,30 @@ from gcad_jax.types import (
 class StudentTeacher:
     """Hyper-parameters of Student-Teacher; defaults are the paper's (Section 5.2).
 
-    image_size: side of the input in pixels, a multiple of 8.
-    epochs: passes over the training images; 100 are those of arXiv 1911.02357, the
-        paper does not say.
-    batch_size: examples of an update.
-    P: receptive fields, of 17, 33, 65.
-    students: of each receptive field, two or more.
-    d_loc: dimensions of a descriptor.
-    E_loc_width: factor on the hidden widths of teacher and students.
-    slope: of every LeakyReLU.
-    learning_rate, final_learning_rate: Adam's rate, and the fraction of it at the end
-        of a half-cosine decay; 1 keeps the rate constant.
-    weight_decay: L2 in the gradient.
+    image_size: side of the square input, a multiple of 8 (pixels) [P 5.2].
+    epochs: passes over the training images (epochs) [arXiv 1911.02357; the paper does
+        not say].
+    batch_size: examples of an update (images) [P 5.2].
+    P: receptive fields, of 17, 33, 65 (pixels) [P 5.2].
+    students: of each receptive field, two or more [P 5.2].
+    d_loc: length of a descriptor (features) [arXiv 1911.02357].
+    E_loc_width: factor on the hidden widths of teacher and students [ours].
+    slope: of every LeakyReLU below 0 [arXiv 1911.02357].
+    learning_rate: Adam's rate at the beginning [P 5.2].
+    final_learning_rate: the fraction of it at the end of a half-cosine decay; 1 keeps
+        the rate constant [ours: P 5.2 names the initial rate alone].
+    weight_decay: L2 added to the gradient before Adam, as PyTorch does [P 5.2].
     teacher: weights of T: "shipped" with the package, "random", or the path of a
-        weights file with {p} for the receptive field.
-    teacher_seed: of the random teacher.
-    border: what T and S see outside the image: "zero", "reflect" or "edge".
-    p65_conv3: channels of the third convolution with p = 65.
-    precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters,
-        losses and scores are float32.
-    augmented: train on augmented images; the paper does not [P 5.2].
-    inference_batch_size: images of one call outside training.
+        weights file with {p} for the receptive field [ours: those of the authors were
+        never published].
+    teacher_seed: seed of the random teacher [ours].
+    border: what T and S see outside the image: "zero", "reflect" or "edge" [ours].
+    p65_conv3: width of the third convolution with p = 65, whose published table
+        contradicts itself (channels) [ours].
+    precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters, losses
+        and scores are float32 [ours].
+    augmented: train on augmented images; the paper does not [P 5.1].
+    inference_batch_size: size of one call outside training (images) [ours].
     """
 
     title: ClassVar[str] = "Student-Teacher"

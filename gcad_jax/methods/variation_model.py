@@ -27,16 +27,16 @@ SMALLEST = 8  # side of an image in pixels that can be aligned
 class VariationModel(Untrained, OneMap):
     """Hyper-parameters of the Variation Model.
 
-    image_size: side of the images in pixels. The paper keeps the original ones, which
-        are not square.
-    alignment: "none", or "rigid": turned and shifted against the training image that
-        is nearest to the median of all. The paper aligns juice bottles and pushpins,
-        by shape-based matching.
-    degrees: largest angle that is tried, and the step between angles.
-    variance_floor: added to each variance, in squared grey levels: 1/12 is the
-        variance of rounding to whole ones, which keeps a pixel that never changed from
-        an infinite score.
-    inference_batch_size: images of one call.
+    image_size: side of the square images; the paper keeps the original ones (pixels)
+        [ours].
+    alignment: "none", or "rigid": turned and shifted against the training image that is
+        nearest to the median of all [ours: P 5.2 aligns juice bottles and pushpins by
+        shape-based matching].
+    degrees: largest angle that is tried, and the step between angles (degrees) [ours].
+    variance_floor: added to each variance; 1/12 is the variance of rounding to whole
+        grey levels, which keeps a pixel that never changed from an infinite score
+        (squared grey levels) [ours].
+    inference_batch_size: size of one call (images) [ours].
     """
 
     title: ClassVar[str] = "Variation Model"

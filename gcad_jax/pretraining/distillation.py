@@ -47,25 +47,41 @@ SMALLEST = 1e-6  # standard deviation that is divided by
 class Distillation:
     """Hyper-parameters; defaults are those of Student-Teacher for MVTec AD.
 
-    p, d_loc, width, slope, p65_conv3: of E_loc, as in `PatchDescriptor`.
-    num_steps, batch_size: updates, and windows of one.
-    grid: descriptors along a side of a window; 1, a window is one patch.
-    context: pixels around the patches of a window that only P sees.
-    lambda_k, lambda_c, lambda_m: weights of the distillation, the compactness and the
-        metric term. The terms are sums over features and pairs, means over patches.
+    p: receptive field of E_loc, taken from `P` of the config (pixels) [P 5.2].
+    d_loc: depth of E_loc (features) [arXiv 1911.02357].
+    width: factor on the hidden widths of E_loc [ours].
+    slope: of every LeakyReLU below 0 [arXiv 1911.02357].
+    p65_conv3: width of the third convolution with p = 65, whose published table
+        contradicts itself (channels) [ours].
+    num_steps: length of the training (updates) [arXiv 1911.02357].
+    batch_size: size of an update (windows) [arXiv 1911.02357].
+    grid: descriptors along a side of a window; 1, a window is one patch [ours].
+    context: what lies around the patches of a window, seen by P alone (pixels) [ours].
+    lambda_k: weight of the distillation. This term and the next two are sums over
+        features and pairs, means over patches [arXiv 1911.02357].
+    lambda_c: weight of the compactness [arXiv 1911.02357].
+    lambda_m: weight of the metric term [arXiv 1911.02357].
     target_layers: features of P that are learned, one layer after the other: names of
         stages, or 'pooled' where grid is 1 and context 0. There it is their mean over
-        the patch, else their values at the centres of the patches.
-    target_zoom: P sees the window enlarged by this factor.
-    standardised: features of P have mean 0 and deviation 1 over the training patches.
-    correlation: of L_c: between the dimensions of the descriptors, squared, absolute
-        or signed, or between the patches, squared.
-    margin, noise: of L_m: delta, and the deviation of the noise on the positive patch.
-    grey_probability: of a patch to lose its colours.
-    zoom: smallest and largest side of the zoomed image, in patches.
-    learning_rate, final_learning_rate, weight_decay: Adam's; the rate falls by half a
-        cosine to the fraction `final_learning_rate`; 1 keeps it.
-    precision: 'float32' or 'bfloat16'.
+        the patch, else their values at the centres of the patches [arXiv 1911.02357;
+        stages are ours].
+    target_zoom: P sees the window enlarged by this factor [ours].
+    standardised: features of P have mean 0 and deviation 1 over the training patches
+        [ours].
+    correlation: of L_c: between the dimensions of the descriptors, "dims_sq" squared,
+        "dims_abs" absolute or "dims_signed", or "samples_sq" between the patches,
+        squared [ours: printed without square or magnitude].
+    margin: delta of L_m, a squared distance [ours].
+    noise: deviation of the noise on the positive patch of L_m; white is 1 (grey values)
+        [arXiv 1911.02357, not checked].
+    grey_probability: of a patch to lose its colours [arXiv 1911.02357, not checked].
+    zoom: smallest and largest side of the zoomed image (patches) [arXiv 1911.02357, not
+        checked].
+    learning_rate: Adam's rate at the beginning [arXiv 1911.02357].
+    final_learning_rate: the fraction of it at the end of a half-cosine decay; 1 keeps
+        the rate constant [ours].
+    weight_decay: L2 added to the gradient before Adam [arXiv 1911.02357].
+    precision: 'float32' or 'bfloat16' [ours].
     """
 
     networks: ClassVar[tuple[str, ...]] = ("E_loc", "Decode")

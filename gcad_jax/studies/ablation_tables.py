@@ -1,12 +1,14 @@
 """The ablations: one setting changed at a time, in the order of Fig. 12 and 14."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from gcad_jax.evaluation.scores import KIND_OR_MEAN
-from gcad_jax.evaluation.tables import HEADS, auspro, cell, table
-from gcad_jax.studies.bars import Panel, panel
+from gcad_jax.evaluation.tables import HEADS, LIMIT, auspro, cell, table
 from gcad_jax.studies.finished import MEASURES, Finished
+from gcad_jax.studies.panels import BARS, VALUES, Panel, panel
 from gcad_jax.studies.questions import Question
+from gcad_jax.studies.values import is_axis
 
 
 def sections(
@@ -40,11 +42,17 @@ def sections(
 def panels(
     dataset: str, runs: Mapping[str, Finished], questions: Sequence[Question]
 ) -> list[Panel]:
-    """AU-sPRO at 0.05 for each question, of the runs that there are."""
-    return [
-        panel(f"{question.title}, {dataset}", "AU-sPRO up to 0.05", shown, auspro)
-        for question, shown in _answered(runs, questions)
-    ]
+    """AU-sPRO at 0.05 for each question, of the runs that there are.
+
+    Over the values of a setting where they are numbers, else as bars.
+    """
+    made = []
+    for question, shown in _answered(runs, questions):
+        title, measure = f"{question.title}, {dataset}", f"AU-sPRO up to {LIMIT}"
+        form = VALUES if is_axis(list(shown)) else BARS
+        one = panel(title, measure, shown, auspro)
+        made.append(dataclasses.replace(one, form=form))
+    return made
 
 
 def _answered(

@@ -4,60 +4,46 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from etils import epath
 
+from gcad_jax import style
 from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS
 from gcad_jax.evaluation.tables import LIMIT, short
+from gcad_jax.style import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-# Okabe and Ito: told apart without colour vision, and by lightness.
-_FILL, _EDGE, _ORIGINAL = "#56B4E9", "#0072B2", "#D55E00"
-_FONT: Any = {"font.size": 8, "axes.titlesize": 9, "axes.titlelocation": "left"}
-_BINS = 60
-_HEIGHT = 0.8  # of a distribution; rows are 1 apart
-_WIDTH, _DPI = 7.5, 150  # inches
-_MOST_PIXELS = 60_000  # of a side: the renderer takes no more than 2**16
-
-
-def draw(
-    paths: Mapping[str, epath.Path],
-    methods: Sequence[str],
-    values: Mapping[str, np.ndarray],
-) -> None:
-    """Draws one row of panels a category, one column a kind, one line a method.
-
-    paths: by format, "png" and "pdf". methods: their labels.
-    values: by category (methods, kinds, limits, 1 + draws), the original first.
-    """
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+# Told apart by lightness, too.
+_FILL, _EDGE, _ORIGINAL = style.COLOURS[5], style.COLOURS[0], style.COLOURS[1]
+_BINS = 60
+_HEIGHT = 0.8  # of a distribution; rows are 1 apart
+
+
+def draw(methods: Sequence[str], values: Mapping[str, np.ndarray]) -> "Figure":
+    """One row of panels a category, one column a kind, one line a method.
+
+    methods: their labels.
+    values: by category (methods, kinds, limits, 1 + draws), the original first.
+    """
     height = (0.8 + 0.3 * len(methods)) * len(values) + 0.5
-    with rc_context(_FONT):
-        dpi = min(_DPI, _MOST_PIXELS / height)
-        figure = Figure((_WIDTH, height), dpi, layout="constrained")
-        FigureCanvasAgg(figure)
+    with style.styled():
+        figure = style.new(style.PAGE, height, constrained=True)
         grid = figure.subplots(len(values), len(KIND_OR_MEAN), squeeze=False)
         for (name, of_category), axes in zip(values.items(), grid, strict=True):
             for k, axis in enumerate(axes):
                 of_kind = _of_kind(of_category, k)
                 _panel(axis, of_kind)
                 # Above the kind, where a long name may reach over the next panels.
-                above = _plain(name) if k == 0 else ""
-                axis.set_title(f"{above}\n{short(KIND_OR_MEAN[k])}{_constant(of_kind)}")
-                names = [_plain(label) if k == 0 else "" for label in methods]
+                above = plain(name) if k == 0 else ""
+                title = f"{above}\n{short(KIND_OR_MEAN[k])}{_constant(of_kind)}"
+                axis.set_title(title, loc="left")
+                names = [plain(label) if k == 0 else "" for label in methods]
                 axis.set_yticks(np.arange(len(methods)) - _HEIGHT / 2, names)
         for axis in grid[-1]:
             axis.set_xlabel(f"AU-sPRO up to {LIMIT}")
         figure.legend(*_legend(), loc="outside lower center", ncols=3, frameon=False)
-        for form, path in paths.items():
-            figure.savefig(path, format=form, metadata=_NO_DATE[form])
-
-
-_NO_DATE: Any = {"png": {"Software": ""}, "pdf": {"CreationDate": None}}
+    return figure
 
 
 def _legend() -> tuple[list[Any], list[str]]:
@@ -82,10 +68,8 @@ def _constant(values: np.ndarray) -> str:
 def _panel(axis: "Axes", values: np.ndarray) -> None:
     """Methods from top to bottom: the density of the draws, its middle 90 %."""
     axis.set_ylim(len(values) - 0.75, -1.05)
-    axis.spines[["top", "right"]].set_visible(False)
+    style.tidy(axis, "x")
     axis.tick_params(axis="y", length=0)
-    axis.grid(axis="x", color="0.9", linewidth=0.6)
-    axis.set_axisbelow(True)
     if np.isnan(values).any():
         axis.set_xticks([])
         axis.text(
@@ -122,8 +106,3 @@ def _density(axis: "Axes", draws: np.ndarray, row: int) -> None:
         color=_FILL,
         linewidth=0,
     )
-
-
-def _plain(name: str) -> str:
-    """A dollar sign would begin a formula."""
-    return name.replace("$", r"\$")

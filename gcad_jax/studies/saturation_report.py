@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from gcad_jax import page, style
 from gcad_jax.evaluation.tables import LIMIT
 from gcad_jax.files import written
 from gcad_jax.studies.drawings import JSON, NOTHING_VARIES
 from gcad_jax.studies.saturation_statistics import overall
 from gcad_jax.studies.saturation_tables import count, labels, tables
 
-MARKDOWN, PNG, PDF = "saturation.md", "saturation.png", "saturation.pdf"
-OUTPUTS = (JSON, MARKDOWN, PNG, PDF)
+MARKDOWN, PAGE = "saturation.md", "saturation.html"
+PNG, PDF = "saturation.png", "saturation.pdf"
+OUTPUTS = (JSON, MARKDOWN, PAGE, PNG, PDF)
 WIDTH = 80
 OVERALL = "all categories"
 
@@ -37,10 +39,12 @@ def write(
         part = {name: files.enter_context(written(folder / name)) for name in OUTPUTS}
         text = json.dumps(found, indent=2, allow_nan=False)
         part[JSON].write_text(text + "\n", encoding="utf-8")
-        part[MARKDOWN].write_text(markdown(found), encoding="utf-8")
-        saturation_figure.draw(
-            {"png": part[PNG], "pdf": part[PDF]}, labels(found["methods"]), drawn
-        )
+        shown = markdown(found)
+        part[MARKDOWN].write_text(shown, encoding="utf-8")
+        figure = saturation_figure.draw(labels(found["methods"]), drawn)
+        style.save(figure, {"png": part[PNG], "pdf": part[PDF]})
+        html = page.render(shown, folder, {PNG: part[PNG]})
+        part[PAGE].write_text(html, encoding="utf-8")
 
 
 def markdown(found: Mapping[str, Any]) -> str:

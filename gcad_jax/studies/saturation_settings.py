@@ -13,16 +13,21 @@ class SaturationStudy:
     """Compare sets of anomaly maps at many draws of the saturation thresholds.
 
     dataset_base_dir: the data set, in MVTec LOCO AD's layout or MVTec AD's; '' takes
-        the one that the runs of workdirs were evaluated on.
-    object_names: its categories; () takes all of them.
-    maps: folders of anomaly maps in the official layout, one for each method.
-    workdirs: runs of this program with write_maps, one set of maps for each seed.
-    names: of the methods, first those of maps; () takes the names of the folders.
-    num_draws: draws of all thresholds of a category.
-    seed: of the draws, which are the same for every method.
-    low, high: between which a threshold is drawn, uniformly; 1 is the original.
-    vary_relative: draw relative thresholds too, where they are below 1.
-    mode, tolerance: of the pass, as in `evaluation.ranking.Precision`.
+        the one that the runs of workdirs were evaluated on [ours].
+    object_names: its categories; () takes all of them [ours].
+    maps: folders of anomaly maps in the official layout, one for each method [ours].
+    workdirs: runs of this program with write_maps, one set of maps for each seed
+        [ours].
+    names: of the methods, first those of maps; () takes the names of the folders
+        [ours].
+    num_draws: how many of all thresholds of a category (draws) [ours; ten in P 5.4].
+    seed: of the draws, which are the same for every method [ours].
+    low: least factor that a threshold is drawn with, uniformly; 1 is the original [P
+        5.4].
+    high: largest factor [P 5.4].
+    vary_relative: draw relative thresholds too, where they are below 1 [ours].
+    mode: of the pass: "auto", "exact" or "binned" [ours].
+    tolerance: of the binned pass, the largest bound of an AU-sPRO [ours].
     """
 
     dataset_base_dir: str = ""

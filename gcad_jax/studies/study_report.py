@@ -7,16 +7,17 @@ from typing import Any
 
 from etils import epath
 
+from gcad_jax import page, style
 from gcad_jax.files import written
-from gcad_jax.studies import bars
-from gcad_jax.studies.bars import Panel
+from gcad_jax.studies import panels
+from gcad_jax.studies.panels import Panel
 
 _ABSENT = "Not in this report"
 
 
 def outputs(name: str) -> dict[str, str]:
     """Names of the files of the study `name`, by format."""
-    return {form: f"{name}.{form}" for form in ("json", "md", "png", "pdf")}
+    return {form: f"{name}.{form}" for form in ("json", "md", "html", *style.FORMATS)}
 
 
 def absent(missing: Mapping[str, str]) -> str:
@@ -31,12 +32,12 @@ def holds(
     numbers: Mapping[str, Any],
     missing: Mapping[str, str],
 ) -> bool:
-    """Whether the folder has this report, all of its files.
+    """Whether the folder has this report, all of its files but the page.
 
     missing: as in `absent`.
     """
     files = {form: folder / file for form, file in outputs(name).items()}
-    if not all(file.exists() for file in files.values()):
+    if not all(file.exists() for form, file in files.items() if form != "html"):
         return False
     told = absent(missing)
     try:
@@ -55,22 +56,31 @@ def write(
     name: str,
     numbers: Mapping[str, Any],
     parts: Sequence[str],
-    panels: Sequence[Panel],
+    drawn: Sequence[Panel],
 ) -> None:
     """Writes the `outputs`, all or none.
 
     numbers: for the JSON. parts: of the report, Markdown, the heading first; the figure
-    comes behind the second.
+    of the panels `drawn` comes behind the second.
     """
-    figure = f"![AU-sPRO and image AU-ROC by kind]({name}.png)"
+    png = outputs(name)["png"]
+    figure = f"![AU-sPRO and image AU-ROC by kind]({png})\n\n*{_caption(drawn)}*"
     text = "\n\n".join([*parts[:2], figure, *parts[2:]]) + "\n"
     with contextlib.ExitStack() as files:
         part = {
             form: files.enter_context(written(folder / file))
             for form, file in outputs(name).items()
         }
-        bars.draw({form: part[form] for form in ("png", "pdf")}, panels)
+        style.save(panels.draw(drawn), {form: part[form] for form in style.FORMATS})
         part["json"].write_text(
             json.dumps(numbers, indent=2, allow_nan=False) + "\n", encoding="utf-8"
         )
         part["md"].write_text(text, encoding="utf-8")
+        html = page.render(text, folder, {png: part["png"]})
+        part["html"].write_text(html, encoding="utf-8")
+
+
+def _caption(drawn: Sequence[Panel]) -> str:
+    measures = " and ".join(dict.fromkeys(one.measure for one in drawn))
+    seeds = "" if any(one.several for one in drawn) else "; one seed"
+    return f"{measures or 'No numbers'}, by kind of anomaly{seeds}"

@@ -14,20 +14,27 @@ class ThroughputStudy:
     One thing at a time is changed from the method's own setting, with one seed.
 
     method: its hyper-parameters; precision, batch_size, inference_batch_size and P are
-        the own setting.
-    own_steps_per_call: updates in a dispatch, of the own setting.
-    precisions, batch_sizes, steps_per_call, scales: other values to train with; each of
-        scales is a receptive field p that stands alone in P.
-    seed_counts, map_seeds: how many seeds are trained at once, and how.
+        the own setting [ours].
+    own_steps_per_call: how many in a dispatch, of the own setting (updates) [ours].
+    precisions: other values to train with [ours].
+    batch_sizes: other values to train with (images) [ours].
+    steps_per_call: other values to train with (updates) [ours].
+    scales: other values to train with: each a receptive field p that stands alone in P
+        (pixels) [ours].
+    seed_counts: how many are trained at once (seeds) [ours].
+    map_seeds: how they are: "vmap" or "unroll" [ours].
     several_devices: also train on 2, 4, ... and all devices of this machine, in both
-        layouts; all else is measured on the first.
-    loop_updates: of the loop against its bare calls; 0 takes 200, on CPU 20.
-    inference_batch_sizes: other values to score with.
-    latency_batch_sizes: of the latency from host array to host array.
-    latency_passes: to warm up, and as many timed; 0 takes 1000, on CPU 20.
-    calls: in a round; they follow each other, and only the last is waited for.
-    num_images: random training images.
-    profile: write a trace of one call of the own setting into WORKDIR/profile.
+        layouts; all else is measured on the first [ours].
+    loop_updates: those of the loop against its bare calls; 0 takes 200, on CPU 20
+        (updates) [ours].
+    inference_batch_sizes: other values to score with (images) [ours].
+    latency_batch_sizes: of the latency from host array to host array (images) [ours].
+    latency_passes: how many to warm up, and as many timed; 0 takes 1000, on CPU 20
+        (passes) [ours].
+    calls: how many in a round; they follow each other, and only the last is waited for
+        (calls) [ours].
+    num_images: random ones to train on (images) [ours].
+    profile: write a trace of one call of the own setting into WORKDIR/profile [ours].
     """
 
     method: Method

@@ -11,11 +11,16 @@ import jax
 import numpy as np
 import optax
 import pytest
+import worked
+from jax import export
 from training import doubles
 
+from gcad_jax import artefact, parity
 from gcad_jax.axes import BATCH, SEED
 from gcad_jax.checks import UserError
 from gcad_jax.data.augment import Augmentation
+from gcad_jax.detector import TrainedDetector
+from gcad_jax.detector_file import Scale, Stored
 from gcad_jax.methods.autoencoder import AE
 from gcad_jax.methods.base import Batch, Detector, Method
 from gcad_jax.methods.fanogan import FAnoGAN
@@ -27,6 +32,7 @@ from gcad_jax.methods.student_teacher import StudentTeacher
 from gcad_jax.methods.vae import VAE
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.training.step import VMAP, StepOptions
+from gcad_jax.types import COMBINED
 
 SEEDS = (0, 7)
 SIDE = 32
@@ -192,6 +198,9 @@ CASES = {
         wrong=("alignment", "affine"),
     ),
 }
+# The example of docs/new_method.md is held to them as well.
+_names, _entry = worked.case()
+CASES |= eval(_entry, {**_names, "Case": Case})
 
 
 @pytest.fixture(scope="module", params=list(CASES))
@@ -422,6 +431,17 @@ def test_a_detector_is_arrays_that_come_back_from_a_file(
     again = maps_of(case, restored, images)
     for name, values in maps.items():
         np.testing.assert_array_equal(again[name], values)
+
+
+def test_exported_it_says_what_it_says_here(case, detector):
+    """Of images that are smaller than the network's, read back from its bytes."""
+    scales = {COMBINED: Scale(0.0, tuple(i / 20 for i in range(1, 40)))}
+    stored = Stored(case.method, detector, "set", "nut", 0, scales)
+    call = export.deserialize(artefact.exported(stored, 0.1).serialize()).call
+    *_, batch = parity.drawn(SIDE, case.method.channels)
+    found = parity.difference(call, TrainedDetector(stored, 2), [batch])
+    assert found.images == 2
+    assert found.small, found
 
 
 def test_seeds_are_scored_together_as_alone_and_what_they_share_is_computed_once(

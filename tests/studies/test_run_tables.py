@@ -1,16 +1,20 @@
 """Tables and figures of the studies of runs, from made-up numbers, by hand."""
 
+import dataclasses
 import json
 
 import made_results
+import numpy as np
 import pytest
 from made_results import scores
 
+from gcad_jax.data.category import STRUCTURAL
 from gcad_jax.evaluation.paper import CATEGORIES
 from gcad_jax.studies import (
     ablation_tables,
-    bars,
     benchmark_tables,
+    method_curves,
+    panels,
     seed_tables,
     study_report,
 )
@@ -61,7 +65,7 @@ def test_part_of_the_data_is_not_compared_with_the_paper():
     text = "\n".join(benchmark_tables.sections("loco", runs))
     assert "(paper)" not in text
     assert "the numbers do not compare" in text
-    found = bars.of_measures("loco", runs)
+    found = panels.of_measures("loco", runs)
     assert [one.paper for one in found] == [{}, {}]
 
 
@@ -163,16 +167,17 @@ def test_an_ablation_reads_the_branch_from_the_base_run():
         "| A_loc | 0.500 | 0.100 | 0.300 | 0.400 | 0.400 | 0.400 |"
     )
     assert not any("d_glo" in part for part in parts), "one value answers nothing"
-    panels = ablation_tables.panels("loco", runs, QUESTIONS)
-    assert [list(panel.values) for panel in panels] == [["2", "32"], ["A_loc", "A"]]
-    assert panels[0].values["2"] == [[0.2], [0.4], [pytest.approx(0.3)]]
+    shown = ablation_tables.panels("loco", runs, QUESTIONS)
+    assert [list(panel.values) for panel in shown] == [["2", "32"], ["A_loc", "A"]]
+    assert [panel.form for panel in shown] == [panels.VALUES, panels.BARS]
+    assert shown[0].values["2"] == [[0.2], [0.4], [pytest.approx(0.3)]]
 
 
 def test_what_is_written_is_whole(tmp_path):
     runs = {"loco": {"gcad": of_loco("GCAD", [scores(0.6, 0.8), scores(0.7, None)])}}
-    panels = bars.of_measures("loco", runs["loco"])
-    assert panels[0].paper == {"GCAD": (0.692, 0.711, 0.701)}
-    study_report.write(tmp_path, "some", as_json(runs), ["# A", "b"], panels)
+    shown = panels.of_measures("loco", runs["loco"])
+    assert shown[0].paper == {"GCAD": (0.692, 0.711, 0.701)}
+    study_report.write(tmp_path, "some", as_json(runs), ["# A", "b"], shown)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
         study_report.outputs("some").values()
     )
@@ -186,3 +191,89 @@ def test_what_is_written_is_whole(tmp_path):
     assert overall["mean"]["0.05"]["mean"] is None, "a seed has no logical number"
     assert (tmp_path / "some.md").read_text().startswith("# A\n\nb\n\n![")
     assert (tmp_path / "some.png").stat().st_size > 5_000
+    assert "base64," in (tmp_path / "some.html").read_text(), "its own figure"
+    assert study_report.holds(tmp_path, "some", as_json(runs), {})
+    (tmp_path / "some.html").unlink()
+    assert study_report.holds(tmp_path, "some", as_json(runs), {}), "numbers are there"
+
+
+def drawn(one):
+    """The axis of a panel alone, and the words of the legend."""
+    figure = panels.draw([one])
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    return figure.axes[0], words
+
+
+SEEDS = {"2": [[0.2, 0.4], [0.5, 0.7], [0.35, 0.55]]}
+ONE = {"2": [[0.3], [0.6], [None]]}
+
+
+def test_the_legend_names_what_is_drawn_and_nothing_else():
+    kinds = ["structural", "logical", "mean"]
+    one = panels.Panel("t", "m", ONE)
+    assert drawn(one)[1] == kinds, "no dot is drawn of one seed"
+    assert drawn(dataclasses.replace(one, values=SEEDS))[1] == [*kinds, "one seed"]
+    paper = dataclasses.replace(one, paper={"2": (0.1, 0.2, 0.15)})
+    assert drawn(paper)[1] == [*kinds, "paper"]
+    points = dataclasses.replace(one, form=panels.POINTS)
+    assert drawn(points)[1] == [*kinds, "mean over the seeds"]
+    values = {"2": SEEDS["2"], "8": SEEDS["2"]}
+    over = dataclasses.replace(one, values=values, form=panels.VALUES)
+    assert drawn(over)[1] == [*kinds, "± deviation over the seeds"]
+
+
+def test_every_seed_is_a_point_and_their_mean_a_line():
+    one = panels.Panel("t", "m", SEEDS, form=panels.POINTS)
+    axis, _ = drawn(one)
+    points = [line for line in axis.lines if line.get_linestyle() == "None"]
+    means = [line for line in axis.lines if line.get_linestyle() == "-"]
+    assert [list(line.get_ydata()) for line in points] == SEEDS["2"]
+    assert [line.get_ydata()[0] for line in means] == pytest.approx([0.3, 0.6, 0.45])
+    low, high = axis.get_ylim()
+    assert (low, high) == pytest.approx((0.1, 0.8)), "close up"
+
+
+def test_values_of_a_setting_stand_on_an_axis_by_their_numbers():
+    values = {
+        "8": [[0.2, 0.4], [0.5, 0.5], [0.35, 0.45]],
+        "2": [[0.1, 0.1], [0.5, 0.5], [0.3, 0.3]],
+        "2 + 8": [[0.6, 0.6], [0.6, 0.6], [0.6, 0.6]],
+        "32": [[0.7, 0.7], [0.5, 0.5], [0.6, 0.6]],
+    }
+    axis, _ = drawn(panels.Panel("t", "m", values, form=panels.VALUES))
+    ticks = dict(
+        zip(
+            [t.get_text() for t in axis.get_xticklabels()],
+            axis.get_xticks(),
+            strict=True,
+        )
+    )
+    assert [ticks[x] for x in ("2", "8", "32")] == [1, 3, 5]  # doublings
+    assert ticks["2\n+ 8"] > 5, "no number: behind them"
+    line = axis.containers[0]
+    assert list(line[0].get_ydata()) == pytest.approx([0.1, 0.3, 0.7])
+    bars = line[2][0].get_segments()
+    reach = [(top - low) / 2 for (_, low), (_, top) in bars]
+    assert reach == pytest.approx([0, 0.1 * 2**0.5, 0])  # sample deviation
+    assert list(axis.containers[1][0].get_ydata()) == [0.6], "not joined to the line"
+
+
+def test_curves_of_methods_are_means_over_categories_and_seeds():
+    kind = STRUCTURAL
+
+    def of(*curves):
+        seeds = [
+            dataclasses.replace(scores(0.5, 0.5), curves={kind: curve})
+            for curve in curves
+        ]
+        return made_results.result("a", seeds)
+
+    flat, full = [0.0, 0.5, 1.0], [1.0, 1.0, 1.0]
+    runs = {
+        "one": Finished("One", (of(flat, full), of(flat, flat))),
+        "none": Finished("None", (made_results.result("a", [scores(0.5, 0.5)]),)),
+    }
+    found = method_curves.method_curves(runs)
+    assert list(found) == ["structural"]
+    assert list(found["structural"]) == ["One"]
+    np.testing.assert_allclose(found["structural"]["One"], [0.25, 0.625, 1.0])

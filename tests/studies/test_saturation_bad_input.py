@@ -66,7 +66,7 @@ def test_folder_that_cannot_be_written(root, blocked):
         run(root)
 
 
-def test_the_four_files_are_written_together(root, monkeypatch):
+def test_the_five_files_are_written_together(root, monkeypatch):
     run(root)
     out = sorted(path for path in (root / "out").iterdir() if path.is_file())
     before = {path: path.read_bytes() for path in out}
@@ -78,5 +78,5 @@ def test_the_four_files_are_written_together(root, monkeypatch):
     with pytest.raises(UserError, match="No space left"):
         run(root, seed=5)
     assert {path: path.read_bytes() for path in out} == before
-    assert len(before) == 4
+    assert len(before) == 5
     assert runs.leftovers(root) == []

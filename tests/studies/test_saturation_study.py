@@ -19,7 +19,7 @@ from gcad_jax.studies.saturation_report import OVERALL
 from gcad_jax.studies.saturation_settings import SaturationStudy
 from gcad_jax.studies.saturation_statistics import with_mean
 
-OUTPUTS = ["saturation.json", "saturation.md", "saturation.pdf", "saturation.png"]
+OUTPUTS = [f"saturation.{form}" for form in ("html", "json", "md", "pdf", "png")]
 
 
 @pytest.fixture

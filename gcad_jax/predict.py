@@ -1,0 +1,176 @@
+"""python -m gcad_jax.predict --workdir=DIR --images=FOLDER --output=OUT
+
+Scores images with the detector of a finished run, and marks what is wrong in them.
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from gcad_jax import given_flags
+from gcad_jax.checks import UserError
+from gcad_jax.files import as_path, check_writable
+from gcad_jax.given_flags import (
+    SHARED_HELP,
+    answer,
+    check_names,
+    fail,
+    given_values,
+    listen,
+)
+from gcad_jax.speech import say
+
+if TYPE_CHECKING:
+    from gcad_jax.detector import TrainedDetector
+
+REQUIRED = ("workdir", "images", "output")
+STRINGS = (*REQUIRED, "category")
+SKIPPED = 4  # exit code: done, but for images that could not be read
+NAMED = 5  # of them in the sentence at the end; all are in predict.json
+
+
+def define_flags() -> tuple[str, ...]:
+    """Defines the flags; returns their names.
+
+    When the command runs, because the main command has some of the same names.
+    """
+    for name in STRINGS:
+        flags.DEFINE_string(name, None, "See --help.")
+    flags.DEFINE_integer("seed", None, "See --help.")
+    flags.DEFINE_integer("batch_size", None, "See --help.", 1)
+    flags.DEFINE_float("fpr", 0.05, "See --help.")
+    switches = {"maps": True, "overlays": True, "branches": False}
+    for name, value in switches.items():
+        flags.DEFINE_boolean(name, value, "See --help.")
+    return (*STRINGS, "seed", "batch_size", "fpr", *switches)
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses the flags; a mistake is one sentence and exit code 2."""
+    answer(argv, HELP)
+    try:
+        check_names(given_values(argv), define_flags())
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise UserError(
+                f"{rest[1]!r} is not a flag; put a pattern of --images in quotes."
+            )
+        for name in REQUIRED:
+            if not flags.FLAGS[name].value:
+                raise UserError(f"--{name} is missing; the command is {EXAMPLE}.")
+        listen()
+        return rest
+    except UserError as error:
+        fail(error, 2)
+    except (flags.Error, ValueError) as error:
+        fail(UserError(f"{str(error).rstrip('.')}."), 2)
+
+
+def main(_: list[str]) -> None:
+    """Predicts; a user's mistake is one sentence and exit code 2."""
+    # Imported here, so that --help and a mistyped flag answer at once.
+    from gcad_jax import predictions
+    from gcad_jax.detector import load
+    from gcad_jax.evaluation.maps import MAPS
+    from gcad_jax.image_files import images_of
+
+    given = flags.FLAGS
+    try:
+        output = as_path(given.output).expanduser()
+        names = (predictions.SCORES, predictions.ABOUT)
+        check_writable(output, names, "--output")
+        images = images_of(given.images, output)
+        detector = load(
+            given.workdir, given.category, given.seed, batch_size=given.batch_size
+        )
+        detector.limit_batch(len(images))
+        wanted = predictions.Wanted(
+            given.fpr, given.maps, given.overlays, given.branches
+        )
+        for line in about(detector, given.fpr):
+            say(line)
+        found = predictions.write(detector, images, output, wanted)
+    except UserError as error:
+        fail(error, 2)
+    except KeyboardInterrupt:
+        fail(UserError(f"stopped; {output} has no {predictions.SCORES} yet."), 130)
+    anomalous = f"{found.anomalous} of {found.images} images are anomalous"
+    say(f"result      {anomalous}", result=True)
+    say(f"scores      {output / predictions.SCORES}", result=True)
+    for name, wished in ((MAPS, wanted.maps), (predictions.OVERLAYS, wanted.overlays)):
+        if wished and found.images:
+            say(f"{name.removeprefix('anomaly_'):<12}{output / name}")
+    if found.skipped:
+        told = " ".join(map(str, found.skipped[:NAMED]))
+        more = len(found.skipped) - NAMED
+        others = f" And {more} more, see {output / predictions.ABOUT}." * (more > 0)
+        print(
+            f"error: {len(found.skipped)} of {len(images)} images were skipped: {told}"
+            f"{others}",
+            file=sys.stderr,
+        )
+        sys.exit(SKIPPED)
+
+
+def about(detector: "TrainedDetector", fpr: float) -> list[str]:
+    """Which detector this is, and what its decision means."""
+    stored, count = detector.stored, len(detector.validation_scores)
+    lines = [
+        f"detector    {stored.method.title} of {stored.category}, seed {stored.seed}",
+        f"threshold   {detector.threshold(fpr):.4g}: at most {100 * fpr:.3g} % of good "
+        f"images score higher, by {count} validation images",
+    ]
+    if (promised := detector.promised(fpr)) > fpr:
+        lines[1] = (
+            f"threshold   {detector.threshold(fpr):.4g}, the highest of {count} "
+            f"validation images"
+        )
+        lines.append(
+            f"            they promise a false positive rate of {100 * promised:.2g} "
+            f"%, not {100 * fpr:.3g} %: that needs {round(1 / fpr) - 1}."
+        )
+    return lines
+
+
+EXAMPLE = "python -m gcad_jax.predict --workdir=DIR --images=FOLDER --output=OUT"
+HELP = f"""\
+Score images with a trained detector, and mark what is wrong in them.
+
+  {EXAMPLE}
+
+  --workdir   of a finished run, or a detector file in it
+              (CATEGORY/detectors/seed_0.npz), which needs nothing beside it
+  --images    a folder, searched with its sub-folders, a file, a pattern in
+              quotes, or several of these with commas between; any sizes
+  --output    OUT/scores.csv                score and decision of each image
+              OUT/predict.json              threshold and what it means
+              OUT/anomaly_maps/CATEGORY/test/NAME.tiff   scores of the pixels,
+                                            float32, at the size of the image
+              OUT/overlays/NAME.png         input, heat map, contour
+
+  --category=NAME    which, where the run has several
+  --seed=N           which, where the run has several; else the first one
+  --fpr=0.05         share of good images that may be called anomalous: sets
+                     the threshold, from the validation images of the run
+  --branches         overlays also show the maps of the branches
+  --nomaps, --nooverlays    leave these out
+  --batch_size=N     images that the device computes at once
+
+Pixels inside the contour score above the threshold. Colours are the same for
+all images: half way up is the threshold.
+
+{SHARED_HELP}
+Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
+4 done, but images that cannot be read were skipped, and are named; 1 anything
+else (a bug: please report it).
+"""
+
+
+def run() -> None:
+    """Entry point."""
+    given_flags.run(main, parse)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,196 @@
+"""What a detector finds in many images, written to a folder."""
+
+import collections
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+import gcad_jax
+from gcad_jax import overlay
+from gcad_jax.checks import UserError
+from gcad_jax.detector import Prediction, TrainedDetector
+from gcad_jax.evaluation import decision
+from gcad_jax.evaluation.maps import MAPS
+from gcad_jax.files import written
+from gcad_jax.training.logs import progress_bar
+from gcad_jax.types import COMBINED
+
+SCORES, ABOUT, OVERLAYS = "scores.csv", "predict.json", "overlays"
+COLUMNS = ("image", "score", "anomalous", "p_value", "height", "width", "file")
+WRITERS = max(1, min(4, os.cpu_count() or 1))
+BEHIND = 4 * WRITERS  # files that may wait to be written, so that memory is bounded
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is written beside the scores.
+
+    fpr: false positive rate of images that sets the threshold. maps: anomaly maps as
+    TIFF. overlays: a picture an image. branches: in it also the maps of the branches.
+    """
+
+    fpr: float
+    maps: bool = True
+    overlays: bool = True
+    branches: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What became of the images: how many are anomalous, and why some were skipped."""
+
+    images: int
+    anomalous: int
+    skipped: tuple[UserError, ...]
+
+
+def write(
+    detector: TrainedDetector,
+    images: Mapping[str, epath.Path],
+    output: epath.Path,
+    wanted: Wanted,
+) -> Found:
+    """Writes scores.csv and predict.json, and maps and overlays as wanted.
+
+    images: by the names of their results. An image that cannot be read is skipped.
+
+    Raises:
+      UserError: a file cannot be written.
+    """
+    rows: list[tuple[Any, ...]] = []
+    skipped: list[UserError] = []
+    pictures = Pictures(detector, output, wanted)
+    stream = detector.stream(images.values(), wanted.fpr)
+    bar = progress_bar(len(images), 0, detector.stored.category)
+    with writers() as writer, contextlib.closing(bar):
+        for (name, path), (image, found) in zip(images.items(), stream, strict=True):
+            bar.update()
+            if isinstance(found, UserError):
+                skipped.append(found)
+                continue
+            rows.append(_row(name, path, found))
+            if wanted.maps:
+                writer.add(pictures.write_map, name, found)
+            if wanted.overlays:
+                writer.add(pictures.write_overlay, name, image, found)
+    anomalous = sum(row[COLUMNS.index("anomalous")] for row in rows)
+    about = _about(detector, wanted) | {
+        "images": len(rows),
+        "anomalous": anomalous,
+        "skipped": [str(error) for error in skipped],
+    }
+    _write_tables(output, rows, about)
+    return Found(len(rows), anomalous, tuple(skipped))
+
+
+def _row(name: str, path: epath.Path, found: Prediction) -> tuple[Any, ...]:
+    score, p_value = f"{found.score:.6g}", f"{found.p_value:.4g}"
+    size = found.height, found.width
+    return (name, score, int(found.anomalous), p_value, *size, os.fspath(path))
+
+
+def _about(detector: TrainedDetector, wanted: Wanted) -> dict[str, Any]:
+    """Which detector this was, and what its decision means."""
+    stored = detector.stored
+    return {
+        "gcad_jax": gcad_jax.__version__,
+        "method": stored.method.title,
+        "dataset": stored.dataset,
+        "category": stored.category,
+        "seed": stored.seed,
+        "threshold": detector.threshold(wanted.fpr),
+        "false_positive_rate": wanted.fpr,
+        "promised_false_positive_rate": detector.promised(wanted.fpr),
+        "validation_images": len(detector.validation_scores),
+    }
+
+
+def _write_tables(
+    output: epath.Path, rows: list[tuple[Any, ...]], about: Mapping[str, Any]
+) -> None:
+    """Both or none, and last: they say that everything is there."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    with written(output / SCORES) as scores, written(output / ABOUT) as sidecar:
+        scores.write_text(text.getvalue(), encoding="utf-8")
+        sidecar.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """The files of one image."""
+
+    detector: TrainedDetector
+    output: epath.Path
+    wanted: Wanted
+
+    def write_map(self, name: str, found: Prediction) -> None:
+        """A float32 TIFF at the size of the image, where the evaluator looks for it."""
+        import tifffile
+
+        folder = self.output / MAPS / self.detector.stored.category / "test"
+        with written(folder / f"{name}.tiff") as part:
+            tifffile.imwrite(part, found.anomaly_map)
+
+    def write_overlay(self, name: str, image: np.ndarray, found: Prediction) -> None:
+        """A PNG with input, heat map and contour."""
+        heats = {
+            branch: self._heat(branch, scores)
+            for branch, scores in found.network_maps.items()
+        }
+        combined = heats.pop(COMBINED)
+        sign, said = (">", "ANOMALOUS") if found.anomalous else ("<=", "good")
+        headline = (
+            f"{name}: {said}, score {found.score:.3g} {sign} {combined.threshold:.3g}"
+        )
+        shown = heats if self.wanted.branches else {}
+        picture = overlay.draw(image, headline, combined, shown)
+        with written(self.output / OVERLAYS / f"{name}.png") as part:
+            # The fastest compression: others may take longer than the detector.
+            picture.save(part, "PNG", compress_level=1)
+
+    def _heat(self, branch: str, scores: np.ndarray) -> overlay.Heat:
+        """In colours that are the same for all images: good ones set the scale."""
+        scale = self.detector.stored.scales[branch]
+        limit = decision.threshold(scale.image_scores, self.wanted.fpr)
+        return overlay.Heat(scores, scale.median, limit)
+
+
+class Writer:
+    """Calls functions by threads, never more than `BEHIND` of them waiting."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self._waiting: collections.deque[Future[None]] = collections.deque()
+
+    def add(self, function: Any, *arguments: Any) -> None:
+        """One more; raises what an earlier one raised."""
+        self._waiting.append(self._pool.submit(function, *arguments))
+        while len(self._waiting) > BEHIND:
+            self._waiting.popleft().result()
+
+    def finish(self) -> None:
+        """Returns when all are done; raises what one raised."""
+        while self._waiting:
+            self._waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def writers() -> Iterator[Writer]:
+    """A writer; what it waits for is done when the block ends, or dropped."""
+    pool = ThreadPoolExecutor(WRITERS)
+    try:
+        writer = Writer(pool)
+        yield writer
+        writer.finish()
+    finally:
+        pool.shutdown(cancel_futures=True)
