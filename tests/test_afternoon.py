@@ -28,11 +28,11 @@ SMALLER = [
 WITHOUT_THE_PACKAGE = "import sys\nsys.modules['gcad_jax'] = None\n"
 
 
-def run(arguments, folder, cache):
+def run(arguments, folder):
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=runs.environment(cache),
+        env=runs.environment(),
         capture_output=True,
         text=True,
         timeout=300,
@@ -42,7 +42,7 @@ def run(arguments, folder, cache):
 
 
 @pytest.fixture(scope="module")
-def afternoon(tmp_path_factory, program_cache):
+def afternoon(tmp_path_factory):
     """The folder in which the commands of the page ran, and what the last one said."""
     folder = tmp_path_factory.mktemp("afternoon")
     category = runs.circles().load("circles", 32, 3)
@@ -61,9 +61,7 @@ def afternoon(tmp_path_factory, program_cache):
     assert [module for module, *_ in found] == ["main", "predict", "export"]
     for module, *arguments in found:
         smaller = SMALLER if module == "main" else []
-        said = run(
-            ["-m", f"gcad_jax.{module}", *arguments, *smaller], folder, program_cache
-        )
+        said = run(["-m", f"gcad_jax.{module}", *arguments, *smaller], folder)
     return folder, said
 
 
@@ -86,17 +84,15 @@ def test_held_out_images_score_as_in_training(afternoon, scores):
 
 
 def test_the_python_of_the_page_says_the_same_with_and_without_the_package(
-    afternoon, scores, program_cache
+    afternoon, scores
 ):
     with_it, without = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     expected = float(scores["crack"]["score"]), scores["crack"]["anomalous"] == "1"
-    score, anomalous, p_value = run(
-        ["-c", with_it], afternoon[0], program_cache
-    ).split()
+    score, anomalous, p_value = run(["-c", with_it], afternoon[0]).split()
     assert float(score) == pytest.approx(expected[0], rel=1e-4)
     assert (anomalous == "True") == expected[1]
     assert float(p_value) == pytest.approx(float(scores["crack"]["p_value"]), rel=1e-3)
-    said = run(["-c", WITHOUT_THE_PACKAGE + without], afternoon[0], program_cache)
+    said = run(["-c", WITHOUT_THE_PACKAGE + without], afternoon[0])
     score, anomalous = re.sub(r"[\[\]]", "", said).split()
     assert float(score) == pytest.approx(expected[0], rel=1e-4)
     assert (anomalous == "True") == expected[1]

@@ -12,8 +12,6 @@ from gcad_jax import experiment, run_plan
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.training.cost import Cost, duration, megabytes
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 def planned(config: Any, folder: Any, capsys: pytest.CaptureFixture[str]) -> str:
     """What is said, in lines without breaks."""
@@ -71,10 +69,10 @@ def test_a_method_that_trains_nothing(tmp_path, capsys):
     assert "detectors/" in said
 
 
-def test_the_command_is_quiet_where_asked(tmp_path, program_cache):
+def test_the_command_is_quiet_where_asked(tmp_path):
     file = runs.write_config(tmp_path, "runs.tiny()")
     arguments = [f"--config={file}", f"--workdir={tmp_path / 'run'}"]
-    done = runs.command([*arguments, "--plan", "--quiet"], program_cache)
+    done = runs.command([*arguments, "--plan", "--quiet"])
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"estimate    about .* of training here: .*\n", done.stdout)
 
