@@ -37,6 +37,25 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+# The files that take longest begin, so that no process is left alone with one of them.
+FIRST = {
+    "test_protocol.py",
+    "test_end_to_end.py",
+    "test_hosts.py",
+    "test_faults.py",
+    "test_gcad.py",
+    "test_end_to_end_sets.py",
+    "test_object_store.py",
+    "test_study_runs.py",
+    "test_afternoon.py",
+    "test_worked_examples.py",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in FIRST)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
     """The folder of real images and reference cases; skips where it is not at hand."""
