@@ -9,9 +9,19 @@ from absl import flags
 
 from gcad_jax.checks import UserError
 from gcad_jax.config_files import found, load
-from gcad_jax.given_flags import answer, check_names, fail, given_values
+from gcad_jax.given_flags import (
+    SHARED_HELP,
+    answer,
+    check_names,
+    fail,
+    given_values,
+    listen,
+)
 
-HOST_FLAGS = ("coordinator", "num_processes", "process_id")
+OWN_FLAGS = {
+    **{"config": str, "workdir": str, "plan": bool, "quiet": bool, "verbose": bool},
+    **{"coordinator": str, "num_processes": int, "process_id": int},
+}
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -27,19 +37,20 @@ def parse(argv: list[str]) -> list[str]:
         given = given_values(argv)
         if given.get("config"):
             types = _types(given["config"])
-        check_names(given, [*types, "config", "workdir", *HOST_FLAGS])
+        check_names(given, [*types, *OWN_FLAGS])
         if types:
             check_overriding(given)
         for name in ("config", "workdir"):
             if not given.get(name):
-                raise missing(name)
+                raise missing(name, argv)
         rest = flags.FLAGS([_with_found(word, given["config"]) for word in argv])
         if len(rest) > 1:
             raise UserError(f"{rest[1]!r} is not a flag; flags begin with --.")
+        listen()
     except UserError as error:
         fail(error, 2)
     except flags.IllegalFlagValueError as error:
-        fail(wrong_type(given, types) or UserError(_one_line(error)), 2)
+        fail(wrong_type(given, types | OWN_FLAGS) or UserError(_one_line(error)), 2)
     except (flags.Error, ValueError, TypeError, OSError, KeyError) as error:
         fail(UserError(_one_line(error)), 2)
     return rest
@@ -59,8 +70,10 @@ def _with_found(word: str, path: str) -> str:
     return f"{flag}{equals}{found(path)}" if value == path else word
 
 
-def missing(name: str) -> UserError:
+def missing(name: str, argv: list[str]) -> UserError:
     """What to say where --config or --workdir is not given."""
+    if without := [word for word in argv if word.startswith(f"{name}=")]:
+        return UserError(f"{without[0]!r} is not a flag; write --{without[0]}.")
     return UserError(
         f"--{name} is missing; the command is python -m gcad_jax.main "
         "--config=configs/circles.py --workdir=DIR."
@@ -122,33 +135,59 @@ def _one_line(error: Exception) -> str:
     return lines[-1] if "Traceback" in str(error) else lines[0]
 
 
-HELP = """\
-Train a method, evaluate it and write a report.
+HELP = f"""\
+Train a method on good images, evaluate it on test images and write a report.
+Stopped at any moment, the same command goes on where it was.
 
-  python -m gcad_jax.main --config=FILE[:PRESET] --workdir=DIR \\
-      [--config.NAME=VALUE ...]
+Try it, on a toy set that is generated (minutes on two CPU cores):
 
-  --config    a file of configs/: circles.py (toy set, nothing to download),
-              folder.py (your images), loco.py (MVTec LOCO AD), mvtec_ad.py,
-              pretrain_teacher.py (weights of E_loc from photos),
-              study_benchmark.py, study_ablations.py, study_toy.py,
-              study_seeds.py, study_precision.py, study_saturation.py,
-              study_throughput.py (their headers say how);
-              ':small' behind it scales everything down for two CPU cores
-  --workdir   where checkpoints, metrics and report.md go; the same command
-              again continues a run that was stopped
-  --coordinator=HOST:PORT --num_processes=N --process_id=I
-              one command on several hosts (docs/scale.md); Cloud TPU, SLURM
-              and Open MPI need none of them; --num_processes=1: alone
+  python -m gcad_jax.main --config=configs/circles.py --workdir=runs/circles
 
-The values most often set (every field of the config can be):
+With your own images, a folder of good ones:
+
+  python -m gcad_jax.main --config=configs/folder.py:small --workdir=runs/mine \\
+      --config.data.root=FOLDER
+
+The two that must be given:
+  --config    what is done: a file of yours, or one that comes with the package:
+                configs/circles.py     toy set, nothing to download
+                configs/folder.py      your images
+                configs/loco.py        MVTec LOCO AD
+                configs/mvtec_ad.py    MVTec AD
+                configs/NAME.py        another method: student_teacher, vae,
+                                       autoencoder, mnad, fanogan, spade,
+                                       variation_model
+                configs/study_NAME.py  the paper's experiments: benchmark, toy,
+                                       ablations, seeds, precision, saturation,
+                                       throughput
+                configs/pretrain_teacher.py   weights of E_loc from photos
+              ':small' behind it scales all down for two CPU cores; the header
+              of each file says what else may stand there
+  --workdir   folder of report.md, results, checkpoints and trained detectors
+
+Values of the config that are set most often (every field can be):
   --config.data.root=PATH                        where the images are
   --config.data.categories="('juice_bottle',)"   which categories
   --config.image_size=256                        a multiple of 32
   --config.epochs=500   --config.batch_size=16   --config.seeds="(0,1)"
   --config.method.g=64                           any hyper-parameter
 
-Exit codes: 0 done; 2 a mistake in flags, data or workdir, said in one sentence;
-143 stopped by SIGTERM after saving; 3 another host was lost: the same command
-on all of them continues; 1 anything else (a bug: please report it).
+Other flags:
+  --plan      say what would be done and written, how far it is and how long it
+              would take, by a few timed updates, and stop. Mistakes are found
+              as by the run. Leaves compiled programs in WORKDIR/.programs,
+              which the run need not compile again, and what data sets are
+              packed into (--config.data.cache_dir), and nothing else
+{SHARED_HELP}\
+  --coordinator=HOST:PORT --num_processes=N --process_id=I
+              one command on several hosts (docs/scale.md); Cloud TPU, SLURM
+              and Open MPI need none of them; --num_processes=1: alone
+
+Exit codes:
+  0    done
+  2    a mistake in flags, data or workdir, or too little memory of the device,
+       said in one sentence
+  3    another host was lost: the same command on all of them continues
+  143  stopped by SIGTERM after saving: the same command continues
+  1    anything else (a bug: please report it)
 """

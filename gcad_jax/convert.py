@@ -5,18 +5,18 @@ weight file of this program.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 from etils import epath
 from flax.traverse_util import unflatten_dict
 
+from gcad_jax import given_flags
 from gcad_jax.checks import UserError, one_of
 from gcad_jax.files import as_path, check_writable, same_file, stamp
-from gcad_jax.given_flags import fail, parse_all
+from gcad_jax.given_flags import SHARED_HELP, fail, parse_all
 from gcad_jax.models.classifiers import CLASSIFIERS, save_classifier
 from gcad_jax.models.foreign import CONVERSIONS, read_tensors
 from gcad_jax.models.patch_descriptor import published
@@ -113,15 +113,15 @@ teacher of EfficientAD (a patch description network), which is then E_loc.
                --config.method.E_loc_arch=pdn_small
                --config.method.d_loc=384 --config.method.P="(33,)"
 
-Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence.
+{SHARED_HELP}
+Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
+1 anything else (a bug: please report it).
 """
 
 
 def run() -> None:
-    """Entry point: flags checked, then `main`."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.FATAL)
-    app.run(main, flags_parser=parse)
+    """Entry point."""
+    given_flags.run(main, parse)
 
 
 if __name__ == "__main__":

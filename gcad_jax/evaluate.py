@@ -7,12 +7,21 @@ the metrics.json of the official evaluation program of MVTec LOCO AD.
 import os
 import sys
 
-from absl import app, flags, logging
+from absl import flags
 from etils import epath
 
+from gcad_jax import given_flags
 from gcad_jax.checks import UserError
 from gcad_jax.files import as_path
-from gcad_jax.given_flags import answer, check_names, fail, given_values
+from gcad_jax.given_flags import (
+    SHARED_HELP,
+    answer,
+    check_names,
+    fail,
+    given_values,
+    listen,
+)
+from gcad_jax.speech import say
 
 REQUIRED = ("object_name", "dataset_base_dir", "anomaly_maps_dir", "output_dir")
 for _name in REQUIRED:
@@ -39,6 +48,7 @@ def parse(argv: list[str]) -> list[str]:
         for name in REQUIRED:
             if not flags.FLAGS[name].value:
                 raise UserError(f"--{name} is missing; the command is {EXAMPLE}.")
+        listen()
     except UserError as error:
         fail(error, 2)
     except (flags.Error, ValueError) as error:
@@ -52,7 +62,7 @@ def main(_: list[str]) -> None:
     from gcad_jax.folder_scores import evaluate_each
 
     if DISTANCE.value is not None:
-        print("--curve_max_distance has no effect: thresholds are not sampled.")
+        say("--curve_max_distance has no effect: thresholds are not sampled.")
     try:
         if NICENESS.value:
             os.nice(NICENESS.value)
@@ -96,18 +106,15 @@ def outputs(anomaly_maps_dir: str, output_dir: str) -> dict[epath.Path, epath.Pa
 
 
 def run() -> None:
-    """Entry point: quiet libraries, flags checked, then `main`."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # What goes wrong in a library is raised and said in one sentence.
-    logging.set_verbosity(logging.FATAL)
-    app.run(main, flags_parser=parse)
+    """Entry point."""
+    given_flags.run(main, parse)
 
 
-HELP = """\
+HELP = f"""\
 Score anomaly maps, of any framework, by AU-sPRO and AU-ROC.
 
-  python -m gcad_jax.evaluate --object_name=NAME --dataset_base_dir=DIR \\
-      --anomaly_maps_dir=DIR --output_dir=DIR
+  python -m gcad_jax.evaluate --object_name=pushpins --dataset_base_dir=DATA \\
+      --anomaly_maps_dir=MAPS --output_dir=OUT
 
   --object_name        the category, a folder of --dataset_base_dir
   --dataset_base_dir   the data set. MVTec LOCO AD's layout:
@@ -117,7 +124,7 @@ Score anomaly maps, of any framework, by AU-sPRO and AU-ROC.
                          NAME/ground_truth/DEFECT/IMAGE_mask.png
                        Test images are not needed; where NAME/test/good is
                        there, it says which good images must have a map
-  --anomaly_maps_dir   NAME/test/{good,KIND or DEFECT}/IMAGE.tiff (or .tif):
+  --anomaly_maps_dir   NAME/test/{{good,KIND or DEFECT}}/IMAGE.tiff (or .tif):
                        real numbers, larger is more anomalous, not resized.
                        Several folders, A,B,...: one ground truth for all,
                        results in A, B, ... of --output_dir
@@ -129,6 +136,7 @@ Score anomaly maps, of any framework, by AU-sPRO and AU-ROC.
   --curve_max_distance=X     accepted for scripts of the official program; has
                              no effect, since thresholds are not sampled
 
+{SHARED_HELP}
 Exit codes: 0 done; 2 a mistake in flags, ground truth or maps, said in one
 sentence, and nothing written; 1 anything else (a bug: please report it).
 """

@@ -4,9 +4,6 @@ import dataclasses
 import functools
 import os
 import platform
-import shutil
-import sys
-import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -28,6 +25,7 @@ from gcad_jax.evaluation.scores import CategoryResult, Scores, evaluate
 from gcad_jax.files import is_local, make_folder
 from gcad_jax.methods.base import Detector, Method
 from gcad_jax.methods.inference import all_maps, anomaly_maps
+from gcad_jax.speech import say
 from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
 from gcad_jax.training.logs import ROWS, read_rows
 from gcad_jax.training.loop import LoopOptions, Trained, train
@@ -36,25 +34,6 @@ from gcad_jax.training.step import UNROLL, VMAP, StepOptions
 from gcad_jax.types import COMBINED
 
 REPORT = "report.md"
-
-
-LABEL = " " * 12  # every line begins with a label of this width
-
-
-def say(line: str) -> None:
-    """One line for the person at the terminal, wrapped where it is one.
-
-    Of several processes only the first says it.
-    """
-    if not hosts.is_first():
-        return
-    if sys.stdout.isatty():
-        width = max(40, shutil.get_terminal_size().columns)
-        line = "\n".join(
-            textwrap.fill(part, width, subsequent_indent=LABEL, break_long_words=False)
-            for part in line.split("\n")
-        )
-    print(line, flush=True)
 
 
 def run(
@@ -89,7 +68,8 @@ def run(
                 lambda: report(config, folder, results, [*sentences, made_on])
             )
         hosts.from_first(lambda: page.update(folder / REPORT))
-        say(f"\nreport      {folder / REPORT} and {page.name_of(folder / REPORT).name}")
+        written = f"{folder / REPORT} and {page.name_of(folder / REPORT).name}"
+        say(f"\nreport      {written}", result=True)
     return results
 
 
@@ -148,15 +128,12 @@ def run_category(
 ) -> tuple[CategoryResult, tuple[str, ...]]:
     """Result of one category, and what the method says of itself."""
     method = config.method
-    say(f"\n== {name}")
-    load = functools.partial(config.data.load, name, method.image_size, method.channels)
-    category = hosts.together(load)
-    if hosts.count() > 1:
-        hosts.check_alike(workdir.digests(category), f"the images of {name}")
+    say(f"\n== {name}", result=True)
+    category = loaded(config, name)
     rows = functools.partial(read_rows, folder / ROWS)
     earlier = hosts.from_first(lambda: _earlier(config, category, folder))
     if earlier:
-        say("finished    earlier: its results are kept")
+        say("finished    earlier: its results are kept", result=True)
         hosts.from_first(lambda: figures.draw_missing(folder, earlier, rows))
         return earlier, method.describe()
     for line in method.describe():
@@ -167,6 +144,16 @@ def run_category(
     result = evaluate_category(config, category, trained, folder)
     _say_result(result)
     return result, method.describe()
+
+
+def loaded(config: Experiment, name: str) -> Category:
+    """A category as the method wants it, the same on every process."""
+    method = config.method
+    load = functools.partial(config.data.load, name, method.image_size, method.channels)
+    category = hosts.together(load)
+    if hosts.count() > 1:
+        hosts.check_alike(workdir.digests(category), f"the images of {name}")
+    return category
 
 
 def _earlier(
@@ -365,7 +352,8 @@ def report(
 def _say_result(result: CategoryResult) -> None:
     values = metrics.metrics(result.combined) if result.combined else None
     if values is None:
-        say("result      no test images: only the validation images were scored")
+        told = "no test images: only the validation images were scored"
+        say(f"result      {told}", result=True)
         return
     spro = {k: v["0.05"] for k, v in values["localization"]["auc_spro"].items()}
     for title, numbers, note in (
@@ -377,7 +365,7 @@ def _say_result(result: CategoryResult) -> None:
             + ("-" if numbers[kind] is None else f"{numbers[kind]:.3f}")
             for kind in ("structural_anomalies", "logical_anomalies", "mean")
         )
-        say(f"{title:<12}{cells} ({note})")
+        say(f"{title:<12}{cells} ({note})", result=True)
 
 
 def hardware(options: LoopOptions, minutes: float) -> str:

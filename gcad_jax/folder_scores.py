@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from gcad_jax import plots, style
+from gcad_jax import plots, speech, style
 from gcad_jax.data import loco_layout, tables
 from gcad_jax.data.category import KINDS, TestImage
 from gcad_jax.evaluation import console, ground_truth, map_files, metrics, spro
@@ -121,7 +121,7 @@ def progress(source: MapSource, total: int) -> Iterator[MapSource]:
         unit="map",
         dynamic_ncols=True,
         leave=False,
-        disable=not sys.stderr.isatty(),
+        disable=speech.is_quiet() or not sys.stderr.isatty(),
     ) as bar:
 
         def counted(i: int) -> np.ndarray:

@@ -1,20 +1,59 @@
 """What the commands do alike with their flags; light, so that they answer at once."""
 
 import itertools
+import os
 import sys
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from absl import flags
+from absl import app, flags, logging
 
 import gcad_jax
+from gcad_jax import speech
 from gcad_jax.checks import UserError, nearest
 
 HELP_FLAGS = ("--help", "-h", "-help", "--helpfull")
+QUIET = flags.DEFINE_boolean("quiet", False, "Only results and errors.")
+VERBOSE = flags.DEFINE_boolean("verbose", False, "What libraries say too.")
+# Of every command, and the end of its help.
+SHARED = ("help", "version", "quiet", "verbose")
+SHARED_HELP = """\
+  --quiet     say only results and errors, without a progress bar
+  --verbose   say also what libraries log, what is compiled, and where an error
+              arose
+  --version   say the version, and stop
+"""
+
+
+def run(main: Callable[[list[str]], None], parse: Callable[..., list[str]]) -> None:
+    """Runs a command: libraries silent, its flags parsed by `parse`, then `main`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # What goes wrong in a library is raised and said in one sentence.
+    logging.set_verbosity(logging.FATAL)
+    app.run(main, flags_parser=parse)
+
+
+def listen() -> None:
+    """Has --quiet and --verbose take effect; call it when the flags are parsed.
+
+    Raises:
+      UserError: both are given.
+    """
+    if QUIET.value and VERBOSE.value:
+        raise UserError("--quiet and --verbose contradict each other; give one.")
+    speech.set_loudness(QUIET.value, VERBOSE.value)
+    if VERBOSE.value:
+        import jax
+
+        logging.set_verbosity(logging.INFO)
+        jax.config.update("jax_log_compiles", True)
 
 
 def fail(error: Exception, code: int) -> NoReturn:
-    """Prints one line and ends the process."""
+    """Prints one line, behind the traceback where it is wanted; ends the process."""
+    if speech.is_verbose():
+        traceback.print_exception(error)
     sentence = " ".join(str(error).split())
     print(f"error: {sentence}" if code == 2 else sentence, file=sys.stderr)
     sys.exit(code)
@@ -58,32 +97,38 @@ def check_names(given: Mapping[str, str], known: Sequence[str]) -> None:
         # absl turns a boolean off by "no" before its name.
         elsewhere = name in flags.FLAGS or name.removeprefix("no") in flags.FLAGS
         if name not in known and (field or not elsewhere):
-            close = nearest(f"--{name}", [f"--{k}" for k in known])
+            close = nearest(f"--{name}", [f"--{k}" for k in (*known, *SHARED)])
             where = f" in {given['config']}" if field else ""
             raise UserError(f"--{name} is unknown{where}.{close}")
 
 
 def parse_all(
-    argv: list[str], names: Sequence[str], text: str, example: str, stray: str
+    argv: list[str],
+    names: Sequence[str],
+    text: str,
+    example: str,
+    stray: str,
+    optional: Sequence[str] = (),
 ) -> list[str]:
-    """Parses the flags of a command that needs every one of `names` and knows no other.
+    """Parses the flags of a command that needs every one of `names`.
 
     Prints `text` where help is asked for, as `answer` does; exits with code 2 and one
     sentence for an unknown or missing flag. example: of the command. stray: what to say
-    of a word that is no flag.
+    of a word that is no flag. optional: the other flags that it knows.
     """
     answer(argv, text)
     try:
         given = given_values(argv)
-        check_names(given, names)
+        check_names(given, (*names, *optional))
         for name in names:
             if not given.get(name):
                 raise UserError(f"--{name} is missing; the command is {example}.")
         rest = flags.FLAGS(argv)
         if len(rest) > 1:
             raise UserError(f"{rest[1]!r} is not a flag; {stray}.")
+        listen()
         return rest
     except UserError as error:
         fail(error, 2)
     except flags.Error as error:
-        fail(UserError(str(error)), 2)
+        fail(UserError(f"{str(error).rstrip('.')}."), 2)

@@ -5,15 +5,17 @@ Short on purpose: everything else can be imported and tested without flags.
 """
 
 import ctypes
-import os
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
-from gcad_jax import command_line
+from gcad_jax import command_line, given_flags
 from gcad_jax.checks import UserError
+from gcad_jax.speech import say
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, with an optional preset: configs/loco.py:small."
@@ -21,6 +23,7 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, metrics and the report."
 )
+PLAN = flags.DEFINE_boolean("plan", False, "Say what would happen, and stop.")
 
 COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "HOST:PORT of the first of several processes."
@@ -37,38 +40,29 @@ USER_ERROR = 2
 LOST = 3  # another process of the command has gone
 PREEMPTED = 143  # 128 + SIGTERM, as a process that the signal had ended
 
+TOO_LARGE = (
+    "it does not fit into the memory of the device; lower --config.batch_size (of a "
+    "pretraining --config.method.batch_size) or --config.method.inference_batch_size, "
+    "or train fewer seeds at once."
+)
+
 
 def main(_: list[str]) -> None:
     """Runs what the config is of; a user's mistake is one sentence and exit code 2."""
     # Imported here, so that --help and a mistyped flag answer at once.
-    from gcad_jax import experiment, hosts, pretrain, study_runs, throughput
-    from gcad_jax.config import Pretraining
-    from gcad_jax.studies import saturation
-    from gcad_jax.studies.throughput_settings import ThroughputStudy
-    from gcad_jax.study import Study
+    from gcad_jax import hosts
+    from gcad_jax.training.cost import is_too_large
     from gcad_jax.training.preemption import Preempted
     from gcad_jax.workdir import unlocked
 
-    config, workdir = CONFIG.value, str(WORKDIR.value)
+    workdir = str(WORKDIR.value)
     try:
         hosts.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
         file = config_flags.get_config_filename(flags.FLAGS["config"])
-        experiment.say(f"config      {file}")
+        say(f"config      {file}")
         if told := unlocked(workdir):
-            experiment.say(f"workdir     {told}")
-        if isinstance(config, saturation.SaturationStudy):
-            hosts.check_alone("the study of the thresholds")
-            saturation.run(config, workdir, experiment.say)
-        elif isinstance(config, ThroughputStudy):
-            hosts.check_alone("the study of the throughput")
-            throughput.run(config, workdir)
-        elif isinstance(config, Pretraining):
-            hosts.check_alone("pretraining")
-            pretrain.run(config, workdir)
-        elif isinstance(config, Study):
-            study_runs.run(config, workdir)
-        else:
-            experiment.run(config, workdir)
+            say(f"workdir     {told}")
+        _job(CONFIG.value, PLAN.value)(CONFIG.value, workdir)
     except UserError as error:
         if hosts.count() > 1:
             hosts.end(f"error: {error}", USER_ERROR)
@@ -77,6 +71,8 @@ def main(_: list[str]) -> None:
         command_line.fail(stopped, PREEMPTED)
     except Exception as error:
         if hosts.count() == 1:
+            if is_too_large(error):
+                command_line.fail(UserError(TOO_LARGE), USER_ERROR)
             raise
         # At a plain exit JAX would wait for the others, and they for this one.
         if hosts.is_lost(error):
@@ -87,6 +83,33 @@ def main(_: list[str]) -> None:
                 LOST,
             )
         hosts.end(traceback.format_exc(), 1)
+
+
+def _job(config: Any, planned: bool) -> Callable[[Any, str], Any]:
+    """What is to be done with a config and a workdir.
+
+    Raises:
+      UserError: several processes for what runs on one.
+    """
+    from gcad_jax import experiment, hosts, pretrain, run_plan, study_runs, throughput
+    from gcad_jax.config import Pretraining
+    from gcad_jax.studies import saturation
+    from gcad_jax.studies.throughput_settings import ThroughputStudy
+    from gcad_jax.study import Study
+
+    if isinstance(config, Study):
+        config.plan = config.plan or planned
+        return study_runs.run
+    alone = (
+        (saturation.SaturationStudy, saturation, "the study of the thresholds"),
+        (ThroughputStudy, throughput, "the study of the throughput"),
+        (Pretraining, pretrain, "pretraining"),
+    )
+    for kind, module, what in alone:
+        if isinstance(config, kind):
+            hosts.check_alone(what)
+            return module.plan if planned else module.run
+    return run_plan.plan if planned else experiment.run
 
 
 def _first_line(error: Exception) -> str:
@@ -107,12 +130,9 @@ def keep_freed_memory() -> None:
 
 
 def run() -> None:
-    """Entry point: quiet libraries, flags checked, then `main`."""
+    """Entry point: how memory is kept, then flags and `main`."""
     keep_freed_memory()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # What goes wrong in a library is raised and said in one sentence.
-    logging.set_verbosity(logging.FATAL)
-    app.run(main, flags_parser=command_line.parse)
+    given_flags.run(main, command_line.parse)
 
 
 if __name__ == "__main__":

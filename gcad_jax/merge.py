@@ -6,17 +6,17 @@ The tasks of a sweep, each a workdir with some categories and seeds, as one work
 import dataclasses
 import fnmatch
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 from etils import epath
 
+from gcad_jax import given_flags
 from gcad_jax.checks import UserError
 from gcad_jax.evaluation.scores import CategoryResult
 from gcad_jax.files import as_path, inside, make_folder, write_text
-from gcad_jax.given_flags import fail, parse_all
+from gcad_jax.given_flags import SHARED_HELP, fail, parse_all
 
 NAMES = ("parts", "workdir")
 CONFIG, DATA = "config.json", "data.json"  # as in gcad_jax/workdir.py
@@ -207,7 +207,9 @@ Join the workdirs of a sweep, which has trained each category and seed by itself
              all categories and seeds, then finds all finished and writes
              report.md and report.html. Checkpoints and maps stay in the parts.
 
-Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence.
+{SHARED_HELP}
+Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
+1 anything else (a bug: please report it).
 """
 
 
@@ -225,9 +227,7 @@ def run() -> None:
     # Here, because the main command has a flag of the same name.
     for name in NAMES:
         flags.DEFINE_string(name, None, "See --help.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.FATAL)
-    app.run(main, flags_parser=parse)
+    given_flags.run(main, parse)
 
 
 if __name__ == "__main__":

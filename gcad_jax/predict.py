@@ -3,15 +3,23 @@
 Scores images with the detector of a finished run, and marks what is wrong in them.
 """
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
-from absl import app, flags, logging
+from absl import flags
 
+from gcad_jax import given_flags
 from gcad_jax.checks import UserError
 from gcad_jax.files import as_path, check_writable
-from gcad_jax.given_flags import answer, check_names, fail, given_values
+from gcad_jax.given_flags import (
+    SHARED_HELP,
+    answer,
+    check_names,
+    fail,
+    given_values,
+    listen,
+)
+from gcad_jax.speech import say
 
 if TYPE_CHECKING:
     from gcad_jax.detector import TrainedDetector
@@ -51,6 +59,7 @@ def parse(argv: list[str]) -> list[str]:
         for name in REQUIRED:
             if not flags.FLAGS[name].value:
                 raise UserError(f"--{name} is missing; the command is {EXAMPLE}.")
+        listen()
         return rest
     except UserError as error:
         fail(error, 2)
@@ -80,17 +89,18 @@ def main(_: list[str]) -> None:
             given.fpr, given.maps, given.overlays, given.branches
         )
         for line in about(detector, given.fpr):
-            print(line)
+            say(line)
         found = predictions.write(detector, images, output, wanted)
     except UserError as error:
         fail(error, 2)
     except KeyboardInterrupt:
         fail(UserError(f"stopped; {output} has no {predictions.SCORES} yet."), 130)
-    print(f"result      {found.anomalous} of {found.images} images are anomalous")
-    print(f"scores      {output / predictions.SCORES}")
+    anomalous = f"{found.anomalous} of {found.images} images are anomalous"
+    say(f"result      {anomalous}", result=True)
+    say(f"scores      {output / predictions.SCORES}", result=True)
     for name, wished in ((MAPS, wanted.maps), (predictions.OVERLAYS, wanted.overlays)):
         if wished and found.images:
-            print(f"{name.removeprefix('anomaly_'):<12}{output / name}")
+            say(f"{name.removeprefix('anomaly_'):<12}{output / name}")
     if found.skipped:
         told = " ".join(map(str, found.skipped[:NAMED]))
         more = len(found.skipped) - NAMED
@@ -150,6 +160,7 @@ Score images with a trained detector, and mark what is wrong in them.
 Pixels inside the contour score above the threshold. Colours are the same for
 all images: half way up is the threshold.
 
+{SHARED_HELP}
 Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
 4 done, but images that cannot be read were skipped, and are named; 1 anything
 else (a bug: please report it).
@@ -157,11 +168,8 @@ else (a bug: please report it).
 
 
 def run() -> None:
-    """Entry point: quiet libraries, flags checked, then `main`."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # What goes wrong in a library is raised and said in one sentence.
-    logging.set_verbosity(logging.FATAL)
-    app.run(main, flags_parser=parse)
+    """Entry point."""
+    given_flags.run(main, parse)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -10,7 +10,7 @@ from etils import epath
 from gcad_jax import checks, figures, page, workdir
 from gcad_jax import config as configs
 from gcad_jax.config import Pretraining
-from gcad_jax.experiment import hardware, keep_programs, loop_options, say
+from gcad_jax.experiment import hardware, keep_programs, loop_options
 from gcad_jax.files import make_folder, write_text
 from gcad_jax.models.classifiers import load_classifier
 from gcad_jax.models.patch_layers import PATCH_SIZES, check_size
@@ -20,10 +20,17 @@ from gcad_jax.pretraining.teaching import (
     QUESTIONS,
     Learning,
     Teacher,
+    prepared,
     teach,
     weights_name,
 )
+from gcad_jax.run_plan import say_kept
+from gcad_jax.speech import say
+from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
+from gcad_jax.training.checkpoint import newest_step
+from gcad_jax.training.cost import duration, measured
 from gcad_jax.training.logs import ROWS, read_rows
+from gcad_jax.training.loop import LoopOptions
 
 REPORT = "report.md"
 
@@ -37,6 +44,79 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
       UserError: a mistake in config, images, target or folder.
       Preempted: on SIGTERM, after saving.
     """
+    job = _begun(config)
+    started = time.monotonic()
+    results = []
+    with workdir.opened(path, job.made_of) as folder:
+        keep_programs(folder)
+        for p, learning in job.learnings.items():
+            say(f"\n== E_loc, p = {p}")
+            inside = folder / f"E_loc_{p}"
+            make_folder(inside)
+            results.append(
+                teach(
+                    learning,
+                    inside,
+                    folder / weights_name(p),
+                    config.seeds[0],
+                    job.options,
+                    job.made_of,
+                    say,
+                )
+            )
+            figures.draw_training(inside, read_rows(inside / ROWS))
+        minutes = (time.monotonic() - started) / 60
+        write_report(folder, results, hardware(job.options, minutes))
+        say(f"\nreport      {folder / REPORT}", result=True)
+    return results
+
+
+def plan(config: Pretraining, path: str) -> float:
+    """Says what `run` would do and cost; returns seconds of training.
+
+    Nothing is written but compiled programs.
+
+    Raises:
+      UserError: as `run`.
+    """
+    job = _begun(config)
+    folder = workdir.checked(path, job.made_of)
+    keep_programs(folder)
+    seconds = 0.0
+    for p, learning in job.learnings.items():
+        say(f"\n== E_loc, p = {p}")
+        lesson, feed, frozen = prepared(learning, config.seeds[0], say)
+        phases = lesson.phases(feed.steps_per_epoch)
+        total = sum(phase.num_steps for phase in phases)
+        done = newest_step(folder / f"E_loc_{p}" / CHECKPOINTS)
+        say(f"state       {done:,} of {total:,} updates are done")
+        if done < total:
+            cost = measured(lesson, feed, frozen, config.seeds, job.options)
+            for line in cost.lines:
+                say(line)
+            seconds += cost.seconds(phases, done)
+    say(
+        f"\nestimate    about {duration(seconds)} of training here; measuring on the "
+        "images that were held out comes on top",
+        result=True,
+    )
+    files = ", ".join(map(weights_name, config.P))
+    say(f"writes      in {folder}: {files}, {REPORT}, checkpoints and logs")
+    say_kept()
+    return seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What is learned, by p. made_of: the config and what it names."""
+
+    options: LoopOptions
+    learnings: Mapping[int, Learning]
+    made_of: dict[str, Any]
+
+
+def _begun(config: Pretraining) -> _Job:
+    """Checks all that a pretraining needs, and reads it."""
     check(config)
     network, params = load_classifier(config.target)
     teachers = {p: Teacher.of(network, params, _of(config, p)) for p in config.P}
@@ -48,39 +128,19 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
         "photos": {"sha256": images.digest()},
         "learned_from": {"sha256": read_weights(config.target)[0].get("sha256")},
     }
-    started = time.monotonic()
-    results = []
-    with workdir.opened(path, made_of) as folder:
-        keep_programs(folder)
-        for p in config.P:
-            say(f"\n== E_loc, p = {p}")
-            learning = Learning(
-                _of(config, p),
-                config.data,
-                images,
-                teachers[p],
-                config.threads,
-                config.processes,
-                config.stored_as,
-            )
-            inside = folder / f"E_loc_{p}"
-            make_folder(inside)
-            results.append(
-                teach(
-                    learning,
-                    inside,
-                    folder / weights_name(p),
-                    config.seeds[0],
-                    options,
-                    made_of,
-                    say,
-                )
-            )
-            figures.draw_training(inside, read_rows(inside / ROWS))
-        minutes = (time.monotonic() - started) / 60
-        write_report(folder, results, hardware(options, minutes))
-        say(f"\nreport      {folder / REPORT}")
-    return results
+    learnings = {
+        p: Learning(
+            _of(config, p),
+            config.data,
+            images,
+            teachers[p],
+            config.threads,
+            config.processes,
+            config.stored_as,
+        )
+        for p in config.P
+    }
+    return _Job(options, learnings, made_of)
 
 
 def check(config: Pretraining) -> None:

@@ -13,16 +13,17 @@ from gcad_jax import config as configs
 from gcad_jax import experiment, hosts, workdir
 from gcad_jax.checks import UserError
 from gcad_jax.config import Experiment
-from gcad_jax.experiment import has_results, say
+from gcad_jax.experiment import has_results
+from gcad_jax.run_plan import feed_of, measured_on
+from gcad_jax.speech import say
 from gcad_jax.study import Study
 from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
 from gcad_jax.training.checkpoint import newest_step
-from gcad_jax.training.feed import Resident
-from gcad_jax.training.timing import time_phases
+from gcad_jax.training.cost import Cost, duration, is_too_large
+from gcad_jax.training.summary import counted
 
 T = TypeVar("T")
-# Of each phase, after one to warm up: f-AnoGAN's updates repeat after five.
-TIMED_CALLS = 5
+CATEGORIES = ("category", "categories")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,17 @@ class Planned:
         """The categories without results."""
         names = self.config.data.names()
         return [n for n in names if not has_results(self.config, self.folder / n)]
+
+    def progress(self) -> str:
+        """': 1 of 5 categories finished, can at update 300'; '' where nothing is."""
+        left = self.unfinished()
+        told, done = list[str](), len(self.config.data.names()) - len(left)
+        if done:
+            told = [f"{done} of {counted(done + len(left), *CATEGORIES)} finished"]
+        for name in left:
+            if step := newest_step(self.folder / name / CHECKPOINTS):
+                told.append(f"{name} at update {step:,}")
+        return f": {', '.join(told)}" if told else ""
 
     def explained(self, error: Exception) -> UserError:
         """The error with the flags as they are called in a study."""
@@ -96,20 +108,16 @@ def say_plan(planned: Sequence[Planned]) -> None:
         done = sum(not p.unfinished() for p in runs)
         categories = len(runs[0].config.data.names())
         say(
-            f"study       {dataset}: {_counted(len(runs), 'run', 'runs')} x "
-            f"{_counted(categories, 'category', 'categories')}, {done} finished"
+            f"study       {dataset}: {counted(len(runs), 'run')} x "
+            f"{counted(categories, *CATEGORIES)}, {done} finished"
         )
         for one in runs:
             seeds = ", ".join(map(str, one.config.seeds))
             plural = "s" if len(one.config.seeds) > 1 else ""
             say(
                 f"            {one.name}: {one.config.method.title}, "
-                f"seed{plural} {seeds}"
+                f"seed{plural} {seeds}{one.progress()}"
             )
-
-
-def _counted(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"
 
 
 def say_estimate(planned: Sequence[Planned]) -> float:
@@ -119,54 +127,49 @@ def say_estimate(planned: Sequence[Planned]) -> float:
         if not (names := hosts.from_first(one.unfinished)):
             continue
         try:
-            seconds = attempt(functools.partial(estimate, one, names), one)
+            seconds, cost = attempt(functools.partial(estimate, one, names), one)
         except UserError as error:
             if hosts.is_mine(error):
                 raise
             say(f"estimate    {one.label}: cannot start: {error}")
             continue
         total += seconds
-        trains = f"{seconds / 60:.1f} min" if seconds else "nothing to train"
+        trains = "nothing to train"
+        if cost:
+            trains = (
+                f"{duration(seconds)}, {cost.parameters:,} trained parameters, "
+                f"{cost.device_bytes / 2**20:,.0f} MiB a device"
+            )
         say(f"estimate    {one.label}: {trains}")
     say(
-        f"estimate    about {total / 60:.1f} minutes of training in all; compiling, "
-        "preparing and scoring come on top"
+        f"estimate    about {duration(total)} of training in all; preparing and "
+        "scoring come on top",
+        result=True,
     )
     return total
 
 
-def estimate(one: Planned, names: Sequence[str]) -> float:
-    """Seconds of training that the categories `names` of a run still need.
+def estimate(one: Planned, names: Sequence[str]) -> tuple[float, Cost | None]:
+    """Seconds of training that the categories `names` of a run still need, and cost.
 
     A few updates of every phase are timed on the first category; the others have as
-    many updates as they ask for, at the same speed.
+    many updates as they ask for, at the same speed. Without a cost where nothing is to
+    be trained.
     """
-    config, method = one.config, one.config.method
-    total, per_update = 0.0, dict[str, float]()
+    config = one.config
+    total, cost = 0.0, None
     for name in names:
-        category = hosts.together(
-            functools.partial(
-                config.data.load, name, method.image_size, method.channels
-            )
-        )
-        feed = Resident(method, category, config.seeds, config.cache_features)
-        phases = method.phases(feed.steps_per_epoch)
+        category = experiment.loaded(config, name)
+        phases = config.method.phases(feed_of(config, category).steps_per_epoch)
         saved = one.folder / name / CHECKPOINTS
         done = hosts.from_first(functools.partial(newest_step, saved))
         if done >= sum(phase.num_steps for phase in phases):
             continue
-        if not per_update:
+        if cost is None:
             options = experiment.options_of(config)
-            frozen = method.prepare(category.train)
-            timed = time_phases(
-                method, feed, frozen, config.seeds, options, TIMED_CALLS
-            )
-            per_update = {t.name: t.step_seconds for t in timed}
-        for phase in phases:
-            left = max(0, phase.num_steps - done)
-            done = max(0, done - phase.num_steps)
-            total += left * per_update[phase.name]
-    return total
+            cost, _ = measured_on(config, category, options)
+        total += cost.seconds(phases, done)
+    return total, cost
 
 
 def attempt(call: Callable[[], T], one: Planned) -> T:
@@ -178,7 +181,7 @@ def attempt(call: Callable[[], T], one: Planned) -> T:
     except UserError as error:
         raise one.explained(error) from error
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not is_too_large(error):
             raise
         raise UserError(
             f"{one.label} does not fit into the memory of the device; lower "

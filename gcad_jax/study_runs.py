@@ -20,8 +20,9 @@ from gcad_jax.evaluation.maps import MAPS, map_path, read_map
 from gcad_jax.evaluation.metrics import read_result
 from gcad_jax.evaluation.spro import RATES
 from gcad_jax.evaluation.tables import short
-from gcad_jax.experiment import say
 from gcad_jax.files import as_path, check_writable
+from gcad_jax.run_plan import say_kept
+from gcad_jax.speech import say
 from gcad_jax.studies import study_report
 from gcad_jax.studies.finished import Finished, Runs, as_json
 from gcad_jax.studies.method_curves import Lines
@@ -71,6 +72,7 @@ def run(study: Study, path: str) -> Runs:
     if study.estimate:
         say_estimate(planned)
     if study.plan:
+        _say_outputs(study, folder)
         return {}
     done = _run_all(study, planned, folder)
     with workdir.alone(folder, wait=True):  # another command may be writing it
@@ -85,6 +87,14 @@ def run(study: Study, path: str) -> Runs:
             f"without them. {told}"
         )
     return finished
+
+
+def _say_outputs(study: Study, folder: epath.Path) -> None:
+    """Where a study will have written what."""
+    own = ", ".join(study_report.outputs(study.name).values())
+    say(f"writes      in {folder}: {own}; a workdir for each run in DATA_SET/RUN")
+    if study.estimate:
+        say_kept()
 
 
 def _report(
@@ -108,9 +118,10 @@ def _report(
             _write(study, finished, missing, shown, folder, minutes)
         report = folder / study_report.outputs(study.name)["md"]
         page.update(report)
-        say(f"\nstudy       {report} and {page.name_of(report).name}")
+        say(f"\nstudy       {report} and {page.name_of(report).name}", result=True)
     elif not done.failures:
-        say("\nstudy       nothing is finished yet, so there is no report")
+        told = "nothing is finished yet, so there is no report"
+        say(f"\nstudy       {told}", result=True)
     return finished
 
 
@@ -118,12 +129,12 @@ def _run_all(study: Study, planned: Sequence[Planned], folder: epath.Path) -> Do
     """Those that another command is at are tried again when the others are done."""
     done = Done()
     for number, one in enumerate(planned, 1):
-        say(f"\n#### {one.label} ({number} of {len(planned)})")
+        say(f"\n#### {one.label} ({number} of {len(planned)})", result=True)
         _run(study, one, folder, done)
     again = [one for one in planned if one.label in done.elsewhere]
     done.elsewhere.clear()
     for one in again:
-        say(f"\n#### {one.label} again")
+        say(f"\n#### {one.label} again", result=True)
         _run(study, one, folder, done)
     return done
 
@@ -133,12 +144,12 @@ def _run(study: Study, one: Planned, folder: epath.Path, done: Done) -> None:
     try:
         results = attempt(call, one)
     except workdir.InUse:
-        say(f"elsewhere   another command is at {one.label}")
+        say(f"elsewhere   another command is at {one.label}", result=True)
         done.elsewhere.add(one.label)
     except UserError as error:
         if hosts.is_mine(error):
             raise
-        say(f"failed      {error}")
+        say(f"failed      {error}", result=True)
         done.failures[one.label] = error
     else:
         run = Finished(study.label(one.name, one.config), tuple(results))

@@ -13,8 +13,8 @@ from etils import epath
 
 from gcad_jax import page, workdir
 from gcad_jax.checks import UserError
-from gcad_jax.experiment import say
 from gcad_jax.files import as_path, check_writable, write_text
+from gcad_jax.speech import say
 from gcad_jax.studies import throughput_tables
 from gcad_jax.studies.throughput_measurements import ROUNDS, Measurements, as_dict
 from gcad_jax.studies.throughput_rows import (
@@ -40,11 +40,34 @@ def run(config: ThroughputStudy, path: str) -> dict[str, Any]:
     Raises:
       UserError: a field or a folder that do not fit.
     """
+    folder = _checked(config, path)
+    with workdir.locked(folder):
+        return _Study(config, folder).run()
+
+
+def plan(config: ThroughputStudy, path: str) -> None:
+    """Says what `run` would measure; nothing is written.
+
+    Raises:
+      UserError: as `run`.
+    """
+    folder = _checked(config, path)
+    workdir.check_free(folder)
+    study = _Study(config, folder)
+    kept = study.kept(study.earlier())
+    study.say_rows(kept)
+    for row, old in zip(study.rows, kept, strict=True):
+        say(f"{row.kind:<12}{row.varied}{', kept' if old else ''}")
+    say("estimate    none: how long a row takes is what it measures", result=True)
+    say(f"writes      in {folder}: {JSON}, {MARKDOWN}")
+
+
+def _checked(config: ThroughputStudy, path: str) -> epath.Path:
+    """The folder of the study."""
     check(config)
     folder = as_path(path).expanduser()
     check_writable(folder, (JSON, MARKDOWN), "--workdir")
-    with workdir.locked(folder):
-        return _Study(config, folder).run()
+    return folder
 
 
 class _Study:
@@ -71,18 +94,8 @@ class _Study:
             "start": earlier.get("start") if same_method else None,
             "rows": [],
         }
-        there = {_key(row): row for row in earlier.get("rows", [])}
-        kept = [there.get(_key(self.entry(row))) for row in self.rows]
-        if self.config.profile:
-            kept[0] = None  # the trace is of the first row
-        counts = ", ".join(
-            f"{sum(row.kind == kind for row in self.rows)} of {kind}"
-            for kind in (TRAINING, LOOP, INFERENCE, LATENCY)
-        )
-        say(
-            f"study       {len(self.rows)} rows on {self.device.device_kind}: "
-            f"{counts}; {len(self.rows) - kept.count(None)} are kept from earlier"
-        )
+        kept = self.kept(earlier)
+        self.say_rows(kept)
         if self.found["peaks"] is None:
             say("peaks       a matrix product and a convolution")
             self.found["peaks"] = self.measurements.measured_peaks()
@@ -97,8 +110,27 @@ class _Study:
             if old is None:
                 say(f"            {_sentence(new['values'])}")
         self.write()
-        say(f"report      {self.folder / MARKDOWN}")
+        say(f"report      {self.folder / MARKDOWN}", result=True)
         return self.found
+
+    def kept(self, earlier: Mapping[str, Any]) -> list[Any]:
+        """Of every row what was measured earlier, or None."""
+        there = {_key(row): row for row in earlier.get("rows", [])}
+        kept = [there.get(_key(self.entry(row))) for row in self.rows]
+        if self.config.profile:
+            kept[0] = None  # the trace is of the first row
+        return kept
+
+    def say_rows(self, kept: list[Any]) -> None:
+        """How many rows of what."""
+        counts = ", ".join(
+            f"{sum(row.kind == kind for row in self.rows)} of {kind}"
+            for kind in (TRAINING, LOOP, INFERENCE, LATENCY)
+        )
+        say(
+            f"study       {len(self.rows)} rows on {self.device.device_kind}: "
+            f"{counts}; {len(self.rows) - kept.count(None)} are kept from earlier"
+        )
 
     # -- what is written --------------------------------------------------------
 

@@ -14,9 +14,19 @@ from gcad_jax.checks import UserError
 from gcad_jax.config import differences
 from gcad_jax.data.category import Category
 from gcad_jax.evaluation.metrics import METRICS
-from gcad_jax.files import Path, as_path, inside, is_local, make_folder, write_text
+from gcad_jax.files import (
+    Path,
+    as_path,
+    check_writable,
+    inside,
+    is_local,
+    make_folder,
+    write_text,
+)
 from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
 from gcad_jax.training.checkpoint import finished_steps
+
+CONFIG, DATA, LOCK = "config.json", "data.json", ".lock"
 
 
 class InUse(UserError):
@@ -41,7 +51,27 @@ def opened(path: str, config: dict[str, Any]) -> Iterator[epath.Path]:
 
 def _begun(folder: epath.Path, config: dict[str, Any]) -> None:
     check_config(folder, config)
-    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+
+
+def checked(path: Path, config: dict[str, Any]) -> epath.Path:
+    """The folder, which need not be there; nothing is written.
+
+    Raises:
+      UserError: as `opened`.
+    """
+    folder = as_path(path)
+    check_free(folder)
+    check_config(folder, config)
+    return folder
+
+
+def check_free(folder: epath.Path) -> None:
+    """Raises UserError where the folder cannot be written, or is in use."""
+    check_writable(folder, (), "--workdir")
+    if is_local(folder) and (folder / LOCK).exists():
+        with locked(folder):
+            pass
 
 
 @contextlib.contextmanager
@@ -84,9 +114,10 @@ def locked(path: Path, wait: bool = False) -> Iterator[epath.Path]:
     if not is_local(folder):
         yield folder
         return
+    check_writable(folder, (), "--workdir")
     try:
         make_folder(folder)
-        lock = (folder / ".lock").open("w")
+        lock = (folder / LOCK).open("w")
     except OSError as error:
         raise UserError(
             f"--workdir={path} cannot be written ({error.strerror}); choose a folder "
@@ -110,7 +141,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[epath.Path]:
 
 def check_config(folder: epath.Path, config: dict[str, Any]) -> None:
     """Raises UserError where the folder holds a run of another config."""
-    file = folder / "config.json"
+    file = folder / CONFIG
     if file.exists():
         try:
             old = dict(json.loads(file.read_text()))
@@ -145,10 +176,25 @@ def check_data(folder: epath.Path, category: Category) -> bool:
     Raises:
       UserError: the training or validation images are others than before.
     """
-    file = folder / "data.json"
+    found, same = _compared(folder, category)
+    if not same:
+        # Numbers of other test images first: a kill in between must not leave them
+        # valid.
+        (folder / METRICS).unlink(missing_ok=True)
+        write_text(folder / DATA, json.dumps(found, indent=2) + "\n")
+    return same
+
+
+def same_data(folder: epath.Path, category: Category) -> bool:
+    """What `check_data` returns or raises; nothing is written."""
+    return _compared(folder, category)[1]
+
+
+def _compared(folder: epath.Path, category: Category) -> tuple[dict[str, Any], bool]:
+    """The digests of a category, and whether those that `folder` has are the same."""
     found = digests(category)
     tests = {"test": found.pop("test")}
-    before = _data_before(file) if has_begun(folder) else {}
+    before = _data_before(folder / DATA) if has_begun(folder) else {}
     if before:
         for split, images in found.items():
             if images != before[split]:
@@ -158,12 +204,7 @@ def check_data(folder: epath.Path, category: Category) -> bool:
                     f"{images['images']} now, or others); restore them, or choose "
                     "another --workdir."
                 )
-    if same := before == found | tests:
-        return same
-    # Numbers of other test images first: a kill in between must not leave them valid.
-    (folder / METRICS).unlink(missing_ok=True)
-    write_text(file, json.dumps(found | tests, indent=2) + "\n")
-    return same
+    return found | tests, before == found | tests
 
 
 def digests(category: Category) -> dict[str, Any]:

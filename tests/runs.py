@@ -81,28 +81,19 @@ def write_config(folder: pathlib.Path, body: str) -> pathlib.Path:
     return file
 
 
-def environment(cache: pathlib.Path | None = None, devices: int = 1) -> dict[str, str]:
-    """Of the subprocesses: programs compiled without optimisation, once for all."""
+def environment(devices: int = 1) -> dict[str, str]:
+    """Of the subprocesses; how they compile, and keep it, they have from conftest."""
     own = {"JAX_PLATFORMS": "cpu", "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
     own["JAX_NUM_CPU_DEVICES"] = str(devices)
-    if cache is not None:
-        own |= {
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0 "
-            "--xla_llvm_disable_expensive_passes=true",
-        }
     return {**os.environ, **own}
 
 
-def start(
-    arguments: Sequence[str], cache: pathlib.Path | None = None, devices: int = 1
-) -> subprocess.Popen[str]:
+def start(arguments: Sequence[str], devices: int = 1) -> subprocess.Popen[str]:
     """`python -m gcad_jax.main ARGUMENTS` in the background, its output in one pipe."""
     return subprocess.Popen(
         [sys.executable, "-m", "gcad_jax.main", *arguments],
         cwd=ROOT,
-        env=environment(cache, devices),
+        env=environment(devices),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -110,10 +101,10 @@ def start(
 
 
 def command(
-    arguments: Sequence[str], cache: pathlib.Path | None = None, devices: int = 1
+    arguments: Sequence[str], devices: int = 1
 ) -> subprocess.CompletedProcess[str]:
     """The same until it ends."""
-    process = start(arguments, cache, devices)
+    process = start(arguments, devices)
     out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(process.args, process.returncode or 0, out, err)
 

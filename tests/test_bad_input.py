@@ -17,7 +17,7 @@ import runs
 from data import trees
 
 from gcad_jax import config as configs
-from gcad_jax import experiment, workdir
+from gcad_jax import experiment, run_plan, workdir
 from gcad_jax.checks import UserError
 from gcad_jax.config import Experiment
 from gcad_jax.data.folder import Folder
@@ -30,10 +30,13 @@ def _own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refused(config: Experiment, folder: pathlib.Path) -> str:
-    """The sentence of a run that must not begin."""
+    """The sentence of a run that must not begin; a plan of it says the same."""
+    with pytest.raises(UserError) as planned:
+        run_plan.plan(config, str(folder))
     with pytest.raises(UserError) as error:
         experiment.run(config, str(folder))
     said = str(error.value)
+    assert str(planned.value) == said
     assert "\n" not in said
     assert said.endswith((".", "?"))
     assert no_results(folder)
@@ -260,13 +263,11 @@ def test_more_devices_than_there_are(tmp_path: pathlib.Path) -> None:
     assert "num_devices is 64" in said
 
 
-def test_loss_that_is_not_finite(
-    tmp_path: pathlib.Path, program_cache: pathlib.Path
-) -> None:
+def test_loss_that_is_not_finite(tmp_path: pathlib.Path) -> None:
     body = "runs.tiny(method=runs.method(learning_rate=1e38), checkpoint_minutes=0.0)"
     file = runs.write_config(tmp_path, body)
     folder = tmp_path / "run"
-    done = runs.command([f"--config={file}", f"--workdir={folder}"], program_cache)
+    done = runs.command([f"--config={file}", f"--workdir={folder}"])
     assert done.returncode == 2
     # The bar and the sentence share the stream.
     said = runs.one_sentence("error: " + done.stderr.rpartition("error: ")[2])
@@ -292,6 +293,6 @@ def test_loss_that_is_not_finite(
 def test_in_a_process(arguments: list[str], words: str, tmp_path: pathlib.Path) -> None:
     done = runs.command([*arguments, f"--workdir={tmp_path / 'run'}"])
     assert done.returncode == 2
-    assert done.stdout == ""
+    assert done.stdout == f"config      {arguments[0].partition('=')[2]}\n"
     assert words in runs.one_sentence(done.stderr)
     assert not (tmp_path / "run").exists()

@@ -194,6 +194,9 @@ def test_mistakes_in_a_process(
         (["--config="], ["--config is missing"]),
         (["--config.epochs=3"], ["--config is missing"]),
         ([], ["--config is missing"]),
+        (["config=configs/circles.py"], ["write --config=configs/circles.py"]),
+        ([CIRCLES, "--quite"], ["--quite is unknown", "'--quiet'"]),
+        ([CIRCLES, "--plans"], ["--plans is unknown", "'--plan'"]),
         ([CIRCLES, "extra"], ["'extra' is not a flag"]),
         (
             [CIRCLES, "--config.seeds=(0,)", "--config.seeds=(1,)"],
@@ -255,7 +258,14 @@ def test_help_fits_a_terminal() -> None:
     assert done.returncode == 0
     assert done.stderr == ""
     assert max(map(len, done.stdout.splitlines())) <= 80
-    for word in ("--config", "--workdir", "circles.py", ":small", "--config.data.root"):
+    for word in (
+        "--config",
+        "--workdir",
+        "circles.py",
+        ":small",
+        "--config.data.root",
+        "--plan",
+    ):
         assert word in done.stdout
 
 

@@ -15,12 +15,13 @@ PAGES = {
     str(page.relative_to(runs.ROOT).with_suffix("")): page.read_text()
     for page in (runs.ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
 }
-# Their files and commands are run by test_worked_examples.py.
-WORKED = ("docs/new_method", "docs/new_data_set")
+# What they say is run by test_worked_examples.py and test_afternoon.py.
+WORKED = ("docs/new_method", "docs/new_data_set", "docs/own_images")
+ASKED = "docs/export"  # its Python asks an exported file: test_export.py
 SNIPPETS = [
     pytest.param(code, id=f"{name}-{number}")
     for name, page in PAGES.items()
-    if name not in WORKED
+    if name not in (*WORKED, ASKED)
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", page, re.S))
 ]
 LINES = [

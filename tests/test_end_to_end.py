@@ -52,9 +52,9 @@ LIMITS = ("0.01", "0.05", "0.1", "0.3", "1.0")
 
 
 def succeeded(
-    arguments: list[str], folder: pathlib.Path, cache: pathlib.Path
+    arguments: list[str], folder: pathlib.Path
 ) -> subprocess.CompletedProcess[str]:
-    done = runs.command([*arguments, f"--workdir={folder}"], cache)
+    done = runs.command([*arguments, f"--workdir={folder}"])
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -65,12 +65,10 @@ def read(path: pathlib.Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def whole(
-    tmp_path_factory: pytest.TempPathFactory, program_cache: pathlib.Path
-) -> tuple[pathlib.Path, str]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, str]:
     """Folder and output of a run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, succeeded(CIRCLES, folder, program_cache).stdout
+    return folder, succeeded(CIRCLES, folder).stdout
 
 
 def test_from_nothing_to_a_report(whole: tuple[pathlib.Path, str]) -> None:
@@ -129,29 +127,25 @@ def test_every_step_is_logged(whole: tuple[pathlib.Path, str]) -> None:
     assert last < first, "it learns"
 
 
-def test_same_command_again_keeps_everything(
-    whole: tuple[pathlib.Path, str], program_cache: pathlib.Path
-) -> None:
+def test_same_command_again_keeps_everything(whole: tuple[pathlib.Path, str]) -> None:
     folder = whole[0]
     reports = [folder / "report.md", folder / "report.html"]
     files = [*reports, *(folder / "circles").glob("*.*")]
     before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
-    done = succeeded(CIRCLES, folder, program_cache)
+    done = succeeded(CIRCLES, folder)
     assert "kept" in done.stdout
     assert "phase" not in done.stdout, "nothing is compiled"
     after = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
     assert after == before
 
 
-def test_lost_report_is_written_again(
-    whole: tuple[pathlib.Path, str], program_cache: pathlib.Path
-) -> None:
+def test_lost_report_is_written_again(whole: tuple[pathlib.Path, str]) -> None:
     report = whole[0] / "report.md"
     tables = report.read_text().partition("## Data")[2]
     report.unlink()
     (whole[0] / "report.html").unlink()
     (whole[0] / "circles/curves.pdf").unlink()
-    done = succeeded(CIRCLES, whole[0], program_cache)
+    done = succeeded(CIRCLES, whole[0])
     assert "phase" not in done.stdout, "nothing is trained or scored again"
     assert report.read_text().partition("## Data")[2] == tables
     assert "base64," in (whole[0] / "report.html").read_text()
@@ -161,7 +155,6 @@ def test_lost_report_is_written_again(
 def test_killed_and_stopped_it_ends_as_if_it_were_not(
     whole: tuple[pathlib.Path, str],
     tmp_path: pathlib.Path,
-    program_cache: pathlib.Path,
 ) -> None:
     category = tmp_path / "circles"
     often = [*CIRCLES, f"--workdir={tmp_path}", "--config.checkpoint_minutes=0.0"]
@@ -171,7 +164,7 @@ def test_killed_and_stopped_it_ends_as_if_it_were_not(
         return runs.checkpoint_steps(category)
 
     def killed_when(condition, arguments=often, seconds=0.0) -> None:  # type: ignore[no-untyped-def]
-        process = runs.start(arguments, program_cache)
+        process = runs.start(arguments)
         runs.wait_for(condition, process)
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
@@ -190,7 +183,7 @@ def test_killed_and_stopped_it_ends_as_if_it_were_not(
     assert first < second < STEPS
     # SIGTERM saves first.
     rare = [*CIRCLES, f"--workdir={tmp_path}", "--config.checkpoint_minutes=0.005"]
-    process = runs.start(rare, program_cache)
+    process = runs.start(rare)
     runs.wait_for(lambda: steps()[-1] > second, process)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=120)
@@ -202,7 +195,7 @@ def test_killed_and_stopped_it_ends_as_if_it_were_not(
     rows = (category / "metrics.jsonl").read_text().splitlines()
     assert json.loads(rows[-1])["step"] == third
 
-    done = succeeded(CIRCLES, tmp_path, program_cache)
+    done = succeeded(CIRCLES, tmp_path)
     assert f"resume      from step {third}" in done.stdout
     expected, found = (
         runs.saved_state(folder) for folder in (whole[0] / "circles", category)
@@ -218,7 +211,7 @@ def test_killed_and_stopped_it_ends_as_if_it_were_not(
 
 
 def test_loco_with_two_seeds_and_maps(
-    tmp_path: pathlib.Path, program_cache: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import tifffile
 
@@ -236,7 +229,7 @@ def test_loco_with_two_seeds_and_maps(
         "--config.write_maps",
     ]
     folder = tmp_path / "run"
-    succeeded(arguments, folder, program_cache)
+    succeeded(arguments, folder)
     assert not (folder / "pushpins").exists()
     details = read(folder / "juice_bottle/details.json")
     assert details["seeds"] == [3, 1]
@@ -274,9 +267,7 @@ def test_loco_with_two_seeds_and_maps(
     assert [json.loads(row)["seed"] for row in rows[:2]] == [3, 1]
 
 
-def test_folder_of_good_images_only(
-    tmp_path: pathlib.Path, program_cache: pathlib.Path
-) -> None:
+def test_folder_of_good_images_only(tmp_path: pathlib.Path) -> None:
     for number in range(5):
         trees.save(tmp_path / f"mine/{number}.png", trees.noise(number))
     arguments = [
@@ -287,7 +278,7 @@ def test_folder_of_good_images_only(
         "--config.epochs=2",
     ]
     folder = tmp_path / "run"
-    done = succeeded(arguments, folder, program_cache)
+    done = succeeded(arguments, folder)
     assert "no test images" in done.stdout
     report = (folder / "report.md").read_text()
     assert "Scores of good validation images" in report
@@ -298,12 +289,10 @@ def test_folder_of_good_images_only(
     assert [len(scores) for scores in details["validation"]] == [1]
     assert not (folder / "mine/maps.png").exists()
     # Finished, although there is nothing to score.
-    assert "kept" in succeeded(arguments, folder, program_cache).stdout
+    assert "kept" in succeeded(arguments, folder).stdout
 
 
-def test_folder_with_test_images_but_no_masks(
-    tmp_path: pathlib.Path, program_cache: pathlib.Path
-) -> None:
+def test_folder_with_test_images_but_no_masks(tmp_path: pathlib.Path) -> None:
     for number in range(4):
         trees.save(tmp_path / f"mine/train/{number}.png", trees.noise(number))
     trees.save(tmp_path / "mine/validation/0.png", trees.noise(10))
@@ -320,7 +309,6 @@ def test_folder_with_test_images_but_no_masks(
             "--config.epochs=2",
         ],
         folder,
-        program_cache,
     )
     assert "2 of 2 anomalous test images have no mask" in done.stdout.replace("\n", " ")
     found = read(folder / "mine/metrics.json")
@@ -340,9 +328,7 @@ def test_folder_with_test_images_but_no_masks(
         assert picture.width > 100
 
 
-def test_a_memory_and_running_statistics_survive_a_kill(
-    tmp_path: pathlib.Path, program_cache: pathlib.Path
-) -> None:
+def test_a_memory_and_running_statistics_survive_a_kill(tmp_path: pathlib.Path) -> None:
     arguments = [
         "--config=configs/mnad.py:small,circles",
         *TINY_CIRCLES,
@@ -352,15 +338,15 @@ def test_a_memory_and_running_statistics_survive_a_kill(
         "--config.method.width=0.0625",
         "--config.method.items=3",
     ]
-    succeeded(arguments, tmp_path / "whole", program_cache)
+    succeeded(arguments, tmp_path / "whole")
     killed = tmp_path / "killed"
     often = [*arguments, f"--workdir={killed}", "--config.checkpoint_minutes=0.0"]
-    process = runs.start(often, program_cache)
+    process = runs.start(often)
     runs.wait_for(lambda: len(runs.checkpoint_steps(killed / "circles")) > 1, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (killed / "circles/metrics.json").exists()
-    assert "resume" in succeeded(arguments, killed, program_cache).stdout
+    assert "resume" in succeeded(arguments, killed).stdout
     expected, found = (
         runs.saved_state(folder / "circles") for folder in (tmp_path / "whole", killed)
     )
@@ -374,16 +360,14 @@ def test_a_memory_and_running_statistics_survive_a_kill(
     assert "width 0.0625" in report
 
 
-def test_a_method_that_trains_nothing_reports_once(
-    tmp_path: pathlib.Path, program_cache: pathlib.Path
-) -> None:
+def test_a_method_that_trains_nothing_reports_once(tmp_path: pathlib.Path) -> None:
     arguments = [
         "--config=configs/variation_model.py:small,circles",
         *TINY_CIRCLES,
         "--config.image_size=32",
         "--config.seeds=(0,1)",
     ]
-    said = succeeded(arguments, tmp_path, program_cache).stdout
+    said = succeeded(arguments, tmp_path).stdout
     assert "resume" not in said
     assert not (tmp_path / "circles/frozen.npz").exists()
     assert read(tmp_path / "circles/details.json")["seeds"] == [0]
@@ -394,12 +378,10 @@ def test_a_method_that_trains_nothing_reports_once(
     assert "not aligned" in report
     assert "Settings: the paper's" not in report
     assert "losses.png" not in report
-    assert "kept" in succeeded(arguments, tmp_path, program_cache).stdout
+    assert "kept" in succeeded(arguments, tmp_path).stdout
 
 
-def test_grey_images_and_batches_larger_than_the_data(
-    tmp_path: pathlib.Path, program_cache: pathlib.Path
-) -> None:
+def test_grey_images_and_batches_larger_than_the_data(tmp_path: pathlib.Path) -> None:
     arguments = [
         "--config=configs/fanogan.py:small,circles",
         *TINY_CIRCLES,
@@ -410,7 +392,7 @@ def test_grey_images_and_batches_larger_than_the_data(
         "--config.method.samples_per_epoch=40",
         "--config.method.encoder_updates=3",
     ]
-    said = succeeded(arguments, tmp_path, program_cache).stdout
+    said = succeeded(arguments, tmp_path).stdout
     assert "train 12" in said
     rows = [
         json.loads(line)

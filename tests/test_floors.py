@@ -7,7 +7,7 @@ import pytest
 from runs import PACKAGE
 
 FLOORS = (
-    ("axes", "types", "checks", "files", "hosts"),
+    ("axes", "types", "checks", "files", "hosts", "speech"),
     ("data",),
     ("models",),
     ("methods",),
@@ -19,9 +19,10 @@ FLOORS = (
     (
         *("config", "config_files", "presets", "workdir", "experiment", "pretrain"),
         *("command_line", "given_flags", "folder_scores", "throughput"),
-        *("study", "study_plan", "study_presets", "study_runs"),
+        *("study", "study_plan", "study_presets", "study_runs", "run_plan"),
         *("detector_file", "detector", "image_files", "predictions"),
         *("main", "evaluate", "convert", "merge", "predict"),
+        *("artefact", "parity", "export"),
         "configs",  # in a wheel
     ),
 )
@@ -54,7 +55,7 @@ def imported(path: pathlib.Path) -> set[str]:
     return parts - {"__version__"}
 
 
-FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py")
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if not p.name.startswith("__"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

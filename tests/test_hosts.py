@@ -26,11 +26,6 @@ EACH = {"batch": 1, "seed": 2}
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("programs")
-
-
-@pytest.fixture(scope="module")
 def config(tmp_path_factory):
     return runs.write_config(tmp_path_factory.mktemp("config"), BODY)
 
@@ -40,23 +35,23 @@ def flags(config, layout, workdir):
 
 
 @pytest.fixture(scope="module", params=["batch", "seed"])
-def one(request, config, cache, tmp_path_factory):
+def one(request, config, tmp_path_factory):
     """(layout, workdir) of one process with as many devices as two."""
     workdir = tmp_path_factory.mktemp("one") / request.param
     devices = 2 * EACH[request.param]
-    ended = runs.command(flags(config, request.param, workdir), cache, devices)
+    ended = runs.command(flags(config, request.param, workdir), devices)
     assert ended.returncode == 0, ended.stderr
     return request.param, workdir
 
 
-def start_two(arguments, cache, devices=1, own=((), ())):
+def start_two(arguments, devices=1, own=((), ())):
     """Two processes. own: flags that only one of them has."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     joined = [f"--coordinator=localhost:{port}", "--num_processes=2"]
     return [
-        runs.start([*arguments, *more, *joined, f"--process_id={i}"], cache, devices)
+        runs.start([*arguments, *more, *joined, f"--process_id={i}"], devices)
         for i, more in enumerate(own)
     ]
 
@@ -67,13 +62,13 @@ def ends(processes):
     return [(p.returncode, *text) for p, text in zip(processes, said, strict=True)]
 
 
-def kill_one(arguments, stopped, cache):
+def kill_one(arguments, stopped):
     """Continued from `stopped`; the second process is killed amid the updates.
 
     Not amid a save: there it is JAX's own watch that ends the first, after 100 s.
     """
     never = "--config.checkpoint_minutes=1000"
-    processes = start_two([*arguments, never], cache)
+    processes = start_two([*arguments, never])
     said = []
     while not (said and said[-1].startswith("crossing")):  # the last before updates
         said.append(processes[0].stdout.readline())
@@ -86,16 +81,14 @@ def kill_one(arguments, stopped, cache):
     assert any(f"resume      from step {stopped}" in line for line in said)
 
 
-def test_two_processes_stopped_killed_and_continued_equal_one(
-    one, config, cache, tmp_path
-):
+def test_two_processes_stopped_killed_and_continued_equal_one(one, config, tmp_path):
     """SIGTERM to the second alone, then SIGKILL to it, then to the end."""
     layout, reference = one
     workdir = tmp_path / "two"
     category = workdir / "circles"
     arguments = flags(config, layout, workdir)
 
-    processes = start_two(arguments, cache, EACH[layout])
+    processes = start_two(arguments, EACH[layout])
     runs.wait_for(lambda: bool(runs.checkpoint_steps(category)), processes[0])
     os.kill(processes[1].pid, signal.SIGTERM)
     for code, out, err in ends(processes):
@@ -106,11 +99,9 @@ def test_two_processes_stopped_killed_and_continued_equal_one(
 
     shutil.copytree(workdir, tmp_path / "elsewhere")
     if layout == "batch":  # the same for both
-        kill_one(arguments, stopped, cache)
+        kill_one(arguments, stopped)
         assert runs.checkpoint_steps(category)[-1] == stopped
-    (code, out, err), (second, quiet, err_2) = ends(
-        start_two(arguments, cache, EACH[layout])
-    )
+    (code, out, err), (second, quiet, err_2) = ends(start_two(arguments, EACH[layout]))
     assert (code, second) == (0, 0), (out, err, err_2)
     assert f"over {2 * EACH[layout]} cpu devices of 2 processes" in out
     assert not [line for line in quiet.splitlines() if "Gloo" not in line]
@@ -131,7 +122,7 @@ def test_two_processes_stopped_killed_and_continued_equal_one(
     assert not runs.leftovers(workdir)
     # What two processes saved, one reads and goes on with, in the other layout too.
     other = {"batch": "seed", "seed": "batch"}[layout]
-    alone = runs.command(flags(config, other, tmp_path / "elsewhere"), cache, devices=2)
+    alone = runs.command(flags(config, other, tmp_path / "elsewhere"), devices=2)
     assert f"resume      from step {stopped}" in alone.stdout, alone.stderr
     ended = runs.saved_state(tmp_path / "elsewhere" / "circles")
     for name, leaf in expected.items():
@@ -142,13 +133,13 @@ def sentence(err):
     return [line for line in err.splitlines() if "Gloo" not in line][-1]
 
 
-def test_a_mistake_is_the_same_sentence_from_every_process(config, cache, tmp_path):
+def test_a_mistake_is_the_same_sentence_from_every_process(config, tmp_path):
     """The workdir of another config: only the first process looks at it."""
     folder = tmp_path / "circles"
     folder.mkdir()
     (folder / "metrics.json").write_text("{}")
     (tmp_path / "config.json").write_text(json.dumps({"seeds": [3]}))
-    for code, out, err in ends(start_two(flags(config, "batch", tmp_path), cache)):
+    for code, out, err in ends(start_two(flags(config, "batch", tmp_path))):
         assert code == 2, (out, err)
         assert "holds a run of another config (" in sentence(err)
 
@@ -160,37 +151,37 @@ def test_a_mistake_is_the_same_sentence_from_every_process(config, cache, tmp_pa
         ("--workdir=", "hosts a --workdir that they share"),
     ],
 )
-def test_what_processes_must_share_is_said(config, cache, tmp_path, field, words):
+def test_what_processes_must_share_is_said(config, tmp_path, field, words):
     """Else they would wait for each other without a word."""
     both = [f"--config={config}:batch"]
     first, other = f"--workdir={tmp_path / 'one'}", f"--workdir={tmp_path / 'two'}"
     if field.startswith("--workdir"):
-        processes = start_two(both, cache, 1, [[first], [other]])
+        processes = start_two(both, 1, [[first], [other]])
     else:
-        processes = start_two([*both, first], cache, 1, [[], [field]])
+        processes = start_two([*both, first], 1, [[], [field]])
     for code, out, err in ends(processes):
         assert code == 2, (out, err)
         assert words in sentence(err)
 
 
-def test_an_error_of_one_process_ends_both(cache, tmp_path):
+def test_an_error_of_one_process_ends_both(tmp_path):
     """While the second trains, the log of the first cannot be written."""
     body = BODY.replace("method=", "log_every=doubles.failing_log(20), method=")
     config = runs.write_config(tmp_path, body)
     (code, out, err), (other, _, lost) = ends(
-        start_two(flags(config, "batch", tmp_path / "run"), cache)
+        start_two(flags(config, "batch", tmp_path / "run"))
     )
     assert (code, sentence(err)) == (2, "error: the disk is full."), (out, err)
     assert other in (3, -signal.SIGABRT), lost
 
 
-def test_a_study_of_two_processes(cache, tmp_path):
+def test_a_study_of_two_processes(tmp_path):
     """Each run is one of both; what is finished is skipped by both."""
     body = "doubles.study(preset)"
     config = runs.write_config(tmp_path, body)
     arguments = flags(config, "", tmp_path / "study")
     for again in (False, True):
-        (code, out, err), (other, _, err_2) = ends(start_two(arguments, cache))
+        (code, out, err), (other, _, err_2) = ends(start_two(arguments))
         assert (code, other) == (0, 0), (out, err, err_2)
         assert out.count("its results are kept") == 2 * again
         assert "of 2 processes" in out or again

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import runs
 from data import trees
+from training import doubles
 
 from gcad_jax import experiment, merge, study_runs
 from gcad_jax.checks import UserError
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.evaluation.metrics import read_result
-from gcad_jax.methods.autoencoder import AE
 from gcad_jax.study import Cell, group, with_groups
 from gcad_jax.study_presets import Benchmark
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 CATEGORIES, SEEDS = ("juice_bottle", "screw_bag"), (0, 3)
 
 
@@ -25,8 +24,7 @@ def config(root, categories=CATEGORIES, seeds=SEEDS, **fields):
     data = MvtecLocoAd(
         root=str(root), categories=categories, cache_dir=str(root / "cache")
     )
-    small = {"image_size": 32, "epochs": 1, "batch_size": 2, "width": 1 / 8}
-    method = AE(**{**small, **fields})
+    method = doubles.Scored(**{"epochs": 3, "batch_size": 2, **fields})
     return runs.tiny(data=data, method=method, seeds=seeds, figure_images=1)
 
 
@@ -83,21 +81,21 @@ def test_what_is_merged_is_what_one_run_leaves(sweep, tmp_path, capsys):
 
 
 def test_what_is_merged_may_be_a_run_of_a_study(sweep, tmp_path, capsys):
-    join(sweep, tmp_path / "loco" / "autoencoder")
+    join(sweep, tmp_path / "loco" / "double")
     one = config(sweep / "data")
-    cells = {"autoencoder": Cell(method=one.method)}
+    cells = {"double": Cell(method=one.method)}
     fields = {"seeds": SEEDS, "num_devices": 1, "log_every": 1, "estimate": False}
     study = with_groups(Benchmark, {"loco": group(one.data, cells)}, **fields)
     found = study_runs.run(study, str(tmp_path))
-    assert found["loco"]["autoencoder"].seeds == SEEDS
+    assert found["loco"]["double"].seeds == SEEDS
     assert capsys.readouterr().out.count("its results are kept") == 2
-    assert "| AE |" in (tmp_path / "benchmark.md").read_text()
+    assert "| Double |" in (tmp_path / "benchmark.md").read_text()
 
 
 def test_other_settings_are_refused_by_the_run_of_what_is_merged(sweep, tmp_path):
     join(sweep, tmp_path / "merged")
-    other = config(sweep / "data", learning_rate=1.0)
-    with pytest.raises(UserError, match=r"another config \(method.learning_rate"):
+    other = config(sweep / "data", nan_at=99)
+    with pytest.raises(UserError, match=r"another config \(method.nan_at"):
         experiment.run(other, str(tmp_path / "merged"))
 
 
@@ -137,7 +135,7 @@ def test_a_task_that_is_missing(damaged):
 
 def test_a_task_of_other_settings(damaged):
     change(damaged / "parts/screw_bag/seed_3/config.json", image_size=64)
-    with pytest.raises(UserError, match=r"other settings .*\(image_size: 32 -> 64\)"):
+    with pytest.raises(UserError, match=r"other settings .*\(image_size: 4 -> 64\)"):
         join(damaged, damaged / "merged")
 
 

@@ -21,8 +21,10 @@ from jax.experimental.compilation_cache import compilation_cache
 from models.test_mobilenet import random_tensors
 from object_store import BUCKET
 from studies import study_runs
+from test_detector import stored
+from training import doubles
 
-from gcad_jax import experiment, files, folder_scores, merge, workdir
+from gcad_jax import artefact, experiment, files, folder_scores, merge, workdir
 from gcad_jax import study_runs as runs_of_studies
 from gcad_jax.checks import UserError
 from gcad_jax.convert import convert
@@ -32,8 +34,8 @@ from gcad_jax.data.images import read_image
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.data.photos import Photos
+from gcad_jax.detector import TrainedDetector
 from gcad_jax.evaluate import outputs
-from gcad_jax.methods.autoencoder import AE
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.models.classifiers import load_classifier
 from gcad_jax.study import Cell, group, with_groups
@@ -91,6 +93,14 @@ def test_a_large_file_arrives_in_parts(folder):
     with files.written(folder / "large") as part:
         part.write_bytes(data)
     assert files.opened(folder / "large").read() == data
+
+
+def test_a_detector_is_exported_to_it(folder):
+    detector = TrainedDetector(stored(), batch_size=2)
+    path = folder / "a.jax"
+    size, _ = artefact.write(detector, path, 0.1)
+    assert files.listing(folder) == [path, folder / "a.jax.json"]
+    assert len(path.read_bytes()) == size
 
 
 def test_folders_and_files_are_listed(folder):
@@ -314,8 +324,9 @@ def test_a_study_of_the_thresholds_is_kept(tmp_path, folder):
 # -- workdirs --------------------------------------------------------------------
 
 
-def method():
-    return AE(image_size=32, epochs=1, batch_size=2, width=1 / 8)
+def method(**fields):
+    """Six steps in two phases."""
+    return doubles.Scored(epochs=3, batch_size=6, **fields)
 
 
 def config(**fields):
@@ -324,7 +335,7 @@ def config(**fields):
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory, compiled_once):
+def reference(tmp_path_factory):
     """A run of six steps on a disk."""
     path = tmp_path_factory.mktemp("reference")
     experiment.run(config(), str(path))
@@ -383,8 +394,10 @@ def test_a_run_stopped_twice_and_its_newest_checkpoint_damaged(
     same_run(folder, reference, tmp_path)
     experiment.run(config(), str(folder))
     assert "finished    earlier" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"holds a run of another config \(.*width: "):
-        experiment.run(config(method=AE(image_size=32, width=1 / 4)), str(folder))
+    with pytest.raises(
+        UserError, match=r"holds a run of another config \(method.nan_at: "
+    ):
+        experiment.run(config(method=method(nan_at=99)), str(folder))
 
 
 def test_a_checkpoint_that_is_not_complete_is_none(folder):
@@ -449,7 +462,7 @@ def test_a_study_of_runs(folder, capsys):
     assert (folder / "circles/variation_model/report.md").exists()
 
 
-def test_programs_are_kept(folder, compiled_once, monkeypatch):
+def test_programs_are_kept(folder, monkeypatch):
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_enable_xla_caches")
     before = {name: getattr(jax.config, name) for name in names}
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
@@ -473,7 +486,7 @@ def test_two_processes(folder, reference, tmp_path):
     )
     file = runs.write_config(tmp_path, body)
     arguments = [f"--config={file}", f"--workdir={folder}"]
-    ended = test_hosts.ends(test_hosts.start_two(arguments, None))
+    ended = test_hosts.ends(test_hosts.start_two(arguments))
     assert [code for code, *_ in ended] == [0, 0], ended
     assert f"workdir     {folder} has no locks: " in ended[0][1]
     assert finished_steps(folder / "circles/checkpoints") == [6]

@@ -72,6 +72,21 @@ def test_a_report_says_what_was_learned_and_its_figures_are_there(done):
     assert json.loads((folder / "E_loc_17" / "result.json").read_text()) == result
 
 
+def test_a_plan_only_says(done, target, photos, tmp_path, capsys):
+    folder, _ = done
+    before = sorted(folder.rglob("*"))
+    assert pretrain.plan(config(target, photos), str(folder)) == 0
+    assert "2 of 2 updates are done" in capsys.readouterr().out
+    assert sorted(folder.rglob("*")) == before
+    assert pretrain.plan(config(target, photos), str(tmp_path / "new")) > 0
+    said = capsys.readouterr().out
+    assert "7 images, 2 held out" in said
+    assert "0 of 2 updates are done" in said
+    assert "trained " in said
+    assert "memory " in said
+    assert {path.name for path in tmp_path.rglob("*.npz")} == set()
+
+
 def test_the_weights_say_where_they_come_from_and_gcad_takes_them(done):
     folder, (result,) = done
     with np.load(folder / "E_loc_17.npz") as file:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import runs
 from PIL import Image
+from training import doubles
 
 from gcad_jax import (
     config,
@@ -25,7 +26,6 @@ from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.study import Cell, group, with_groups
 from gcad_jax.study_presets import Ablations, Benchmark, Seeds
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 CONFIGS = runs.ROOT / "configs"
 
 
@@ -39,6 +39,13 @@ def study(kind=Benchmark, **fields):
     small["figure_images"] = int(fields.get("write_maps", False))
     groups = {"circles": group(runs.circles(), cells)}
     return with_groups(kind, groups, **{**small, **fields})
+
+
+def quick(**fields):
+    """The same with the double, which compiles in a moment, in the place of GCAD."""
+    given = study(**fields)
+    given.circles.gcad.method = doubles.Scored(epochs=3)
+    return given
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +93,8 @@ def test_what_is_finished_is_skipped(finished, capsys):
     said = capsys.readouterr().out
     assert "2 runs x 1 category, 2 finished" in said
     assert said.count("its results are kept") == 2
-    assert "about 0.0 minutes of training" in said
+    assert "about 0.0 s of training" in said
+    assert said.count(": 1 of 1 category finished") == 2
     assert (folder / "benchmark.json").read_text() == numbers
     assert runs.checkpoint_steps(folder / "circles" / "gcad" / "circles") == before
 
@@ -131,7 +139,7 @@ def test_what_another_command_leaves_is_taken_up(tmp_path, monkeypatch):
         return run(config, path, programs)
 
     monkeypatch.setattr(study_runs.experiment, "run", hooked)
-    found = study_runs.run(study(), str(tmp_path))
+    found = study_runs.run(quick(), str(tmp_path))
     assert list(found["circles"]) == ["variation_model", "gcad"]
 
 
@@ -156,28 +164,34 @@ def test_another_config_does_not_mix_with_what_is_there(finished):
 
 def test_a_plan_only_says(tmp_path, capsys):
     folder = tmp_path / "study"
-    given = study(plan=True, estimate=True, seeds=(0, 1))
+    given = quick(plan=True, estimate=True, seeds=(0, 1))
     assert study_runs.run(given, str(folder)) == {}
     said = capsys.readouterr().out
     assert "circles: 2 runs x 1 category, 0 finished" in said
-    assert "gcad: GCAD, seeds 0, 1" in said
+    assert "gcad: Double, seeds 0, 1" in said
     assert "circles/variation_model: nothing to train" in said
-    assert "minutes of training in all" in said
+    assert re.search(
+        r"circles/gcad: [\d.]+ s, [\d,]+ trained parameters, \d+ MiB", said
+    )
+    assert re.search(r"about [\d.]+ s of training in all", said)
+    assert f"writes      in {folder}: benchmark.json, benchmark.md" in said
     assert not (folder / "circles").exists()
     assert not (folder / "benchmark.md").exists()
 
 
 def test_the_estimate_leaves_out_what_a_checkpoint_holds(tmp_path):
     one = study_plan.plan(study(runs=("gcad",)), tmp_path)[0]
-    whole = study_plan.estimate(one, ["circles"])
-    assert whole > 0
+    assert one.progress() == ""
+    whole, cost = study_plan.estimate(one, ["circles"])
+    assert whole == pytest.approx(6 * sum(cost.update_seconds.values()))
     (one.folder / "circles" / "checkpoints" / "6").mkdir(parents=True)
-    assert study_plan.estimate(one, ["circles"]) == 0
+    assert study_plan.estimate(one, ["circles"]) == (0, None)
+    assert one.progress() == ": circles at update 6"
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
     given = study()
-    given.circles.gcad.method = runs.method(learning_rate=1e30, epochs=3)
+    given.circles.gcad.method = doubles.Scored(epochs=3, nan_at=2)
     says = r"1 of 2 runs failed.*circles/gcad: .*is nan at.*circles.gcad.method.learn"
     with pytest.raises(UserError, match=says):
         study_runs.run(given, str(tmp_path))
@@ -260,7 +274,7 @@ def test_flags_reach_every_run_of_every_data_set(tmp_path):
     assert "Did you mean '--config.circles.gcad.method.g'?" in said
 
 
-def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path, program_cache):
+def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path):
     arguments = [
         f"--config={CONFIGS}/study_benchmark.py:small,circles",
         f"--workdir={tmp_path}",
@@ -270,7 +284,7 @@ def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path, program_cache
         "--config.circles.data.num_test=2",
     ]
     for said in ("evaluate    6 test images", "its results are kept"):
-        done = runs.command(arguments, program_cache)
+        done = runs.command(arguments)
         assert done.returncode == 0, done.stderr
         assert said in done.stdout
     assert "| Variation Model |" in (tmp_path / "benchmark.md").read_text()

@@ -12,7 +12,7 @@ import worked
 
 
 @pytest.mark.parametrize("name", [worked.NEW_METHOD, worked.NEW_DATA_SET])
-def test_the_page_leads_to_the_report_that_it_shows(name, tmp_path, program_cache):
+def test_the_page_leads_to_the_report_that_it_shows(name, tmp_path):
     shutil.copytree(runs.PACKAGE, tmp_path / "gcad_jax")
     for path, code in worked.files(name).items():
         file = tmp_path / path
@@ -29,7 +29,7 @@ def test_the_page_leads_to_the_report_that_it_shows(name, tmp_path, program_cach
         done = subprocess.run(
             [sys.executable, *words],
             cwd=tmp_path,
-            env={**runs.environment(program_cache), "PYTHONPATH": str(tmp_path)},
+            env={**runs.environment(), "PYTHONPATH": str(tmp_path)},
             capture_output=True,
             text=True,
             timeout=240,

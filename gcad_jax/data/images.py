@@ -132,7 +132,10 @@ def zoom(image: np.ndarray, size: int) -> np.ndarray:  # (H, W, C) -> (size, siz
     if (height, width) == (size, size):
         return image
     picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+    # One side after the other, for the order decides about rounding, and Pillow 13
+    # begins with the height of a tall image, where older ones do not.
+    for sides in ((size, height), (size, size)):
+        picture = picture.resize(sides, Image.Resampling.BILINEAR)
     return np.asarray(picture).reshape(size, size, channels)
 
 

@@ -166,7 +166,11 @@ class Method(Trainable, Protocol):
         ...
 
     def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
-        """The combined anomaly map (B, H, W), larger = more anomalous."""
+        """The combined anomaly map (B, H, W), larger = more anomalous.
+
+        An artefact is traced with a symbol for B: `x.shape[0]` is one, `len(x)` and
+        `int(x.shape[0])` are errors.
+        """
         ...
 
     def branch_maps(

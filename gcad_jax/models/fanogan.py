@@ -151,7 +151,7 @@ class Downward(nn.Module):
             x = Residual(width, False, self.momentum, self.dtype, name=f"down{i}")(
                 x, train
             )
-        return x.reshape(len(x), -1)
+        return x.reshape(x.shape[0], -1)
 
 
 class Discriminator(nn.Module):

@@ -116,20 +116,13 @@ def teach(
     """
     started = time.monotonic()
     settings, images = learning.settings, learning.images
-    teacher = learning.teacher
-    cut = Cut(settings.drawn_side, settings.p, settings.zoom)
-    train, held_out = learning.photos.split(len(images))
-    say(f"data        {images.where}: {len(train)} images, {len(held_out)} held out")
-    workers = learning.threads, learning.processes
-    stream = PatchStream(images, train, cut, settings.batch_size, *workers)
-    lesson = Lesson(settings, teacher.target)
-    frozen = frozen_part(lesson, teacher.params, stream)
-    feed = Streamed(f"E_loc_{settings.p}", stream, (seed,))
+    lesson, feed, frozen = prepared(learning, seed, say)
+    stream, held_out = feed.stream, learning.photos.split(len(images))[1]
     (learned,) = fit(lesson, feed, frozen, (seed,), folder, options, config, say)
     about = {
         "p": settings.p,
-        "target": teacher.name,
-        "images": len(train),
+        "target": learning.teacher.name,
+        "images": len(stream.rows),
         "held_out_images": len(held_out),
         "steps": settings.num_steps,
     }
@@ -152,6 +145,21 @@ def teach(
         say(line)
     say(f"weights     {weights}")
     return result
+
+
+def prepared(
+    learning: Learning, seed: int, say: Callable[[str], None]
+) -> tuple[Lesson, Streamed, Tree]:
+    """What is learned, the patches it is learned from, and the frozen part."""
+    settings, images = learning.settings, learning.images
+    cut = Cut(settings.drawn_side, settings.p, settings.zoom)
+    train, held_out = learning.photos.split(len(images))
+    say(f"data        {images.where}: {len(train)} images, {len(held_out)} held out")
+    workers = learning.threads, learning.processes
+    stream = PatchStream(images, train, cut, settings.batch_size, *workers)
+    lesson = Lesson(settings, learning.teacher.target)
+    frozen = frozen_part(lesson, learning.teacher.params, stream)
+    return lesson, Streamed(f"E_loc_{settings.p}", stream, (seed,)), frozen
 
 
 def measured(

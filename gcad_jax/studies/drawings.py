@@ -4,7 +4,7 @@ import dataclasses
 import json
 import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,12 +18,12 @@ from gcad_jax.evaluation.ranks import Ranks
 from gcad_jax.evaluation.regions import GroundTruth
 from gcad_jax.evaluation.scores import ANOMALOUS, LIMITS
 from gcad_jax.files import opened, write_text, written
+from gcad_jax.speech import Say
 from gcad_jax.studies.lookup import auspro
 from gcad_jax.studies.saturation_settings import SaturationStudy
 from gcad_jax.studies.thresholds import Drawn, draw
 
 JSON, DRAWS = "saturation.json", "draws.npz"  # in the folder of a category
-Say: TypeAlias = Callable[[str], None]
 NOTHING_VARIES = (
     "No threshold varies: each is the area of its region, so every draw equals the "
     "original."

@@ -5,30 +5,31 @@ stable [P 5.4]. Here each set of maps is passed over once; after that a draw is 
 look-up, so there are thousands.
 """
 
+import contextlib
 import dataclasses
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
+from gcad_jax import speech
 from gcad_jax.checks import UserError
 from gcad_jax.evaluation import map_files
 from gcad_jax.files import absolute, as_path, check_writable
+from gcad_jax.speech import Say
 from gcad_jax.studies import drawings, saturation_report, workdirs
-from gcad_jax.studies.drawings import Drawings, Say
+from gcad_jax.studies.drawings import Drawings
 from gcad_jax.studies.map_sets import MapSet, map_sets
 from gcad_jax.studies.saturation_report import OUTPUTS
 from gcad_jax.studies.saturation_settings import SaturationStudy, check
 from gcad_jax.studies.saturation_statistics import result
 from gcad_jax.studies.saturation_tables import count
 from gcad_jax.studies.truths import Truths, files_digest, truths
-from gcad_jax.studies.workdirs import Workdir
 
-say_now: Say = functools.partial(print, flush=True)
+METHODS = ("method", "methods")
 
 
-def run(config: SaturationStudy, path: str, say: Say = say_now) -> dict[str, Any]:
+def run(config: SaturationStudy, path: str, say: Say = speech.say) -> dict[str, Any]:
     """Writes `OUTPUTS` into the folder `path`, and each category into its own in it.
 
     A category that is finished there, with these settings and files, is kept.
@@ -38,44 +39,78 @@ def run(config: SaturationStudy, path: str, say: Say = say_now) -> dict[str, Any
     Raises:
       UserError: a field, ground truth, maps, run or folder that do not fit.
     """
+    with _opened(config, path) as (work, folder):
+        say(work.described(config))
+        found = {
+            name: _category(config, work, name, folder / name, say)
+            for name in work.sets
+        }
+        shown = result(
+            work.methods,
+            {name: (one.values, one.facts) for name, one in found.items()},
+            dataclasses.asdict(config),
+        )
+        drawn = {name: one.values for name, one in found.items()}
+        saturation_report.write(folder, shown, drawn)
+        say(f"report      {folder / saturation_report.MARKDOWN}", result=True)
+        return shown
+
+
+def plan(config: SaturationStudy, path: str, say: Say = speech.say) -> None:
+    """Says what `run` would do; nothing is written.
+
+    Raises:
+      UserError: as `run`, where it shows before the maps are read.
+    """
+    with _opened(config, path) as (work, folder):
+        say(work.described(config))
+        for name, sets in work.sets.items():
+            settings, _, maps = _inputs(config, work, name)
+            kept = drawings.read(folder / name, settings)
+            passed = f"{sum(map(len, maps)):,} maps of {count(len(sets), *METHODS)}"
+            say(f"{name}: {'its draws are kept' if kept else passed}")
+        say("estimate    none: every map is read once, and then drawing takes seconds")
+        say(f"writes      in {folder}: {', '.join(OUTPUTS)}, a folder a category")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """Sets of maps by category, the methods they are of, and the ground truth."""
+
+    truth: Truths
+    sets: Mapping[str, Sequence[MapSet]]
+    methods: tuple[str, ...]
+    digests: Mapping[str, str]
+
+    def described(self, config: SaturationStudy) -> str:
+        """How much there is to do."""
+        return (
+            f"study       {count(len(self.sets), 'category', 'categories')} "
+            f"x {count(len(self.methods), *METHODS)}, "
+            f"{config.num_draws} draws of the saturation thresholds"
+        )
+
+
+@contextlib.contextmanager
+def _opened(config: SaturationStudy, path: str) -> Iterator[tuple[_Work, epath.Path]]:
+    """What there is to do, and the folder; no run goes on while the block runs."""
     check(config)
     folder = as_path(path).expanduser()
     check_writable(folder, OUTPUTS, "--workdir")
     try:
         with workdirs.opened(config.workdirs) as runs:
-            return _run(config, runs, folder, say)
+            truth = truths(config.dataset_base_dir, runs)
+            names = config.object_names or truth.categories()
+            sets = {
+                name: map_sets(name, config.maps, runs, config.names) for name in names
+            }
+            methods = _same_methods(sets)
+            digests = {name: truth.digest(name) for name in names}
+            yield _Work(truth, sets, methods, digests), folder
     except OSError as error:
         if error.filename is None:
             raise
         raise UserError(f"{error.filename}: {error.strerror}.") from error
-
-
-def _run(
-    config: SaturationStudy, runs: Sequence[Workdir], folder: epath.Path, say: Say
-) -> dict[str, Any]:
-    truth = truths(config.dataset_base_dir, runs)
-    names = config.object_names or truth.categories()
-    sets = {name: map_sets(name, config.maps, runs, config.names) for name in names}
-    methods = _same_methods(sets)
-    digests = {name: truth.digest(name) for name in names}
-    say(
-        f"study       {count(len(names), 'category', 'categories')} "
-        f"x {count(len(methods), 'method', 'methods')}, "
-        f"{config.num_draws} draws of the saturation thresholds"
-    )
-    found = {
-        name: _category(config, name, truth, digests[name], own, folder / name, say)
-        for name, own in sets.items()
-    }
-    shown = result(
-        methods,
-        {name: (one.values, one.facts) for name, one in found.items()},
-        dataclasses.asdict(config),
-    )
-    drawn = {name: one.values for name, one in found.items()}
-    saturation_report.write(folder, shown, drawn)
-    say(f"report      {folder / saturation_report.MARKDOWN}")
-    return shown
 
 
 def _same_methods(sets: Mapping[str, Sequence[MapSet]]) -> tuple[str, ...]:
@@ -92,25 +127,29 @@ def _same_methods(sets: Mapping[str, Sequence[MapSet]]) -> tuple[str, ...]:
     return own
 
 
-def _category(
-    config: SaturationStudy,
-    name: str,
-    truth: Truths,
-    digest: str,
-    sets: Sequence[MapSet],
-    folder: epath.Path,
-    say: Say,
-) -> Drawings:
-    """What is kept in `folder`, or the passes and draws anew."""
+def _inputs(
+    config: SaturationStudy, work: _Work, name: str
+) -> tuple[dict[str, Any], list[epath.Path], list[dict[str, epath.Path]]]:
+    """What the draws of a category depend on, and folder and maps of each method."""
+    sets = work.sets[name]
     folders = [one.folder / name / "test" for one in sets]
     maps = [map_files.listed(path) for path in folders]
     files = files_digest(path for found in maps for path in found.values())
-    settings = _settings(config, sets) | {"truth": digest, "maps": files}
+    own = {"truth": work.digests[name], "maps": files}
+    return _settings(config, sets) | own, folders, maps
+
+
+def _category(
+    config: SaturationStudy, work: _Work, name: str, folder: epath.Path, say: Say
+) -> Drawings:
+    """What is kept in `folder`, or the passes and draws anew."""
+    settings, folders, maps = _inputs(config, work, name)
     if kept := drawings.read(folder, settings):
         say(f"{name}: its draws are kept from earlier")
         return kept
-    methods = tuple(zip((one.name for one in sets), folders, maps, strict=True))
-    images = truth.load(name, maps[0])
+    names = (one.name for one in work.sets[name])
+    methods = tuple(zip(names, folders, maps, strict=True))
+    images = work.truth.load(name, maps[0])
     found, drawn = drawings.compute(config, name, images, methods, say)
     drawings.write(folder, settings, found, drawn)
     return found

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from gcad_jax import hosts
+from gcad_jax import hosts, speech
 from gcad_jax.checks import UserError
 from gcad_jax.files import copy_tree, filled, is_local, reason, write_text
 
@@ -154,5 +154,5 @@ def progress_bar(total: int, done: int, label: str):  # type: ignore[no-untyped-
         unit_scale=True,
         dynamic_ncols=True,
         mininterval=0.5 if sys.stderr.isatty() else 60.0,
-        disable=not hosts.is_first(),
+        disable=speech.is_quiet() or not hosts.is_first(),
     )

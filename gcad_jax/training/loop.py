@@ -273,6 +273,7 @@ class Training:
         checkpoints.wait()
         # A signal may have come while the last state was written.
         stop = stop or any(hosts.gathered(preemption.requested))
+        bar.close()  # or the line would stand behind it
         self.say(
             f"input       waited {self.waited:.1f} s of "
             f"{time.monotonic() - started:.1f} s for examples"

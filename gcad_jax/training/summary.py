@@ -53,8 +53,9 @@ def model_lines(states: TrainState, resources: Resources, num_seeds: int) -> lis
     return lines
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+def counted(number: int, noun: str, several: str = "") -> str:
+    """'1 seed', '2 seeds'; several: a plural that is not made by an s."""
+    return f"{number} {noun if number == 1 else several or f'{noun}s'}"
 
 
 def cost_lines(
@@ -68,12 +69,12 @@ def cost_lines(
     """Steps and FLOPs of each phase, and the memory of a device."""
     platform, there = jax.devices()[0].platform, len(jax.devices())
     count = len(layout.devices)
-    devices = _counted(count, f"{platform} device")
+    devices = counted(count, f"{platform} device")
     if there > count:  # the others stay idle
-        devices = f"{count} of {_counted(there, f'{platform} device')}"
+        devices = f"{count} of {counted(there, f'{platform} device')}"
     if hosts.count() > 1:
         devices += f" of {hosts.count()} processes"
-    seeds, batch = _counted(num_seeds, "seed"), f"batch {batch_size}"
+    seeds, batch = counted(num_seeds, "seed"), f"batch {batch_size}"
     if layout.kind == SEED:
         lines = [f"layout      {seeds} over {devices}, {batch} each"]
     else:

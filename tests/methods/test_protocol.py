@@ -4,6 +4,7 @@ A later method is one more entry of `CASES`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -11,11 +12,15 @@ import numpy as np
 import optax
 import pytest
 import worked
+from jax import export
 from training import doubles
 
+from gcad_jax import artefact, parity
 from gcad_jax.axes import BATCH, SEED
 from gcad_jax.checks import UserError
 from gcad_jax.data.augment import Augmentation
+from gcad_jax.detector import TrainedDetector
+from gcad_jax.detector_file import Scale, Stored
 from gcad_jax.methods.autoencoder import AE
 from gcad_jax.methods.base import Batch, Detector, Method
 from gcad_jax.methods.fanogan import FAnoGAN
@@ -27,6 +32,7 @@ from gcad_jax.methods.student_teacher import StudentTeacher
 from gcad_jax.methods.vae import VAE
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.training.step import VMAP, StepOptions
+from gcad_jax.types import COMBINED
 
 SEEDS = (0, 7)
 SIDE = 32
@@ -228,6 +234,11 @@ def detector(case, frozen, state, images):
     return Detector(frozen, learned, case.method.calibrate(frozen, learned, images))
 
 
+@functools.cache
+def compiled_maps(method):
+    return jax.jit(all_maps(method))
+
+
 @pytest.fixture(scope="module")
 def maps(case, detector, images):
     """Seeds, images, height, width; the last batch is not full."""
@@ -235,8 +246,7 @@ def maps(case, detector, images):
 
 
 def maps_of(case, detector, images):
-    compiled = jax.jit(all_maps(case.method))
-    return anomaly_maps(case.method, compiled, [detector], images)
+    return anomaly_maps(case.method, compiled_maps(case.method), [detector], images)
 
 
 def test_a_method_is_hashable_and_its_defaults_are_valid(case):
@@ -423,6 +433,17 @@ def test_a_detector_is_arrays_that_come_back_from_a_file(
         np.testing.assert_array_equal(again[name], values)
 
 
+def test_exported_it_says_what_it_says_here(case, detector):
+    """Of images that are smaller than the network's, read back from its bytes."""
+    scales = {COMBINED: Scale(0.0, tuple(i / 20 for i in range(1, 40)))}
+    stored = Stored(case.method, detector, "set", "nut", 0, scales)
+    call = export.deserialize(artefact.exported(stored, 0.1).serialize()).call
+    *_, batch = parity.drawn(SIDE, case.method.channels)
+    found = parity.difference(call, TrainedDetector(stored, 2), [batch])
+    assert found.images == 2
+    assert found.small, found
+
+
 def test_seeds_are_scored_together_as_alone_and_what_they_share_is_computed_once(
     case, frozen, images
 ):
@@ -433,7 +454,7 @@ def test_seeds_are_scored_together_as_alone_and_what_they_share_is_computed_once
         ).learned
         calibration = case.method.calibrate(frozen, learned, images)
         detectors.append(Detector(frozen, learned, calibration))
-    compiled = jax.jit(all_maps(case.method))
+    compiled = compiled_maps(case.method)
     together = anomaly_maps(case.method, compiled, detectors, images)
     for i, detector in enumerate(detectors):
         for name, values in maps_of(case, detector, images).items():

@@ -1,5 +1,7 @@
 """SPADE against a search through all pairs in NumPy, and its backbones."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,10 +45,24 @@ def resized(x, shape):
     return np.asarray(jax.image.resize(jnp.asarray(x), shape, "bilinear"))
 
 
+@functools.cache
+def network_maps():
+    return jax.jit(classifier("mobilenet_v2").maps)
+
+
+def anomaly_map(method, frozen, images):
+    """Of images in [0, 1]."""
+
+    @jax.jit
+    def score(frozen, images):
+        return method.anomaly_map(Detector(frozen, Learned({}, {}), {}), images)
+
+    return score(frozen, jnp.asarray(images, jnp.float32))
+
+
 def by_hand(method, frozen, test):
     """One image (S, S, 3) in [0, 1], with every pair of places compared."""
-    network = classifier("mobilenet_v2")
-    maps = network.maps(frozen["backbone"], jnp.asarray(test[None], jnp.float32))
+    maps = network_maps()(frozen["backbone"], jnp.asarray(test[None], jnp.float32))
     levels = [
         np.asarray(maps[n][0], np.float64) for n in ("stage2", "stage3", "stage5")
     ]
@@ -87,8 +103,7 @@ def test_neighbours_are_those_of_the_full_search(weights, images, combination, p
     frozen = method.prepare(images[:TRAIN])
     assert frozen["pooled"].shape == (TRAIN, 1280)
     tests = images[TRAIN:] / 255.0
-    detector = Detector(frozen, Learned({}, {}), {})
-    maps = method.anomaly_map(detector, jnp.asarray(tests, jnp.float32))
+    maps = anomaly_map(method, frozen, tests)
     for test, found in zip(tests, maps, strict=True):
         np.testing.assert_allclose(
             found, by_hand(method, frozen, test), rtol=1e-3, atol=1e-3
@@ -100,21 +115,18 @@ def test_a_training_image_is_its_own_neighbour(weights, images, backbone):
     of = {"backbone": backbone, "weights": "random" if backbone == "E_loc" else weights}
     method = spade(**of, K=1, d_loc=8, E_loc_width=1 / 16)
     frozen = method.prepare(images[:TRAIN])
-    detector = Detector(frozen, Learned({}, {}), {})
-    x = jnp.asarray(images[[2, TRAIN]] / 255.0, jnp.float32)
-    own, other = np.asarray(method.anomaly_map(detector, x))
+    own, other = np.asarray(anomaly_map(method, frozen, images[[2, TRAIN]] / 255.0))
     # Small distances are differences of large numbers.
     assert own.max() < 0.05 * other.min()
 
 
 def test_more_images_than_there_are_means_all(weights, images):
     frozen = spade(weights).prepare(images[:TRAIN])
-    x = jnp.asarray(images[TRAIN:] / 255.0, jnp.float32)
-    detector = Detector(frozen, Learned({}, {}), {})
-    all_of_them = spade(weights, K=TRAIN).anomaly_map(detector, x)
-    np.testing.assert_array_equal(
-        spade(weights, K=50).anomaly_map(detector, x), all_of_them
+    all_of_them, more = (
+        anomaly_map(spade(weights, K=k), frozen, images[TRAIN:] / 255.0)
+        for k in (TRAIN, 50)
     )
+    np.testing.assert_array_equal(more, all_of_them)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 4.0])

@@ -155,9 +155,11 @@ def test_an_update_is_the_same_on_one_two_and_four_devices(settings):
     images = DRAW.uniform(size=(8, 17, 17, 3)).astype(np.float32)
     keys = jax.random.split(jax.random.key(3), 8)
     (phase,) = task.phases(1)
+    mapped = jax.jit(
+        jax.vmap(phase.update, axis_name=BATCH, in_axes=(None, None, 0, 0))
+    )
 
     def update(count):
-        mapped = jax.vmap(phase.update, axis_name=BATCH, in_axes=(None, None, 0, 0))
         shared = images.reshape(count, 8 // count, 17, 17, 3)
         new, metrics = mapped(
             state, frozen(), Batch(jnp.asarray(shared)), keys.reshape(count, -1)

@@ -46,7 +46,11 @@ def run(root: pathlib.Path, **fields):
 
 def run_study(config: SaturationStudy, out: pathlib.Path):
     lines: list[str] = []
-    result = saturation.run(config, str(out), lines.append)
+
+    def say(line: str, result: bool = False) -> None:
+        lines.append(line)
+
+    result = saturation.run(config, str(out), say)
     assert json.loads((out / "saturation.json").read_text()) == json.loads(
         json.dumps(result)
     )

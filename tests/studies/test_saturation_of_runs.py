@@ -17,6 +17,8 @@ from gcad_jax.data.folder import Folder
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.evaluation.scores import ANOMALOUS, LIMITS
+from gcad_jax.methods.variation_model import VariationModel
+from gcad_jax.studies import saturation
 
 CATEGORY = "juice_bottle"
 
@@ -35,8 +37,14 @@ def data_of(root):
     return MvtecLocoAd(str(root / "loco"), (CATEGORY,), str(root / "cache"))
 
 
-def test_a_run_that_was_trained(tmp_path):
-    config = runs.tiny(write_maps=True)
+def plan_of(given, out):
+    lines = []
+    saturation.plan(given, str(out), lambda line, **_: lines.append(line))
+    return "\n".join(lines)
+
+
+def test_a_run_of_the_main_job(tmp_path):
+    config = runs.tiny(method=VariationModel(image_size=32), write_maps=True)
     (evaluated,) = experiment.run(config, str(tmp_path / "run"))
     result, _ = run_study(of_runs(tmp_path / "run"), tmp_path / "out")
     assert result["methods"] == ["run"]
@@ -56,7 +64,11 @@ def test_a_run_that_was_trained(tmp_path):
 
 
 def test_seeds_are_methods_and_data_are_found(loco):
-    result, _ = run_study(of_runs(loco / "a", loco / "b"), loco / "out")
+    given = of_runs(loco / "a", loco / "b")
+    assert " maps of 3 methods" in plan_of(given, loco / "out")
+    assert not (loco / "out").exists()
+    result, _ = run_study(given, loco / "out")
+    assert f"{CATEGORY}: its draws are kept" in plan_of(given, loco / "out")
     assert result["methods"] == ["a seed 2", "a seed 10", "b"]
     thresholds = result["categories"][CATEGORY]["thresholds"]
     assert thresholds["missing_part"]["pixels"] == 10

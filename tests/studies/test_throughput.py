@@ -136,7 +136,7 @@ def test_all_rows_are_measured_and_written(finished):
 def test_finished_rows_are_kept(finished, monkeypatch):
     folder, found = finished
     lines = []
-    monkeypatch.setattr(throughput, "say", lines.append)
+    monkeypatch.setattr(throughput, "say", lambda line, **_: lines.append(line))
     again = throughput.run(study(several_devices=True), str(folder))
     assert again["rows"] == json.loads(json.dumps(found["rows"]))
     assert f"{len(found['rows'])} are kept" in lines[0]
@@ -144,6 +144,19 @@ def test_finished_rows_are_kept(finished, monkeypatch):
     assert names(more, TRAINING)[3] == "batch_size 1"
     assert len([line for line in lines if line.endswith("...")]) == 1
     throughput.run(study(several_devices=True), str(folder))
+
+
+def test_a_plan_only_says(finished, tmp_path, monkeypatch):
+    folder, found = finished
+    lines = []
+    monkeypatch.setattr(throughput, "say", lambda line, **_: lines.append(line))
+    throughput.plan(study(several_devices=True), str(folder))
+    assert len([line for line in lines if line.endswith(", kept")]) == len(
+        found["rows"]
+    )
+    throughput.plan(study(), str(tmp_path / "new"))
+    assert any(line.endswith("; 0 are kept from earlier") for line in lines)
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_does_not_fit_is_said_and_the_rest_measured(tmp_path, monkeypatch):

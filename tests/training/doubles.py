@@ -195,9 +195,13 @@ def category(augmentation=JITTERED, count=18):
     )
 
 
+@functools.cache
+def _init(method):
+    return jax.jit(lambda seed: init_state(method, seed))
+
+
 def states_of(method, seeds):
-    init = jax.jit(lambda seed: init_state(method, seed))
-    return stack([init(seed) for seed in seeds])
+    return stack([_init(method)(seed) for seed in seeds])
 
 
 def resources_of(method, images):

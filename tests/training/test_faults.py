@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 import runs
@@ -36,8 +35,6 @@ def train(folder, say, **options):
 
 def child(folder):
     """Saves after every update, as often as the one before is on disk."""
-    jax.config.update("jax_compilation_cache_dir", str(folder.parent / "programs"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     try:
         train(folder, print, checkpoint_minutes=0.0)
     except Preempted:

@@ -1,0 +1,68 @@
+"""What a command says to the person at the terminal, and how much of it.
+
+Every command has --quiet and --verbose, which are set here before anything is said.
+"""
+
+import dataclasses
+import shutil
+import sys
+import textwrap
+from typing import Protocol
+
+LABEL = " " * 12  # every line begins with a label of this width
+
+
+@dataclasses.dataclass
+class _Loudness:
+    """quiet: results and errors alone. verbose: what libraries say too."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+_loudness = _Loudness()
+
+
+class Say(Protocol):
+    """How a line is said. result: one that a quiet command says too."""
+
+    def __call__(self, line: str, result: bool = False) -> None:
+        """Says a line."""
+        ...
+
+
+def set_loudness(quiet: bool = False, verbose: bool = False) -> None:
+    """How much is said from now on."""
+    _loudness.quiet, _loudness.verbose = quiet, verbose
+
+
+def is_quiet() -> bool:
+    """Whether only results are said, and no progress is shown."""
+    return _loudness.quiet
+
+
+def is_verbose() -> bool:
+    """Whether errors come with the place where they arose."""
+    return _loudness.verbose
+
+
+def say(line: str, result: bool = False) -> None:
+    """One line for the person at the terminal, wrapped where it is one.
+
+    Of several processes only the first says it.
+
+    result: what the command was given for; a quiet one says nothing else.
+    """
+    from gcad_jax import hosts  # here, as it imports JAX and a --help does not
+
+    if not hosts.is_first() or (_loudness.quiet and not result):
+        return
+    if _loudness.quiet:
+        line = line.lstrip("\n")  # no gap to what is not said
+    if sys.stdout.isatty():
+        width = max(40, shutil.get_terminal_size().columns)
+        line = "\n".join(
+            textwrap.fill(part, width, subsequent_indent=LABEL, break_long_words=False)
+            for part in line.split("\n")
+        )
+    print(line, flush=True)

@@ -1,0 +1,156 @@
+"""`python -m gcad_jax.export`: a detector that JAX runs without this package."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import runs
+from jax import export
+from test_detector import images, stored
+
+import gcad_jax
+from gcad_jax import artefact, detector_file, parity
+from gcad_jax.checks import UserError
+from gcad_jax.detector import TrainedDetector
+from gcad_jax.files import as_path
+from gcad_jax.methods.base import Detector, Learned
+from gcad_jax.parity import Difference
+
+# Runs the Python of docs/export.md where there is little but JAX, and asks further.
+ELSEWHERE = """
+import sys
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("gcad_jax", "flax", "optax", "etils", "PIL"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Without())
+_, page, given, answers = sys.argv
+exec(open(page).read())
+found = [detect(images) for images in np.load(given).values()]
+np.savez(answers, **{f"{k}_{i}": v for i, f in enumerate(found) for k, v in f.items()})
+"""
+PAGE = (runs.ROOT / "docs/export.md").read_text()
+
+
+def process(*arguments):
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=runs.ROOT,
+        env=runs.environment() | {"PYTHONPATH": str(runs.ROOT / "tests")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    detector_file.write(detector_file.path_of(folder / "run/nut", 3), stored())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(folder):
+    done = process(
+        *("-m", "gcad_jax.export", f"--workdir={folder / 'run'}"),
+        *(f"--output={folder / 'out/nut.jax'}", "--fpr=0.1"),
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_elsewhere_it_says_what_predict_says(done, folder):
+    batches = {
+        "of_one": np.stack(images(1)),
+        "of_three": np.stack([images(9, seed)[4] for seed in (1, 1, 1)]),
+    }
+    batches["of_three"][1] = 255
+    np.savez(folder / "images.npz", **batches)
+    script = folder / "elsewhere.py"
+    script.write_text(ELSEWHERE)
+    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    assert '"mine.jaxexport"' in code
+    page = code.replace('"mine.jaxexport"', repr(str(folder / "out/nut.jax")))
+    (folder / "page.py").write_text(page)
+    names = ("page.py", "images.npz", "answers.npz")
+    answered = process(script, *(folder / name for name in names))
+    assert answered.returncode == 0, answered.stderr
+    assert answered.stderr == ""
+    assert answered.stdout == "[0.] [False] [1.]\n"  # of a black image
+    detector = gcad_jax.load(folder / "run")
+    with np.load(folder / "answers.npz") as answers:
+        for place, batch in enumerate(batches.values()):
+            found = {n: answers[f"{n}_{place}"] for n in artefact_names()}
+            assert found["threshold"] == np.float32(1.8)
+            for row, want in enumerate(detector.predict(list(batch), fpr=0.1)):
+                assert found["score"][row] == pytest.approx(want.score, rel=1e-6)
+                assert found["anomalous"][row] == want.anomalous
+                assert found["p_value"][row] == pytest.approx(want.p_value, rel=1e-6)
+                np.testing.assert_allclose(
+                    found["anomaly_map"][row], want.anomaly_map, atol=1e-5
+                )
+        assert set(answers["anomalous_1"]) == {False, True}
+
+
+def artefact_names():
+    return artefact.about(stored(), 0.1)["results"]
+
+
+def test_what_stands_beside_it(done, folder):
+    about = json.loads((folder / "out/nut.jax.json").read_text())
+    assert about["threshold"] == 1.8  # 36 of the 39 scores i/20
+    assert about["platforms"] == ["cpu", "cuda", "tpu"]
+    assert about["jax"] == jax.__version__
+    assert about["bytes"] == (folder / "out/nut.jax").stat().st_size
+    assert 0 <= about["parity"]["maps"] <= parity.LIMIT
+    assert about["parity"]["images"] == 3
+    loaded = export.deserialize((folder / "out/nut.jax").read_bytes())
+    assert loaded.platforms == artefact.PLATFORMS
+    assert f"{about['parity']['maps']:.1e} of the range" in done.stdout
+    assert "seed 3" in done.stdout
+    assert runs.leftovers(folder) == []
+
+
+def test_one_that_differs_is_not_written(tmp_path, monkeypatch):
+    """The artefact of one detector against another, of a hundredth more."""
+    right = stored()
+    frozen = {**right.detector.frozen, "weight": np.float32(2.02)}
+    other = dataclasses.replace(right, detector=right.detector.replace(frozen=frozen))
+    exported = artefact.exported
+    monkeypatch.setattr(artefact, "exported", lambda _, fpr: exported(other, fpr))
+    with pytest.raises(UserError, match=r"differs from predict by 1\.6e-02 of the"):
+        artefact.write(TrainedDetector(right, 2), as_path(tmp_path / "a.jax"), 0.1)
+    assert list(tmp_path.iterdir()) == []
+    assert not Difference(float("nan"), 0.0, 1).small
+
+
+def test_one_that_is_too_large_is_refused_before_anything_is_done():
+    gallery = np.broadcast_to(np.float32(0), (575_000_000,))
+    detector = Detector({"gallery": gallery}, Learned({}, {}), {})
+    large = dataclasses.replace(stored(), detector=detector)
+    with pytest.raises(UserError, match=r"nut holds 2\.3 GB of arrays.* at most 2 GB"):
+        artefact.exported(large, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--workdir={run}"], "--output is missing"),
+        (["--workdir={run}", "--output={out}", "--sead=1"], "Did you mean '--seed'?"),
+        (["--workdir={run}", "--output={run}"], "is a folder, where a result must be"),
+    ],
+)
+def test_a_mistake_is_one_sentence(folder, tmp_path, arguments, said):
+    places = {"run": folder / "run", "out": tmp_path / "a.jax"}
+    failed = process("-m", "gcad_jax.export", *(a.format(**places) for a in arguments))
+    assert failed.returncode == 2
+    assert said in runs.one_sentence(failed.stderr)
+    assert list(tmp_path.iterdir()) == []
