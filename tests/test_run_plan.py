@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import runs
-from training.doubles import Linear
+from training.doubles import Linear, Scored
 
 from gcad_jax import experiment, run_plan
 from gcad_jax.methods.variation_model import VariationModel
@@ -21,17 +21,19 @@ def planned(config: Any, folder: Any, capsys: pytest.CaptureFixture[str]) -> str
 
 def test_every_state_of_a_workdir(tmp_path, capsys):
     folder = tmp_path / "run"
-    config = runs.tiny(seeds=(0, 1), write_maps=True)
+    method = Scored(epochs=3, batch_size=6)
+    config = runs.tiny(method=method, seeds=(0, 1), write_maps=True)
     said = planned(config, folder, capsys)
     assert not folder.exists(), "the programs are kept elsewhere here"
     for words in (
-        f"plan        GCAD, nothing is trained; {folder} is new",
-        "data        circles/circles, zoomed to 32x32",
+        f"plan        Double, nothing is trained; {folder} is new",
+        "data        circles/circles, zoomed to 4x4",
         "train 12, validation 3, test 2 good, 2 structural, 2 logical",
         "state       not begun",
-        "training    1 epoch, 6 updates",
-        "layout      2 seeds, batch 2 over 1",
-        "phase       joint: 6 steps",
+        "training    3 epochs, 6 updates",
+        "layout      2 seeds, batch 6 over 1",
+        "phase       fast: 4 steps",
+        "phase       both: 2 steps",
         "memory      about",
         f"writes      for 1 category, below {folder}:",
         "anomaly_maps/ 1 MB",
@@ -70,7 +72,7 @@ def test_a_method_that_trains_nothing(tmp_path, capsys):
 
 
 def test_the_command_is_quiet_where_asked(tmp_path):
-    file = runs.write_config(tmp_path, "runs.tiny()")
+    file = runs.write_config(tmp_path, "runs.tiny(method=doubles.Scored(epochs=3))")
     arguments = [f"--config={file}", f"--workdir={tmp_path / 'run'}"]
     done = runs.command([*arguments, "--plan", "--quiet"])
     assert (done.returncode, done.stderr) == (0, "")
