@@ -98,6 +98,8 @@ def main(_: list[str]) -> None:
     anomalous = f"{found.anomalous} of {found.images} images are anomalous"
     say(f"result      {anomalous}", result=True)
     say(f"scores      {output / predictions.SCORES}", result=True)
+    until = f"{found.first_seconds:.1f} s until the first image, with compiling"
+    say(f"time        {found.seconds:.1f} s; {until}")
     for name, wished in ((MAPS, wanted.maps), (predictions.OVERLAYS, wanted.overlays)):
         if wished and found.images:
             say(f"{name.removeprefix('anomaly_'):<12}{output / name}")

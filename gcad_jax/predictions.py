@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -46,11 +47,17 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What became of the images: how many are anomalous, and why some were skipped."""
+    """What became of the images.
+
+    images: that were scored. anomalous: of these. skipped: why others were not read.
+    seconds: of all. first_seconds: until the first image, with compiling.
+    """
 
     images: int
     anomalous: int
     skipped: tuple[UserError, ...]
+    seconds: float
+    first_seconds: float
 
 
 def write(
@@ -68,12 +75,14 @@ def write(
     """
     rows: list[tuple[Any, ...]] = []
     skipped: list[UserError] = []
+    started, first_seconds = time.monotonic(), 0.0
     pictures = Pictures(detector, output, wanted)
     stream = detector.stream(images.values(), wanted.fpr)
     bar = progress_bar(len(images), 0, detector.stored.category)
     with writers() as writer, contextlib.closing(bar):
         for (name, path), (image, found) in zip(images.items(), stream, strict=True):
             bar.update()
+            first_seconds = first_seconds or time.monotonic() - started
             if isinstance(found, UserError):
                 skipped.append(found)
                 continue
@@ -89,7 +98,8 @@ def write(
         "skipped": [str(error) for error in skipped],
     }
     _write_tables(output, rows, about)
-    return Found(len(rows), anomalous, tuple(skipped))
+    seconds = time.monotonic() - started
+    return Found(len(rows), anomalous, tuple(skipped), seconds, first_seconds)
 
 
 def _row(name: str, path: epath.Path, found: Prediction) -> tuple[Any, ...]:
