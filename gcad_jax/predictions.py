@@ -22,10 +22,11 @@ from gcad_jax.detector import Prediction, TrainedDetector
 from gcad_jax.evaluation import decision
 from gcad_jax.evaluation.maps import MAPS
 from gcad_jax.files import written
+from gcad_jax.image_files import OVERLAYS
 from gcad_jax.training.logs import progress_bar
 from gcad_jax.types import COMBINED
 
-SCORES, ABOUT, OVERLAYS = "scores.csv", "predict.json", "overlays"
+SCORES, ABOUT = "scores.csv", "predict.json"
 COLUMNS = ("image", "score", "anomalous", "p_value", "height", "width", "file")
 WRITERS = max(1, min(4, os.cpu_count() or 1))
 BEHIND = 4 * WRITERS  # files that may wait to be written, so that memory is bounded
@@ -73,6 +74,8 @@ def write(
     Raises:
       UserError: a file cannot be written.
     """
+    for name in (SCORES, ABOUT):  # of an earlier command: they say that all is there
+        (output / name).unlink(missing_ok=True)
     rows: list[tuple[Any, ...]] = []
     skipped: list[UserError] = []
     started, first_seconds = time.monotonic(), 0.0
