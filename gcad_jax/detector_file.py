@@ -9,7 +9,7 @@ read by itself, without workdir and data.
 import dataclasses
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -150,7 +150,7 @@ def _method(path: epath.Path, header: Mapping[str, Any]) -> Method:
         if not all(hasattr(kind, member) for member in MEMBERS):
             raise TypeError(f"{name} is no method")
         settings = {field: _fixed(value) for field, value in header["method"].items()}
-        return kind(**settings)
+        return cast(Method, kind(**settings))
     except (ImportError, AttributeError, TypeError) as error:
         raise UserError(
             f"{path} is a detector of the method {name} of the module {module}, which "

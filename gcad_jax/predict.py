@@ -131,8 +131,8 @@ def about(detector: "TrainedDetector", fpr: float) -> list[str]:
     stored, count = detector.stored, len(detector.validation_scores)
     lines = [
         f"detector    {stored.method.title} of {stored.category}, seed {stored.seed}",
-        f"threshold   {detector.threshold(fpr):.4g}: on average {100 * fpr:.3g} % of good "
-        f"images or less score higher, by {count} validation images",
+        f"threshold   {detector.threshold(fpr):.4g}: on average {100 * fpr:.3g} % of "
+        f"good images or less score higher, by {count} validation images",
     ]
     if (promised := detector.promised(fpr)) > fpr:
         lines[1] = (
