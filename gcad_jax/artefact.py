@@ -56,8 +56,8 @@ def program(stored: Stored, fpr: float) -> Callable[[Array], dict[str, Array]]:
     normal = np.asarray(validation, np.float32)
 
     def detect(images: Array) -> dict[str, Array]:
-        # Behind a barrier, or XLA computes with constants of this size for minutes.
-        detector = jax.lax.optimization_barrier(stored.detector)
+        # As JAX's arrays, in which traced row numbers can be looked up.
+        detector = jax.tree.map(jnp.asarray, stored.detector)
         pixels = to_float(zoomed(images, method.image_size))
         maps = method.anomaly_map(detector, pixels)
         scores = jnp.max(maps, axis=(1, 2))

@@ -188,6 +188,7 @@ Exit codes:
   2    a mistake in flags, data or workdir, or too little memory of the device,
        said in one sentence
   3    another host was lost: the same command on all of them continues
+  130  stopped by Ctrl-C: the same command continues from the last checkpoint
   143  stopped by SIGTERM after saving: the same command continues
   1    anything else (a bug: please report it)
 """

@@ -225,6 +225,11 @@ def load(
     """
     path = find(as_path(workdir).expanduser(), category, seed)
     stored = detector_file.read(path)
+    for field, wanted in (("category", category), ("seed", seed)):
+        if wanted not in (None, own := getattr(stored, field)):
+            raise UserError(
+                f"{path} is the detector of the {field} {own!r}, not {wanted!r}."
+            )
     size = stored.method.inference_batch_size if batch_size is None else batch_size
     positive("batch_size", size)
     return TrainedDetector(stored, size)
@@ -255,7 +260,7 @@ def find(workdir: epath.Path, category: str | None, seed: int | None) -> epath.P
             f"{workdir} has detectors of several categories; name one: "
             f"{', '.join(by_category)}."
         )
-    name = category or next(iter(by_category))
+    name = next(iter(by_category)) if category is None else category
     if name not in by_category:
         raise UserError(
             f"{workdir} has no detector of the category {name!r}; there are "

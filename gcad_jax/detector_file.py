@@ -9,7 +9,7 @@ read by itself, without workdir and data.
 import dataclasses
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -19,10 +19,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from gcad_jax.checks import UserError
 from gcad_jax.methods.base import Detector, Learned, Method
 from gcad_jax.models.weight_files import check_sum, read_weights, write_weights
-from gcad_jax.types import Tree
+from gcad_jax.types import COMBINED, Tree
 
 FOLDER = "detectors"  # in the folder of a category
 KIND = "detector"
+# What a class must have that a file may name as its method.
+MEMBERS = ("anomaly_map", "branch_maps", "calibrate", "prepare", "phases")
 PARTS = ("frozen", "params", "model_state", "calibration")
 
 
@@ -104,10 +106,26 @@ def read(path: epath.Path) -> Stored:
             f"{path} holds no detector; those of a run are in CATEGORY/{FOLDER}/."
         )
     check_sum(path, header, arrays)
+    try:
+        return _stored(path, header, arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged: its header is not that of a detector ({error!r}); "
+            "copy the file again."
+        ) from error
+
+
+def _stored(
+    path: epath.Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> Stored:
+    """Raises KeyError, TypeError or ValueError where the header is not whole."""
     trees = unflatten_dict(arrays, sep="/")
     frozen, params, model_state, calibration = (trees.get(part, {}) for part in PARTS)
+    method = _method(path, header)
+    if set(header["scales"]) != {*method.branches, COMBINED}:
+        raise ValueError(f"scales of {', '.join(header['scales']) or 'nothing'}")
     return Stored(
-        method=_method(path, header),
+        method=method,
         detector=Detector(frozen, Learned(params, model_state), calibration),
         dataset=header["dataset"],
         category=header["category"],
@@ -120,12 +138,19 @@ def read(path: epath.Path) -> Stored:
 
 
 def _method(path: epath.Path, header: Mapping[str, Any]) -> Method:
-    """The method with the settings of the header."""
+    """The method with the settings of the header.
+
+    The module that it names is imported, and nothing but a method is called.
+    """
     module, _, name = header["class"].partition(":")
     try:
-        kind = getattr(importlib.import_module(module), name)
+        kind: Any = getattr(importlib.import_module(module), name)
+        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+            raise TypeError(f"{name} is no dataclass")
+        if not all(hasattr(kind, member) for member in MEMBERS):
+            raise TypeError(f"{name} is no method")
         settings = {field: _fixed(value) for field, value in header["method"].items()}
-        return kind(**settings)
+        return cast(Method, kind(**settings))
     except (ImportError, AttributeError, TypeError) as error:
         raise UserError(
             f"{path} is a detector of the method {name} of the module {module}, which "

@@ -105,7 +105,7 @@ the detector file, from which it can be exported again.
 
 {SHARED_HELP}
 Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
-1 anything else (a bug: please report it).
+130 stopped by Ctrl-C; 1 anything else (a bug: please report it).
 """
 
 

@@ -9,7 +9,10 @@ from etils import epath
 
 from gcad_jax.checks import UserError
 from gcad_jax.data.images import SUFFIXES
+from gcad_jax.evaluation.maps import MAPS
 from gcad_jax.files import as_path, below, inside
+
+OVERLAYS = "overlays"  # in the folder of the output
 
 
 def images_of(given: str, output: epath.Path) -> dict[str, epath.Path]:
@@ -18,23 +21,24 @@ def images_of(given: str, output: epath.Path) -> dict[str, epath.Path]:
     given: a folder, searched with its sub-folders, a file, a pattern with * and ?, or
         several of these with commas between. The name of an image is its path below
         the folder without the suffix, or with it where two differ in nothing else.
-    output: files there are left out, for it may lie in the folder of the images.
+    output: what `predict` wrote there is left out, for it may be, or lie in, the folder
+        of the images.
 
     Raises:
       UserError: nothing there, or no image in it.
     """
+    own = tuple(f"{os.path.abspath(output / name)}/" for name in (MAPS, OVERLAYS))
     parts = [given] if as_path(given).expanduser().exists() else given.split(",")
     found: list[tuple[epath.Path, str]] = []  # and its path below what was given
-    for part in filter(None, parts):
+    for part in filter(None, (part.strip() for part in parts)):
         place = as_path(part).expanduser()
         if place.is_dir():
-            own = f"{os.fspath(output)}/"
             found += [
                 (as_path(file), os.path.relpath(file, place))
                 for file in below(place)
                 if file.lower().endswith(SUFFIXES)
                 and not os.path.basename(file).startswith(".")
-                and not os.path.abspath(file).startswith(os.path.abspath(own) + "/")
+                and not os.path.abspath(file).startswith(own)
             ]
         elif place.is_file():
             found.append((place, place.name))
@@ -60,6 +64,7 @@ def _matching(pattern: epath.Path) -> list[epath.Path]:
 
 
 def _named(found: Sequence[tuple[epath.Path, str]]) -> dict[str, epath.Path]:
+    found = list(dict.fromkeys(found))  # a file that was named twice
     stems = [os.path.splitext(name)[0] for _, name in found]
     often = collections.Counter(stems)
     named: dict[str, epath.Path] = {}

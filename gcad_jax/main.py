@@ -38,8 +38,10 @@ PROCESS_ID = flags.DEFINE_integer(
 # Exit codes beside 0, and 1 for a bug.
 USER_ERROR = 2
 LOST = 3  # another process of the command has gone
+STOPPED = 130  # 128 + SIGINT, from Ctrl-C
 PREEMPTED = 143  # 128 + SIGTERM, as a process that the signal had ended
 
+INTERRUPTED = "stopped; the same command continues from the last checkpoint."
 TOO_LARGE = (
     "it does not fit into the memory of the device; lower --config.batch_size (of a "
     "pretraining --config.method.batch_size) or --config.method.inference_batch_size, "
@@ -69,6 +71,10 @@ def main(_: list[str]) -> None:
         command_line.fail(error, USER_ERROR)
     except Preempted as stopped:
         command_line.fail(stopped, PREEMPTED)
+    except KeyboardInterrupt:
+        if hosts.count() > 1:
+            hosts.end(INTERRUPTED, STOPPED)
+        command_line.fail(UserError(INTERRUPTED), STOPPED)
     except Exception as error:
         if hosts.count() == 1:
             if is_too_large(error):

@@ -165,8 +165,11 @@ def _layout(
 
 def _title(axis: "Axes", at: _Layout, column: int, title: str, size: float) -> None:
     box = at.box(0, column)
-    place = (box.left + box.width / 2, box.top - 0.05)
-    axis.text(*place, title, fontsize=size, ha="center", va="bottom", linespacing=1)
+    middle, low = box.left + box.width / 2, box.top - 0.07
+    # Line by line: all columns have their last one on one baseline, formulas too.
+    for k, line in enumerate(reversed(title.split("\n"))):
+        above = low - 1.15 * k * size / 72
+        axis.text(middle, above, line, fontsize=size, ha="center", va="baseline")
 
 
 def _beside(

@@ -29,7 +29,7 @@ class Difference:
     @property
     def small(self) -> bool:
         """Whether an artefact may be written; NaN is not small."""
-        return max(self.maps, self.scores) <= LIMIT
+        return self.maps <= LIMIT and self.scores <= LIMIT
 
 
 def difference(

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 REQUIRED = ("workdir", "images", "output")
 STRINGS = (*REQUIRED, "category")
 SKIPPED = 4  # exit code: done, but for images that could not be read
+TOO_LARGE = (
+    "the memory of the device does not hold the images of one call; give a lower "
+    "--batch_size."
+)
 NAMED = 5  # of them in the sentence at the end; all are in predict.json
 
 
@@ -73,7 +77,8 @@ def main(_: list[str]) -> None:
     from gcad_jax import predictions
     from gcad_jax.detector import load
     from gcad_jax.evaluation.maps import MAPS
-    from gcad_jax.image_files import images_of
+    from gcad_jax.image_files import OVERLAYS, images_of
+    from gcad_jax.training.cost import is_too_large
 
     given = flags.FLAGS
     try:
@@ -95,10 +100,16 @@ def main(_: list[str]) -> None:
         fail(error, 2)
     except KeyboardInterrupt:
         fail(UserError(f"stopped; {output} has no {predictions.SCORES} yet."), 130)
+    except Exception as error:
+        if not is_too_large(error):
+            raise
+        fail(UserError(TOO_LARGE), 2)
     anomalous = f"{found.anomalous} of {found.images} images are anomalous"
     say(f"result      {anomalous}", result=True)
     say(f"scores      {output / predictions.SCORES}", result=True)
-    for name, wished in ((MAPS, wanted.maps), (predictions.OVERLAYS, wanted.overlays)):
+    until = f"{found.first_seconds:.1f} s until the first image, with compiling"
+    say(f"time        {found.seconds:.1f} s; {until}")
+    for name, wished in ((MAPS, wanted.maps), (OVERLAYS, wanted.overlays)):
         if wished and found.images:
             say(f"{name.removeprefix('anomaly_'):<12}{output / name}")
     if found.skipped:
@@ -115,11 +126,13 @@ def main(_: list[str]) -> None:
 
 def about(detector: "TrainedDetector", fpr: float) -> list[str]:
     """Which detector this is, and what its decision means."""
+    from gcad_jax.evaluation.decision import needed
+
     stored, count = detector.stored, len(detector.validation_scores)
     lines = [
         f"detector    {stored.method.title} of {stored.category}, seed {stored.seed}",
-        f"threshold   {detector.threshold(fpr):.4g}: at most {100 * fpr:.3g} % of good "
-        f"images score higher, by {count} validation images",
+        f"threshold   {detector.threshold(fpr):.4g}: on average {100 * fpr:.3g} % of "
+        f"good images or less score higher, by {count} validation images",
     ]
     if (promised := detector.promised(fpr)) > fpr:
         lines[1] = (
@@ -127,8 +140,8 @@ def about(detector: "TrainedDetector", fpr: float) -> list[str]:
             f"validation images"
         )
         lines.append(
-            f"            they promise a false positive rate of {100 * promised:.2g} "
-            f"%, not {100 * fpr:.3g} %: that needs {round(1 / fpr) - 1}."
+            f"            they promise a false positive rate of {100 * promised:.3g} "
+            f"%, not {100 * fpr:.3g} %: that needs {needed(fpr)}."
         )
     return lines
 
@@ -148,6 +161,7 @@ Score images with a trained detector, and mark what is wrong in them.
               OUT/anomaly_maps/CATEGORY/test/NAME.tiff   scores of the pixels,
                                             float32, at the size of the image
               OUT/overlays/NAME.png         input, heat map, contour
+              Files of the same names are replaced; others stay
 
   --category=NAME    which, where the run has several
   --seed=N           which, where the run has several; else the first one
@@ -157,13 +171,14 @@ Score images with a trained detector, and mark what is wrong in them.
   --nomaps, --nooverlays    leave these out
   --batch_size=N     images that the device computes at once
 
-Pixels inside the contour score above the threshold. Colours are the same for
-all images: half way up is the threshold.
+An image is scored at the size of the network. Pixels inside the contour score
+above the threshold; a peak of few pixels may lose its contour in the zoom.
+Colours are the same for all images: half way up is the threshold.
 
 {SHARED_HELP}
 Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
-4 done, but images that cannot be read were skipped, and are named; 1 anything
-else (a bug: please report it).
+4 done, but images that cannot be read were skipped, and are named; 130
+stopped by Ctrl-C; 1 anything else (a bug: please report it).
 """
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -21,10 +22,11 @@ from gcad_jax.detector import Prediction, TrainedDetector
 from gcad_jax.evaluation import decision
 from gcad_jax.evaluation.maps import MAPS
 from gcad_jax.files import written
+from gcad_jax.image_files import OVERLAYS
 from gcad_jax.training.logs import progress_bar
 from gcad_jax.types import COMBINED
 
-SCORES, ABOUT, OVERLAYS = "scores.csv", "predict.json", "overlays"
+SCORES, ABOUT = "scores.csv", "predict.json"
 COLUMNS = ("image", "score", "anomalous", "p_value", "height", "width", "file")
 WRITERS = max(1, min(4, os.cpu_count() or 1))
 BEHIND = 4 * WRITERS  # files that may wait to be written, so that memory is bounded
@@ -46,11 +48,17 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What became of the images: how many are anomalous, and why some were skipped."""
+    """What became of the images.
+
+    images: that were scored. anomalous: of these. skipped: why others were not read.
+    seconds: of all. first_seconds: until the first image, with compiling.
+    """
 
     images: int
     anomalous: int
     skipped: tuple[UserError, ...]
+    seconds: float
+    first_seconds: float
 
 
 def write(
@@ -66,14 +74,18 @@ def write(
     Raises:
       UserError: a file cannot be written.
     """
+    for name in (SCORES, ABOUT):  # of an earlier command: they say that all is there
+        (output / name).unlink(missing_ok=True)
     rows: list[tuple[Any, ...]] = []
     skipped: list[UserError] = []
+    started, first_seconds = time.monotonic(), 0.0
     pictures = Pictures(detector, output, wanted)
     stream = detector.stream(images.values(), wanted.fpr)
     bar = progress_bar(len(images), 0, detector.stored.category)
     with writers() as writer, contextlib.closing(bar):
         for (name, path), (image, found) in zip(images.items(), stream, strict=True):
             bar.update()
+            first_seconds = first_seconds or time.monotonic() - started
             if isinstance(found, UserError):
                 skipped.append(found)
                 continue
@@ -89,7 +101,8 @@ def write(
         "skipped": [str(error) for error in skipped],
     }
     _write_tables(output, rows, about)
-    return Found(len(rows), anomalous, tuple(skipped))
+    seconds = time.monotonic() - started
+    return Found(len(rows), anomalous, tuple(skipped), seconds, first_seconds)
 
 
 def _row(name: str, path: epath.Path, found: Prediction) -> tuple[Any, ...]:

@@ -102,7 +102,7 @@ def plan(config: Pretraining, path: str) -> float:
     )
     files = ", ".join(map(weights_name, config.P))
     say(f"writes      in {folder}: {files}, {REPORT}, checkpoints and logs")
-    say_kept(folder)
+    say_kept()
     return seconds
 
 

@@ -136,7 +136,7 @@ class _Found:
             there = next(p for p in (self.folder, *self.folder.parents) if p.exists())
             free = megabytes(shutil.disk_usage(there).free)
             say(f"            {free} are free there")
-        say_kept(self.folder)
+        say_kept()
 
     def estimate(self) -> list[str]:
         """How long it will take, as far as it was measured."""
@@ -170,12 +170,10 @@ class _Found:
         return lines
 
 
-def say_kept(folder: epath.Path) -> None:
+def say_kept() -> None:
     """What a plan leaves behind, and that this is of use."""
-    say(
-        f"kept        {folder / '.programs'}: compiled programs, which the run need "
-        "not compile again"
-    )
+    place = jax.config.values["jax_compilation_cache_dir"]
+    say(f"kept        {place}: compiled programs, which the run need not compile again")
 
 
 def _where(

@@ -94,7 +94,7 @@ def _say_outputs(study: Study, folder: epath.Path) -> None:
     own = ", ".join(study_report.outputs(study.name).values())
     say(f"writes      in {folder}: {own}; a workdir for each run in DATA_SET/RUN")
     if study.estimate:
-        say_kept(folder)
+        say_kept()
 
 
 def _report(

@@ -282,6 +282,18 @@ def test_loss_that_is_not_finite(tmp_path: pathlib.Path) -> None:
         assert all(np.isfinite(leaf).all() for leaf in state.values())
 
 
+def test_ctrl_c_is_a_sentence(tmp_path: pathlib.Path) -> None:
+    file = runs.write_config(tmp_path, "runs.tiny(data=Interrupted())")
+    interrupted = (
+        "\n\nclass Interrupted(runs.Circles):\n"
+        "    def names(self):\n        raise KeyboardInterrupt\n"
+    )
+    file.write_text(file.read_text() + interrupted)
+    done = runs.command([f"--config={file}", f"--workdir={tmp_path / 'run'}"])
+    assert done.returncode == 130
+    assert re.fullmatch("stopped; the same command continues .*\\.\n", done.stderr)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -20,6 +20,7 @@ from gcad_jax.detector_file import Scale, Stored
 from gcad_jax.evaluation.maps import upsample
 from gcad_jax.evaluation.threads import Scratch
 from gcad_jax.methods.base import Detector
+from gcad_jax.models.weight_files import read_weights, write_weights
 from gcad_jax.types import COMBINED
 
 SIDE = doubles.SIDE
@@ -178,9 +179,14 @@ def test_which_detector(workdir):
     )
     assert gcad_jax.load(workdir).stored.seed == 1
     assert gcad_jax.load(workdir, seed=3).stored.seed == 3
-    detector_file.write(detector_file.path_of(workdir / "bolt", 3), stored())
+    bolt = dataclasses.replace(stored(), category="bolt")
+    detector_file.write(detector_file.path_of(workdir / "bolt", 3), bolt)
     with pytest.raises(UserError, match="bolt, nut"):
         gcad_jax.load(workdir)
+    with pytest.raises(UserError, match="''"):
+        gcad_jax.load(workdir, "")
+    with pytest.raises(UserError, match="the seed 3, not 9"):
+        gcad_jax.load(path, seed=9)
     assert gcad_jax.load(workdir, "bolt").stored.seed == 3
 
 
@@ -218,6 +224,26 @@ def test_a_damaged_or_foreign_file_is_a_sentence(workdir):
     weights = pathlib.Path(gcad_jax.__file__).parent / "models/weights"
     with pytest.raises(UserError, match="no detector"):
         gcad_jax.load(weights / "E_loc_17_32.npz")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("class", "os:system", "system is no dataclass"),
+        ("class", "gcad_jax.overlay:Heat", "Heat is no method"),
+        ("scales", {}, "damaged"),
+        ("method", None, "damaged"),
+        ("dataset", ..., "damaged"),
+    ],
+)
+def test_a_header_that_is_not_whole_is_refused(workdir, field, value, said):
+    path = workdir / "nut/detectors/seed_3.npz"
+    header, arrays = read_weights(path)
+    header[field] = value
+    kept = {name: part for name, part in header.items() if part is not ...}
+    write_weights(path, kept, arrays)
+    with pytest.raises(UserError, match=said):
+        gcad_jax.load(path)
 
 
 def test_a_method_that_is_not_installed_is_named(workdir, monkeypatch):

@@ -314,7 +314,7 @@ def test_a_study_of_the_thresholds_is_kept(tmp_path, folder):
     there, _ = study_runs.run(root)
     assert there["categories"] == here["categories"]
     names = [path.name for path in files.listing(root / "out")]
-    forms = ("json", "md", "pdf", "png")
+    forms = ("html", "json", "md", "pdf", "png")
     assert names == ["pushpins", *(f"saturation.{form}" for form in forms)]
     again, lines = study_runs.run(root)
     assert again == there

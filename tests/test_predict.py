@@ -104,7 +104,7 @@ def test_what_is_not_readable_is_named_and_the_exit_code_says_it(whole):
 def test_what_it_says(whole):
     said = whole[1].stdout
     assert "seed 3" in said
-    assert "threshold   1.8: at most 10 % of good images" in said
+    assert "threshold   1.8: on average 10 % of good images" in said
     anomalous = sum(int(row["anomalous"]) for row in table(whole[0] / "scores.csv"))
     assert f"{anomalous} of 12 images are anomalous" in said
     assert max(map(len, said.splitlines())) <= 80 + len(str(whole[0]))
@@ -143,10 +143,19 @@ def test_which_files_are_images(folder, tmp_path):
     assert "11" in images_of(str(place / "bad/1*.png"), as_path(tmp_path))
     two = images_of(f"{place / 'good'},{place / 'bad/0.png'}", as_path(tmp_path))
     assert list(two) == ["5", "0"]
-    inside = images_of(str(place), as_path(place / "bad"))
-    assert list(inside) == ["good/5"], "what the command wrote is no image"
+    again = images_of(f"{place / 'good'}, {place / 'good/5.jpg'}", as_path(tmp_path))
+    assert list(again) == ["5"]
     with pytest.raises(UserError, match="both be called 0"):
         images_of(f"{place / 'bad'},{place / 'bad'}/../bad/0.png", as_path(tmp_path))
+
+
+@pytest.mark.parametrize("output", ["", "found"])
+def test_what_the_command_wrote_is_no_image(tmp_path, output):
+    names = ("a.png", f"{output}/overlays/a.png", f"{output}/anomaly_maps/n/b.tiff")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (3, 3)).save(tmp_path / name)
+    assert list(images_of(str(tmp_path), as_path(tmp_path / output))) == ["a"]
 
 
 def test_images_that_differ_in_their_suffix_keep_it(tmp_path):
@@ -159,6 +168,7 @@ def test_images_that_differ_in_their_suffix_keep_it(tmp_path):
 def test_a_folder_that_cannot_be_written_ends_it(folder, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/overlays").write_text("a file")
+    (tmp_path / "out/scores.csv").write_text("of an earlier command")
     detector = gcad_jax.load(folder / "run")
     given = {"a": as_path(folder / "images/bad/0.png")}
     with pytest.raises(UserError, match="overlays"):

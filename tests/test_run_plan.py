@@ -1,5 +1,6 @@
 """--plan of a run: what it says of every state of a workdir; nothing is done."""
 
+import os
 import re
 import shutil
 from typing import Any
@@ -21,7 +22,7 @@ def planned(config: Any, folder: Any, capsys: pytest.CaptureFixture[str]) -> str
 
 def test_every_state_of_a_workdir(tmp_path, capsys):
     folder = tmp_path / "run"
-    method = Scored(epochs=3, batch_size=6)
+    method = Scored(epochs=3, batch_size=2)
     config = runs.tiny(method=method, seeds=(0, 1), write_maps=True)
     said = planned(config, folder, capsys)
     assert not folder.exists(), "the programs are kept elsewhere here"
@@ -30,20 +31,22 @@ def test_every_state_of_a_workdir(tmp_path, capsys):
         "data        circles/circles, zoomed to 4x4",
         "train 12, validation 3, test 2 good, 2 structural, 2 logical",
         "state       not begun",
-        "training    3 epochs, 6 updates",
-        "layout      2 seeds, batch 6 over 1",
-        "phase       fast: 4 steps",
-        "phase       both: 2 steps",
+        "training    3 epochs, 18 updates",
+        "layout      2 seeds, batch 2 over 1",
+        "phase       fast: 12 steps",
+        "phase       both: 6 steps",
         "memory      about",
         f"writes      for 1 category, below {folder}:",
         "anomaly_maps/ 1 MB",
-        f"kept        {folder}/.programs",
+        f"kept        {os.environ['JAX_COMPILATION_CACHE_DIR']}: compiled programs",
     ):
         assert words in said
-    assert re.search(r"estimate    about [\d.]+ s of training here: 6 updates", said)
+    assert re.search(r"estimate    about [\d.]+ s of training here: 18 updates", said)
 
     experiment.run(config, str(folder))
-    trained = re.search(r"trained  .*(\n {12}.*)*\nlayout .*\nphase .*\n", said).group()
+    trained = re.search(
+        r"trained  .*(\n {12}.*)*\nlayout (.*\n)*?memory .*\n", said
+    ).group()
     assert trained in capsys.readouterr().out, "the run says the same"
     before = sorted(folder.rglob("*"))
     said = planned(config, folder, capsys)
@@ -53,13 +56,13 @@ def test_every_state_of_a_workdir(tmp_path, capsys):
 
     (folder / "circles" / "metrics.json").unlink()
     said = planned(config, folder, capsys)
-    assert "state       trained, all 6 updates" in said
+    assert "state       trained, all 18 updates" in said
     assert "nothing is left to train" in said
 
     checkpoints = folder / "circles" / "checkpoints"
-    shutil.move(checkpoints / "6", checkpoints / "4")
+    shutil.move(checkpoints / "18", checkpoints / "16")
     said = planned(config, folder, capsys)
-    assert "state       a checkpoint at update 4 of 6" in said
+    assert "state       a checkpoint at update 16 of 18" in said
     assert "of training here: 2 updates" in said
 
 
@@ -72,7 +75,7 @@ def test_a_method_that_trains_nothing(tmp_path, capsys):
 
 
 def test_the_command_is_quiet_where_asked(tmp_path):
-    file = runs.write_config(tmp_path, "runs.tiny(method=doubles.Scored(epochs=3))")
+    file = runs.write_config(tmp_path, "runs.tiny(method=doubles.Scored())")
     arguments = [f"--config={file}", f"--workdir={tmp_path / 'run'}"]
     done = runs.command([*arguments, "--plan", "--quiet"])
     assert (done.returncode, done.stderr) == (0, "")

@@ -47,7 +47,7 @@ def test_a_verbose_command_says_where_an_error_arose(verbose, capsys):
 
 
 # The main command's is tested in a process: its flags are defined on import.
-@pytest.mark.parametrize("name", ["evaluate", "convert", "merge", "predict"])
+@pytest.mark.parametrize("name", ["evaluate", "convert", "merge", "predict", "export"])
 def test_every_help_fits_a_terminal_and_tells_the_exit_codes(name):
     text = importlib.import_module(f"gcad_jax.{name}").HELP
     assert max(map(len, text.splitlines())) <= 80

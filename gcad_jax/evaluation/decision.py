@@ -2,7 +2,9 @@
 
 The rule is split conformal prediction (Vovk et al., Algorithmic Learning in a Random
 World, 2005): it needs no shape of the distribution, only that a new good image is drawn
-like the validation images.
+and scored like the validation images. Of GCAD and Student-Teacher the latter is not
+quite so: the moments that bring their branches to one scale are those of the same
+validation images, so that new ones may score somewhat higher.
 """
 
 import math
@@ -49,6 +51,11 @@ def promised(count: int, rate: float) -> float:
     rate needs more images.
     """
     return max(rate, 1 / (count + 1))
+
+
+def needed(rate: float) -> int:
+    """The least number of validation images that is enough for a rate."""
+    return math.ceil(round(1 / rate, 9)) - 1
 
 
 def p_values(

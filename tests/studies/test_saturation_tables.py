@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gcad_jax import style
 from gcad_jax.studies import saturation_figure, saturation_report, saturation_tables
 from gcad_jax.studies.saturation_report import PDF, PNG
 from gcad_jax.studies.saturation_statistics import result
@@ -75,16 +76,16 @@ def test_figure(tmp_path, methods, categories):
             drawn["category_1"][..., :1], drawn["category_1"].shape
         )
     paths = {"png": tmp_path / PNG, "pdf": tmp_path / PDF}
-    saturation_figure.draw(paths, names, drawn)
+    style.save(saturation_figure.draw(names, drawn), paths)
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
     assert paths["pdf"].read_bytes().startswith(b"%PDF")
 
 
 def test_figure_of_very_many_methods(tmp_path, monkeypatch):
     # The renderer takes sides of less than 65536 pixels.
-    monkeypatch.setattr(saturation_figure, "_MOST_PIXELS", 200)
+    monkeypatch.setattr(style, "_MOST_PIXELS", 200)
     names = [f"method_{n}" for n in range(20)]
     paths = {"png": tmp_path / PNG, "pdf": tmp_path / PDF}
-    saturation_figure.draw(paths, names, found(names)[1])
+    style.save(saturation_figure.draw(names, found(names)[1]), paths)
     with Image.open(paths["png"]) as image:
         assert image.height <= 200
