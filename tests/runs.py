@@ -105,7 +105,12 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """The same until it ends."""
     process = start(arguments, devices)
-    out, err = process.communicate(timeout=300)
+    try:
+        out, err = process.communicate(timeout=300)
+    except BaseException:
+        process.kill()  # or it would run on beside the tests that follow
+        process.communicate()
+        raise
     return subprocess.CompletedProcess(process.args, process.returncode or 0, out, err)
 
 
