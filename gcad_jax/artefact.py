@@ -16,16 +16,16 @@ import numpy as np
 from etils import epath
 from jax import export
 
-import gcad_jax
 from gcad_jax import parity
 from gcad_jax.checks import UserError
 from gcad_jax.data.arrays import to_float
 from gcad_jax.data.resampling import stretched, zoomed
 from gcad_jax.detector import TrainedDetector
 from gcad_jax.detector_file import Stored
-from gcad_jax.evaluation.decision import promised, threshold
+from gcad_jax.evaluation.decision import threshold
 from gcad_jax.files import written
 from gcad_jax.parity import Difference
+from gcad_jax.statement import facts
 from gcad_jax.types import COMBINED, Array
 
 ABOUT = ".json"  # behind the name of an artefact: what stands beside it
@@ -100,7 +100,6 @@ def check_size(stored: Stored) -> None:
 
 def about(stored: Stored, fpr: float) -> dict[str, Any]:
     """What stands beside an artefact: how to call it and what its answers mean."""
-    validation = stored.scales[COMBINED].image_scores
     channels = stored.method.channels
     return {
         "load": "jax.jit(jax.export.deserialize(bytes of the file).call)(images)",
@@ -113,17 +112,9 @@ def about(stored: Stored, fpr: float) -> dict[str, Any]:
             "anomaly_map": "float32 (b, h, w), scores of the pixels",
             "threshold": "float32 ()",
         },
-        "threshold": threshold(validation, fpr),
-        "false_positive_rate": fpr,
-        "promised_false_positive_rate": promised(len(validation), fpr),
-        "validation_images": len(validation),
-        "method": stored.method.title,
-        "dataset": stored.dataset,
-        "category": stored.category,
-        "seed": stored.seed,
+        **facts(stored, fpr),
         "platforms": PLATFORMS,
         "guarantee": GUARANTEE,
-        "gcad_jax": gcad_jax.__version__,
         "jax": jax.__version__,
     }
 

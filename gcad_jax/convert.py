@@ -115,7 +115,7 @@ teacher of EfficientAD (a patch description network), which is then E_loc.
 
 {SHARED_HELP}
 Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
-1 anything else (a bug: please report it).
+130 stopped by Ctrl-C; 1 anything else (a bug: please report it).
 """
 
 

@@ -289,8 +289,14 @@ def _files(category: epath.Path) -> dict[int, epath.Path]:
 
 def read(source: Source, channels: int) -> np.ndarray:  # (H, W, channels) uint8
     """An image as a method takes it; raises UserError for one that cannot be used."""
+    if isinstance(source, (str, os.PathLike)):
+        return read_image(as_path(source).expanduser(), channels)
+    if hasattr(source, "__array__") or hasattr(source, "__array_interface__"):
+        source = np.asarray(source)  # of Pillow or of JAX
     if not isinstance(source, np.ndarray):
-        return read_image(as_path(source), channels)
+        raise UserError(
+            f"an image is a {type(source).__name__}; images are paths or uint8 arrays."
+        )
     grey = source.ndim == 2 or (source.ndim == 3 and source.shape[-1] == 1)
     colour = source.ndim == 3 and source.shape[-1] == 3
     if source.dtype != np.uint8 or not (grey or colour) or not source.size:

@@ -13,14 +13,7 @@ from etils import epath
 from gcad_jax import given_flags
 from gcad_jax.checks import UserError
 from gcad_jax.files import as_path
-from gcad_jax.given_flags import (
-    SHARED_HELP,
-    answer,
-    check_names,
-    fail,
-    given_values,
-    listen,
-)
+from gcad_jax.given_flags import SHARED_HELP, fail, parse_all
 from gcad_jax.speech import say
 
 REQUIRED = ("object_name", "dataset_base_dir", "anomaly_maps_dir", "output_dir")
@@ -29,7 +22,7 @@ for _name in REQUIRED:
 WORKERS = flags.DEFINE_integer("num_parallel_workers", None, "See --help.", 1)
 DISTANCE = flags.DEFINE_float("curve_max_distance", None, "See --help.")
 NICENESS = flags.DEFINE_integer("niceness", 0, "See --help.")
-NAMES = (*REQUIRED, "num_parallel_workers", "curve_max_distance", "niceness")
+OPTIONAL = ("num_parallel_workers", "curve_max_distance", "niceness")
 
 EXAMPLE = (
     "python -m gcad_jax.evaluate --object_name=pushpins --dataset_base_dir=DIR "
@@ -39,21 +32,7 @@ EXAMPLE = (
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; a mistake is one sentence and exit code 2."""
-    answer(argv, HELP)
-    try:
-        check_names(given_values(argv), NAMES)
-        rest = flags.FLAGS(argv)
-        if len(rest) > 1:
-            raise UserError(f"{rest[1]!r} is not a flag; flags begin with --.")
-        for name in REQUIRED:
-            if not flags.FLAGS[name].value:
-                raise UserError(f"--{name} is missing; the command is {EXAMPLE}.")
-        listen()
-    except UserError as error:
-        fail(error, 2)
-    except (flags.Error, ValueError) as error:
-        fail(UserError(f"{str(error).rstrip('.')}."), 2)
-    return rest
+    return parse_all(argv, REQUIRED, HELP, EXAMPLE, "flags begin with --", OPTIONAL)
 
 
 def main(_: list[str]) -> None:
@@ -138,7 +117,8 @@ Score anomaly maps, of any framework, by AU-sPRO and AU-ROC.
 
 {SHARED_HELP}
 Exit codes: 0 done; 2 a mistake in flags, ground truth or maps, said in one
-sentence, and nothing written; 1 anything else (a bug: please report it).
+sentence, and nothing written; 130 stopped by Ctrl-C; 1 anything else (a bug:
+please report it).
 """
 
 

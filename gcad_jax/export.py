@@ -10,7 +10,7 @@ from absl import flags
 from gcad_jax import given_flags
 from gcad_jax.checks import UserError
 from gcad_jax.files import as_path, check_writable
-from gcad_jax.given_flags import SHARED_HELP, fail, parse_all
+from gcad_jax.given_flags import SHARED_HELP, STOPPED, fail, parse_all
 from gcad_jax.speech import say
 
 REQUIRED = ("workdir", "output")
@@ -40,7 +40,7 @@ def main(_: list[str]) -> None:
     from gcad_jax import artefact, parity
     from gcad_jax.detector import load, read
     from gcad_jax.image_files import images_of
-    from gcad_jax.predict import about
+    from gcad_jax.statement import lines
 
     given = flags.FLAGS
     start = time.monotonic()
@@ -53,13 +53,13 @@ def main(_: list[str]) -> None:
         artefact.check_size(detector.stored)
         channels = detector.stored.method.channels
         own = [read(path, channels) for path in list(paths.values())[:OWN]]
-        for line in about(detector, given.fpr):
+        for line in lines(detector.stored, given.fpr):
             say(line)
         size, found = artefact.write(detector, output, given.fpr, own)
     except UserError as error:
         fail(error, 2)
     except KeyboardInterrupt:
-        fail(UserError(f"stopped; {given.output} is not written."), 130)
+        fail(UserError(f"stopped; {given.output} is not written."), STOPPED)
     say(
         f"parity      largest difference from predict: {found.maps:.1e} of the range\n"
         f"            of a map ({found.images} images, on the CPU; {parity.LIMIT:g} is "

@@ -1,5 +1,6 @@
 """What the commands do alike with their flags; light, so that they answer at once."""
 
+import functools
 import itertools
 import os
 import sys
@@ -13,6 +14,7 @@ import gcad_jax
 from gcad_jax import speech
 from gcad_jax.checks import UserError, nearest
 
+STOPPED = 130  # exit code: 128 + SIGINT, from Ctrl-C
 HELP_FLAGS = ("--help", "-h", "-help", "--helpfull")
 QUIET = flags.DEFINE_boolean("quiet", False, "Only results and errors.")
 VERBOSE = flags.DEFINE_boolean("verbose", False, "What libraries say too.")
@@ -31,7 +33,15 @@ def run(main: Callable[[list[str]], None], parse: Callable[..., list[str]]) -> N
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # What goes wrong in a library is raised and said in one sentence.
     logging.set_verbosity(logging.FATAL)
-    app.run(main, flags_parser=parse)
+    app.run(functools.partial(_stoppable, main), flags_parser=parse)
+
+
+def _stoppable(main: Callable[[list[str]], None], argv: list[str]) -> None:
+    """Ctrl-C, where a command has no sentence of its own for it, is a sentence too."""
+    try:
+        main(argv)
+    except KeyboardInterrupt:
+        fail(UserError("stopped; give the same command again."), STOPPED)
 
 
 def listen() -> None:
@@ -120,15 +130,15 @@ def parse_all(
     try:
         given = given_values(argv)
         check_names(given, (*names, *optional))
-        for name in names:
-            if not given.get(name):
-                raise UserError(f"--{name} is missing; the command is {example}.")
         rest = flags.FLAGS(argv)
         if len(rest) > 1:
             raise UserError(f"{rest[1]!r} is not a flag; {stray}.")
+        for name in names:
+            if not given.get(name):
+                raise UserError(f"--{name} is missing; the command is {example}.")
         listen()
         return rest
     except UserError as error:
         fail(error, 2)
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:
         fail(UserError(f"{str(error).rstrip('.')}."), 2)

@@ -38,7 +38,6 @@ PROCESS_ID = flags.DEFINE_integer(
 # Exit codes beside 0, and 1 for a bug.
 USER_ERROR = 2
 LOST = 3  # another process of the command has gone
-STOPPED = 130  # 128 + SIGINT, from Ctrl-C
 PREEMPTED = 143  # 128 + SIGTERM, as a process that the signal had ended
 
 INTERRUPTED = "stopped; the same command continues from the last checkpoint."
@@ -73,8 +72,8 @@ def main(_: list[str]) -> None:
         command_line.fail(stopped, PREEMPTED)
     except KeyboardInterrupt:
         if hosts.count() > 1:
-            hosts.end(INTERRUPTED, STOPPED)
-        command_line.fail(UserError(INTERRUPTED), STOPPED)
+            hosts.end(INTERRUPTED, given_flags.STOPPED)
+        command_line.fail(UserError(INTERRUPTED), given_flags.STOPPED)
     except Exception as error:
         if hosts.count() == 1:
             if is_too_large(error):

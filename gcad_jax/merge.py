@@ -209,7 +209,7 @@ Join the workdirs of a sweep, which has trained each category and seed by itself
 
 {SHARED_HELP}
 Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
-1 anything else (a bug: please report it).
+130 stopped by Ctrl-C; 1 anything else (a bug: please report it).
 """
 
 

@@ -108,6 +108,14 @@ def _palette() -> np.ndarray:  # (256, 3) uint8
     return (colormaps[SCORES](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
 
+@functools.cache
+def _font(size: int) -> _Font:
+    """Matplotlib's: Pillow's own has Latin letters alone."""
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
 def _in_a_row(headline: str, panels: Mapping[str, np.ndarray]) -> Image.Image:
     height, width = next(iter(panels.values())).shape[:2]
     step = max(width, 150) + GAP  # a narrow image leaves room for its label
@@ -117,9 +125,9 @@ def _in_a_row(headline: str, panels: Mapping[str, np.ndarray]) -> Image.Image:
         "white",
     )
     pen = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(15)
+    font = _font(15)
     pen.text((GAP, 4), _fitted(headline, font, sheet.width - 2 * GAP), "black", font)
-    small = ImageFont.load_default(12)
+    small = _font(12)
     for place, (name, panel) in enumerate(panels.items()):
         left = GAP + place * step
         pen.text((left, HEAD), _fitted(name, small, step - GAP), (70, 70, 70), small)

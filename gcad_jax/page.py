@@ -6,7 +6,6 @@ a network and wherever it is copied to.
 """
 
 import base64
-import hashlib
 import html
 import io
 import re
@@ -48,10 +47,12 @@ def write(markdown: epath.Path) -> None:
 
 
 def update(markdown: epath.Path) -> None:
-    """`write`, where the page is not there or is that of another text."""
+    """`write`, where the page is not there or is not that of this text and figures."""
     page = name_of(markdown)
     text = markdown.read_text(encoding="utf-8")
-    if not page.exists() or _source(text) not in page.read_text(encoding="utf-8"):
+    if not page.exists() or page.read_text(encoding="utf-8") != render(
+        text, markdown.parent
+    ):
         write(markdown)
 
 
@@ -84,7 +85,6 @@ def render(
     return _PAGE.format(
         title=html.escape(title),
         policy=_POLICY,
-        source=_source(text),
         style=_STYLE.read_text(),
         head=body[:end],
         contents=_contents(headings),
@@ -100,7 +100,6 @@ _PAGE = """\
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
-{source}
 <title>{title}</title>
 <style>
 {style}</style>
@@ -113,12 +112,6 @@ _PAGE = """\
 </body>
 </html>
 """
-
-
-def _source(text: str) -> str:
-    """What a page says of the text that it is made of."""
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return f'<meta name="source" content="sha256:{digest}">'
 
 
 def _figures(tokens: Sequence["Token"]) -> list["Token"]:

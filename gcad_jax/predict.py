@@ -4,28 +4,16 @@ Scores images with the detector of a finished run, and marks what is wrong in th
 """
 
 import sys
-from typing import TYPE_CHECKING
 
 from absl import flags
 
 from gcad_jax import given_flags
 from gcad_jax.checks import UserError
 from gcad_jax.files import as_path, check_writable
-from gcad_jax.given_flags import (
-    SHARED_HELP,
-    answer,
-    check_names,
-    fail,
-    given_values,
-    listen,
-)
+from gcad_jax.given_flags import SHARED_HELP, STOPPED, fail, parse_all
 from gcad_jax.speech import say
 
-if TYPE_CHECKING:
-    from gcad_jax.detector import TrainedDetector
-
 REQUIRED = ("workdir", "images", "output")
-STRINGS = (*REQUIRED, "category")
 SKIPPED = 4  # exit code: done, but for images that could not be read
 TOO_LARGE = (
     "the memory of the device does not hold the images of one call; give a lower "
@@ -35,11 +23,11 @@ NAMED = 5  # of them in the sentence at the end; all are in predict.json
 
 
 def define_flags() -> tuple[str, ...]:
-    """Defines the flags; returns their names.
+    """Defines the flags; returns the names of those that may be left out.
 
     When the command runs, because the main command has some of the same names.
     """
-    for name in STRINGS:
+    for name in (*REQUIRED, "category"):
         flags.DEFINE_string(name, None, "See --help.")
     flags.DEFINE_integer("seed", None, "See --help.")
     flags.DEFINE_integer("batch_size", None, "See --help.", 1)
@@ -47,28 +35,13 @@ def define_flags() -> tuple[str, ...]:
     switches = {"maps": True, "overlays": True, "branches": False}
     for name, value in switches.items():
         flags.DEFINE_boolean(name, value, "See --help.")
-    return (*STRINGS, "seed", "batch_size", "fpr", *switches)
+    return ("category", "seed", "batch_size", "fpr", *switches)
 
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; a mistake is one sentence and exit code 2."""
-    answer(argv, HELP)
-    try:
-        check_names(given_values(argv), define_flags())
-        rest = flags.FLAGS(argv)
-        if len(rest) > 1:
-            raise UserError(
-                f"{rest[1]!r} is not a flag; put a pattern of --images in quotes."
-            )
-        for name in REQUIRED:
-            if not flags.FLAGS[name].value:
-                raise UserError(f"--{name} is missing; the command is {EXAMPLE}.")
-        listen()
-        return rest
-    except UserError as error:
-        fail(error, 2)
-    except (flags.Error, ValueError) as error:
-        fail(UserError(f"{str(error).rstrip('.')}."), 2)
+    stray = "put a pattern of --images in quotes"
+    return parse_all(argv, REQUIRED, HELP, EXAMPLE, stray, define_flags())
 
 
 def main(_: list[str]) -> None:
@@ -78,6 +51,7 @@ def main(_: list[str]) -> None:
     from gcad_jax.detector import load
     from gcad_jax.evaluation.maps import MAPS
     from gcad_jax.image_files import OVERLAYS, images_of
+    from gcad_jax.statement import lines
     from gcad_jax.training.cost import is_too_large
 
     given = flags.FLAGS
@@ -93,13 +67,13 @@ def main(_: list[str]) -> None:
         wanted = predictions.Wanted(
             given.fpr, given.maps, given.overlays, given.branches
         )
-        for line in about(detector, given.fpr):
+        for line in lines(detector.stored, given.fpr):
             say(line)
         found = predictions.write(detector, images, output, wanted)
     except UserError as error:
         fail(error, 2)
     except KeyboardInterrupt:
-        fail(UserError(f"stopped; {output} has no {predictions.SCORES} yet."), 130)
+        fail(UserError(f"stopped; {output} has no {predictions.SCORES} yet."), STOPPED)
     except Exception as error:
         if not is_too_large(error):
             raise
@@ -122,28 +96,6 @@ def main(_: list[str]) -> None:
             file=sys.stderr,
         )
         sys.exit(SKIPPED)
-
-
-def about(detector: "TrainedDetector", fpr: float) -> list[str]:
-    """Which detector this is, and what its decision means."""
-    from gcad_jax.evaluation.decision import needed
-
-    stored, count = detector.stored, len(detector.validation_scores)
-    lines = [
-        f"detector    {stored.method.title} of {stored.category}, seed {stored.seed}",
-        f"threshold   {detector.threshold(fpr):.4g}: on average {100 * fpr:.3g} % of "
-        f"good images or less score higher, by {count} validation images",
-    ]
-    if (promised := detector.promised(fpr)) > fpr:
-        lines[1] = (
-            f"threshold   {detector.threshold(fpr):.4g}, the highest of {count} "
-            f"validation images"
-        )
-        lines.append(
-            f"            they promise a false positive rate of {100 * promised:.3g} "
-            f"%, not {100 * fpr:.3g} %: that needs {needed(fpr)}."
-        )
-    return lines
 
 
 EXAMPLE = "python -m gcad_jax.predict --workdir=DIR --images=FOLDER --output=OUT"

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-import gcad_jax
 from gcad_jax import overlay
 from gcad_jax.checks import UserError
 from gcad_jax.detector import Prediction, TrainedDetector
@@ -23,6 +22,7 @@ from gcad_jax.evaluation import decision
 from gcad_jax.evaluation.maps import MAPS
 from gcad_jax.files import written
 from gcad_jax.image_files import OVERLAYS
+from gcad_jax.statement import facts
 from gcad_jax.training.logs import progress_bar
 from gcad_jax.types import COMBINED
 
@@ -95,7 +95,7 @@ def write(
             if wanted.overlays:
                 writer.add(pictures.write_overlay, name, image, found)
     anomalous = sum(row[COLUMNS.index("anomalous")] for row in rows)
-    about = _about(detector, wanted) | {
+    about = facts(detector.stored, wanted.fpr) | {
         "images": len(rows),
         "anomalous": anomalous,
         "skipped": [str(error) for error in skipped],
@@ -109,22 +109,6 @@ def _row(name: str, path: epath.Path, found: Prediction) -> tuple[Any, ...]:
     score, p_value = f"{found.score:.6g}", f"{found.p_value:.4g}"
     size = found.height, found.width
     return (name, score, int(found.anomalous), p_value, *size, os.fspath(path))
-
-
-def _about(detector: TrainedDetector, wanted: Wanted) -> dict[str, Any]:
-    """Which detector this was, and what its decision means."""
-    stored = detector.stored
-    return {
-        "gcad_jax": gcad_jax.__version__,
-        "method": stored.method.title,
-        "dataset": stored.dataset,
-        "category": stored.category,
-        "seed": stored.seed,
-        "threshold": detector.threshold(wanted.fpr),
-        "false_positive_rate": wanted.fpr,
-        "promised_false_positive_rate": detector.promised(wanted.fpr),
-        "validation_images": len(detector.validation_scores),
-    }
 
 
 def _write_tables(

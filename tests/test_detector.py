@@ -131,6 +131,10 @@ def test_files_arrays_and_grey_give_the_same(workdir, tmp_path):
     detector = gcad_jax.load(workdir)
     of_file, of_array = detector.predict([tmp_path / "a.png", image])
     assert of_file.score == of_array.score
+    for same in (Image.fromarray(image), jax.numpy.asarray(image)):
+        assert detector.predict([same])[0].score == of_array.score
+    with pytest.raises(UserError, match="NoneType"):
+        detector.predict([None])
     for one in (grey, grey[..., None]):
         assert detector.predict([one])[0].score == pytest.approx(of_array.score)
 

@@ -163,4 +163,4 @@ def test_help_fits_a_terminal(capsys):
     assert stopped.value.code == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
-    assert all(f"--{name}" in text for name in evaluate.NAMES)
+    assert all(f"--{name}" in text for name in (*evaluate.REQUIRED, *evaluate.OPTIONAL))

@@ -20,7 +20,7 @@ FLOORS = (
         *("config", "config_files", "presets", "workdir", "experiment", "pretrain"),
         *("command_line", "given_flags", "folder_scores", "throughput"),
         *("study", "study_plan", "study_presets", "study_runs", "run_plan"),
-        *("detector_file", "detector", "image_files", "predictions"),
+        *("detector_file", "detector", "statement", "image_files", "predictions"),
         *("main", "evaluate", "convert", "merge", "predict"),
         *("artefact", "parity", "export"),
         "configs",  # in a wheel

@@ -3,6 +3,7 @@
 import base64
 import html.parser
 import io
+import os
 import re
 
 import made_results
@@ -156,18 +157,22 @@ def test_sections_can_be_reached_by_link_and_by_keyboard(written):
     assert set(scopes) == {"col"}
 
 
-def test_a_page_is_written_anew_only_for_another_text(written):
-    path, text, _ = written
+def test_a_page_is_written_anew_only_for_another_text_or_picture(written):
+    path, _, _ = written
     html_file = page.name_of(path)
-    html_file.write_text(text.replace("GCAD", "seen"))
+    before = os.stat(html_file).st_mtime_ns
     page.update(path)
-    assert "<title>seen" in html_file.read_text(), "of this text: it is kept"
+    assert os.stat(html_file).st_mtime_ns == before, "it is kept"
     path.write_text(path.read_text() + "\nMore.\n")
     page.update(path)
-    assert "<title>GCAD" in html_file.read_text()
+    assert "More." in html_file.read_text()
     html_file.unlink()
     page.update(path)
-    assert "More." in html_file.read_text()
+    whole = html_file.read_text()
+    assert "More." in whole
+    picture(path.parent / "of it/small.png", 9, photo=True)
+    page.update(path)
+    assert html_file.read_text() != whole, "a figure was drawn anew"
 
 
 def test_pictures_that_are_gone_or_damaged(tmp_path):

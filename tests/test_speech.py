@@ -54,6 +54,18 @@ def test_every_help_fits_a_terminal_and_tells_the_exit_codes(name):
     assert f"\n  python -m gcad_jax.{name} --" in text
     assert given_flags.SHARED_HELP in text
     assert "Exit codes: 0 done; 2 a mistake" in text
+    assert "130\nstopped by Ctrl-C" in text or "130 stopped by Ctrl-C" in text
+
+
+def test_ctrl_c_is_a_sentence_in_every_command(monkeypatch, capsys):
+    def main(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(given_flags.app, "run", lambda main, flags_parser: main([]))
+    with pytest.raises(SystemExit) as stopped:
+        given_flags.run(main, lambda argv: argv)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "stopped; give the same command again.\n"
 
 
 def test_every_command_is_listed(capsys):

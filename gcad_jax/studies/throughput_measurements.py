@@ -26,6 +26,7 @@ from gcad_jax.studies.throughput_budget import budget
 from gcad_jax.studies.throughput_peaks import peaks
 from gcad_jax.studies.throughput_rows import INFERENCE, LATENCY, LOOP, TRAINING, Row
 from gcad_jax.studies.throughput_settings import ThroughputStudy
+from gcad_jax.training.cost import is_too_large
 from gcad_jax.training.feed import Resident
 from gcad_jax.training.loop import LoopOptions
 from gcad_jax.training.parallel import Layout
@@ -94,7 +95,7 @@ class Measurements:
         try:
             return kinds[row.kind](row)
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if not is_too_large(error):
                 raise
             return {"failed": "out of memory"}
         finally:
