@@ -17,10 +17,13 @@ class UserError(ValueError):
     agreed = False
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """' Did you mean X?' for the nearest allowed name, '' where none is near."""
+def nearest(name: str, allowed: Iterable[str], before: str = "") -> str:
+    """' Did you mean X?' for the nearest allowed name, '' where none is near.
+
+    before: said in front of that name; as it is of all of them, it makes none nearer.
+    """
     close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    return f" Did you mean '{before}{close[0]}'?" if close else ""
 
 
 def one_of(field: str, value: str, allowed: Iterable[str]) -> None:

@@ -167,13 +167,20 @@ class TrainedDetector:
             while waiting:
                 yield from self._finished(waiting.popleft(), limit)
 
+    def batch_maps(self, images: Array) -> Tree:
+        """Maps by name, (batch_size, S, S), being computed on the device.
+
+        images: (batch_size, S, S, C) uint8, as the network takes them.
+        """
+        return self._maps(self._detector, images)
+
     def _begun(self, batch: Sequence) -> Tree | None:
         """Maps of the images that could be read, being computed on the device."""
         pixels = [loaded[1] for loaded in batch if not isinstance(loaded, UserError)]
         if not pixels:
             return None
         pixels += pixels[-1:] * (self.batch_size - len(pixels))
-        return self._maps(self._detector, np.stack(pixels))
+        return self.batch_maps(np.stack(pixels))
 
     def _finished(
         self, begun: tuple[Sequence, Tree | None], limit: float

@@ -107,7 +107,7 @@ def check_names(given: Mapping[str, str], known: Sequence[str]) -> None:
         # absl turns a boolean off by "no" before its name.
         elsewhere = name in flags.FLAGS or name.removeprefix("no") in flags.FLAGS
         if name not in known and (field or not elsewhere):
-            close = nearest(f"--{name}", [f"--{k}" for k in (*known, *SHARED)])
+            close = nearest(name, (*known, *SHARED), "--")
             where = f" in {given['config']}" if field else ""
             raise UserError(f"--{name} is unknown{where}.{close}")
 

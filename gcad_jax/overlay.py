@@ -74,9 +74,9 @@ def marked(image: np.ndarray, heat: Heat) -> np.ndarray:  # (h, w, 3) uint8
     height, width = image.shape[:2]
     levels = heat.levels(height, width)
     # Below the threshold the image is seen, above it the heat map.
-    alpha = VISIBLE * np.clip(2 * levels - 0.5, 0, 1)[..., None]
-    mixed = (1 - alpha) * image + alpha * colours(levels)
-    marked = mixed.round().astype(np.uint8)
+    alpha = 255 * VISIBLE * np.clip(2 * levels - 0.5, 0, 1)
+    parts = colours(levels), image, alpha.round().astype(np.uint8)
+    marked = np.array(Image.composite(*map(Image.fromarray, parts)))
     inside = heat.zoomed(height, width) > heat.threshold
     for colour, steps in zip(OUTLINE, (2, 1), strict=True):
         marked[outline(inside, steps)] = colour
@@ -98,14 +98,17 @@ def outline(inside: np.ndarray, steps: int) -> np.ndarray:  # (h, w) bool
 
 def colours(levels: np.ndarray) -> np.ndarray:  # (h, w) in 0..1 -> (h, w, 3) uint8
     """The colours of the figures: their lightness rises with the level."""
-    return _palette()[(levels * 255).round().astype(np.uint8)]
+    indexed = Image.fromarray((levels * 255).round().astype(np.uint8))
+    indexed.putpalette(_palette())
+    return np.asarray(indexed.convert("RGB"))
 
 
 @functools.cache
-def _palette() -> np.ndarray:  # (256, 3) uint8
+def _palette() -> bytes:
+    """Red, green and blue of 256 levels, one after the other."""
     from matplotlib import colormaps
 
-    return (colormaps[SCORES](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+    return colormaps[SCORES](np.arange(256), bytes=True)[:, :3].tobytes()
 
 
 @functools.cache

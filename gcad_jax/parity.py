@@ -77,14 +77,14 @@ def drawn(size: int, channels: int) -> Iterator[np.ndarray]:
     ):
         yield np.stack(
             [
-                np.stack([_drawn(rng, height, width) for _ in range(channels)], -1)
+                np.stack([smooth(rng, height, width) for _ in range(channels)], -1)
                 for _ in range(count)
             ]
         )
 
 
-def _drawn(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(height, width) uint8."""
+def smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """One channel of a drawn photo, (height, width) uint8: smooth, with noise on it."""
     coarse = Image.fromarray(rng.integers(0, 256, (4, 4), np.uint8))
     smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
     noise = rng.normal(0, 8, smooth.shape)

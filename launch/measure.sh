@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Measures this program on one accelerator, for docs/results: about ten minutes on an
-# H100, if an update compiles in the 53 s that were once measured there.
+# Measures this program on one accelerator, for docs/results: most of the time is
+# compiling (docs/results/throughput_h100.md).
 #
 #   launch/measure.sh [--dry-run] OUT
 #
-# OUT gets evaluator.txt (the sPRO pass on the device) and throughput/ with a JSON file
-# and a table: training, what the loop adds to its calls, inference, latency. Rows are
-# written as they are measured; the same command again goes on where it stopped. Nothing
-# is downloaded. --dry-run prints the commands.
+# OUT gets evaluator.txt (the sPRO pass on the device), predict.txt (its speed against
+# the bare program) and throughput/ with a JSON file and a table: training, what the
+# loop adds to its calls, inference, latency. Rows are written as they are measured; the
+# same command again goes on where it stopped. Nothing is downloaded. --dry-run prints
+# the commands.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +19,14 @@ if [ "${1:-}" = "--dry-run" ]; then
 fi
 out=${1:?folder for what is measured is missing}
 
+# Without this XLA prepares an estimate of what operations cost for each kernel that it
+# tries out, half a second each on an H100 (docs/results/throughput_h100.md).
+no_estimate=--xla_gpu_enable_analytical_sol_latency_estimator=false
+export XLA_FLAGS="${XLA_FLAGS:-} $no_estimate"
+export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$out/compiled}"
+
 evaluator=(python -m gcad_jax.evaluation.benchmark --device)
+predict=(python -m gcad_jax.predict_benchmark --images=640)
 # What costs a compilation and is least asked for is left out.
 throughput=(
   python -m gcad_jax.main --config=configs/study_throughput.py
@@ -27,6 +35,7 @@ throughput=(
 )
 if "$dry_run"; then
   printf '%q ' "${evaluator[@]}" && echo
+  printf '%q ' "${predict[@]}" && echo
   printf '%q ' "${throughput[@]}" && echo
   exit
 fi
@@ -34,5 +43,9 @@ mkdir -p "$out"
 if [ ! -s "$out/evaluator.txt" ]; then
   "${evaluator[@]}" | tee "$out/evaluator.part"
   mv "$out/evaluator.part" "$out/evaluator.txt"
+fi
+if [ ! -s "$out/predict.txt" ]; then
+  "${predict[@]}" | tee "$out/predict.part"
+  mv "$out/predict.part" "$out/predict.txt"
 fi
 exec "${throughput[@]}"

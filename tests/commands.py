@@ -19,7 +19,8 @@ from gcad_jax.config import Experiment
 
 def resolve(name, argv):
     module = importlib.import_module(f"gcad_jax.{name}")
-    if "." in name:  # a script of the measurements, not one of the commands
+    if hasattr(module, "parser"):  # a script of the measurements
+        module.parser().parse_args(argv[1:])
         return
     app.run = lambda main, flags_parser: flags_parser(argv)
     module.run()

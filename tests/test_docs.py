@@ -71,6 +71,11 @@ def test_every_merge_names_its_flags():
         assert [word.split("=")[0][2:] for word in arguments] == list(merge.NAMES)
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_waits_for_a_number(name):
+    assert not re.findall(r"@\w+@|TODO|FIXME|XXX|\?\?\?", PAGES[name])
+
+
 @pytest.mark.parametrize("words", CALLS)
 def test_every_script_that_is_called_takes_its_arguments(words):
     place = next(i for i, word in enumerate(words) if SCRIPT.fullmatch(word))

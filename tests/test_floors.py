@@ -21,7 +21,7 @@ FLOORS = (
         *("command_line", "given_flags", "folder_scores", "throughput"),
         *("study", "study_plan", "study_presets", "study_runs", "run_plan"),
         *("detector_file", "detector", "statement", "image_files", "predictions"),
-        *("main", "evaluate", "convert", "merge", "predict"),
+        *("main", "evaluate", "convert", "merge", "predict", "predict_benchmark"),
         *("artefact", "parity", "export"),
         "configs",  # in a wheel
     ),

@@ -111,8 +111,8 @@ def on_devices(truth: GroundTruth, maps: np.ndarray) -> None:
         line(f"binned, {where}", seconds, f"bound {bound:.1e}")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a row for each way of scoring the same maps, some times over."""
+def parser() -> argparse.ArgumentParser:
+    """Of the flags above."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -120,7 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--side", type=int)
     parser.add_argument("--size", type=_size, default=SIZE)
     parser.add_argument("--device", action="store_true")
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a row for each way of scoring the same maps, some times over."""
+    given = parser().parse_args(arguments)
     side = given.side or (256 if given.device else 64)
     truth, maps = category(given.scale, side, given.size)
     pixels = len(maps) * given.size[0] * given.size[1]

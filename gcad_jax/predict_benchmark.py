@@ -1,0 +1,144 @@
+"""python -m gcad_jax.predict_benchmark: the speed of predict against its bare program.
+
+GCAD with random weights, and drawn photos as PNG files, each of its own size. Bare is
+the compiled program alone, called again and again with images that are on the device;
+predict reads, zooms, computes and writes. The two alternate, and each row is one pair.
+
+  --preset=small    the networks for two CPU cores; without it the paper's, in bfloat16
+  --images=N        how many photos, 100
+  --sides=LOW,HIGH  their sides in pixels, drawn between these, 200,1024
+  --pairs=N         how often bare and predict are timed for each kind of output, 2
+  --threads=N,M     that read, and as many that write, one number after the other; else
+                    as the program has them
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from gcad_jax import detector, parity, predictions, presets
+from gcad_jax.detector import FPR, TrainedDetector
+from gcad_jax.detector_file import Scale, Stored
+from gcad_jax.files import as_path
+from gcad_jax.methods.base import Detector, Method
+from gcad_jax.methods.gcad import GCAD
+from gcad_jax.predictions import Wanted
+from gcad_jax.speech import set_loudness
+from gcad_jax.types import COMBINED
+
+OUTPUTS: Mapping[str, Wanted] = {
+    "scores, maps, overlays": Wanted(FPR),
+    "scores, maps": Wanted(FPR, overlays=False),
+    "scores": Wanted(FPR, maps=False, overlays=False),
+}
+VALIDATION = 39  # made scores, as many as a threshold at 5 % needs
+
+
+def random_detector(method: Method) -> TrainedDetector:
+    """One that was not trained: it is as fast as one that was."""
+    shape = (8, method.image_size, method.image_size, method.channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    frozen, learned = method.prepare(images), method.init(jax.random.key(0))
+    found = Detector(frozen, learned, method.calibrate(frozen, learned, images[:2]))
+    scale = Scale(0.0, tuple(float(score) for score in range(VALIDATION)))
+    scales = dict.fromkeys((*method.branches, COMBINED), scale)
+    stored = Stored(method, found, "drawn", "photos", 0, scales)
+    return TrainedDetector(stored, method.inference_batch_size)
+
+
+def photos(
+    folder: epath.Path, count: int, sides: tuple[int, int]
+) -> dict[str, epath.Path]:
+    """PNG files by name, smooth with noise on it: they decode as photos do."""
+
+    def draw(number: int) -> epath.Path:
+        rng = np.random.default_rng(number)
+        height, width = rng.integers(sides[0], sides[1] + 1, 2)
+        channels = [parity.smooth(rng, height, width) for _ in range(3)]
+        path = folder / f"{number:04d}.png"
+        Image.fromarray(np.stack(channels, -1)).save(path)
+        return path
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return {path.stem: path for path in pool.map(draw, range(count))}
+
+
+def bare(trained: TrainedDetector, count: int) -> float:
+    """Images a second of the program alone."""
+    side, size = trained.stored.method.image_size, trained.batch_size
+    batch = jax.device_put(np.zeros((size, side, side, 3), np.uint8))
+    jax.block_until_ready(trained.batch_maps(batch))
+    calls = max(1, count // size)
+    start = time.perf_counter()
+    for _ in range(calls):
+        last = trained.batch_maps(batch)
+    jax.block_until_ready(last)
+    return calls * size / (time.perf_counter() - start)
+
+
+def predicted(
+    trained: TrainedDetector, files: Mapping[str, epath.Path], wanted: Wanted
+) -> float:
+    """Images a second of reading, computing and writing."""
+    with tempfile.TemporaryDirectory() as output:
+        start = time.perf_counter()
+        predictions.write(trained, files, as_path(output), wanted)
+        return len(files) / (time.perf_counter() - start)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the flags above."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", choices=("", "small"), default="")
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--sides", type=_numbers, default=(200, 1024))
+    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--threads", type=_numbers, default=(0,))
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a row for each pair."""
+    given = parser().parse_args(arguments)
+    set_loudness(quiet=True)  # no progress bars between the rows
+    small = given.preset == "small"
+    trained = random_detector(presets.small() if small else GCAD(precision="bfloat16"))
+    device = jax.local_devices()[0].device_kind
+    print(
+        f"{device}, {os.cpu_count()} processors, jax {jax.__version__}, "
+        f"{trained.stored.method.image_size} x {trained.stored.method.image_size}, "
+        f"batches of {trained.batch_size}"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        files = photos(as_path(place), given.images, given.sides)
+        for threads in given.threads:
+            if threads:
+                detector.THREADS = predictions.WRITERS = threads
+            print(f"{detector.THREADS} threads read, {predictions.WRITERS} write")
+            print(f"{'images/s':<24}{'bare':>9}{'predict':>9}{'predict / bare':>16}")
+            for name, wanted in OUTPUTS.items():
+                for _ in range(given.pairs):
+                    alone = bare(trained, given.images)
+                    rate = predicted(trained, files, wanted)
+                    print(
+                        f"{name:<24}{alone:>9.2f}{rate:>9.2f}{rate / alone:>16.2f}",
+                        flush=True,
+                    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""`python -m gcad_jax.predict_benchmark`: what it times is what it says."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from training import doubles
+
+from gcad_jax import detector, predict_benchmark, predictions, presets, speech
+from gcad_jax.files import as_path
+
+ROW = re.compile(r"(.+?) {2,}([\d.]+) +([\d.]+) +([\d.]+)")
+
+
+@pytest.fixture
+def printed(monkeypatch, capsys):
+    monkeypatch.setattr(presets, "small", doubles.Scored)
+    monkeypatch.setattr(detector, "THREADS", detector.THREADS)  # given back afterwards
+    monkeypatch.setattr(predictions, "WRITERS", predictions.WRITERS)
+    predict_benchmark.main(
+        ["--preset=small", "--images=9", "--sides=5,30", "--pairs=1", "--threads=1,2"]
+    )
+    yield capsys.readouterr()
+    speech.set_loudness()
+
+
+def test_every_kind_of_output_is_set_against_the_bare_program(printed):
+    rows = [ROW.fullmatch(line) for line in printed.out.splitlines()]
+    found = [row.groups() for row in rows if row]
+    assert [row[0] for row in found] == [*predict_benchmark.OUTPUTS] * 2
+    for _, alone, rate, share in found:
+        assert float(share) == pytest.approx(float(rate) / float(alone), abs=0.02)
+    assert "1 threads read, 1 write" in printed.out
+    assert "2 threads read, 2 write" in printed.out
+    assert "%|" not in printed.err  # no progress bars between the rows
+
+
+def test_photos_are_of_many_sizes_and_the_same_every_time(tmp_path):
+    sizes = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        files = predict_benchmark.photos(as_path(tmp_path / name), 6, (20, 50))
+        images = [np.asarray(Image.open(path)) for path in files.values()]
+        sizes.append([image.shape for image in images])
+    assert sizes[0] == sizes[1]
+    assert len(set(sizes[0])) > 3
+    assert all(20 <= side <= 50 for shape in sizes[0] for side in shape[:2])
