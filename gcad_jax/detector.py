@@ -167,7 +167,7 @@ class TrainedDetector:
             while waiting:
                 yield from self._finished(waiting.popleft(), limit)
 
-    def batch_maps(self, images: Array) -> Tree:
+    def batch_maps(self, images: Array | np.ndarray) -> Tree:
         """Maps by name, (batch_size, S, S), being computed on the device.
 
         images: (batch_size, S, S, C) uint8, as the network takes them.

@@ -44,6 +44,10 @@ class Heat:
         """The scores at another size."""
         return upsample(self.scores, height, width, Scratch())
 
+    def at(self, height: int, width: int) -> "Heat":
+        """The same at another size, so that it is zoomed once."""
+        return dataclasses.replace(self, scores=self.zoomed(height, width))
+
 
 def draw(
     image: np.ndarray, headline: str, combined: Heat, branches: Mapping[str, Heat]
@@ -59,6 +63,7 @@ def draw(
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     filtered = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
     shown = np.asarray(picture.resize(size, filtered).convert("RGB"))
+    combined = combined.at(*shown.shape[:2])
     panels = {
         "input": shown,
         "anomaly map": colours(combined.levels(*shown.shape[:2])),
@@ -74,9 +79,9 @@ def marked(image: np.ndarray, heat: Heat) -> np.ndarray:  # (h, w, 3) uint8
     height, width = image.shape[:2]
     levels = heat.levels(height, width)
     # Below the threshold the image is seen, above it the heat map.
-    alpha = 255 * VISIBLE * np.clip(2 * levels - 0.5, 0, 1)
-    parts = colours(levels), image, alpha.round().astype(np.uint8)
-    marked = np.array(Image.composite(*map(Image.fromarray, parts)))
+    alpha = [round(255 * VISIBLE * min(max(i / 127.5 - 0.5, 0), 1)) for i in range(256)]
+    hot, plain = Image.fromarray(colours(levels)), Image.fromarray(image)
+    marked = np.array(Image.composite(hot, plain, _in_steps(levels).point(alpha)))
     inside = heat.zoomed(height, width) > heat.threshold
     for colour, steps in zip(OUTLINE, (2, 1), strict=True):
         marked[outline(inside, steps)] = colour
@@ -98,9 +103,13 @@ def outline(inside: np.ndarray, steps: int) -> np.ndarray:  # (h, w) bool
 
 def colours(levels: np.ndarray) -> np.ndarray:  # (h, w) in 0..1 -> (h, w, 3) uint8
     """The colours of the figures: their lightness rises with the level."""
-    indexed = Image.fromarray((levels * 255).round().astype(np.uint8))
+    indexed = _in_steps(levels)
     indexed.putpalette(_palette())
     return np.asarray(indexed.convert("RGB"))
+
+
+def _in_steps(levels: np.ndarray) -> Image.Image:  # of 8 bits
+    return Image.fromarray((levels * 255).round().astype(np.uint8))
 
 
 @functools.cache

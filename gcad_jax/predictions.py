@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from gcad_jax import overlay
+from gcad_jax import overlay, png
 from gcad_jax.checks import UserError
 from gcad_jax.detector import Prediction, TrainedDetector
 from gcad_jax.evaluation import decision
@@ -152,8 +152,7 @@ class Pictures:
         shown = heats if self.wanted.branches else {}
         picture = overlay.draw(image, headline, combined, shown)
         with written(self.output / OVERLAYS / f"{name}.png") as part:
-            # The fastest compression: others may take longer than the detector.
-            picture.save(part, "PNG", compress_level=1)
+            part.write_bytes(png.encoded(np.asarray(picture)))
 
     def _heat(self, branch: str, scores: np.ndarray) -> overlay.Heat:
         """In colours that are the same for all images: good ones set the scale."""

@@ -1,5 +1,6 @@
 """Settings of every test, and where the real data of some tests are."""
 
+import gc
 import importlib.metadata
 import os
 import pathlib
@@ -29,6 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[PROGRAMS] = folder.name
         config.add_cleanup(folder.cleanup)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+    # Programs of JAX are many objects that stay: looking through all of them, as often
+    # as Python does, took a twentieth of the time.
+    gc.set_threshold(50_000, 20, 100)
 
     import jax
 

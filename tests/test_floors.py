@@ -14,7 +14,7 @@ FLOORS = (
     ("training",),
     ("pretraining",),
     ("evaluation",),
-    ("style", "plots", "map_figure", "extremes", "figures", "overlay", "page"),
+    ("style", "plots", "map_figure", "extremes", "figures", "overlay", "png", "page"),
     ("studies",),
     (
         *("config", "config_files", "presets", "workdir", "experiment", "pretrain"),
