@@ -100,10 +100,10 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--preset", choices=("", "small"), default="")
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--sides", type=_numbers, default=(200, 1024))
-    parser.add_argument("--pairs", type=int, default=2)
-    parser.add_argument("--threads", type=_numbers, default=(0,))
+    parser.add_argument("--images", type=number, default=100)
+    parser.add_argument("--sides", type=low_and_high, default=(200, 1024))
+    parser.add_argument("--pairs", type=number, default=2)
+    parser.add_argument("--threads", type=numbers, default=())
     return parser
 
 
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     with tempfile.TemporaryDirectory() as place:
         files = photos(as_path(place), given.images, given.sides)
-        for threads in given.threads:
+        for threads in given.threads or (None,):
             if threads:
                 detector.THREADS = predictions.WRITERS = threads
             print(f"{detector.THREADS} threads read, {predictions.WRITERS} write")
@@ -136,8 +136,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     )
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(map(int, text.split(",")))
+def number(text: str) -> int:
+    """Of a flag, 1 or more; argparse says what it is not."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """With commas between."""
+    return tuple(map(number, text.split(",")))
+
+
+def low_and_high(text: str) -> tuple[int, int]:
+    """Two numbers, the second as large or larger."""
+    low, high = numbers(text)
+    if low > high:
+        raise ValueError
+    return low, high
 
 
 if __name__ == "__main__":

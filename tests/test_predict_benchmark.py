@@ -46,3 +46,12 @@ def test_photos_are_of_many_sizes_and_the_same_every_time(tmp_path):
     assert sizes[0] == sizes[1]
     assert len(set(sizes[0])) > 3
     assert all(20 <= side <= 50 for shape in sizes[0] for side in shape[:2])
+
+
+@pytest.mark.parametrize(
+    "flag", ["--images=0", "--sides=5", "--sides=9,3", "--threads=two", "--preset=big"]
+)
+def test_a_mistake_is_said(flag, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        predict_benchmark.main([flag])
+    assert f"argument {flag.partition('=')[0]}: invalid" in capsys.readouterr().err
