@@ -20,7 +20,8 @@ class UserError(ValueError):
 def nearest(name: str, allowed: Iterable[str], before: str = "") -> str:
     """' Did you mean X?' for the nearest allowed name, '' where none is near.
 
-    before: said in front of that name; as it is of all of them, it makes none nearer.
+    before: said in front of that name, and not compared: what all names share would
+      make every one of them look near.
     """
     close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
     return f" Did you mean '{before}{close[0]}'?" if close else ""

@@ -86,6 +86,6 @@ def drawn(size: int, channels: int) -> Iterator[np.ndarray]:
 def smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """One channel of a drawn photo, (height, width) uint8: smooth, with noise on it."""
     coarse = Image.fromarray(rng.integers(0, 256, (4, 4), np.uint8))
-    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
-    noise = rng.normal(0, 8, smooth.shape)
-    return np.clip(smooth + noise, 0, 255).astype(np.uint8)
+    large = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    noise = rng.normal(0, 8, large.shape)
+    return np.clip(large + noise, 0, 255).astype(np.uint8)

@@ -28,8 +28,9 @@ from gcad_jax.types import COMBINED
 
 SCORES, ABOUT = "scores.csv", "predict.json"
 COLUMNS = ("image", "score", "anomalous", "p_value", "height", "width", "file")
-WRITERS = min(8, os.cpu_count() or 1)  # 16 were slower (docs/results/predict.md)
-BEHIND = 4 * WRITERS  # files that may wait to be written, so that memory is bounded
+# With 16 that read and 16 that write overlays were slower (docs/results/predict.md).
+WRITERS = min(8, os.cpu_count() or 1)
+BEHIND = 4  # files of each writer that may wait, so that memory is bounded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +163,7 @@ class Pictures:
 
 
 class Writer:
-    """Calls functions by threads, never more than `BEHIND` of them waiting."""
+    """Calls functions by threads, never more than `BEHIND` of each waiting."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool = pool
@@ -171,7 +172,7 @@ class Writer:
     def add(self, function: Any, *arguments: Any) -> None:
         """One more; raises what an earlier one raised."""
         self._waiting.append(self._pool.submit(function, *arguments))
-        while len(self._waiting) > BEHIND:
+        while len(self._waiting) > BEHIND * WRITERS:
             self._waiting.popleft().result()
 
     def finish(self) -> None:

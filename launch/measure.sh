@@ -7,8 +7,9 @@
 # OUT gets evaluator.txt (the sPRO pass on the device), predict.txt (its speed against
 # the bare program) and throughput/ with a JSON file and a table: training, what the
 # loop adds to its calls, inference, latency. Rows are written as they are measured; the
-# same command again goes on where it stopped. Nothing is downloaded. --dry-run prints
-# the commands.
+# same command again goes on where it stopped. What was compiled stays in compiled/, so
+# seconds of compiling are first ones only where that was empty. Nothing is downloaded.
+# --dry-run prints the commands.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,7 +23,7 @@ out=${1:?folder for what is measured is missing}
 # Without this XLA prepares an estimate of what operations cost for each kernel that it
 # tries out, half a second each on an H100 (docs/results/throughput_h100.md).
 no_estimate=--xla_gpu_enable_analytical_sol_latency_estimator=false
-export XLA_FLAGS="${XLA_FLAGS:-} $no_estimate"
+export XLA_FLAGS="$no_estimate${XLA_FLAGS:+ $XLA_FLAGS}"
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$out/compiled}"
 
 evaluator=(python -m gcad_jax.evaluation.benchmark --device)
@@ -34,9 +35,11 @@ throughput=(
   "--config.steps_per_call=()" "--config.seed_counts=()"
 )
 if "$dry_run"; then
+  printf 'export %q\n' "XLA_FLAGS=$XLA_FLAGS" \
+    "JAX_COMPILATION_CACHE_DIR=$JAX_COMPILATION_CACHE_DIR"
   printf '%q ' "${evaluator[@]}" && echo
-  printf '%q ' "${predict[@]}" && echo
   printf '%q ' "${throughput[@]}" && echo
+  printf '%q ' "${predict[@]}" && echo
   exit
 fi
 mkdir -p "$out"
@@ -44,8 +47,8 @@ if [ ! -s "$out/evaluator.txt" ]; then
   "${evaluator[@]}" | tee "$out/evaluator.part"
   mv "$out/evaluator.part" "$out/evaluator.txt"
 fi
+"${throughput[@]}"
 if [ ! -s "$out/predict.txt" ]; then
   "${predict[@]}" | tee "$out/predict.part"
   mv "$out/predict.part" "$out/predict.txt"
 fi
-exec "${throughput[@]}"
