@@ -73,7 +73,10 @@ def test_every_merge_names_its_flags():
 
 @pytest.mark.parametrize("name", PAGES)
 def test_no_page_waits_for_a_number(name):
-    assert not re.findall(r"@\w+@|TODO|FIXME|XXX|\?\?\?", PAGES[name])
+    """A place to be filled is a word of capitals with a line, such as TRAIN_TIME."""
+    prose = re.sub(r"```.*?```|`[^`]*`", "", PAGES[name], flags=re.S)
+    links = re.sub(r"\]\([^)]*\)", "]", prose)
+    assert not re.findall(r"@\w+@|\b[A-Z]{2,}_[A-Z_]{2,}\b", links)
 
 
 @pytest.mark.parametrize("words", CALLS)

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 import runs
-from training import doubles
 
 from gcad_jax import config, config_files, experiment, study_presets, study_runs
 from gcad_jax.checks import UserError
@@ -121,12 +120,12 @@ def test_seeds_begin_with_the_same_weights():
 
 def test_runs_made_one_by_one_are_taken_up(tmp_path, capsys):
     for precision in ("float32", "bfloat16"):
-        one = runs.tiny(method=doubles.Scored(precision=precision), seeds=(0, 1))
+        one = runs.tiny(method=runs.method(precision=precision), seeds=(0, 1))
         experiment.run(one, str(tmp_path / "circles" / precision))
     capsys.readouterr()
     study = with_groups(
         Precisions,
-        {"circles": group(runs.circles(), {"gcad": Cell(method=doubles.Scored())})},
+        {"circles": group(runs.circles(), {"gcad": Cell(method=runs.method())})},
         seeds=(0, 1),
         num_devices=1,
         log_every=1,
@@ -134,10 +133,7 @@ def test_runs_made_one_by_one_are_taken_up(tmp_path, capsys):
     )
     found = study_runs.run(study, str(tmp_path))["circles"]
     assert "2 runs x 1 category, 2 finished" in capsys.readouterr().out
-    assert [run.title for run in found.values()] == [
-        "Double, float32",
-        "Double, bfloat16",
-    ]
+    assert [run.title for run in found.values()] == ["GCAD, float32", "GCAD, bfloat16"]
     scores = [run.results[0].combined[0].image_scores for run in found.values()]
     assert scores[0] != scores[1], "bfloat16 is computed with"
     report = (tmp_path / "precision.md").read_text()

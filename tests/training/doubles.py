@@ -130,9 +130,7 @@ class Scored(Linear):
         return {}
 
     def anomaly_map(self, detector, images):
-        kernel = detector.learned.params["fast"]["kernel"].astype(self.precision)
-        x = images.reshape(len(images), -1).astype(self.precision) @ kernel
-        x = x.astype(jnp.float32)
+        x = images.reshape(len(images), -1) @ detector.learned.params["fast"]["kernel"]
         return jnp.broadcast_to(x.sum(-1)[:, None, None], (len(images), SIDE, SIDE))
 
     def describe(self):

@@ -1,7 +1,4 @@
-"""Many ends at random moments: the training ends as if there had been none.
-
-GCAD_ENDS in the environment says how many, 10 where it is not set.
-"""
+"""Thirty ends at random moments: the training ends as if there had been none."""
 
 import multiprocessing
 import os
@@ -20,7 +17,7 @@ from gcad_jax.training.preemption import Preempted
 
 EPOCHS, SEEDS = 400, (0, 7)
 STEPS = EPOCHS * (18 // 4)
-ENDS = int(os.environ.get("GCAD_ENDS", "10"))
+ENDS = 30
 STOPPED = 143
 
 
@@ -71,7 +68,7 @@ def ended(processes, folder, number, after):
         process.join()
 
 
-def test_many_ends_at_random_moments_change_nothing(tmp_path, processes):
+def test_thirty_ends_at_random_moments_change_nothing(tmp_path, processes):
     whole, folder = tmp_path / "whole", tmp_path / "ended"
     whole.mkdir()
     folder.mkdir()
