@@ -336,10 +336,12 @@ def in_order(
 def _batches(items: Iterator, size: int) -> Iterator[list]:
     """Lists with up to `size` images that could be read; others are among them."""
     batch: list = []
+    readable = 0
     for item in items:
         batch.append(item)
-        if sum(not isinstance(i, UserError) for i in batch) == size:
+        readable += not isinstance(item, UserError)
+        if readable == size:
             yield batch
-            batch = []
+            batch, readable = [], 0
     if batch:
         yield batch

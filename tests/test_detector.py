@@ -13,6 +13,7 @@ from PIL import Image
 from training import doubles
 
 import gcad_jax
+from gcad_jax import detector as detectors
 from gcad_jax import detector_file
 from gcad_jax.checks import UserError
 from gcad_jax.data.images import zoom
@@ -122,6 +123,29 @@ def test_any_number_of_images_of_any_size_compiles_once(workdir):
     finally:
         jax.monitoring.clear_event_listeners()
     assert len(compiled) == 1
+
+
+def test_making_batches_costs_the_same_for_each_item():
+    """Calls are counted: a list of unreadable files is looked through once."""
+
+    def num_calls(count):
+        items = iter([UserError("damaged")] * count)
+        calls = []
+        sys.setprofile(lambda frame, event, function: calls.append(event))
+        try:
+            batches = list(detectors._batches(items, 8))
+        finally:
+            sys.setprofile(None)
+        assert list(map(len, batches)) == [count]
+        return len(calls)
+
+    assert num_calls(400) < 2.2 * num_calls(200)
+
+
+def test_a_batch_is_full_when_enough_of_it_could_be_read():
+    bad = UserError("damaged")
+    batches = list(detectors._batches(iter([bad, 1, 2, bad, 3, 4, bad, 5, bad]), 2))
+    assert batches == [[bad, 1, 2], [bad, 3, 4], [bad, 5, bad]]
 
 
 def test_files_arrays_and_grey_give_the_same(workdir, tmp_path):
