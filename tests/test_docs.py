@@ -79,6 +79,37 @@ def test_no_page_waits_for_a_number(name):
     assert not re.findall(r"@\w+@|\b[A-Z]{2,}_[A-Z_]{2,}\b", links)
 
 
+def test_the_readme_is_short_and_has_the_commands_to_start():
+    page = PAGES["README"]
+    assert len(page.split()) <= 900
+    blocks = re.findall(r"```bash\n(.*?)```", page, re.S)
+    assert blocks[0].startswith("git clone REPOSITORY gcad_jax && cd gcad_jax && ")
+    assert blocks[1] == (
+        ". .venv/bin/activate && pip install -e '.[test]' && python -m pytest\n"
+    )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_to_a_file_and_a_heading(name):
+    """Links are relative to the page, as the repository's web page reads them."""
+    file = runs.ROOT / f"{name}.md"
+    prose = re.sub(r"```.*?```", "", PAGES[name], flags=re.S)
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(#[^)\s]*)?\)", prose)
+    links += [(link, "") for link in re.findall(r'<img[^>]* src="([^":]*)"', prose)]
+    for path, place in links:
+        target = (file.parent / path).resolve() if path else file
+        assert target.exists(), path
+        if place:
+            assert place[1:] in anchors(target.read_text()), (path, place)
+
+
+def anchors(page: str) -> set[str]:
+    """The places of a page that links may name: its headings, as GitHub names them."""
+    prose = re.sub(r"```.*?```", "", page, flags=re.S)
+    headings = re.findall(r"^#+ (.*)$", prose, re.M)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
 @pytest.mark.parametrize("words", CALLS)
 def test_every_script_that_is_called_takes_its_arguments(words):
     place = next(i for i, word in enumerate(words) if SCRIPT.fullmatch(word))

@@ -1,4 +1,4 @@
-"""What the methods cost at full size: the numbers of the README's table."""
+"""What the methods cost at full size: the numbers of the table in docs/methods.md."""
 
 import pathlib
 
@@ -16,7 +16,7 @@ from gcad_jax.methods.student_teacher import StudentTeacher
 from gcad_jax.methods.vae import VAE
 from gcad_jax.training.step import init_state
 
-README = pathlib.Path(__file__).parents[2] / "README.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs/methods.md"
 METHODS = {m.title: m for m in (GCAD(), StudentTeacher(), AE(), VAE(), MNAD())} | {
     "f-AnoGAN": FAnoGAN()
 }
@@ -24,7 +24,7 @@ METHODS = {m.title: m for m in (GCAD(), StudentTeacher(), AE(), VAE(), MNAD())} 
 
 def row(title):
     """Parameters in millions, GFLOP of training and of inference, as printed."""
-    lines = README.read_text().splitlines()
+    lines = PAGE.read_text().splitlines()
     (line,) = [
         x for x in lines if x.startswith("|") and f"| {title}" in x and " M |" in x
     ]
@@ -70,7 +70,7 @@ def training(method, phase, state, conditions=max):
 
 
 @pytest.mark.parametrize("title", METHODS)
-def test_the_readme_says_what_a_method_costs(title):
+def test_the_page_says_what_a_method_costs(title):
     method = METHODS[title]
     parameters, gflop, inference = row(title)
     state = jax.eval_shape(lambda: init_state(method, 0))
