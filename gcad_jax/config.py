@@ -14,7 +14,7 @@ import gcad_jax
 from gcad_jax import checks
 from gcad_jax.data.category import DataSet
 from gcad_jax.data.photos import Photos
-from gcad_jax.methods.base import Method
+from gcad_jax.methods.base import Method, read_phases
 from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.training.parallel import LAYOUTS
 from gcad_jax.training.step import UNROLL, VMAP
@@ -131,7 +131,7 @@ def resolve(config: Experiment) -> Experiment:
     """Copies the overriding sizes into the method, and checks every field.
 
     Raises:
-      UserError: a field outside its range.
+      UserError: a field outside its range, or two phases of one name.
     """
     values = {name: getattr(config, name) for name in OVERRIDING}
     given = {name: value for name, value in values.items() if value is not None}
@@ -147,7 +147,7 @@ def resolve(config: Experiment) -> Experiment:
     config = dataclasses.replace(config, method=method, **own)
     method.validate()
     check_training(config)
-    if not method.phases(1):
+    if not read_phases(method, 1):
         # Nothing is trained: seeds would give the same, and no batch is shared out.
         config = dataclasses.replace(config, seeds=config.seeds[:1], num_devices=1)
     return config

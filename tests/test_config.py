@@ -9,6 +9,8 @@ import runs
 
 from gcad_jax import config
 from gcad_jax.checks import UserError
+from gcad_jax.methods.base import Phase
+from gcad_jax.methods.gcad import GCAD
 
 
 def test_sizes_reach_the_method() -> None:
@@ -27,6 +29,19 @@ def test_without_them_the_method_keeps_its_own() -> None:
 def test_resolving_twice_changes_nothing() -> None:
     once = config.resolve(runs.tiny(epochs=5))
     assert config.as_dict(config.resolve(once)) == config.as_dict(once)
+
+
+class Twice(GCAD):
+    """GCAD, and then the same again."""
+
+    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
+        return super().phases(steps_per_epoch) * 2
+
+
+def test_phases_of_one_name_are_refused_before_anything_is_read() -> None:
+    given = runs.tiny(method=Twice(branches=("A_loc",), image_size=32))
+    with pytest.raises(UserError, match="Twice has 2 phases named 'local'"):
+        config.resolve(given)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 Trainer, evaluator, predict and export know these classes and no method by name.
 """
 
+import collections
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -10,6 +11,7 @@ from typing import Protocol
 import optax
 from flax import struct
 
+from gcad_jax.checks import UserError
 from gcad_jax.types import (
     AnomalyMaps,
     Array,
@@ -109,6 +111,25 @@ class Trainable(Protocol):
     def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
         """The phases in order; () where nothing is trained."""
         ...
+
+
+def read_phases(task: Trainable, steps_per_epoch: int) -> tuple[Phase, ...]:
+    """The phases of a task, each with a name of its own.
+
+    Logs and costs tell phases apart by their names alone.
+
+    Raises:
+      UserError: two phases of one name.
+    """
+    phases = tuple(task.phases(steps_per_epoch))
+    counts = collections.Counter(phase.name for phase in phases)
+    for name, count in counts.items():
+        if count > 1:
+            raise UserError(
+                f"{type(task).__name__} has {count} phases named {name!r}; each phase "
+                "needs a name of its own."
+            )
+    return phases
 
 
 class Method(Trainable, Protocol):

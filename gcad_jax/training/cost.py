@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import jax
 
-from gcad_jax.methods.base import Phase, Trainable
+from gcad_jax.methods.base import Phase, Trainable, read_phases
 from gcad_jax.training import summary
 from gcad_jax.training.feed import Feed
 from gcad_jax.training.loop import LoopOptions
@@ -60,7 +60,7 @@ def measured(
     """
     states, resources = begun(task, feed, frozen, seeds, options)
     programs, timings = [], []
-    for phase in task.phases(feed.steps_per_epoch):
+    for phase in read_phases(task, feed.steps_per_epoch):
         timing, states = time_phase(
             phase, task.batch_size, feed, states, resources, options, TIMED_CALLS
         )

@@ -14,7 +14,7 @@ from gcad_jax import hosts
 from gcad_jax.axes import BATCH
 from gcad_jax.checks import UserError
 from gcad_jax.data.category import Category
-from gcad_jax.methods.base import Learned, Method, Phase, Trainable, TrainState
+from gcad_jax.methods.base import Learned, Method, Trainable, TrainState, read_phases
 from gcad_jax.training import summary
 from gcad_jax.training.checkpoint import FOLDER, Checkpoints
 from gcad_jax.training.feed import Feed, Resident
@@ -86,7 +86,7 @@ def train(
     for line in summary.data_lines(category):
         say(line)
     feed = Resident(method, category, seeds, options.cache_features)
-    if not method.phases(feed.steps_per_epoch):
+    if not read_phases(method, feed.steps_per_epoch):
         # Nothing is trained that would have to go on with the very same numbers.
         frozen = method.prepare(category.train)
     else:
@@ -151,21 +151,22 @@ class Training:
         self.layout = options.layout
         self.layout.check("batch_size", task.batch_size, len(seeds))
         self.epoch_steps = feed.steps_per_epoch
-        self.phases = task.phases(self.epoch_steps)
+        self.phases = read_phases(task, self.epoch_steps)
         self.total = sum(phase.num_steps for phase in self.phases)
-        self.programs: dict[tuple[str, int], Program] = {}
+        # By position of the phase and number of updates.
+        self.programs: dict[tuple[int, int], Program] = {}
         self.waited = 0.0  # seconds, for examples
 
     # -- before the first step --------------------------------------------------
 
     def program(
-        self, phase: Phase, states: TrainState, resources: Resources, calls: int
+        self, position: int, states: TrainState, resources: Resources, calls: int
     ) -> Program:
-        """The compiled step of a phase for `calls` updates; compiled once."""
-        key = (phase.name, calls)
+        """The compiled step of one of `phases` for `calls` updates; compiled once."""
+        key = (position, calls)
         if key not in self.programs:
             self.programs[key] = compile_step(
-                phase,
+                self.phases[position],
                 self.feed.augmentation,
                 self.options.step,
                 self.layout,
@@ -217,8 +218,8 @@ class Training:
         """Compiles all phases and says what they cost."""
         calls = self.options.step.steps_per_call
         programs = [
-            self.program(phase, states, resources, min(calls, phase.num_steps))
-            for phase in self.phases
+            self.program(position, states, resources, min(calls, phase.num_steps))
+            for position, phase in enumerate(self.phases)
         ]
         sizes = (self.task.batch_size, len(self.seeds), self.layout)
         for line in summary.model_lines(states, resources, len(self.seeds)):
@@ -255,11 +256,12 @@ class Training:
         started = saved_at = time.monotonic()
         saved_step, late, stop = done, None, False
         while done < self.total:
-            phase, calls = self.next_call(done)
-            program = self.program(phase, states, resources, calls)
+            position, calls = self.next_call(done)
+            program = self.program(position, states, resources, calls)
             states, metrics = program.call(states, resources, self.take(done, calls))
             self.read(late, log, bar)
-            late, done = (done, calls, phase.name, metrics), done + calls
+            late = (done, calls, self.phases[position].name, metrics)
+            done += calls
             if self.options.must_wait:
                 jax.block_until_ready(metrics)
             due, stop = self.asked(done, calls, saved_at, preemption)
@@ -296,11 +298,11 @@ class Training:
         told = hosts.gathered((due, stop))
         return told[0][0], any(stop for _, stop in told)
 
-    def next_call(self, done: int) -> tuple[Phase, int]:
-        """The phase of step `done`, and how many updates to dispatch at once."""
-        for phase in self.phases:
+    def next_call(self, done: int) -> tuple[int, int]:
+        """Position of the phase of step `done`, and how many updates to dispatch."""
+        for position, phase in enumerate(self.phases):
             if done < phase.num_steps:
-                return phase, min(
+                return position, min(
                     self.options.step.steps_per_call, phase.num_steps - done
                 )
             done -= phase.num_steps

@@ -14,7 +14,7 @@ import jax
 from etils import epath
 
 from gcad_jax.axes import SEED
-from gcad_jax.methods.base import Phase, Trainable, TrainState
+from gcad_jax.methods.base import Phase, Trainable, TrainState, read_phases
 from gcad_jax.training.feed import Feed
 from gcad_jax.training.logs import MetricsLog, progress_bar
 from gcad_jax.training.loop import LoopOptions, Training
@@ -78,7 +78,7 @@ def time_phases(
     """
     states, resources = begun(task, feed, frozen, seeds, options)
     timings = []
-    for phase in task.phases(feed.steps_per_epoch):
+    for phase in read_phases(task, feed.steps_per_epoch):
         timing, states = time_phase(
             phase, task.batch_size, feed, states, resources, options, calls
         )
@@ -143,7 +143,7 @@ def time_loop(
 
     def bare(states: TrainState) -> TrainState:
         for count, fed in zip(counts, drawn, strict=True):
-            program = training.program(training.phases[0], states, resources, count)
+            program = training.program(0, states, resources, count)
             states, metrics = program.call(states, resources, fed)
             if options.must_wait:
                 jax.block_until_ready(metrics)

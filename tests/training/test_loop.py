@@ -10,8 +10,9 @@ import pytest
 from training import doubles
 
 from gcad_jax.checks import UserError
-from gcad_jax.training import loop
+from gcad_jax.training import cost, loop, timing
 from gcad_jax.training.checkpoint import Checkpoints
+from gcad_jax.training.feed import Resident
 from gcad_jax.training.logs import MetricsLog, read_rows
 from gcad_jax.training.preemption import Preempted
 
@@ -213,6 +214,46 @@ def test_a_method_may_decline_the_augmentation(whole, tmp_path):
         options=doubles.options(cache_features=True),
     )
     doubles.assert_close(trained.learned, whole[1].learned, 1e-5)
+
+
+# -- phases -------------------------------------------------------------------------
+
+
+class Namesakes(doubles.Linear):
+    """Both phases have the name of the first."""
+
+    def phases(self, steps_per_epoch):
+        return tuple(
+            dataclasses.replace(phase, name="fast")
+            for phase in super().phases(steps_per_epoch)
+        )
+
+
+def test_phases_of_one_name_are_refused_before_training(tmp_path):
+    with pytest.raises(UserError, match="Namesakes has 2 phases named 'fast'"):
+        train(tmp_path, Namesakes())
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_costs_of_phases_of_one_name_are_refused():
+    method, category = Namesakes(), doubles.category(doubles.IDENTITY)
+    feed = Resident(method, category, SEEDS, False)
+    frozen = method.prepare(category.train)
+    for measure in (cost.measured, timing.time_phases):
+        with pytest.raises(UserError, match="2 phases named 'fast'"):
+            measure(method, feed, frozen, SEEDS, doubles.options())
+
+
+def test_each_phase_is_compiled_from_its_own_update(tmp_path):
+    """Whatever its name: a program is looked up by the position of its phase."""
+    method, category = doubles.Linear(), doubles.category(doubles.IDENTITY)
+    feed, options = Resident(method, category, SEEDS, False), doubles.options()
+    training = loop.Training(method, feed, SEEDS, tmp_path, options, ignore)
+    training.phases = Namesakes(traces=method.traces).phases(feed.steps_per_epoch)
+    frozen = method.prepare(category.train)
+    states, resources = timing.begun(method, feed, frozen, SEEDS, options)
+    training.say_costs(states, resources)
+    assert method.traces == ["fast"] * 2 + ["both"] * 2
 
 
 # -- refusals -----------------------------------------------------------------------
