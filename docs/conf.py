@@ -4,7 +4,7 @@ import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).parent
-# The package of this checkout, whichever is installed, and what the pages are made by.
+# The package of this checkout, whichever is installed, and the extension of the site.
 sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
 
 from gcad_jax import __version__  # noqa: E402
@@ -13,17 +13,12 @@ project = "gcad_jax"
 author = "the authors of gcad_jax"
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "site_pages"]
+extensions = ["myst_parser", "site_pages"]
 source_suffix = {".md": "markdown"}
 myst_heading_anchors = 4  # links like page.md#a-heading, as on GitHub
 
 highlight_language = "text"
 smartquotes = False  # quotes are part of what one types
-default_role = "code"
-autodoc_member_order = "bysource"
-autodoc_typehints_format = "short"
-python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 80
 
 html_theme = "furo"
 html_title = "gcad_jax"

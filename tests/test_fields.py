@@ -14,7 +14,8 @@ import docstrings
 import fields
 
 PAGE = (runs.ROOT / "docs" / "config.md").read_text()
-ON_PAGE = re.findall(r"```\{fields\} ([\w.]+)\n:flag: (--config\.[\w.]*)\n```", PAGE)
+PART = re.compile(r"<!-- generated: fields ([\w.]+) (--config\.[\w.]*) -->")
+ON_PAGE = PART.findall(PAGE)
 
 
 def described():
@@ -29,7 +30,7 @@ def described():
 
 def test_the_page_has_every_field_of_every_config_file():
     there = described()
-    assert len(there) == len(ON_PAGE) == PAGE.count("```{fields}")
+    assert len(there) == len(ON_PAGE) == PAGE.count("<!-- generated: ")
     reached = {
         pair
         for file in runs.CONFIGS
@@ -58,6 +59,7 @@ def test_the_flags_on_the_page_are_ones_that_there_are():
         for field in fields.fields(kind):
             whole = f"{flag}{field.name}"
             assert any(f == whole or f.startswith(f"{whole}.") for f in flags), whole
+            assert f"- **`{whole}`**: " in PAGE
 
 
 def command_line_fields(path):
@@ -72,6 +74,7 @@ def test_values_of_presets_stand_beside_the_defaults():
     [field] = [f for f in fields.fields(VAE) if f.name == "kl_weight"]
     assert (field.default, field.source[:4]) == ("1", "ours")
     assert field.others == {"0.1": ("vae.py:small,circles",)}
+    assert "  *presets*: `0.1` in `vae.py:small,circles`.\n" in PAGE
     [field] = [f for f in fields.fields(VAE) if f.name == "image_size"]
     assert (field.unit, field.source, field.default) == ("pixels", "P 5.2", "256")
 
@@ -97,13 +100,20 @@ def test_docstrings_become_lists_and_their_symbols_stay():
     text = (
         "Sum of A_i*: two words.\n\nimages: (N, S) at\n    most.\nx, y: two.\n\n"
         "Order: first\none.\n\n"
-        "Raises:\n  UserError: `a`s."
+        "Raises:\n  UserError: `a*`s <b>."
     )
-    assert [line for line in docstrings.to_rst(text.splitlines()) if line] == [
-        r"Sum of A\_i\*: two words.",
-        "* **images**: (N, S) at most.",
-        "* **x, y**: two.",
+    assert [line for line in docstrings.to_markdown(text) if line] == [
+        r"Sum of A_i\*: two words.",
+        "- **images**: (N, S) at most.",
+        "- **x, y**: two.",
         "Order: first one.",
         "**Raises:**",
-        r"* **UserError**: `a`\ s.",
+        r"- **UserError**: `a*`s \<b>.",
     ]
+
+
+def test_no_line_of_a_paragraph_becomes_a_list():
+    words = ["word"] * 19 + ["-", "word", "1.", "word"]
+    lines = docstrings.to_markdown("A. " + " ".join(words))
+    assert not [line for line in lines if line.startswith(("-", "1."))]
+    assert " ".join(lines).split()[1:] == words

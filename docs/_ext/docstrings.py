@@ -1,4 +1,4 @@
-"""Docstrings of this package, which are plain text, as reStructuredText.
+"""Docstrings of this package, which are plain text, as Markdown.
 
 Their parts: paragraphs; entries `name: text` with their further lines indented, which
 become a list; "Raises:" and "Returns:" with such entries; and indented blocks, which
@@ -6,24 +6,51 @@ are shown as they are.
 """
 
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 
+WIDTH = 100
 _ENTRY = re.compile(r"([\w.*]+(?:, [\w.*]+)*): (.+)")
 _TITLE = re.compile(r"(Raises|Returns|Args|Yields):")
-_CODE = re.compile(r"`([^`]+)`(\w?)")
+_CODE = re.compile(r"`[^`]+`")
+# A line of a paragraph that Markdown would take for a list, a heading or a quotation.
+_MARKER = re.compile(r"([-+*]|\d+[.)]|#+|>|=+|-+)( |$)")
 
 
-def to_rst(lines: Sequence[str]) -> list[str]:
-    """The lines of a docstring, dedented, in reStructuredText."""
+def to_markdown(text: str) -> list[str]:
+    """The lines of a docstring, in Markdown; each part ends with an empty line."""
     found: list[str] = []
-    for block in _blocks(lines):
+    for block in _blocks(text.splitlines()):
         if _TITLE.fullmatch(block[0]):
-            found += [f"**{block[0]}**", "", *to_rst(_dedented(block[1:]))]
+            inner = "\n".join(_dedented(block[1:]))
+            found += [f"**{block[0]}**", "", *to_markdown(inner)]
         elif block[0].startswith(" "):
-            found += ["::", "", *(f"   {line}" for line in block), ""]
+            found += ["```text", *_dedented(block), "```", ""]
         else:
             found += _entries(block)
     return found
+
+
+def escaped(text: str) -> str:
+    """Inline text: `code` stays, and of all else no character marks anything up."""
+    found, end = "", 0
+    for code in _CODE.finditer(text):
+        found += _plain(text[end : code.start()]) + code[0]
+        end = code.end()
+    return found + _plain(text[end:])
+
+
+def sentence(text: str) -> str:
+    """With a capital and a stop; a symbol or a name of the paper stays as it is."""
+    first = text.split()[0]
+    if first.islower() and first.isascii() and "_" not in first:
+        text = text[0].upper() + text[1:]
+    return escaped(text) + "."
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r"([\\*<`]|\](?=[(\[]))", r"\\\1", text)
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[list[str]]:
@@ -39,19 +66,42 @@ def _blocks(lines: Sequence[str]) -> Iterator[list[str]]:
 
 def _entries(block: Sequence[str]) -> list[str]:
     """A paragraph, entries, or a paragraph that entries follow."""
-    found: list[str] = []
-    text = ""
+    parts: list[str] = []
     for i, line in enumerate(block):
         entry = _entry(block, i)
         if entry:
-            found += _paragraph(text)
-            text = f"* **{escaped(entry[1])}**: {marked(entry[2])}"
-        elif not line.startswith(" ") and text.startswith("* "):
-            found += _paragraph(text)
-            text = marked(line)
+            parts.append(f"- **{escaped(entry[1])}**: {entry[2]}")
+        elif not parts or (not line.startswith(" ") and parts[-1].startswith("- ")):
+            parts.append(line.strip())
         else:
-            text = f"{text} {marked(line.strip())}".strip()
-    return [*found, *_paragraph(text)]
+            parts[-1] += f" {line.strip()}"
+    found: list[str] = []
+    for i, part in enumerate(parts):
+        found += _wrapped(part)
+        both = part.startswith("- ") and "".join(parts[i + 1 : i + 2]).startswith("- ")
+        found += [] if both else [""]
+    return found
+
+
+def _wrapped(part: str) -> list[str]:
+    """A paragraph or an entry in lines that begin with no mark of Markdown."""
+    head = re.match(r"- \*\*.+?\*\*: ", part)
+    start = head[0] if head else ""
+    indent = "  " if head else ""
+    lines = textwrap.wrap(
+        start + escaped(part[len(start) :]),
+        WIDTH,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    found = lines[:1]
+    for line in lines[1:]:
+        if _MARKER.match(line.strip()):
+            found[-1] += f" {line.strip()}"
+        else:
+            found.append(line)
+    return found
 
 
 def _entry(block: Sequence[str], place: int) -> re.Match[str] | None:
@@ -64,26 +114,6 @@ def _entry(block: Sequence[str], place: int) -> re.Match[str] | None:
     if behind and not behind.startswith(" ") and not _ENTRY.fullmatch(behind):
         return None  # its next line would be indented
     return entry
-
-
-def _paragraph(text: str) -> list[str]:
-    return [text, ""] if text else []
-
-
-def marked(text: str) -> str:
-    """Inline text: `code` as literals, all else escaped."""
-    found, end = "", 0
-    for code in _CODE.finditer(text):
-        # A letter right behind a literal would keep it open.
-        gap = "\\ " if code[2] else ""
-        found += f"{escaped(text[end : code.start()])}`{code[1]}`{gap}{code[2]}"
-        end = code.end()
-    return found + escaped(text[end:])
-
-
-def escaped(text: str) -> str:
-    """Text in which no character marks anything up."""
-    return re.sub(r"([\\*`|_])", r"\\\1", text)
 
 
 def _dedented(lines: Sequence[str]) -> list[str]:

@@ -68,22 +68,33 @@ def fields(kind: type) -> list[Field]:
     Raises:
       ValueError: the docstring is silent about one, or names no known source.
     """
-    said = dict(_ENTRY.findall(inspect.cleandoc(kind.__doc__ or "")))
-    own = [f for f in dataclasses.fields(kind) if owner(kind, f.name) is kind]
     found = []
-    for field in own:
-        match = _SAID.fullmatch(" ".join(said.get(field.name, "").split()))
-        if not match or not match[3].startswith(SOURCES):
-            raise ValueError(
-                f"the docstring of {kind.__qualname__} must say of {field.name} what "
-                "it is and, in brackets at its end, whose choice it is."
-            )
-        text, unit, source = match[1], match[2] or "", match[3]
-        if unit and unit not in UNITS:  # a remark in parentheses
-            text, unit = f"{text} ({unit})", ""
-        others = preset_values().get((kind, field.name), {})
-        found.append(Field(field.name, text, unit, source, _default(field), others))
+    for field in dataclasses.fields(kind):
+        if owner(kind, field.name) is kind:
+            others = preset_values().get((kind, field.name), {})
+            text, unit, source = described(kind, field.name)
+            name, default = field.name, _default(field)
+            found.append(Field(name, text, unit, source, default, others))
     return found
+
+
+def described(kind: type, name: str) -> tuple[str, str, str]:
+    """What a field is, its unit ("" for none), and whose choice its default is.
+
+    Raises:
+      ValueError: as `fields`.
+    """
+    said = dict(_ENTRY.findall(inspect.cleandoc(kind.__doc__ or "")))
+    match = _SAID.fullmatch(" ".join(said.get(name, "").split()))
+    if not match or not match[3].startswith(SOURCES):
+        raise ValueError(
+            f"the docstring of {kind.__qualname__} must say of {name} what "
+            "it is and, in brackets at its end, whose choice it is."
+        )
+    text, unit, source = match[1], match[2] or "", match[3]
+    if unit and unit not in UNITS:  # a remark in parentheses
+        text, unit = f"{text} ({unit})", ""
+    return text, unit, source
 
 
 def owner(kind: type, name: str) -> type:
