@@ -345,25 +345,28 @@ class GCAD:
             factor on the gradient of L_glo into E_glo, not on its value.
         """
         x = imagenet_normalised(images)
-        metrics: Metrics = {}
+        metrics: Metrics = {}  # what is logged; only `terms` are optimized
+        terms: list[Array] = []
         for p in self.P:
             E_loc = targets[f"E_loc_{p}"].astype(jnp.float32)
             if f"R_loc_{p}" in params:
                 R_loc = self._apply(self.R_loc(), params[f"R_loc_{p}"], x)
-                metrics[f"L_loc_{p}"] = _mean_square(E_loc - R_loc)  # Eq. 2
+                L_loc = metrics[f"L_loc_{p}"] = _mean_square(E_loc - R_loc)  # Eq. 2
+                terms.append(L_loc)
             if f"E_glo_{p}" not in params:
                 continue
             E_glo = self._apply(self.E_glo(), params[f"E_glo_{p}"], x, skips)
             U = self._apply(self.U(), params[f"U_{p}"], E_glo)
             taught = E_loc if self.distilled == FEATURES else x
-            metrics[f"L_kd_{p}"] = _mean_square(taught - U)  # Eq. 3, Eq. 6
+            L_kd = metrics[f"L_kd_{p}"] = _mean_square(taught - U)  # Eq. 3, Eq. 6
+            terms.append(L_kd)
             if f"R_glo_{p}" in params:
                 R_glo = self._apply(self.R_glo(), params[f"R_glo_{p}"], x)
                 # Its gradient reaches E_glo too, which is to be easily matched [P 4].
                 matched = joint * E_glo + (1 - joint) * jax.lax.stop_gradient(E_glo)
-                metrics[f"L_glo_{p}"] = _mean_square(matched - R_glo)  # Eq. 4
-        loss = jnp.sum(jnp.stack(list(metrics.values())))  # Eq. 5
-        return loss, metrics
+                L_glo = metrics[f"L_glo_{p}"] = _mean_square(matched - R_glo)  # Eq. 4
+                terms.append(L_glo)
+        return jnp.sum(jnp.stack(terms)), metrics  # Eq. 5
 
     @staticmethod
     def _apply(net, params: Tree, *inputs) -> Array:  # type: ignore[no-untyped-def]
@@ -386,17 +389,18 @@ class GCAD:
         reconstructed = self.A_glo_from == RECONSTRUCTION
         needed = "A_loc" in self.branches or (reconstructed and taught_E_loc)
         features = self.cache(frozen, images) if needed else {}
+        features = {name: E_loc.astype(jnp.float32) for name, E_loc in features.items()}
         maps = {}
         for p in self.P:
-            E_loc = features[f"E_loc_{p}"].astype(jnp.float32) if needed else x
             if "A_loc" in self.branches:
                 R_loc = self._apply(self.R_loc(), params[f"R_loc_{p}"], x)
-                maps[f"A_loc_{p}"] = _distance(E_loc, R_loc)
+                maps[f"A_loc_{p}"] = _distance(features[f"E_loc_{p}"], R_loc)
             if "A_glo" in self.branches:
                 E_glo = self._apply(self.E_glo(), params[f"E_glo_{p}"], x, None)
                 if reconstructed:
                     U = self._apply(self.U(), params[f"U_{p}"], E_glo)
-                    maps[f"A_glo_{p}"] = _distance(E_loc if taught_E_loc else x, U)
+                    taught = features[f"E_loc_{p}"] if taught_E_loc else x
+                    maps[f"A_glo_{p}"] = _distance(taught, U)
                 else:
                     R_glo = self._apply(self.R_glo(), params[f"R_glo_{p}"], x)
                     maps[f"A_glo_{p}"] = _distance(E_glo, R_glo)

@@ -1,8 +1,13 @@
 """GCAD against its equations: which network each loss moves, phases, scores."""
 
+import ast
 import dataclasses
+import functools
+import inspect
+import textwrap
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -213,6 +218,51 @@ def test_losses_are_mean_squared_errors(method, state, frozen, images):
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-4)
     np.testing.assert_allclose(total, sum(expected.values()), rtol=1e-4)
+
+
+def with_logged(loss, line):
+    """The source of a loss with one more metric, logged where the others begin."""
+    source = textwrap.dedent(inspect.getsource(loss))
+    tree = ast.parse(source)
+    body = tree.body[0].body
+    begins = [
+        place + 1
+        for place, statement in enumerate(body)
+        if isinstance(statement, ast.AnnAssign)
+        and ast.unparse(statement).startswith("metrics:")
+    ]
+    assert len(begins) == 1
+    body[begins[0] : begins[0]] = ast.parse(line).body
+    found = {}
+    exec(compile(tree, "<loss>", "exec"), dict(loss.__globals__), found)
+    return found[loss.__name__]
+
+
+def test_what_is_logged_beside_the_losses_is_not_optimized(
+    method, state, frozen, images
+):
+    """One more metric, of the networks of both branches, changes no gradient."""
+    x = jnp.asarray(images[:1] / 255.0, jnp.float32)
+    targets, params = method.cache(frozen, x), state.learned.params
+    norm = "jnp.sum(jnp.square(jax.flatten_util.ravel_pytree(params)[0]))"
+    logged = with_logged(GCAD.loss, f'metrics["norm"] = {norm}')
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def losses(loss, params):
+        return jax.value_and_grad(loss, argnums=1, has_aux=True)(
+            method, params, targets, x, jnp.ones(5)
+        )
+
+    (total, metrics), expected = losses(GCAD.loss, params)
+    (same, more), found = losses(logged, params)
+    assert set(more) - set(metrics) == {"norm"}
+    assert more["norm"] > 0
+    assert same == pytest.approx(float(total), rel=1e-6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        found,
+        expected,
+    )
 
 
 def test_prepared_features_have_mean_0_and_deviation_1(method, frozen, images):
