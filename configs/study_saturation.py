@@ -12,7 +12,7 @@ alone they need --config.dataset_base_dir=PATH_TO_MVTEC_LOCO_AD, too.
 
 ":paper" makes ten draws, ":small" a thousand. Ten sets of 296 maps of 200 x 400 pixels
 take one and a half minutes on two CPU cores, of which the draws take 0.7 s
-(docs/results/saturation_study.md).
+(docs/results/saturation.md).
 """
 
 from gcad_jax import checks

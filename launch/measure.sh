@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures this program on one accelerator, for docs/results: most of the time is
-# compiling (docs/results/throughput_h100.md).
+# compiling (docs/results/throughput.md).
 #
 #   launch/measure.sh [--dry-run] OUT
 #
@@ -21,7 +21,7 @@ fi
 out=${1:?folder for what is measured is missing}
 
 # Without this XLA prepares an estimate of what operations cost for each kernel that it
-# tries out, half a second each on an H100 (docs/results/throughput_h100.md).
+# tries out, half a second each on an H100 (docs/results/throughput.md).
 no_estimate=--xla_gpu_enable_analytical_sol_latency_estimator=false
 export XLA_FLAGS="$no_estimate${XLA_FLAGS:+ $XLA_FLAGS}"
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$out/compiled}"
