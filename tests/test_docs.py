@@ -130,6 +130,12 @@ def test_the_readme_is_short_and_has_the_commands_to_start():
 
 
 @pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_plain_markdown(name):
+    """A directive of Sphinx would be an empty place on the repository's web page."""
+    assert not re.findall(r"^ *(?:```|:::)+\{.*|\{\w+\}`.*", PAGES[name], re.M)
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_every_link_leads_to_a_file_and_a_heading(name):
     """Links are relative to the page, as the repository's web page reads them."""
     file = runs.ROOT / f"{name}.md"
