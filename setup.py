@@ -6,8 +6,8 @@ import re
 from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
-INIT = (HERE / "gcad_jax" / "__init__.py").read_text()
-VERSION = re.search(r'__version__ = "(.+)"', INIT).group(1)
+VERSION_FILE = (HERE / "gcad_jax" / "core" / "version.py").read_text()
+VERSION = re.search(r'__version__ = "(.+)"', VERSION_FILE).group(1)
 
 setup(
     name="gcad_jax",
@@ -19,7 +19,7 @@ setup(
     # wherever it is installed.
     packages=[*find_packages(include=["gcad_jax", "gcad_jax.*"]), "gcad_jax.configs"],
     package_dir={"gcad_jax.configs": "configs"},
-    package_data={"gcad_jax": ["models/weights/*.npz", "page.css"]},
+    package_data={"gcad_jax": ["models/weights/*.npz", "reporting/html.css"]},
     license="Apache-2.0",
     python_requires=">=3.11",
     install_requires=[

@@ -7,8 +7,7 @@ python -m gcad_jax.main --config=configs/autoencoder.py --workdir=runs/autoencod
 ":small,mvtec_ad", ":small,folder".
 """
 
-from gcad_jax import presets
-from gcad_jax.config import Experiment
+from gcad_jax.config import Experiment, presets
 from gcad_jax.methods.autoencoder import AE
 
 

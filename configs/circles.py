@@ -6,8 +6,8 @@ python -m gcad_jax.main --config=configs/circles.py --workdir=runs/circles
 --config.epochs=96 18 minutes, 0.931 and 1.000 (docs/results/circles.md).
 """
 
-from gcad_jax import checks, presets
-from gcad_jax.config import Experiment
+from gcad_jax.config import Experiment, presets
+from gcad_jax.core import checks
 from gcad_jax.data.circles import Circles
 
 

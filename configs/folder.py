@@ -4,8 +4,7 @@ python -m gcad_jax.main --config=configs/folder.py:small --workdir=runs/mine \
     --config.data.root=FOLDER
 """
 
-from gcad_jax import presets
-from gcad_jax.config import Experiment
+from gcad_jax.config import Experiment, presets
 from gcad_jax.data.folder import Folder
 
 

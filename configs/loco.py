@@ -8,8 +8,7 @@ CPU cores takes 9 minutes for the juice bottles at a quarter of their side: imag
 AU-ROC 0.603 structural, 0.802 logical (docs/results/juice_bottle.md).
 """
 
-from gcad_jax import presets
-from gcad_jax.config import Experiment
+from gcad_jax.config import Experiment, presets
 from gcad_jax.data.loco import MvtecLocoAd
 
 

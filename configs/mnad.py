@@ -7,8 +7,7 @@ python -m gcad_jax.main --config=configs/mnad.py --workdir=runs/mnad \
 ":small,mvtec_ad", ":small,folder".
 """
 
-from gcad_jax import presets
-from gcad_jax.config import Experiment
+from gcad_jax.config import Experiment, presets
 from gcad_jax.methods.mnad import MNAD
 
 

@@ -4,8 +4,7 @@ python -m gcad_jax.main --config=configs/mvtec_ad.py --workdir=runs/mvtec_ad \
     --config.data.root=PATH_TO_MVTEC_AD
 """
 
-from gcad_jax import presets
-from gcad_jax.config import Experiment
+from gcad_jax.config import Experiment, presets
 from gcad_jax.data.mvtec_ad import MvtecAd
 
 

@@ -10,8 +10,7 @@ did: 67 and 42 minutes for p = 17 and 33 on two CPU cores with other work beside
 ":small", an eighth as wide: 5 minutes for p = 17, 0.165 and 0.275 (docs/teacher.md).
 """
 
-from gcad_jax import presets
-from gcad_jax.config import Pretraining
+from gcad_jax.config import Pretraining, presets
 
 
 def get_config(preset: str = "") -> Pretraining:

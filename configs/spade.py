@@ -10,8 +10,7 @@ The paper's backbone needs weights: --config.method.backbone=wide_resnet50_2
 --config.method.weights=FILE, a file of `gcad_jax.convert`; without, E_loc serves.
 """
 
-from gcad_jax import presets
-from gcad_jax.config import Experiment
+from gcad_jax.config import Experiment, presets
 from gcad_jax.methods.spade import SPADE
 
 

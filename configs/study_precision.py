@@ -13,9 +13,9 @@ with the same seeds and --config.method.precision; runs that were made so are no
 repeated.
 """
 
-from gcad_jax import study_presets
-from gcad_jax.study import Study
+from gcad_jax.studies.grid import presets
+from gcad_jax.studies.grid.study import Study
 
 
 def get_config(preset: str = "") -> Study:
-    return study_presets.precision(preset)
+    return presets.precision(preset)

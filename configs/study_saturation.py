@@ -15,8 +15,8 @@ take one and a half minutes on two CPU cores, of which the draws take 0.7 s
 (docs/results/saturation.md).
 """
 
-from gcad_jax import checks
-from gcad_jax.studies.saturation_settings import SaturationStudy
+from gcad_jax.core import checks
+from gcad_jax.studies.saturation.config import SaturationStudy
 
 
 def get_config(preset: str = "") -> SaturationStudy:

@@ -7,9 +7,9 @@ the paper's networks, in batches of 16 and bfloat16, for accelerators; ":small" 
 preset for two CPU cores. A command that was stopped goes on where it was.
 """
 
-from gcad_jax import presets
-from gcad_jax.studies.throughput_settings import ThroughputStudy
+from gcad_jax.studies.throughput import config
+from gcad_jax.studies.throughput.config import ThroughputStudy
 
 
 def get_config(preset: str = "") -> ThroughputStudy:
-    return presets.throughput(preset)
+    return config.throughput(preset)

@@ -6,9 +6,9 @@ Nothing to download. Without ":small" the methods have the paper's sizes, for
 accelerators.
 """
 
-from gcad_jax import study_presets
-from gcad_jax.study import Study
+from gcad_jax.studies.grid import presets
+from gcad_jax.studies.grid.study import Study
 
 
 def get_config(preset: str = "") -> Study:
-    return study_presets.toy(preset)
+    return presets.toy(preset)

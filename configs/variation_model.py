@@ -10,8 +10,7 @@ python -m gcad_jax.main --config=configs/variation_model.py --workdir=runs/vm \
 and pushpins.
 """
 
-from gcad_jax import presets
-from gcad_jax.config import Experiment
+from gcad_jax.config import Experiment, presets
 from gcad_jax.methods.variation_model import VariationModel
 
 

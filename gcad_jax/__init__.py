@@ -1,20 +1,20 @@
 """GCAD and the methods it is compared with, in JAX (Bergmann et al., IJCV 2022).
 
-`gcad_jax.load(workdir)` is the detector of a finished run (`gcad_jax.detector`).
+`gcad_jax.load(workdir)` is the detector of a finished run (`gcad_jax.inference`).
 """
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from gcad_jax.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from gcad_jax.detector import load as load
+    from gcad_jax.inference.detector import load as load
 
 
 def __getattr__(name: str) -> Any:
     """`load`, imported when it is asked for: JAX costs a second."""
     if name == "load":
-        from gcad_jax.detector import load
+        from gcad_jax.inference.detector import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

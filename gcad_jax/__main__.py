@@ -3,8 +3,8 @@
 import difflib
 import sys
 
-from gcad_jax import given_flags
-from gcad_jax.checks import UserError
+from gcad_jax.cli import shared_flags
+from gcad_jax.core.errors import UserError
 
 COMMANDS = {
     "main": "trains, evaluates and reports; runs the studies",
@@ -32,13 +32,13 @@ To begin, with a toy set that is generated (minutes on two CPU cores):
 
 def run(argv: list[str]) -> None:
     """Prints the commands; exits with code 2 for anything but --help and --version."""
-    given_flags.answer(argv if argv[1:] else ["", "--help"], HELP)
+    shared_flags.answer(argv if argv[1:] else ["", "--help"], HELP)
     close = difflib.get_close_matches(argv[1], COMMANDS, n=1) or ["main"]
     told = (
         f"{argv[1]!r} is not a flag; a command is a module, such as "
         f"python -m gcad_jax.{close[0]}; python -m gcad_jax lists all."
     )
-    given_flags.fail(UserError(told), 2)
+    shared_flags.fail(UserError(told), 2)
 
 
 if __name__ == "__main__":

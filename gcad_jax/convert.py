@@ -13,15 +13,17 @@ from absl import flags
 from etils import epath
 from flax.traverse_util import unflatten_dict
 
-from gcad_jax import given_flags
-from gcad_jax.checks import UserError, one_of
-from gcad_jax.files import as_path, check_writable, same_file, stamp
-from gcad_jax.given_flags import SHARED_HELP, fail, parse_all
-from gcad_jax.models.classifiers import CLASSIFIERS, save_classifier
-from gcad_jax.models.foreign import CONVERSIONS, read_tensors
+from gcad_jax.cli import shared_flags
+from gcad_jax.cli.shared_flags import SHARED_HELP, fail, parse_all
+from gcad_jax.core.atomic_files import check_writable
+from gcad_jax.core.checks import one_of
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path, same_file, stamp
+from gcad_jax.models.classifiers.classifier import CLASSIFIERS, save_classifier
+from gcad_jax.models.io.conversion import CONVERSIONS, read_tensors
+from gcad_jax.models.io.patch_descriptors import save_descriptor
 from gcad_jax.models.patch_descriptor import published
 from gcad_jax.models.patch_layers import PDNS
-from gcad_jax.models.pretrained import save_descriptor
 
 NAMES = ("arch", "input", "output")
 for _name in NAMES:
@@ -121,7 +123,7 @@ Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
 
 def run() -> None:
     """Entry point."""
-    given_flags.run(main, parse)
+    shared_flags.run(main, parse)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import sys
 from absl import flags
 from etils import epath
 
-from gcad_jax import given_flags
-from gcad_jax.checks import UserError
-from gcad_jax.files import as_path
-from gcad_jax.given_flags import SHARED_HELP, fail, parse_all
-from gcad_jax.speech import say
+from gcad_jax.cli import shared_flags
+from gcad_jax.cli.shared_flags import SHARED_HELP, fail, parse_all
+from gcad_jax.core.console import say
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path
 
 REQUIRED = ("object_name", "dataset_base_dir", "anomaly_maps_dir", "output_dir")
 for _name in REQUIRED:
@@ -38,7 +38,7 @@ def parse(argv: list[str]) -> list[str]:
 def main(_: list[str]) -> None:
     """Evaluates; a user's mistake is one sentence and exit code 2."""
     # Imported here, so that --help and a mistyped flag answer at once.
-    from gcad_jax.folder_scores import evaluate_each
+    from gcad_jax.runs.score_maps import evaluate_each
 
     if DISTANCE.value is not None:
         say("--curve_max_distance has no effect: thresholds are not sampled.")
@@ -86,7 +86,7 @@ def outputs(anomaly_maps_dir: str, output_dir: str) -> dict[epath.Path, epath.Pa
 
 def run() -> None:
     """Entry point."""
-    given_flags.run(main, parse)
+    shared_flags.run(main, parse)
 
 
 HELP = f"""\

@@ -7,11 +7,12 @@ import time
 
 from absl import flags
 
-from gcad_jax import given_flags
-from gcad_jax.checks import UserError
-from gcad_jax.files import as_path, check_writable
-from gcad_jax.given_flags import SHARED_HELP, STOPPED, fail, parse_all
-from gcad_jax.speech import say
+from gcad_jax.cli import shared_flags
+from gcad_jax.cli.shared_flags import SHARED_HELP, STOPPED, fail, parse_all
+from gcad_jax.core.atomic_files import check_writable
+from gcad_jax.core.console import say
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path
 
 REQUIRED = ("workdir", "output")
 OPTIONAL = ("category", "seed", "fpr", "images")
@@ -37,36 +38,36 @@ def parse(argv: list[str]) -> list[str]:
 def main(_: list[str]) -> None:
     """Exports; a user's mistake is one sentence and exit code 2."""
     # Imported here, so that --help and a mistyped flag answer at once.
-    from gcad_jax import artefact, parity
-    from gcad_jax.detector import load, read
-    from gcad_jax.image_files import images_of
-    from gcad_jax.statement import lines
+    from gcad_jax.inference import export_check, exported
+    from gcad_jax.inference.detector import load, read
+    from gcad_jax.inference.image_inputs import images_of
+    from gcad_jax.inference.metadata import lines
 
     given = flags.FLAGS
     start = time.monotonic()
     try:
         output = as_path(given.output).expanduser()
-        beside = output.name + artefact.ABOUT
+        beside = output.name + exported.ABOUT
         check_writable(output.parent, (output.name, beside), "--output")
         paths = images_of(given.images, output) if given.images else {}
         detector = load(given.workdir, given.category, given.seed, batch_size=BATCH)
-        artefact.check_size(detector.stored)
+        exported.check_size(detector.stored)
         channels = detector.stored.method.channels
         own = [read(path, channels) for path in list(paths.values())[:OWN]]
         for line in lines(detector.stored, given.fpr):
             say(line)
-        size, found = artefact.write(detector, output, given.fpr, own)
+        size, found = exported.write(detector, output, given.fpr, own)
     except UserError as error:
         fail(error, 2)
     except KeyboardInterrupt:
         fail(UserError(f"stopped; {given.output} is not written."), STOPPED)
     say(
         f"parity      largest difference from predict: {found.maps:.1e} of the range\n"
-        f"            of a map ({found.images} images, on the CPU; {parity.LIMIT:g} is "
-        "allowed)",
+        f"            of a map ({found.images} images, on the CPU; "
+        f"{export_check.LIMIT:g} is allowed)",
         result=True,
     )
-    say(f"platforms   {', '.join(artefact.PLATFORMS)}")
+    say(f"platforms   {', '.join(exported.PLATFORMS)}")
     say(f"size        {size / 1e6:,.1f} MB, in {time.monotonic() - start:.0f} s")
     say(f"artefact    {output}\nabout it    {output.with_name(beside)}", result=True)
 
@@ -111,7 +112,7 @@ Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;
 
 def run() -> None:
     """Entry point: flags checked, then `main`."""
-    given_flags.run(main, parse)
+    shared_flags.run(main, parse)
 
 
 if __name__ == "__main__":

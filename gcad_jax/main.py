@@ -13,9 +13,9 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from gcad_jax import command_line, given_flags
-from gcad_jax.checks import UserError
-from gcad_jax.speech import say
+from gcad_jax.cli import main_flags, shared_flags
+from gcad_jax.core.console import say
+from gcad_jax.core.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, with an optional preset: configs/loco.py:small."
@@ -51,43 +51,43 @@ TOO_LARGE = (
 def main(_: list[str]) -> None:
     """Runs what the config is of; a user's mistake is one sentence and exit code 2."""
     # Imported here, so that --help and a mistyped flag answer at once.
-    from gcad_jax import hosts
-    from gcad_jax.training.cost import is_too_large
+    from gcad_jax.core import multihost
+    from gcad_jax.core.errors import is_out_of_memory
+    from gcad_jax.runs.workdir import unlocked
     from gcad_jax.training.preemption import Preempted
-    from gcad_jax.workdir import unlocked
 
     workdir = str(WORKDIR.value)
     try:
-        hosts.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+        multihost.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
         file = config_flags.get_config_filename(flags.FLAGS["config"])
         say(f"config      {file}")
         if told := unlocked(workdir):
             say(f"workdir     {told}")
         _job(CONFIG.value, PLAN.value)(CONFIG.value, workdir)
     except UserError as error:
-        if hosts.count() > 1:
-            hosts.end(f"error: {error}", USER_ERROR)
-        command_line.fail(error, USER_ERROR)
+        if multihost.count() > 1:
+            multihost.end(f"error: {error}", USER_ERROR)
+        main_flags.fail(error, USER_ERROR)
     except Preempted as stopped:
-        command_line.fail(stopped, PREEMPTED)
+        main_flags.fail(stopped, PREEMPTED)
     except KeyboardInterrupt:
-        if hosts.count() > 1:
-            hosts.end(INTERRUPTED, given_flags.STOPPED)
-        command_line.fail(UserError(INTERRUPTED), given_flags.STOPPED)
+        if multihost.count() > 1:
+            multihost.end(INTERRUPTED, shared_flags.STOPPED)
+        main_flags.fail(UserError(INTERRUPTED), shared_flags.STOPPED)
     except Exception as error:
-        if hosts.count() == 1:
-            if is_too_large(error):
-                command_line.fail(UserError(TOO_LARGE), USER_ERROR)
+        if multihost.count() == 1:
+            if is_out_of_memory(error):
+                main_flags.fail(UserError(TOO_LARGE), USER_ERROR)
             raise
         # At a plain exit JAX would wait for the others, and they for this one.
-        if hosts.is_lost(error):
-            hosts.end(
+        if multihost.is_lost(error):
+            multihost.end(
                 f"another process of this command was lost ({_first_line(error)}); "
                 "give the same command again on all hosts: it continues from the last "
                 "checkpoint.",
                 LOST,
             )
-        hosts.end(traceback.format_exc(), 1)
+        multihost.end(traceback.format_exc(), 1)
 
 
 def _job(config: Any, planned: bool) -> Callable[[Any, str], Any]:
@@ -96,15 +96,18 @@ def _job(config: Any, planned: bool) -> Callable[[Any, str], Any]:
     Raises:
       UserError: several processes for what runs on one.
     """
-    from gcad_jax import experiment, hosts, pretrain, run_plan, study_runs, throughput
     from gcad_jax.config import Pretraining
-    from gcad_jax.studies import saturation
-    from gcad_jax.studies.throughput_settings import ThroughputStudy
-    from gcad_jax.study import Study
+    from gcad_jax.core import multihost
+    from gcad_jax.runs import plan, pretrain, train_and_evaluate
+    from gcad_jax.studies.grid import runner
+    from gcad_jax.studies.grid.study import Study
+    from gcad_jax.studies.saturation import run as saturation
+    from gcad_jax.studies.throughput import run as throughput
+    from gcad_jax.studies.throughput.config import ThroughputStudy
 
     if isinstance(config, Study):
         config.plan = config.plan or planned
-        return study_runs.run
+        return runner.run
     alone = (
         (saturation.SaturationStudy, saturation, "the study of the thresholds"),
         (ThroughputStudy, throughput, "the study of the throughput"),
@@ -112,9 +115,9 @@ def _job(config: Any, planned: bool) -> Callable[[Any, str], Any]:
     )
     for kind, module, what in alone:
         if isinstance(config, kind):
-            hosts.check_alone(what)
+            multihost.check_alone(what)
             return module.plan if planned else module.run
-    return run_plan.plan if planned else experiment.run
+    return plan.plan if planned else train_and_evaluate.run
 
 
 def _first_line(error: Exception) -> str:
@@ -137,7 +140,7 @@ def keep_freed_memory() -> None:
 def run() -> None:
     """Entry point: how memory is kept, then flags and `main`."""
     keep_freed_memory()
-    given_flags.run(main, command_line.parse)
+    shared_flags.run(main, main_flags.parse)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,15 @@ from typing import Any
 from absl import flags
 from etils import epath
 
-from gcad_jax import given_flags
-from gcad_jax.checks import UserError
+from gcad_jax.cli import shared_flags
+from gcad_jax.cli.shared_flags import SHARED_HELP, fail, parse_all
+from gcad_jax.core.atomic_files import write_text
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path, inside, make_folder
 from gcad_jax.evaluation.scores import CategoryResult
-from gcad_jax.files import as_path, inside, make_folder, write_text
-from gcad_jax.given_flags import SHARED_HELP, fail, parse_all
 
 NAMES = ("parts", "workdir")
-CONFIG, DATA = "config.json", "data.json"  # as in gcad_jax/workdir.py
+CONFIG, DATA = "config.json", "data.json"  # as in gcad_jax/runs/workdir.py
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +47,9 @@ def merge(pattern: str, target: str) -> str:
       UserError: no workdir, one that is not finished, parts of different settings or
         images, a category that lacks a seed, or a folder that cannot be written.
     """
-    from gcad_jax import page, workdir
-    from gcad_jax.experiment import REPORT
+    from gcad_jax.reporting import html
+    from gcad_jax.runs import workdir
+    from gcad_jax.runs.train_and_evaluate import REPORT
 
     categories: dict[str, list[Part]] = {}
     for folder in find(pattern):
@@ -67,7 +69,7 @@ def merge(pattern: str, target: str) -> str:
         config["data"] = {**config["data"], "categories": list(joined)}
     with workdir.opened(target, config) as folder:
         (folder / REPORT).unlink(missing_ok=True)
-        page.name_of(folder / REPORT).unlink(missing_ok=True)
+        html.name_of(folder / REPORT).unlink(missing_ok=True)
         for name, result in joined.items():
             write(folder / name, result, categories[name])
     return (
@@ -94,7 +96,7 @@ def read(folder: epath.Path) -> list[Part]:
     Raises:
       UserError: one of its categories has no results, or they are damaged.
     """
-    from gcad_jax.evaluation import metrics
+    from gcad_jax.evaluation import result_files
 
     if not (folder / CONFIG).exists():
         return []
@@ -104,17 +106,17 @@ def read(folder: epath.Path) -> list[Part]:
     names = config["data"].get("categories") or [
         found.name
         for found in find(f"{folder}/*")
-        if (found / metrics.METRICS).exists()
+        if (found / result_files.METRICS).exists()
     ]
     parts = []
     for name in names or ["it"]:
-        if not (folder / name / metrics.METRICS).exists():
+        if not (folder / name / result_files.METRICS).exists():
             raise UserError(
                 f"{folder} is not finished ({name} has no results); repeat its command."
             )
         data = _object(folder / name / DATA)
         parts.append(
-            Part(folder / name, config, data, metrics.read_result(folder / name))
+            Part(folder / name, config, data, result_files.read_result(folder / name))
         )
     return parts
 
@@ -132,7 +134,7 @@ def _object(path: epath.Path) -> dict[str, Any]:
 
 def check_alike(parts: Sequence[Part]) -> None:
     """Raises UserError where parts differ in more than categories and seeds."""
-    from gcad_jax.config import differences
+    from gcad_jax.config.experiment import differences
 
     first = parts[0]
     for part in parts:
@@ -177,16 +179,16 @@ def join(parts: Sequence[Part]) -> CategoryResult:
 
 def write(folder: epath.Path, result: CategoryResult, parts: Sequence[Part]) -> None:
     """A category as a run leaves it; the figures are those of the first seed."""
-    from gcad_jax import figures
-    from gcad_jax.evaluation import metrics
+    from gcad_jax.evaluation import result_files
+    from gcad_jax.reporting import run_figures
 
     make_folder(folder)
     first = min(parts, key=lambda part: min(part.result.seeds))
-    for name in figures.FILES:
+    for name in run_figures.FILES:
         if (first.folder / name).exists():
             (first.folder / name).copy(folder / name, overwrite=True)
     write_text(folder / DATA, json.dumps(first.data, indent=2) + "\n")
-    metrics.write_result(folder, result)
+    result_files.write_result(folder, result)
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -227,7 +229,7 @@ def run() -> None:
     # Here, because the main command has a flag of the same name.
     for name in NAMES:
         flags.DEFINE_string(name, None, "See --help.")
-    given_flags.run(main, parse)
+    shared_flags.run(main, parse)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ import sys
 
 from absl import flags
 
-from gcad_jax import given_flags
-from gcad_jax.checks import UserError
-from gcad_jax.files import as_path, check_writable
-from gcad_jax.given_flags import SHARED_HELP, STOPPED, fail, parse_all
-from gcad_jax.speech import say
+from gcad_jax.cli import shared_flags
+from gcad_jax.cli.shared_flags import SHARED_HELP, STOPPED, fail, parse_all
+from gcad_jax.core.atomic_files import check_writable
+from gcad_jax.core.console import say
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path
 
 REQUIRED = ("workdir", "images", "output")
 SKIPPED = 4  # exit code: done, but for images that could not be read
@@ -47,40 +48,42 @@ def parse(argv: list[str]) -> list[str]:
 def main(_: list[str]) -> None:
     """Predicts; a user's mistake is one sentence and exit code 2."""
     # Imported here, so that --help and a mistyped flag answer at once.
-    from gcad_jax import predictions
-    from gcad_jax.detector import load
-    from gcad_jax.evaluation.maps import MAPS
-    from gcad_jax.image_files import OVERLAYS, images_of
-    from gcad_jax.statement import lines
-    from gcad_jax.training.cost import is_too_large
+    from gcad_jax.core.errors import is_out_of_memory
+    from gcad_jax.evaluation.map_files import MAPS
+    from gcad_jax.inference import predict_folder
+    from gcad_jax.inference.detector import load
+    from gcad_jax.inference.image_inputs import OVERLAYS, images_of
+    from gcad_jax.inference.metadata import lines
 
     given = flags.FLAGS
     try:
         output = as_path(given.output).expanduser()
-        names = (predictions.SCORES, predictions.ABOUT)
+        names = (predict_folder.SCORES, predict_folder.ABOUT)
         check_writable(output, names, "--output")
         images = images_of(given.images, output)
         detector = load(
             given.workdir, given.category, given.seed, batch_size=given.batch_size
         )
         detector.limit_batch(len(images))
-        wanted = predictions.Wanted(
+        wanted = predict_folder.Wanted(
             given.fpr, given.maps, given.overlays, given.branches
         )
         for line in lines(detector.stored, given.fpr):
             say(line)
-        found = predictions.write(detector, images, output, wanted)
+        found = predict_folder.write(detector, images, output, wanted)
     except UserError as error:
         fail(error, 2)
     except KeyboardInterrupt:
-        fail(UserError(f"stopped; {output} has no {predictions.SCORES} yet."), STOPPED)
+        fail(
+            UserError(f"stopped; {output} has no {predict_folder.SCORES} yet."), STOPPED
+        )
     except Exception as error:
-        if not is_too_large(error):
+        if not is_out_of_memory(error):
             raise
         fail(UserError(TOO_LARGE), 2)
     anomalous = f"{found.anomalous} of {found.images} images are anomalous"
     say(f"result      {anomalous}", result=True)
-    say(f"scores      {output / predictions.SCORES}", result=True)
+    say(f"scores      {output / predict_folder.SCORES}", result=True)
     until = f"{found.first_seconds:.1f} s until the first image, with compiling"
     say(f"time        {found.seconds:.1f} s; {until}")
     for name, wished in ((MAPS, wanted.maps), (OVERLAYS, wanted.overlays)):
@@ -89,7 +92,7 @@ def main(_: list[str]) -> None:
     if found.skipped:
         told = " ".join(map(str, found.skipped[:NAMED]))
         more = len(found.skipped) - NAMED
-        others = f" And {more} more, see {output / predictions.ABOUT}." * (more > 0)
+        others = f" And {more} more, see {output / predict_folder.ABOUT}." * (more > 0)
         print(
             f"error: {len(found.skipped)} of {len(images)} images were skipped: {told}"
             f"{others}",
@@ -136,7 +139,7 @@ stopped by Ctrl-C; 1 anything else (a bug: please report it).
 
 def run() -> None:
     """Entry point."""
-    given_flags.run(main, parse)
+    shared_flags.run(main, parse)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ no_estimate=--xla_gpu_enable_analytical_sol_latency_estimator=false
 export XLA_FLAGS="$no_estimate${XLA_FLAGS:+ $XLA_FLAGS}"
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$out/compiled}"
 
-evaluator=(python -m gcad_jax.evaluation.benchmark --device)
-predict=(python -m gcad_jax.predict_benchmark --images=640)
+evaluator=(python -m gcad_jax.benchmarks.evaluate --device)
+predict=(python -m gcad_jax.benchmarks.predict --images=640)
 # What costs a compilation and is least asked for is left out.
 throughput=(
   python -m gcad_jax.main --config=configs/study_throughput.py

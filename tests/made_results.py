@@ -1,8 +1,8 @@
 """Results of categories with made-up numbers, for tests of tables."""
 
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.core.types import COMBINED
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 from gcad_jax.evaluation.scores import LIMITS, MEAN, CategoryResult, Scores
-from gcad_jax.types import COMBINED
 
 
 def scores(structural, logical, image=0.5, image_scores=(0.0, 1.0, 2.0)):

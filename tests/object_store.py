@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from gcad_jax import files
+from gcad_jax.core import paths
 
 BUCKET = "gs://bucket"
 HERE = pathlib.Path(__file__).parent
@@ -59,7 +59,7 @@ def _wait_for(port: int, server: subprocess.Popen[bytes], seconds: float = 60) -
 
 def download(folder: epath.Path, to: pathlib.Path) -> pathlib.Path:
     """Copies every file of a folder of the store below `to`; returns that."""
-    for name in files.below(folder):
+    for name in paths.below(folder):
         target = to / epath.Path(name).relative_to(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(epath.Path(name).read_bytes())

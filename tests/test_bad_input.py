@@ -16,12 +16,12 @@ import pytest
 import runs
 from data import trees
 
-from gcad_jax import config as configs
-from gcad_jax import experiment, run_plan, workdir
-from gcad_jax.checks import UserError
 from gcad_jax.config import Experiment
+from gcad_jax.config import experiment as configs
+from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.data.loco import MvtecLocoAd
+from gcad_jax.runs import plan, train_and_evaluate, workdir
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +32,9 @@ def _own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def refused(config: Experiment, folder: pathlib.Path) -> str:
     """The sentence of a run that must not begin; a plan of it says the same."""
     with pytest.raises(UserError) as planned:
-        run_plan.plan(config, str(folder))
+        plan.plan(config, str(folder))
     with pytest.raises(UserError) as error:
-        experiment.run(config, str(folder))
+        train_and_evaluate.run(config, str(folder))
     said = str(error.value)
     assert str(planned.value) == said
     assert "\n" not in said

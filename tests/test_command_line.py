@@ -10,8 +10,9 @@ import pytest
 import runs
 
 import gcad_jax
-from gcad_jax import command_line, config_files
-from gcad_jax.checks import UserError
+from gcad_jax.cli import main_flags
+from gcad_jax.config import files
+from gcad_jax.core.errors import UserError
 
 CIRCLES = "--config=configs/circles.py"
 FOLDER = "--config=configs/folder.py:small"
@@ -63,7 +64,7 @@ def refused(*arguments: str, workdir: bool = True) -> str:
 @pytest.mark.parametrize("preset", ["", ":small"])
 def test_every_config_file_loads(file: pathlib.Path, preset: str) -> None:
     name = f"configs/{file.name}"
-    config = config_files.load(f"{file}{preset}")
+    config = files.load(f"{file}{preset}")
     assert dataclasses.is_dataclass(config)
     # Its header is the command that runs it.
     assert f"--config={name}" in ast.get_docstring(ast.parse(file.read_text()))
@@ -72,7 +73,7 @@ def test_every_config_file_loads(file: pathlib.Path, preset: str) -> None:
 @pytest.mark.parametrize("file", runs.CONFIGS, ids=lambda file: file.stem)
 def test_unknown_preset_names_the_nearest(file: pathlib.Path) -> None:
     with pytest.raises(UserError, match=r"'smal'.*Did you mean 'small'"):
-        config_files.load(f"{file}:smal")
+        files.load(f"{file}:smal")
 
 
 def test_the_config_files_of_the_package_serve_in_any_folder(
@@ -90,18 +91,18 @@ def test_a_file_that_is_there_wins(
     monkeypatch.chdir(tmp_path)
     own = tmp_path / "configs" / "circles.py"
     name = "configs/circles.py:small"
-    assert config_files.found(name) == f"{config_files.SHIPPED}/circles.py:small"
+    assert files.found(name) == f"{files.SHIPPED}/circles.py:small"
     own.parent.mkdir()
-    assert config_files.found("configs/loco.py") != "configs/loco.py"
+    assert files.found("configs/loco.py") != "configs/loco.py"
     own.write_text("")
-    assert config_files.found(name) == name
+    assert files.found(name) == name
     for elsewhere in ("circles.py", "mine/configs/circles.py", "configs/mine.py"):
-        assert config_files.found(elsewhere) == elsewhere
+        assert files.found(elsewhere) == elsewhere
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        command_line.parse(["main", "--version"])
+        main_flags.parse(["main", "--version"])
     assert not stopped.value.code
     assert capsys.readouterr().out == f"gcad_jax {gcad_jax.__version__}\n"
 
@@ -281,13 +282,13 @@ def refused_here(
     own = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "config", flag_values=own)
     flags.DEFINE_string("workdir", None, "workdir", flag_values=own)
-    monkeypatch.setattr(command_line.flags, "FLAGS", own)
+    monkeypatch.setattr(main_flags.flags, "FLAGS", own)
     monkeypatch.chdir(runs.ROOT)
     command = ["main", *arguments]
     # ml_collections finds the overrides in sys.argv.
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as stopped:
-        command_line.parse(command)
+        main_flags.parse(command)
     assert stopped.value.code == 2
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from models.test_mobilenet import random_tensors
 
-from gcad_jax.checks import UserError
 from gcad_jax.convert import convert, parse
-from gcad_jax.models.classifiers import load_classifier
+from gcad_jax.core.errors import UserError
+from gcad_jax.models.classifiers.classifier import load_classifier
 
 
 @pytest.fixture(scope="module")

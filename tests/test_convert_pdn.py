@@ -8,11 +8,11 @@ import pytest
 from models import pdn_states
 from safetensors.numpy import save_file
 
-from gcad_jax.checks import UserError
 from gcad_jax.convert import HELP, convert
+from gcad_jax.core.errors import UserError
+from gcad_jax.models.io.patch_descriptors import load_descriptor
 from gcad_jax.models.patch_descriptor import published
 from gcad_jax.models.patch_layers import PDNS
-from gcad_jax.models.pretrained import load_descriptor
 
 
 def converted(folder, arch, state):

@@ -13,16 +13,16 @@ from PIL import Image
 from training import doubles
 
 import gcad_jax
-from gcad_jax import detector as detectors
-from gcad_jax import detector_file
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.threads import Scratch
+from gcad_jax.core.types import COMBINED
 from gcad_jax.data.images import zoom
-from gcad_jax.detector_file import Scale, Stored
-from gcad_jax.evaluation.maps import upsample
-from gcad_jax.evaluation.threads import Scratch
+from gcad_jax.evaluation.map_files import upsample
+from gcad_jax.inference import detector as detectors
+from gcad_jax.inference import detector_file
+from gcad_jax.inference.detector_file import Scale, Stored
 from gcad_jax.methods.base import Detector
-from gcad_jax.models.weight_files import read_weights, write_weights
-from gcad_jax.types import COMBINED
+from gcad_jax.models.io.npz import read_weights, write_weights
 
 SIDE = doubles.SIDE
 
@@ -258,7 +258,7 @@ def test_a_damaged_or_foreign_file_is_a_sentence(workdir):
     ("field", "value", "said"),
     [
         ("class", "os:system", "system is no dataclass"),
-        ("class", "gcad_jax.overlay:Heat", "Heat is no method"),
+        ("class", "gcad_jax.reporting.plots.overlay:Heat", "Heat is no method"),
         ("scales", {}, "damaged"),
         ("method", None, "damaged"),
         ("dataset", ..., "damaged"),

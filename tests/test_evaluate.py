@@ -9,7 +9,7 @@ import map_folders as folders
 import numpy as np
 import pytest
 
-from gcad_jax import folder_scores
+from gcad_jax.runs import score_maps
 
 LIMITS = ("0.01", "0.05", "0.1", "0.3", "1.0")
 TRUTH, MAPS = "data/pushpins/ground_truth", "maps/pushpins/test"
@@ -17,7 +17,7 @@ DENT = f"{TRUTH}/structural_anomalies/000/000.png"
 
 
 def score(root: pathlib.Path, name: str = folders.NAME):
-    return folder_scores.evaluate(name, root / "data", root / "maps", root / "out")
+    return score_maps.evaluate(name, root / "data", root / "maps", root / "out")
 
 
 def values(root: pathlib.Path):
@@ -143,7 +143,7 @@ def test_without_negatives(tmp_path, capsys):
 
 def test_progress_counts_every_map_once_from_any_thread(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with folder_scores.progress(lambda i: np.full((1, 1), i), 40) as source:
+    with score_maps.progress(lambda i: np.full((1, 1), i), 40) as source:
         threads = [
             threading.Thread(target=lambda: [source(i) for i in range(40)])
             for _ in range(4)
@@ -172,7 +172,7 @@ def test_progress_counts_every_map_once_from_any_thread(monkeypatch, capsys):
 def test_reference_cases(case, real_data, tmp_path):
     folder = real_data / "spro_cases" / case
     name = json.loads((folder / "case.json").read_text())["object_name"]
-    result = folder_scores.evaluate(
+    result = score_maps.evaluate(
         name, folder / "dataset", folder / "anomaly_maps", tmp_path / "out"
     )
     exact = json.loads((folder / "exact.json").read_text())

@@ -7,15 +7,15 @@ import map_folders as folders
 import numpy as np
 import pytest
 
-from gcad_jax import folder_scores
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
+from gcad_jax.runs import score_maps
 
 TRUTH, MAPS = "data/pushpins/ground_truth", "maps/pushpins/test"
 DENT = f"{TRUTH}/structural_anomalies/000/000.png"
 
 
 def score(root: pathlib.Path, name: str = folders.NAME):
-    return folder_scores.evaluate(name, root / "data", root / "maps", root / "out")
+    return score_maps.evaluate(name, root / "data", root / "maps", root / "out")
 
 
 def a_map(change):
@@ -265,7 +265,7 @@ def test_nothing_is_written_where_one_file_fails(tmp_path, monkeypatch):
     def full(*_args):
         raise UserError("disk full.")
 
-    monkeypatch.setattr(folder_scores.plots, "curves", full)
+    monkeypatch.setattr(score_maps.plots, "curves", full)
     with pytest.raises(UserError, match="disk full"):
         score(tmp_path)
     assert list((tmp_path / "out").iterdir()) == []

@@ -12,8 +12,9 @@ import pytest
 import runs
 from absl.testing import flagsaver
 
-from gcad_jax import evaluate, folder_scores
-from gcad_jax.checks import UserError
+from gcad_jax import evaluate
+from gcad_jax.core.errors import UserError
+from gcad_jax.runs import score_maps
 
 LOGICAL_MAP = "maps/pushpins/test/logical_anomalies/000.tiff"
 
@@ -105,7 +106,7 @@ def test_several_folders_of_maps(tmp_path):
     aurocs = [found["classification"]["auc_roc"]["mean"] for found in metrics]
     assert aurocs == [1, 0.75]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["ours", "theirs"]
-    alone = folder_scores.evaluate(
+    alone = score_maps.evaluate(
         "pushpins", tmp_path / "data", tmp_path / "theirs", tmp_path / "alone"
     )
     assert folders.metrics(tmp_path / "alone") == metrics[1]

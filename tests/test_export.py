@@ -14,12 +14,13 @@ from jax import export
 from test_detector import images, stored
 
 import gcad_jax
-from gcad_jax import artefact, detector_file, parity
-from gcad_jax.checks import UserError
-from gcad_jax.detector import TrainedDetector
-from gcad_jax.files import as_path
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path
+from gcad_jax.inference import detector_file, export_check
+from gcad_jax.inference import exported as artefact
+from gcad_jax.inference.detector import TrainedDetector
+from gcad_jax.inference.export_check import Difference
 from gcad_jax.methods.base import Detector, Learned
-from gcad_jax.parity import Difference
 
 # Runs the Python of docs/export.md where there is little but JAX, and asks further.
 ELSEWHERE = """
@@ -110,7 +111,7 @@ def test_what_stands_beside_it(done, folder):
     assert about["platforms"] == ["cpu", "cuda", "tpu"]
     assert about["jax"] == jax.__version__
     assert about["bytes"] == (folder / "out/nut.jax").stat().st_size
-    assert 0 <= about["parity"]["maps"] <= parity.LIMIT
+    assert 0 <= about["parity"]["maps"] <= export_check.LIMIT
     assert about["parity"]["images"] == 3
     loaded = export.deserialize((folder / "out/nut.jax").read_bytes())
     assert loaded.platforms == artefact.PLATFORMS

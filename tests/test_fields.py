@@ -7,7 +7,7 @@ import sys
 import pytest
 import runs
 
-from gcad_jax import config_files
+from gcad_jax.config import files
 
 sys.path.insert(0, str(runs.ROOT / "docs" / "_ext"))
 import docstrings
@@ -32,9 +32,7 @@ def test_the_page_has_every_field_of_every_config_file():
     there = described()
     assert len(there) == len(ON_PAGE) == PAGE.count("<!-- generated: ")
     reached = {
-        pair
-        for file in runs.CONFIGS
-        for pair in fields.reached(config_files.load(str(file)))
+        pair for file in runs.CONFIGS for pair in fields.reached(files.load(str(file)))
     }
     assert len(reached) > 200
     missing = {
@@ -63,9 +61,9 @@ def test_the_flags_on_the_page_are_ones_that_there_are():
 
 
 def command_line_fields(path):
-    from gcad_jax.config import fields as names_of
+    from gcad_jax.config.experiment import fields as names_of
 
-    return [name for name, _ in names_of(config_files.load(path))]
+    return [name for name, _ in names_of(files.load(path))]
 
 
 def test_values_of_presets_stand_beside_the_defaults():

@@ -3,8 +3,9 @@
 import pytest
 from etils import epath
 
-from gcad_jax.checks import UserError
-from gcad_jax.files import as_path, below, inside, listing, stamp, write_text, written
+from gcad_jax.core.atomic_files import write_text, written
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path, below, inside, listing, stamp
 
 
 def names(folder):

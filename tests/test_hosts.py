@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import runs
 
-from gcad_jax import hosts
-from gcad_jax.checks import UserError
+from gcad_jax.core import multihost
+from gcad_jax.core.errors import UserError
 
 # A method that compiles in a moment: every process has to.
 BODY = """runs.tiny(
@@ -197,58 +197,58 @@ def joined(monkeypatch):
     """What jax.distributed.initialize is called with; no launcher is there."""
     calls = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a: calls.append(a))
-    for name in (*hosts.STARTED_BY, "JOB_COMPLETION_INDEX"):
+    for name in (*multihost.STARTED_BY, "JOB_COMPLETION_INDEX"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(hosts.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(multihost.importlib.util, "find_spec", lambda name: None)
     return calls
 
 
 def test_without_flags_and_launcher_a_process_is_alone(joined):
-    hosts.join()
+    multihost.join()
     assert joined == []
 
 
 def test_flags_say_who_a_process_is(joined):
-    hosts.join("host:1234", 4, 3)
+    multihost.join("host:1234", 4, 3)
     assert joined == [("host:1234", 4, 3)]
 
 
-@pytest.mark.parametrize("name", hosts.STARTED_BY)
+@pytest.mark.parametrize("name", multihost.STARTED_BY)
 def test_a_launcher_that_started_several_is_asked(joined, monkeypatch, name):
     monkeypatch.setenv(name, "1")
-    hosts.join()
+    multihost.join()
     assert joined == []
     monkeypatch.setenv(name, "2")
-    hosts.join(num_processes=1)
+    multihost.join(num_processes=1)
     assert joined == []
-    hosts.join()
+    multihost.join()
     assert joined == [()]
 
 
 def test_a_pod_of_a_job_asks_kubernetes_where_jax_can(joined, monkeypatch):
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")
-    hosts.join()
+    multihost.join()
     assert joined == []
     there = {"kubernetes": object()}
-    monkeypatch.setattr(hosts.importlib.util, "find_spec", there.get)
-    hosts.join()
+    monkeypatch.setattr(multihost.importlib.util, "find_spec", there.get)
+    multihost.join()
     assert joined == [()]
 
 
 def test_a_machine_with_the_library_of_tpus_but_none_is_alone(monkeypatch, joined):
     there = {"libtpu": object()}
-    monkeypatch.setattr(hosts.importlib.util, "find_spec", there.get)
-    hosts.join()
+    monkeypatch.setattr(multihost.importlib.util, "find_spec", there.get)
+    multihost.join()
     assert joined == [()]
 
     def none(*_):
         raise ValueError("coordinator_address should be defined.")
 
     monkeypatch.setattr(jax.distributed, "initialize", none)
-    hosts.join()
-    monkeypatch.setenv(hosts.STARTED_BY[0], "2")
+    multihost.join()
+    monkeypatch.setenv(multihost.STARTED_BY[0], "2")
     with pytest.raises(UserError, match="cannot be joined"):
-        hosts.join()
+        multihost.join()
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_machine_with_the_library_of_tpus_but_none_is_alone(monkeypatch, joine
 )
 def test_flags_that_do_not_belong_together(joined, given, words):
     with pytest.raises(UserError) as raised:
-        hosts.join(*given)
+        multihost.join(*given)
     assert all(word in str(raised.value) for word in words), raised.value
     assert joined == []
 
@@ -275,12 +275,12 @@ def test_others_that_do_not_come_are_one_sentence(joined, monkeypatch):
 
     monkeypatch.setattr(jax.distributed, "initialize", refuse)
     with pytest.raises(UserError, match=r"no answer\); start all of them"):
-        hosts.join("host:1", 2, 1)
+        multihost.join("host:1", 2, 1)
 
 
 def test_alone_everything_is_the_plain_thing():
-    assert hosts.gathered(3) == [3]
-    assert list(hosts.share(3)) == [0, 1, 2]
-    assert hosts.together(lambda: 4) == hosts.from_first(lambda: 4) == 4
-    hosts.check_alike({"a": 1}, "the images")
-    hosts.check_alone("pretraining")
+    assert multihost.gathered(3) == [3]
+    assert list(multihost.share(3)) == [0, 1, 2]
+    assert multihost.together(lambda: 4) == multihost.from_first(lambda: 4) == 4
+    multihost.check_alike({"a": 1}, "the images")
+    multihost.check_alone("pretraining")

@@ -30,7 +30,7 @@ from launch_scripts import (
     tpu_command,
 )
 
-from gcad_jax.data.tables import LOCO
+from gcad_jax.data.mvtec.facts import LOCO
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ import runs
 from data import trees
 from training import doubles
 
-from gcad_jax import experiment, merge, study_runs
-from gcad_jax.checks import UserError
+from gcad_jax import merge
+from gcad_jax.core.errors import UserError
 from gcad_jax.data.loco import MvtecLocoAd
-from gcad_jax.evaluation.metrics import read_result
-from gcad_jax.study import Cell, group, with_groups
-from gcad_jax.study_presets import Benchmark
+from gcad_jax.evaluation.result_files import read_result
+from gcad_jax.runs import train_and_evaluate
+from gcad_jax.studies.grid import runner
+from gcad_jax.studies.grid.presets import Benchmark
+from gcad_jax.studies.grid.study import Cell, group, with_groups
 
 CATEGORIES, SEEDS = ("juice_bottle", "screw_bag"), (0, 3)
 
@@ -36,7 +38,9 @@ def sweep(tmp_path_factory):
         trees.make_loco(root / "data", category)
         for seed in SEEDS:
             path = root / "parts" / category / f"seed_{seed}"
-            experiment.run(config(root / "data", (category,), (seed,)), str(path))
+            train_and_evaluate.run(
+                config(root / "data", (category,), (seed,)), str(path)
+            )
     return root
 
 
@@ -58,9 +62,9 @@ def test_what_is_merged_is_what_one_run_leaves(sweep, tmp_path, capsys):
     told = join(sweep, tmp_path / "merged")
     assert "juice_bottle, screw_bag; seeds 0, 3" in told
     whole = config(sweep / "data")
-    experiment.run(whole, str(tmp_path / "one"))
+    train_and_evaluate.run(whole, str(tmp_path / "one"))
     capsys.readouterr()
-    experiment.run(whole, str(tmp_path / "merged"))
+    train_and_evaluate.run(whole, str(tmp_path / "merged"))
     assert capsys.readouterr().out.count("its results are kept") == 2
     for name in CATEGORIES:
         one, merged = (read_result(tmp_path / f / name) for f in ("one", "merged"))
@@ -86,7 +90,7 @@ def test_what_is_merged_may_be_a_run_of_a_study(sweep, tmp_path, capsys):
     cells = {"double": Cell(method=one.method)}
     fields = {"seeds": SEEDS, "num_devices": 1, "log_every": 1, "estimate": False}
     study = with_groups(Benchmark, {"loco": group(one.data, cells)}, **fields)
-    found = study_runs.run(study, str(tmp_path))
+    found = runner.run(study, str(tmp_path))
     assert found["loco"]["double"].seeds == SEEDS
     assert capsys.readouterr().out.count("its results are kept") == 2
     assert "| Double |" in (tmp_path / "benchmark.md").read_text()
@@ -96,7 +100,7 @@ def test_other_settings_are_refused_by_the_run_of_what_is_merged(sweep, tmp_path
     join(sweep, tmp_path / "merged")
     other = config(sweep / "data", nan_at=99)
     with pytest.raises(UserError, match=r"another config \(method.nan_at"):
-        experiment.run(other, str(tmp_path / "merged"))
+        train_and_evaluate.run(other, str(tmp_path / "merged"))
 
 
 def test_seeds_that_one_part_has_together(sweep, tmp_path):

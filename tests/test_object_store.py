@@ -24,22 +24,25 @@ from studies import study_runs
 from test_detector import stored
 from training import doubles
 
-from gcad_jax import artefact, experiment, files, folder_scores, merge, workdir
-from gcad_jax import study_runs as runs_of_studies
-from gcad_jax.checks import UserError
+from gcad_jax import merge
 from gcad_jax.convert import convert
-from gcad_jax.data import prepared
+from gcad_jax.core import atomic_files, paths
+from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.data.images import read_image
 from gcad_jax.data.loco import MvtecLocoAd
+from gcad_jax.data.mvtec import cache as prepared
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.data.photos import Photos
-from gcad_jax.detector import TrainedDetector
 from gcad_jax.evaluate import outputs
+from gcad_jax.inference import exported
+from gcad_jax.inference.detector import TrainedDetector
 from gcad_jax.methods.variation_model import VariationModel
-from gcad_jax.models.classifiers import load_classifier
-from gcad_jax.study import Cell, group, with_groups
-from gcad_jax.study_presets import Benchmark
+from gcad_jax.models.classifiers.classifier import load_classifier
+from gcad_jax.runs import score_maps, train_and_evaluate, workdir
+from gcad_jax.studies.grid import runner as runs_of_studies
+from gcad_jax.studies.grid.presets import Benchmark
+from gcad_jax.studies.grid.study import Cell, group, with_groups
 from gcad_jax.training import logs
 from gcad_jax.training.checkpoint import finished_steps, newest_step
 
@@ -62,44 +65,44 @@ def store():
 @pytest.fixture
 def folder(request):
     """A folder of the bucket that no other test uses."""
-    return files.as_path(BUCKET) / re.sub(r"\W", "_", request.node.name)
+    return paths.as_path(BUCKET) / re.sub(r"\W", "_", request.node.name)
 
 
 # -- files -----------------------------------------------------------------------
 
 
 def write_half(path):
-    with files.written(path) as part:
+    with atomic_files.written(path) as part:
         part.write_text("half")
         raise KeyboardInterrupt
 
 
 def test_a_file_appears_whole_or_not_at_all(folder):
     path = folder / "a.txt"
-    with files.written(path) as part:
+    with atomic_files.written(path) as part:
         part.write_text("new")
         assert not path.exists()
     assert path.read_text() == "new"
     with pytest.raises(KeyboardInterrupt):
         write_half(path)
     assert path.read_text() == "new"
-    files.write_text(path, "newer")
+    atomic_files.write_text(path, "newer")
     assert path.read_text() == "newer"
-    assert files.listing(folder) == [path]
+    assert paths.listing(folder) == [path]
 
 
 def test_a_large_file_arrives_in_parts(folder):
     data = np.random.default_rng(0).bytes(11 * 2**20)  # gcsfs sends 5 MiB at once
-    with files.written(folder / "large") as part:
+    with atomic_files.written(folder / "large") as part:
         part.write_bytes(data)
-    assert files.opened(folder / "large").read() == data
+    assert paths.opened(folder / "large").read() == data
 
 
 def test_a_detector_is_exported_to_it(folder):
     detector = TrainedDetector(stored(), batch_size=2)
     path = folder / "a.jax"
-    size, _ = artefact.write(detector, path, 0.1)
-    assert files.listing(folder) == [path, folder / "a.jax.json"]
+    size, _ = exported.write(detector, path, 0.1)
+    assert paths.listing(folder) == [path, folder / "a.jax.json"]
     assert len(path.read_bytes()) == size
 
 
@@ -109,53 +112,53 @@ def test_folders_and_files_are_listed(folder):
         (folder / name).write_text(name)
     inner = [folder / ".hidden", folder / "d", folder / folder.name]
     own = [folder / "a.txt", folder / "b.txt"]
-    assert files.inside(folder) == (inner, own)
-    assert files.listing(folder) == sorted(inner + own)
+    assert paths.inside(folder) == (inner, own)
+    assert paths.listing(folder) == sorted(inner + own)
     found = [str(folder / n) for n in (".hidden/g", "a.txt", "b.txt", "d/e/f.txt")]
-    assert sorted(files.below(folder)) == sorted(
+    assert sorted(paths.below(folder)) == sorted(
         [*found, str(folder / folder.name / "c.txt")]
     )
-    assert files.inside(folder / "none") == ([], [])
-    assert files.absolute(folder) == files.resolved(folder) == folder
-    assert files.stamp(folder / "a.txt")[0] == 5
+    assert paths.inside(folder / "none") == ([], [])
+    assert paths.absolute(folder) == paths.resolved(folder) == folder
+    assert paths.stamp(folder / "a.txt")[0] == 5
 
 
 def test_the_stamp_changes_with_the_file(folder, monkeypatch):
     path = folder / "a.txt"
     path.write_text("1")
     before = path.stat().mtime
-    assert files.stamp(path) == (1, before)
+    assert paths.stamp(path) == (1, before)
     assert before > 0
     # As in a store that does not tell the time.
     about = types.SimpleNamespace(length=1, mtime=0)
     monkeypatch.setattr(type(path), "stat", lambda self: about)
-    before = files.stamp(path)
-    assert files.stamp(path) == before
+    before = paths.stamp(path)
+    assert paths.stamp(path) == before
     path.write_text("2")
-    assert files.stamp(path) != before
+    assert paths.stamp(path) != before
 
 
 def test_a_tree_is_filled_by_those_who_know_disks_alone(folder):
-    with files.filled(folder) as place:
+    with atomic_files.filled(folder) as place:
         trees.write_defects(epath.Path(place) / "x", trees.DEFECTS)
-    assert files.below(folder / "x").__next__() == str(folder / "x/defects_config.json")
+    assert paths.below(folder / "x").__next__() == str(folder / "x/defects_config.json")
 
 
 def test_what_cannot_be_written_is_said_before(folder):
-    files.check_writable(folder, ["a.txt"], "--workdir")
+    atomic_files.check_writable(folder, ["a.txt"], "--workdir")
     assert not folder.exists()
     (folder / "a.txt/b").write_text("")
     with pytest.raises(UserError, match=r"a\.txt is a folder, where a result"):
-        files.check_writable(folder, ["a.txt"], "--workdir")
+        atomic_files.check_writable(folder, ["a.txt"], "--workdir")
     with pytest.raises(UserError, match=r"^--workdir=gs://none/x cannot be written"):
-        files.check_writable("gs://none/x", ["a.txt"], "--workdir")
+        atomic_files.check_writable("gs://none/x", ["a.txt"], "--workdir")
     with pytest.raises(UserError, match=r"^gs://none/x/a\.txt cannot be written \("):
-        files.write_text("gs://none/x/a.txt", "")
+        atomic_files.write_text("gs://none/x/a.txt", "")
 
 
 def test_stores_that_are_not_known():
     with pytest.raises(UserError, match=r"^ftp://a/b begins with ftp://, which is not"):
-        files.as_path("ftp://a/b")
+        paths.as_path("ftp://a/b")
 
 
 def test_a_missing_package_is_one_sentence():
@@ -289,9 +292,9 @@ def test_maps_are_evaluated(tmp_path, folder, make):
     name = make(tmp_path)[0].name
     root = object_store.upload(tmp_path, f"{folder}/{name}")
     for place in (tmp_path, root):
-        folder_scores.evaluate(name, place / "data", place / "maps", place / "out")
+        score_maps.evaluate(name, place / "data", place / "maps", place / "out")
     assert map_folders.metrics(root / "out") == map_folders.metrics(tmp_path / "out")
-    written = sorted(path.name for path in files.listing(root / "out"))
+    written = sorted(path.name for path in paths.listing(root / "out"))
     assert written == ["curves.pdf", "curves.png", "details.json", "metrics.json"]
     assert (root / "out/curves.png").read_bytes()[1:4] == b"PNG"
 
@@ -313,7 +316,7 @@ def test_a_study_of_the_thresholds_is_kept(tmp_path, folder):
     here, _ = study_runs.run(tmp_path)
     there, _ = study_runs.run(root)
     assert there["categories"] == here["categories"]
-    names = [path.name for path in files.listing(root / "out")]
+    names = [path.name for path in paths.listing(root / "out")]
     forms = ("html", "json", "md", "pdf", "png")
     assert names == ["pushpins", *(f"saturation.{form}" for form in forms)]
     again, lines = study_runs.run(root)
@@ -338,7 +341,7 @@ def config(**fields):
 def reference(tmp_path_factory):
     """A run of six steps on a disk."""
     path = tmp_path_factory.mktemp("reference")
-    experiment.run(config(), str(path))
+    train_and_evaluate.run(config(), str(path))
     return path
 
 
@@ -370,7 +373,7 @@ def stopped_at(step, path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(logs.MetricsLog, "write", stop)
         with pytest.raises(RuntimeError, match="gone"):
-            experiment.run(config(), str(path))
+            train_and_evaluate.run(config(), str(path))
 
 
 def test_a_run_stopped_twice_and_its_newest_checkpoint_damaged(
@@ -384,20 +387,20 @@ def test_a_run_stopped_twice_and_its_newest_checkpoint_damaged(
     stopped_at(6, folder, monkeypatch)
     assert f"resume      from step {stopped} of 6" in capsys.readouterr().out
     before, newest = finished_steps(steps)
-    for name in list(files.below(steps / f"{newest}/state")):
+    for name in list(paths.below(steps / f"{newest}/state")):
         epath.Path(name).write_bytes(b"damaged")
-    experiment.run(config(), str(folder))
+    train_and_evaluate.run(config(), str(folder))
     said = capsys.readouterr().out
     assert f"{steps / str(newest)} cannot be read: " in said
     assert f"resume      from step {before} of 6" in said
     assert (steps / f"{newest}.unreadable").is_dir()
     same_run(folder, reference, tmp_path)
-    experiment.run(config(), str(folder))
+    train_and_evaluate.run(config(), str(folder))
     assert "finished    earlier" in capsys.readouterr().out
     with pytest.raises(
         UserError, match=r"holds a run of another config \(method.nan_at: "
     ):
-        experiment.run(config(method=method(nan_at=99)), str(folder))
+        train_and_evaluate.run(config(method=method(nan_at=99)), str(folder))
 
 
 def test_a_checkpoint_that_is_not_complete_is_none(folder):
@@ -427,15 +430,15 @@ def test_logs_that_cannot_be_copied_are_one_sentence(folder, monkeypatch):
 
 
 def test_what_another_process_writes_is_seen(folder, store):
-    files.write_text(folder / "a.txt", "1")
-    assert files.listing(folder) == [folder / "a.txt"]
+    atomic_files.write_text(folder / "a.txt", "1")
+    assert paths.listing(folder) == [folder / "a.txt"]
     name = urllib.parse.quote(f"{folder.name}/a.txt", safe="")
     for_upload = f"{store['STORAGE_EMULATOR_HOST']}/upload/storage/v1/b/bucket/o"
     request = urllib.request.Request(
         f"{for_upload}?uploadType=media&name={name}", b"longer", method="POST"
     )
     urllib.request.urlopen(request).close()
-    assert files.stamp(folder / "a.txt")[0] == 6
+    assert paths.stamp(folder / "a.txt")[0] == 6
     assert (folder / "a.txt").read_text() == "longer"
 
 
@@ -445,7 +448,7 @@ def test_parts_are_merged(folder, reference, capsys):
     for file in (other / "config.json", other / "circles/details.json"):
         file.write_text(json.dumps({**json.loads(file.read_text()), "seeds": [1]}))
     merge.merge(f"{folder}/parts/seed_*", f"{folder}/merged")
-    experiment.run(config(seeds=(0, 1), write_maps=False), f"{folder}/merged")
+    train_and_evaluate.run(config(seeds=(0, 1), write_maps=False), f"{folder}/merged")
     assert "finished    earlier" in capsys.readouterr().out
     assert "circles" in (folder / "merged/report.md").read_text()
 
@@ -457,7 +460,7 @@ def test_a_study_of_runs(folder, capsys):
     for _ in range(2):
         runs_of_studies.run(study, str(folder))
     assert "1 run x 1 category, 1 finished" in capsys.readouterr().out
-    written = [path.name for path in files.inside(folder)[1]]
+    written = [path.name for path in paths.inside(folder)[1]]
     assert {f"benchmark.{form}" for form in ("json", "md", "pdf", "png")} < set(written)
     assert (folder / "circles/variation_model/report.md").exists()
 
@@ -467,7 +470,7 @@ def test_programs_are_kept(folder, monkeypatch):
     before = {name: getattr(jax.config, name) for name in names}
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     try:
-        experiment.keep_programs(folder)
+        train_and_evaluate.keep_programs(folder)
         # Of GPUs alone, and of disks alone.
         assert jax.config.jax_persistent_cache_enable_xla_caches == "none"
         compilation_cache.reset_cache()
@@ -476,7 +479,7 @@ def test_programs_are_kept(folder, monkeypatch):
         for name, value in before.items():
             jax.config.update(name, value)
         compilation_cache.reset_cache()
-    kept = [path.name for path in files.listing(folder / ".programs")]
+    kept = [path.name for path in paths.listing(folder / ".programs")]
     assert [name.partition("-")[0] for name in kept] == ["jit__lambda"]
 
 

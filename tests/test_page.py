@@ -13,9 +13,10 @@ from etils import epath
 from made_results import scores
 from PIL import Image
 
-from gcad_jax import page, style
-from gcad_jax.checks import UserError
-from gcad_jax.evaluation.report import Figure, write_report
+from gcad_jax.core.errors import UserError
+from gcad_jax.reporting import html as page
+from gcad_jax.reporting.plots import style
+from gcad_jax.reporting.report import Figure, write_report
 
 VOID = ("meta", "img", "br", "hr", "link", "input")
 

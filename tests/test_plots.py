@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gcad_jax import plots, style
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
 from gcad_jax.evaluation.spro import RATES
+from gcad_jax.reporting.plots import curves, style
 
 BRANCHES = ("A_loc", "A_glo", "A")
 
@@ -30,7 +30,7 @@ def test_curves_mark_the_limit(tmp_path):
     }
     one = {"structural": lines["structural"]}
     for name, shown in (("two", lines), ("one", one)):
-        style.save(plots.curves(RATES, shown), {"png": tmp_path / f"{name}.png"})
+        style.save(curves.curves(RATES, shown), {"png": tmp_path / f"{name}.png"})
     two, one = read(tmp_path / "two.png"), read(tmp_path / "one.png")
     assert two.shape[1] == pytest.approx(style.PAGE * style.DPI, abs=1)
     assert one.shape[1] == pytest.approx(style.COLUMN * style.DPI, abs=1)
@@ -40,7 +40,7 @@ def test_curves_mark_the_limit(tmp_path):
 def test_a_line_that_one_panel_lacks_keeps_its_colour():
     """Of a method without logical anomalies, say."""
     of_all = {name: np.sqrt(RATES) for name in ("one", "two")}
-    figure = plots.curves(RATES, {"structural": of_all, "logical": {"two": RATES}})
+    figure = curves.curves(RATES, {"structural": of_all, "logical": {"two": RATES}})
     first, second = (
         [line for line in axis.lines if len(line.get_xdata()) == len(RATES)]
         for axis in figure.axes
@@ -57,7 +57,7 @@ def test_training_with_seeds_and_late_losses(tmp_path):
         for step in range(10)
         for seed in (0, 1)
     ]
-    style.save(plots.training(rows), {"png": tmp_path / "losses.png"})
+    style.save(curves.training(rows), {"png": tmp_path / "losses.png"})
     blue, green = (0, 114, 178), (0, 158, 115)
     pixels = read(tmp_path / "losses.png")
     assert colour_count(pixels, blue) > 200
@@ -66,7 +66,7 @@ def test_training_with_seeds_and_late_losses(tmp_path):
 
 @pytest.mark.parametrize("rows", [[], [{"step": 1, "L_kd": 0.5}], [{"step": 1}]])
 def test_training_of_short_runs(tmp_path, rows):
-    style.save(plots.training(rows), {"png": tmp_path / "losses.png"})
+    style.save(curves.training(rows), {"png": tmp_path / "losses.png"})
     assert read(tmp_path / "losses.png").size
 
 
@@ -77,7 +77,7 @@ def test_mean_and_range_over_seeds_by_hand():
         {"step": 1, "loss": 3.0},
         {"step": 3, "loss": 0.0},  # has no logarithm
     ]
-    steps, low, mean, high = plots._by_step(rows, "loss")
+    steps, low, mean, high = curves._by_step(rows, "loss")
     assert [list(x) for x in (steps, low, mean, high)] == [
         [1, 2],
         [1, 4],
@@ -88,7 +88,7 @@ def test_mean_and_range_over_seeds_by_hand():
 
 def test_a_long_training_is_drawn_by_few_points():
     rows = [{"step": step, "loss": 2.0 + step % 2} for step in range(9000)]
-    steps, low, mean, _ = plots._by_step(rows, "loss")
+    steps, low, mean, _ = curves._by_step(rows, "loss")
     assert len(steps) == len(mean) == 300
     assert list(steps[:2]) == [14.5, 44.5]  # of 30 each
     np.testing.assert_allclose([low, mean], 2.5)
@@ -97,11 +97,11 @@ def test_a_long_training_is_drawn_by_few_points():
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        style.save(plots.training([]), style.formats(tmp_path / "file" / "losses.png"))
+        style.save(curves.training([]), style.formats(tmp_path / "file" / "losses.png"))
 
 
 def test_both_formats_or_none(tmp_path, monkeypatch):
-    figure = plots.training([{"step": 1, "L_kd": 0.5}])
+    figure = curves.training([{"step": 1, "L_kd": 0.5}])
     paths = style.formats(tmp_path / "losses.png")
     style.save(figure, paths)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["losses.pdf", "losses.png"]
@@ -121,7 +121,7 @@ def test_both_formats_or_none(tmp_path, monkeypatch):
 
 
 def test_a_pdf_has_the_size_of_a_column_and_its_fonts(tmp_path):
-    figure = plots.training([{"step": 1, "L_kd": 0.5}])
+    figure = curves.training([{"step": 1, "L_kd": 0.5}])
     style.save(figure, {"pdf": tmp_path / "losses.pdf"})
     data = (tmp_path / "losses.pdf").read_bytes()
     (box,) = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", data)

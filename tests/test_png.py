@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gcad_jax import png
+from gcad_jax.reporting.plots import png
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (31, 64), (300, 411)])

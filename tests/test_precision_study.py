@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import runs
 
-from gcad_jax import config, config_files, experiment, study_presets, study_runs
-from gcad_jax.checks import UserError
-from gcad_jax.study import Cell, group, with_groups
-from gcad_jax.study_presets import PRECISE, Precisions
+from gcad_jax.config import experiment as config
+from gcad_jax.config import files
+from gcad_jax.core.errors import UserError
+from gcad_jax.runs import train_and_evaluate
+from gcad_jax.studies.grid import presets, runner
+from gcad_jax.studies.grid.presets import PRECISE, Precisions
+from gcad_jax.studies.grid.study import Cell, group, with_groups
 
 CONFIGS = runs.ROOT / "configs"
 
@@ -32,12 +35,12 @@ def told(given):
     ],
 )
 def test_a_run_is_that_of_the_main_job(behind, dataset, file, method):
-    study = config_files.load(f"{CONFIGS}/study_precision.py:{behind}")
+    study = files.load(f"{CONFIGS}/study_precision.py:{behind}")
     study.method, study.seeds, study.epochs = method, (0, 1, 2), 6
     found = study.experiments(dataset)
     assert list(found) == ["float32", "bfloat16"]
     for precision, one in found.items():
-        alone = config_files.load(f"{CONFIGS}/{file}")
+        alone = files.load(f"{CONFIGS}/{file}")
         alone.seeds, alone.epochs, alone.write_maps = (0, 1, 2), 6, False
         alone.write_detectors = False
         alone.method.precision = precision
@@ -49,13 +52,13 @@ def test_a_run_is_that_of_the_main_job(behind, dataset, file, method):
 
 
 def test_five_seeds_of_gcad_by_default():
-    study = study_presets.precision("small,circles")
+    study = presets.precision("small,circles")
     assert (study.method, study.seeds) == ("gcad", (0, 1, 2, 3, 4))
     assert list(study.groups()) == ["circles"]
 
 
 def test_every_method_with_a_precision_can_be_named():
-    study = study_presets.precision("small,circles")
+    study = presets.precision("small,circles")
     assert list(PRECISE) == [
         *("fanogan", "mnad", "autoencoder", "vae", "student_teacher", "gcad")
     ]
@@ -69,7 +72,7 @@ def test_every_method_with_a_precision_can_be_named():
 
 
 def test_flags_of_the_cell_reach_both_runs():
-    study = study_presets.precision("small,circles")
+    study = presets.precision("small,circles")
     study.circles.gcad.method.g = 5
     assert [one.method.g for one in study.experiments("circles").values()] == [5, 5]
     assert study.circles.gcad.method.precision == "float32", "flags are not written to"
@@ -88,11 +91,11 @@ def test_flags_of_the_cell_reach_both_runs():
     ],
 )
 def test_a_mistake_is_said_before_anything_runs(tmp_path, fields, says):
-    study = study_presets.precision("small,circles")
+    study = presets.precision("small,circles")
     for name, value in fields.items():
         setattr(study, name, value)
     with pytest.raises(UserError, match=says):
-        study_runs.run(study, str(tmp_path / "study"))
+        runner.run(study, str(tmp_path / "study"))
     assert not (tmp_path / "study").exists()
 
 
@@ -121,7 +124,7 @@ def test_seeds_begin_with_the_same_weights():
 def test_runs_made_one_by_one_are_taken_up(tmp_path, capsys):
     for precision in ("float32", "bfloat16"):
         one = runs.tiny(method=runs.method(precision=precision), seeds=(0, 1))
-        experiment.run(one, str(tmp_path / "circles" / precision))
+        train_and_evaluate.run(one, str(tmp_path / "circles" / precision))
     capsys.readouterr()
     study = with_groups(
         Precisions,
@@ -131,7 +134,7 @@ def test_runs_made_one_by_one_are_taken_up(tmp_path, capsys):
         log_every=1,
         estimate=False,
     )
-    found = study_runs.run(study, str(tmp_path))["circles"]
+    found = runner.run(study, str(tmp_path))["circles"]
     assert "2 runs x 1 category, 2 finished" in capsys.readouterr().out
     assert [run.title for run in found.values()] == ["GCAD, float32", "GCAD, bfloat16"]
     scores = [run.results[0].combined[0].image_scores for run in found.values()]

@@ -13,11 +13,12 @@ from PIL import Image
 from test_detector import images, stored
 
 import gcad_jax
-from gcad_jax import detector_file, overlay, predictions
-from gcad_jax.checks import UserError
-from gcad_jax.files import as_path
-from gcad_jax.image_files import images_of
-from gcad_jax.predictions import Wanted
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path
+from gcad_jax.inference import detector_file, predict_folder
+from gcad_jax.inference.image_inputs import images_of
+from gcad_jax.inference.predict_folder import Wanted
+from gcad_jax.reporting.plots import overlay
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +173,7 @@ def test_a_folder_that_cannot_be_written_ends_it(folder, tmp_path):
     detector = gcad_jax.load(folder / "run")
     given = {"a": as_path(folder / "images/bad/0.png")}
     with pytest.raises(UserError, match="overlays"):
-        predictions.write(detector, given, as_path(tmp_path / "out"), Wanted(0.1))
+        predict_folder.write(detector, given, as_path(tmp_path / "out"), Wanted(0.1))
     assert not (tmp_path / "out/scores.csv").exists()
 
 

@@ -5,8 +5,8 @@ import pathlib
 
 import pytest
 
-from gcad_jax import config, presets
-from gcad_jax.checks import UserError
+from gcad_jax.config import experiment, presets
+from gcad_jax.core.errors import UserError
 from gcad_jax.data.circles import Circles
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.methods.autoencoder import AE
@@ -36,11 +36,11 @@ def test_the_seven_others_have_a_config_file_each(name):
     assert type(paper.method).__name__ == BASELINES[name]
     assert isinstance(paper.data, MvtecLocoAd)
     assert vars(paper.method) == vars(type(paper.method)())
-    small = config.resolve(get_config(name, "small,circles"))
+    small = experiment.resolve(get_config(name, "small,circles"))
     assert isinstance(small.data, Circles)
     assert vars(small.method) != vars(paper.method)
     assert small.image_size <= 128
-    config.resolve(paper)
+    experiment.resolve(paper)
 
 
 def test_every_data_set_can_be_named():
@@ -67,11 +67,11 @@ def test_another_word_is_named(given, says):
 def test_sizes_that_a_method_has_not_are_named():
     given = presets.baseline(AE, "circles")
     given.epochs = 3
-    assert config.resolve(given).method.epochs == 3
+    assert experiment.resolve(given).method.epochs == 3
     given = get_config("spade", "circles")
     given.seeds, given.num_devices = (4, 2), 4
-    found = config.resolve(given)
+    found = experiment.resolve(given)
     assert (found.seeds, found.num_devices) == ((4,), 1)
     given.epochs = 3
     with pytest.raises(UserError, match="epochs is 3, but SPADE has no epochs: leave"):
-        config.resolve(given)
+        experiment.resolve(given)

@@ -12,14 +12,14 @@ import pytest
 from flax.traverse_util import flatten_dict
 from pretraining.colours import write_photos
 
-from gcad_jax import pretrain
-from gcad_jax.checks import UserError
 from gcad_jax.config import Pretraining
+from gcad_jax.config.presets import DENSE
+from gcad_jax.core.errors import UserError
 from gcad_jax.data.photos import Photos
 from gcad_jax.methods.gcad import GCAD
-from gcad_jax.models.classifiers import classifier, save_classifier
-from gcad_jax.models.pretrained import load_descriptor
-from gcad_jax.presets import DENSE
+from gcad_jax.models.classifiers.classifier import classifier, save_classifier
+from gcad_jax.models.io.patch_descriptors import load_descriptor
+from gcad_jax.runs import pretrain
 
 ARCH = "mobilenet_v2"
 

@@ -9,14 +9,14 @@ import pytest
 import runs
 from training.doubles import Linear, Scored
 
-from gcad_jax import experiment, run_plan
 from gcad_jax.methods.variation_model import VariationModel
-from gcad_jax.training.cost import Cost, duration, megabytes
+from gcad_jax.runs import plan, train_and_evaluate
+from gcad_jax.training.cost.estimate import Cost, duration, megabytes
 
 
 def planned(config: Any, folder: Any, capsys: pytest.CaptureFixture[str]) -> str:
     """What is said, in lines without breaks."""
-    run_plan.plan(config, str(folder))
+    plan.plan(config, str(folder))
     return capsys.readouterr().out
 
 
@@ -43,7 +43,7 @@ def test_every_state_of_a_workdir(tmp_path, capsys):
         assert words in said
     assert re.search(r"estimate    about [\d.]+ s of training here: 18 updates", said)
 
-    experiment.run(config, str(folder))
+    train_and_evaluate.run(config, str(folder))
     trained = re.search(
         r"trained  .*(\n {12}.*)*\nlayout (.*\n)*?memory .*\n", said
     ).group()

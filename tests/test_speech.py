@@ -7,22 +7,23 @@ import pytest
 import runs
 
 from gcad_jax import __main__ as commands
-from gcad_jax import given_flags, speech
-from gcad_jax.checks import UserError
-from gcad_jax.training.logs import progress_bar
+from gcad_jax.cli import shared_flags
+from gcad_jax.core import console
+from gcad_jax.core.console import progress_bar
+from gcad_jax.core.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def _loud_again():
     yield
-    speech.set_loudness()
+    console.set_loudness()
 
 
 def test_a_quiet_command_says_only_results(capsys):
-    speech.say("data")
-    speech.set_loudness(quiet=True)
-    speech.say("data")
-    speech.say("\nreport", result=True)
+    console.say("data")
+    console.set_loudness(quiet=True)
+    console.say("data")
+    console.say("\nreport", result=True)
     with progress_bar(10, 0, "circles") as bar:
         bar.update(10)
     told = capsys.readouterr()
@@ -34,11 +35,11 @@ def test_a_verbose_command_says_where_an_error_arose(verbose, capsys):
     def fails():
         raise UserError("a\nb")
 
-    speech.set_loudness(verbose=verbose)
+    console.set_loudness(verbose=verbose)
     with pytest.raises(UserError) as error:
         fails()
     with pytest.raises(SystemExit) as stopped:
-        given_flags.fail(error.value, 2)
+        shared_flags.fail(error.value, 2)
     assert stopped.value.code == 2
     said = capsys.readouterr().err
     assert said.endswith("error: a b\n")
@@ -52,7 +53,7 @@ def test_every_help_fits_a_terminal_and_tells_the_exit_codes(name):
     text = importlib.import_module(f"gcad_jax.{name}").HELP
     assert max(map(len, text.splitlines())) <= 80
     assert f"\n  python -m gcad_jax.{name} --" in text
-    assert given_flags.SHARED_HELP in text
+    assert shared_flags.SHARED_HELP in text
     assert "Exit codes: 0 done; 2 a mistake" in text
     assert "130\nstopped by Ctrl-C" in text or "130 stopped by Ctrl-C" in text
 
@@ -61,9 +62,9 @@ def test_ctrl_c_is_a_sentence_in_every_command(monkeypatch, capsys):
     def main(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(given_flags.app, "run", lambda main, flags_parser: main([]))
+    monkeypatch.setattr(shared_flags.app, "run", lambda main, flags_parser: main([]))
     with pytest.raises(SystemExit) as stopped:
-        given_flags.run(main, lambda argv: argv)
+        shared_flags.run(main, lambda argv: argv)
     assert stopped.value.code == 130
     assert capsys.readouterr().err == "stopped; give the same command again.\n"
 

@@ -11,20 +11,15 @@ import runs
 from PIL import Image
 from training import doubles
 
-from gcad_jax import (
-    config,
-    config_files,
-    experiment,
-    study_plan,
-    study_presets,
-    study_runs,
-    workdir,
-)
-from gcad_jax.checks import UserError
+from gcad_jax.config import experiment as config
+from gcad_jax.config import files
+from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.methods.variation_model import VariationModel
-from gcad_jax.study import Cell, group, with_groups
-from gcad_jax.study_presets import Ablations, Benchmark, Seeds
+from gcad_jax.runs import train_and_evaluate, workdir
+from gcad_jax.studies.grid import plan, presets, runner
+from gcad_jax.studies.grid.presets import Ablations, Benchmark, Seeds
+from gcad_jax.studies.grid.study import Cell, group, with_groups
 
 CONFIGS = runs.ROOT / "configs"
 
@@ -51,7 +46,7 @@ def quick(**fields):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
-    found = study_runs.run(study(write_maps=True, seeds=(0, 1)), str(folder))
+    found = runner.run(study(write_maps=True, seeds=(0, 1)), str(folder))
     return folder, found
 
 
@@ -89,7 +84,7 @@ def test_what_is_finished_is_skipped(finished, capsys):
     folder, _ = finished
     before = runs.checkpoint_steps(folder / "circles" / "gcad" / "circles")
     numbers = (folder / "benchmark.json").read_text()
-    study_runs.run(study(write_maps=True, seeds=(0, 1), estimate=True), str(folder))
+    runner.run(study(write_maps=True, seeds=(0, 1), estimate=True), str(folder))
     said = capsys.readouterr().out
     assert "2 runs x 1 category, 2 finished" in said
     assert said.count("its results are kept") == 2
@@ -106,7 +101,7 @@ def test_a_report_has_what_earlier_commands_finished(finished):
     assert "\n- gcad: " in minutes
     (folder / "benchmark.html").unlink()  # as of a study that was before there were any
     some = study(write_maps=True, seeds=(0, 1), runs=("variation_model",))
-    assert list(study_runs.run(some, str(folder))["circles"]) == [
+    assert list(runner.run(some, str(folder))["circles"]) == [
         *("variation_model", "gcad")
     ]
     assert (folder / "benchmark.json").read_text() == numbers
@@ -116,14 +111,14 @@ def test_a_report_has_what_earlier_commands_finished(finished):
 
 def test_commands_share_the_runs(tmp_path, capsys):
     with workdir.locked(tmp_path / "circles" / "gcad"):  # as another command would
-        found = study_runs.run(study(), str(tmp_path))
+        found = runner.run(study(), str(tmp_path))
     assert list(found["circles"]) == ["variation_model"]
     assert capsys.readouterr().out.count("another command is at circles/gcad") == 2
     report = tmp_path / "benchmark.md"
     told = "Not in this report: circles/gcad (another command is at it)."
     assert told in report.read_text()
     # That command has ended without a result.
-    study_runs.run(study(runs=("variation_model",)), str(tmp_path))
+    runner.run(study(runs=("variation_model",)), str(tmp_path))
     assert "Not in this report: circles/gcad (not run)." in report.read_text()
 
 
@@ -131,15 +126,15 @@ def test_what_another_command_leaves_is_taken_up(tmp_path, monkeypatch):
     """It ends, without a result, when this one has come to GCAD."""
     other = contextlib.ExitStack()
     other.enter_context(workdir.locked(tmp_path / "circles" / "variation_model"))
-    run = experiment.run
+    run = train_and_evaluate.run
 
     def hooked(config, path, programs):
         if path.endswith("gcad"):
             other.close()
         return run(config, path, programs)
 
-    monkeypatch.setattr(study_runs.experiment, "run", hooked)
-    found = study_runs.run(quick(), str(tmp_path))
+    monkeypatch.setattr(runner.experiment, "run", hooked)
+    found = runner.run(quick(), str(tmp_path))
     assert list(found["circles"]) == ["variation_model", "gcad"]
 
 
@@ -148,7 +143,7 @@ def test_what_another_command_finished_meanwhile_is_in_the_report(finished):
     numbers = (folder / "benchmark.json").read_text()
     (folder / "benchmark.md").write_bytes(b"\xff")  # damaged, so it is written anew
     with workdir.locked(folder / "circles" / "gcad"):
-        both = study_runs.run(study(write_maps=True, seeds=(0, 1)), str(folder))
+        both = runner.run(study(write_maps=True, seeds=(0, 1)), str(folder))
     assert list(both["circles"]) == ["variation_model", "gcad"]
     assert (folder / "benchmark.json").read_text() == numbers
     report = (folder / "benchmark.md").read_text()
@@ -159,13 +154,13 @@ def test_what_another_command_finished_meanwhile_is_in_the_report(finished):
 def test_another_config_does_not_mix_with_what_is_there(finished):
     folder, _ = finished
     with pytest.raises(UserError, match=r"another config .seeds: \[0, 1\] -> \[5\]"):
-        study_runs.run(study(seeds=(5,), runs=("gcad",), write_maps=True), str(folder))
+        runner.run(study(seeds=(5,), runs=("gcad",), write_maps=True), str(folder))
 
 
 def test_a_plan_only_says(tmp_path, capsys):
     folder = tmp_path / "study"
     given = quick(plan=True, estimate=True, seeds=(0, 1))
-    assert study_runs.run(given, str(folder)) == {}
+    assert runner.run(given, str(folder)) == {}
     said = capsys.readouterr().out
     assert "circles: 2 runs x 1 category, 0 finished" in said
     assert "gcad: Double, seeds 0, 1" in said
@@ -180,12 +175,12 @@ def test_a_plan_only_says(tmp_path, capsys):
 
 
 def test_the_estimate_leaves_out_what_a_checkpoint_holds(tmp_path):
-    one = study_plan.plan(study(runs=("gcad",)), tmp_path)[0]
+    one = plan.plan(study(runs=("gcad",)), tmp_path)[0]
     assert one.progress() == ""
-    whole, cost = study_plan.estimate(one, ["circles"])
+    whole, cost = plan.estimate(one, ["circles"])
     assert whole == pytest.approx(6 * sum(cost.update_seconds.values()))
     (one.folder / "circles" / "checkpoints" / "6").mkdir(parents=True)
-    assert study_plan.estimate(one, ["circles"]) == (0, None)
+    assert plan.estimate(one, ["circles"]) == (0, None)
     assert one.progress() == ": circles at update 6"
 
 
@@ -194,7 +189,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
     given.circles.gcad.method = doubles.Scored(epochs=3, nan_at=2)
     says = r"1 of 2 runs failed.*circles/gcad: .*is nan at.*circles.gcad.method.learn"
     with pytest.raises(UserError, match=says):
-        study_runs.run(given, str(tmp_path))
+        runner.run(given, str(tmp_path))
     told = json.loads((tmp_path / "benchmark.json").read_text())
     assert list(told["circles"]) == ["variation_model"]
     report = (tmp_path / "benchmark.md").read_text()
@@ -211,7 +206,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
 )
 def test_a_mistake_is_said_before_anything_runs(tmp_path, fields, says):
     with pytest.raises(UserError, match=says):
-        study_runs.run(study(**fields), str(tmp_path / "study"))
+        runner.run(study(**fields), str(tmp_path / "study"))
     assert not (tmp_path / "study").exists()
 
 
@@ -223,7 +218,7 @@ def test_sizes_reach_the_methods_that_have_them():
 
 
 def test_ablations_change_one_field_of_the_run_they_are_compared_with():
-    given = study_presets.ablations("small,circles")
+    given = presets.ablations("small,circles")
     given.g, given.P, given.d_glo = (2, 32), ((17,), (17, 33)), (10,)
     given.circles.gcad.method.width = 1 / 16
     found = given.experiments("circles")
@@ -249,7 +244,7 @@ def test_ablations_change_one_field_of_the_run_they_are_compared_with():
 )
 def test_config_files_hold_runs_that_can_be_resolved(name):
     for behind in ("", "small") if name == "toy" else ("", "small,circles"):
-        given = config_files.load(f"{CONFIGS}/study_{name}.py:{behind}")
+        given = files.load(f"{CONFIGS}/study_{name}.py:{behind}")
         for dataset in given.groups():
             found = given.experiments(dataset)
             assert found
@@ -300,13 +295,13 @@ def test_ablations_write_a_report_under_their_names(tmp_path):
         write_maps=True,
         g=(2, 32),
     )
-    found = study_runs.run(given, str(tmp_path))["circles"]
+    found = runner.run(given, str(tmp_path))["circles"]
     assert [run.title for run in found.values()] == ["base"]
     report = (tmp_path / "ablations.md").read_text()
     assert report.startswith("# Ablations of GCAD\n")
     assert "### Model branch (Fig. 12)" in report
     assert "circles/distilled_image (not run)" in report
-    one = study_plan.plan(given, tmp_path)[0]
+    one = plan.plan(given, tmp_path)[0]
     told = str(one.explained(UserError("lower --config.method.learning_rate.")))
     assert told == "circles/base: lower --config.circles.gcad.method.learning_rate."
     assert (tmp_path / "ablations.png").exists()
@@ -321,23 +316,23 @@ def test_ablations_write_a_report_under_their_names(tmp_path):
     ],
 )
 def test_values_of_the_ablations_have_their_types(tmp_path, fields, says):
-    given = study_presets.ablations("small,circles")
+    given = presets.ablations("small,circles")
     for name, value in fields.items():
         setattr(given, name, value)
     with pytest.raises(UserError, match=says):
-        study_runs.run(given, str(tmp_path / "study"))
+        runner.run(given, str(tmp_path / "study"))
 
 
 def test_the_toy_study_is_of_the_circles_alone():
-    assert list(study_presets.toy("small").groups()) == ["circles"]
+    assert list(presets.toy("small").groups()) == ["circles"]
     with pytest.raises(UserError, match="allowed are '', 'small'"):
-        study_presets.toy("loco")
+        presets.toy("loco")
 
 
 def test_what_cannot_start_is_named_as_in_the_study(tmp_path, capsys):
     given = study(estimate=True, plan=True)
     given.circles.gcad.method = runs.method(batch_size=100)
-    study_runs.run(given, str(tmp_path))
+    runner.run(given, str(tmp_path))
     said = capsys.readouterr().out
     assert "estimate    circles/gcad: cannot start: " in said
     assert "circles/variation_model: nothing to train" in said
@@ -355,5 +350,5 @@ def test_without_test_images_there_is_a_report_all_the_same(tmp_path):
         given = with_groups(
             kind, {"folder": group(data, cells)}, estimate=False, write_maps=True
         )
-        study_runs.run(given, str(tmp_path / "study"))
+        runner.run(given, str(tmp_path / "study"))
         assert says in (tmp_path / "study" / f"{given.name}.md").read_text()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import runs
 
-from gcad_jax import workdir
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
+from gcad_jax.runs import workdir
 
 
 def opened(folder: pathlib.Path, config: dict) -> pathlib.Path:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gcad_jax import config_files
+from gcad_jax.config import files
 
 ROOT = pathlib.Path(__file__).parents[2]
 UNITS = (
@@ -120,7 +120,7 @@ def preset_values() -> dict[tuple[type, str], dict[str, tuple[str, ...]]]:
         for preset in presets:
             path = f"{ROOT}/configs/{file}.py" + (f":{preset}" if preset else "")
             label = pathlib.PurePath(path).name
-            for field, value in _changed(config_files.load(path)):
+            for field, value in _changed(files.load(path)):
                 values = found.setdefault(field, {})
                 values[value] = (*values.get(value, ()), label)
     return found

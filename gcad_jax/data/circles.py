@@ -21,9 +21,10 @@ import dataclasses
 
 import numpy as np
 
-from gcad_jax.checks import UserError, one_of
-from gcad_jax.data.augment import Augmentation
-from gcad_jax.data.category import (
+from gcad_jax.core.checks import one_of
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import ImagesU8
+from gcad_jax.data.dataset import (
     GOOD,
     KINDS,
     LOGICAL,
@@ -33,7 +34,7 @@ from gcad_jax.data.category import (
     TestImage,
 )
 from gcad_jax.data.images import to_channels, zoom
-from gcad_jax.types import ImagesU8
+from gcad_jax.data.input.augment import Augmentation
 
 NAME = "circles"
 BACKGROUND = (247, 255)  # inclusive

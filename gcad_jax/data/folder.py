@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
-from gcad_jax.checks import UserError, one_of
-from gcad_jax.data.augment import Augmentation
-from gcad_jax.data.category import GOOD, Category, Region, TestImage
-from gcad_jax.data.folder_layout import (
+from gcad_jax.core.checks import one_of
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import ImagesU8
+from gcad_jax.data.dataset import GOOD, Category, Region, TestImage
+from gcad_jax.data.folder_files import (
     find_categories,
     find_good,
     find_masks,
@@ -21,9 +22,9 @@ from gcad_jax.data.folder_layout import (
     sub_folders,
 )
 from gcad_jax.data.images import load_images, read_mask
-from gcad_jax.data.layout import check_names
-from gcad_jax.data.split import split_validation
-from gcad_jax.types import ImagesU8
+from gcad_jax.data.input.augment import Augmentation
+from gcad_jax.data.input.sampling import split_validation
+from gcad_jax.data.mvtec.files import check_names
 
 
 @dataclasses.dataclass

@@ -16,16 +16,16 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 import numpy as np
 from etils import epath
 from PIL import Image, ImageOps
 
-from gcad_jax.checks import UserError
-from gcad_jax.files import inside, readable
-from gcad_jax.types import ImagesU8
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import inside, readable
+from gcad_jax.core.threads import thread_pool
+from gcad_jax.core.types import ImagesU8
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 Source: TypeAlias = str | os.PathLike[str] | bytes  # a path, or the encoded file
@@ -158,7 +158,7 @@ def load_images(
         images[index] = zoom(image, size)
         return image.shape[0], image.shape[1]
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with thread_pool() as pool:
         sizes = list(pool.map(load, range(len(sources))))
     return images, sizes
 

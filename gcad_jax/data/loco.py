@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from gcad_jax.data.augment import Augmentation
-from gcad_jax.data.category import Category
-from gcad_jax.data.layout import Layout, check_names, find_category
-from gcad_jax.data.loco_layout import DATASET, LAYOUT, read_layout
-from gcad_jax.data.pack import compare, load_split
-from gcad_jax.data.prepared import examples
-from gcad_jax.data.tables import FLIPS, LOCO
+from gcad_jax.data.dataset import Category
+from gcad_jax.data.input.augment import Augmentation
+from gcad_jax.data.mvtec.cache import examples
+from gcad_jax.data.mvtec.examples import compare, load_split
+from gcad_jax.data.mvtec.facts import FLIPS, LOCO
+from gcad_jax.data.mvtec.files import Layout, check_names, find_category
+from gcad_jax.data.mvtec.loco_files import DATASET, LAYOUT, read_layout
 
 HINT = (
     "get MVTec LOCO AD from https://www.mvtec.com/company/research/datasets/mvtec-loco "
@@ -51,7 +51,7 @@ class MvtecLocoAd:
             that cannot be written.
         """
         layout = self._layout(category)
-        from gcad_jax.data.loco_builder import MvtecLocoAd as Builder
+        from gcad_jax.data.mvtec.builders import MvtecLocoAd as Builder
 
         packed = examples(Builder, layout, self.cache_dir)
         train, validation, test = (

@@ -2,14 +2,14 @@
 
 import dataclasses
 
-from gcad_jax.data.augment import Augmentation
-from gcad_jax.data.category import Category
-from gcad_jax.data.layout import Layout, check_names, find_category
-from gcad_jax.data.mvtec_ad_layout import DATASET, LAYOUT, read_layout
-from gcad_jax.data.pack import compare, load_split
-from gcad_jax.data.prepared import examples
-from gcad_jax.data.split import split_validation
-from gcad_jax.data.tables import AD, FLIPS
+from gcad_jax.data.dataset import Category
+from gcad_jax.data.input.augment import Augmentation
+from gcad_jax.data.input.sampling import split_validation
+from gcad_jax.data.mvtec.cache import examples
+from gcad_jax.data.mvtec.examples import compare, load_split
+from gcad_jax.data.mvtec.facts import AD, FLIPS
+from gcad_jax.data.mvtec.files import Layout, check_names, find_category
+from gcad_jax.data.mvtec.mvtec_ad_files import DATASET, LAYOUT, read_layout
 
 HINT = (
     "get MVTec AD from https://www.mvtec.com/company/research/datasets/mvtec-ad (it "
@@ -61,7 +61,7 @@ class MvtecAd:
         train, held_out = split_validation(
             len(good), self.validation_fraction, self.split_seed
         )
-        from gcad_jax.data.mvtec_ad_builder import MvtecAd as Builder
+        from gcad_jax.data.mvtec.builders import MvtecAd as Builder
 
         packed = examples(Builder, layout, self.cache_dir)
         trained = load_split(packed["train"], good, image_size, channels)

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from etils import epath
 
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path, below, on_disk
 from gcad_jax.data.images import SUFFIXES, Source, read_image
-from gcad_jax.files import as_path, below, on_disk
 
 FEWEST = 2  # one to train on, one to hold out
 GIVE_UP = 100  # unreadable images in a row

@@ -1,171 +1,138 @@
-"""Ground truth of one category on disk -> test images, without reading any image.
+"""Ground truth of one category, laid out once for every model, seed and branch.
 
-In MVTec LOCO AD's layout `defects_config.json` names the defect types, and every file
-ground_truth/KIND/IMAGE/*.png is one region. In MVTec AD's layout an image has one mask,
-ground_truth/DEFECT/IMAGE_mask.png, which saturates at its area [P 6]. Sizes are those
-of the masks, so that the test images themselves need not be there.
+An image with several masks has several regions, and each region is one summand of
+sPRO; masks of one image may overlap. A pixel counts as negative where no mask of its
+image covers it, whatever the defect type of the mask.
 """
 
 import dataclasses
-import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-from etils import epath
+import numpy as np
 
-from gcad_jax.checks import UserError, nearest, one_of
-from gcad_jax.data import loco_layout, masks, mvtec_ad_layout
-from gcad_jax.data.category import GOOD, KINDS, TestImage
-from gcad_jax.data.layout import images_of
-from gcad_jax.data.saturation import Defect, read_defects
-from gcad_jax.data.tables import ad_kind
-from gcad_jax.evaluation.map_files import check_link, entries, map_size, subfolders
-from gcad_jax.evaluation.threads import pool
-from gcad_jax.files import as_path, resolved
-
-CONFIG = "defects_config.json"
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.annotations.saturation import saturation
+from gcad_jax.data.dataset import GOOD, Region, TestImage
 
 
 @dataclasses.dataclass(frozen=True)
-class Annotated:
-    """Where one anomalous image is annotated; fields as in `data.layout.Record`."""
+class Subset:
+    """The regions that one sPRO value averages; every good image belongs to it.
+
+    name: a kind ("structural_anomalies") or a defect type.
+    images: ascending indices of its anomalous images, whose negatives count.
+    regions: ascending indices of its regions.
+    """
 
     name: str
-    kind: str
-    masks: tuple[epath.Path, ...]
-    defects: tuple[Defect, ...]
+    images: tuple[int, ...]
+    regions: tuple[int, ...]
 
 
-def find_category(root: str | os.PathLike[str], name: str) -> epath.Path:
-    """The folder `root`/`name`; any name will do.
+@dataclasses.dataclass(frozen=True)
+class GroundTruth:
+    """N test images and their m regions, flat.
 
-    Raises:
-      UserError: no such root, or no such folder in it; it names the nearest.
+    images: as handed in.
+    regions: all regions, by image.
+    region_images: (m,) int32, the image of each region.
+    areas: (m,) int64 pixels, |A_i|.
+    saturations: (m,) int64 pixels, s_i with 1 <= s_i.
+    unions: for each image the int32 indices that any of its regions covers.
     """
-    base = as_path(root).expanduser()
-    check_link(base)
-    if not base.is_dir():
-        raise UserError(
-            f"{base} is not a folder; it must hold the folder {name!r} of the data set."
+
+    images: tuple[TestImage, ...]
+    regions: tuple[Region, ...]
+    region_images: np.ndarray
+    areas: np.ndarray
+    saturations: np.ndarray
+    unions: tuple[np.ndarray, ...]
+
+    @classmethod
+    def build(cls, images: Sequence[TestImage]) -> "GroundTruth":
+        """Raises UserError for a saturation below one pixel or an empty region."""
+        pairs = [(i, r) for i, image in enumerate(images) for r in image.regions]
+        for i, region in pairs:
+            _check_pixels(images[i], region)
+        return cls(
+            images=tuple(images),
+            regions=tuple(region for _, region in pairs),
+            region_images=np.array([i for i, _ in pairs], np.int32),
+            areas=np.array([region.area for _, region in pairs], np.int64),
+            saturations=np.array([_saturation(images[i], r) for i, r in pairs], int),
+            unions=tuple(_union(image) for image in images),
         )
-    check_link(base / name)
-    if (base / name).is_dir():
-        return base / name
-    if (base / "ground_truth").is_dir():
+
+    def of_kind(self, kind: str) -> tuple[int, ...]:
+        """Indices of the images of a kind, annotated or not."""
+        return tuple(i for i, image in enumerate(self.images) if image.kind == kind)
+
+    def regions_of(self, image: int) -> list[int]:
+        """Indices of the regions of an image."""
+        return np.flatnonzero(self.region_images == image).tolist()
+
+    def kind(self, kind: str) -> Subset | None:
+        """The annotated images of an anomalous kind; None where there are none."""
+        regions = [
+            r for r, i in enumerate(self.region_images) if self.images[i].kind == kind
+        ]
+        return self._subset(kind, regions)
+
+    def defect(self, defect_name: str) -> Subset | None:
+        """One defect type: the images with at least one region of that type."""
+        regions = [
+            r
+            for r, region in enumerate(self.regions)
+            if region.defect_name == defect_name
+        ]
+        return self._subset(defect_name, regions)
+
+    def defect_names(self) -> tuple[str, ...]:
+        """Defect types that occur, in the order of their first image."""
+        return tuple(dict.fromkeys(region.defect_name for region in self.regions))
+
+    def negatives(self, subset: Subset) -> int:
+        """Pixels outside the unions, over all good images and those of the subset."""
+        images = self.of_kind(GOOD) + subset.images
+        pixels = sum(self.images[i].height * self.images[i].width for i in images)
+        return pixels - sum(self.unions[i].size for i in images)
+
+    def _subset(self, name: str, regions: Sequence[int]) -> Subset | None:
+        if not regions:
+            return None
+        images = sorted({int(self.region_images[r]) for r in regions})
+        return Subset(name, tuple(images), tuple(regions))
+
+
+def _check_pixels(image: TestImage, region: Region) -> None:
+    if region.area == 0:
         raise UserError(
-            f"{base} is the folder of one category; give the folder above it, "
-            f"{resolved(base).parent}."
+            f"A mask of test image {image.name} (defect {region.defect_name!r}) has no "
+            "positive pixel; a mask marks at least one."
         )
-    there = subfolders(base)
-    raise UserError(
-        f"{base} has no folder {name!r}; its folders are "
-        f"{', '.join(there) or 'none'}.{nearest(name, there)}"
+    if image.kind == GOOD:
+        raise UserError(
+            f"Test image {image.name} is of kind {GOOD!r} but has a mask (defect "
+            f"{region.defect_name!r}); good images have none."
+        )
+    if region.pixels.min() < 0 or region.pixels.max() >= image.height * image.width:
+        raise ValueError(
+            f"region {region.defect_name!r} of {image.name} leaves its "
+            f"{image.height} x {image.width} image"
+        )
+
+
+def _saturation(image: TestImage, region: Region) -> int:
+    return saturation(
+        region.saturation_threshold,
+        region.relative_saturation,
+        region.area,
+        f"A mask of test image {image.name} (defect {region.defect_name!r})",
     )
 
 
-def anomalous_images(
-    folder: epath.Path, workers: int | None = None
-) -> tuple[str, tuple[TestImage, ...]]:
-    """Name of the data set whose layout `folder` has, and its anomalous images.
-
-    folder: of the category. workers: threads; as many as cores, at most 8, if None.
-
-    Raises:
-      UserError: no ground truth, an image without masks, a mask or an entry of
-        `defects_config.json` that does not fit, or a link to nothing.
-    """
-    truth, config = folder / "ground_truth", folder / CONFIG
-    check_link(truth)
-    check_link(config)
-    if not truth.is_dir():
-        raise UserError(
-            f"{truth} is not a folder; it must hold the masks of the test images."
-        )
-    names = subfolders(truth)
-    loco = config.exists() or any(kind in names for kind in KINDS[1:])
-    annotated = _loco(truth, config) if loco else _mvtec_ad(truth)
-    if not annotated:
-        raise UserError(
-            f"{truth} holds no mask; without any anomalous image there is nothing to "
-            "evaluate."
-        )
-    with pool(workers or 0) as threads:
-        images = tuple(threads.map(_read, annotated))
-    return loco_layout.DATASET if loco else mvtec_ad_layout.DATASET, images
-
-
-def good_images(
-    folder: epath.Path, maps: Mapping[str, epath.Path]
-) -> tuple[TestImage, ...]:
-    """The good test images: those in test/good or, without that folder, the good maps.
-
-    folder: of the category. maps: by image name, as `map_files.listed` returns them.
-
-    Raises:
-      UserError: an image or map whose size cannot be read, or a link to nothing.
-    """
-    test = folder / "test" / GOOD
-    check_link(test)
-    if test.is_dir():
-        entries(test)  # links to nothing
-        sizes = {
-            f"{GOOD}/{s}": masks.size_of(image) for s, image in images_of(test).items()
-        }
-    else:
-        good = {name: p for name, p in maps.items() if name.startswith(f"{GOOD}/")}
-        sizes = {name: map_size(path) for name, path in good.items()}
-    return tuple(TestImage(name, GOOD, *size) for name, size in sizes.items())
-
-
-def _loco(truth: epath.Path, config: epath.Path) -> list[Annotated]:
-    for kind in subfolders(truth):
-        one_of(f"A folder of {truth}", kind, KINDS[1:])
-    defects = read_defects(config)
-    annotated = []
-    for kind in (k for k in KINDS[1:] if (truth / k).is_dir()):
-        if stray := list(images_of(truth / kind).values()):
-            raise UserError(
-                f"{stray[0]} belongs to no image; the masks of an image lie in a "
-                f"folder of its name, such as {truth / kind / '000' / '000.png'}."
-            )
-        for name in subfolders(truth / kind):
-            files = tuple(_masks(truth / kind / name).values())
-            annotated.append(Annotated(f"{kind}/{name}", kind, files, defects))
-    return annotated
-
-
-def _mvtec_ad(truth: epath.Path) -> list[Annotated]:
-    annotated = []
-    for defect in subfolders(truth):
-        if defect == GOOD and not images_of(truth / defect):
-            continue
-        one = (Defect(defect, mvtec_ad_layout.MASK_VALUE, 1.0, True),)
-        for stem, mask in _masks(truth / defect).items():
-            name = stem.removesuffix("_mask")
-            if name == stem or defect == GOOD:
-                raise UserError(
-                    f"{mask} is not a mask in MVTec AD's layout, ground_truth/"
-                    "<defect>/<image>_mask.png; MVTec LOCO AD's has the folders "
-                    f"{' and '.join(KINDS[1:])}."
-                )
-            kind = ad_kind(truth.parent.name, defect, name)
-            annotated.append(Annotated(f"{defect}/{name}", kind, (mask,), one))
-    return annotated
-
-
-def _masks(folder: epath.Path) -> dict[str, epath.Path]:
-    entries(folder)  # links to nothing
-    if not (files := images_of(folder)):
-        raise UserError(
-            f"{folder} holds no mask; it must hold one PNG for each defect, or be "
-            "removed."
-        )
-    return files
-
-
-def _read(image: Annotated) -> TestImage:
-    first = image.masks[0]
-    size = masks.size_of(first)
-    beside = f"(by {first.name} beside it)"
-    found = [masks.read(path, size, beside, image.defects) for path in image.masks]
-    regions = tuple(masks.region_of(defect, pixels) for defect, pixels in found)
-    return TestImage(image.name, image.kind, *size, regions)
+def _union(image: TestImage) -> np.ndarray:
+    pixels = [region.pixels for region in image.regions]
+    if not pixels:
+        return np.empty(0, np.int32)
+    return np.unique(np.concatenate(pixels)).astype(np.int32)

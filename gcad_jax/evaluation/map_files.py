@@ -1,144 +1,160 @@
-"""The anomaly maps of one category on disk: which there are, and their scores.
+"""Anomaly maps at the size of their test image, one at a time.
 
-They lie in MAPS/CATEGORY/test/FOLDER/IMAGE.tiff (or .tif), where FOLDER is a kind of
-image in MVTec LOCO AD's layout and a defect type in MVTec AD's.
+Evaluation asks a `MapSource` for the map of one image after the other, so that the
+maps of a category at full resolution never exist together.
 """
 
-import contextlib
+import dataclasses
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from etils import epath
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.category import TestImage
-from gcad_jax.evaluation.maps import MapSource, read_map
-from gcad_jax.files import listing, readable
+from gcad_jax.core.atomic_files import written
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import readable
+from gcad_jax.core.threads import Scratch
+from gcad_jax.data.dataset import TestImage
 
-SUFFIXES = (".tiff", ".tif")
+MapSource: TypeAlias = Callable[[int], np.ndarray]  # image index -> (H, W) real
+
+MAPS = "anomaly_maps"  # of a run, in the folder of a category
+_SUFFIXES = (".tiff", ".tif")
+_PIECE = 2**17  # pixels whose intermediate values stay in the cache
 
 
-def entries(folder: epath.Path) -> list[epath.Path]:
-    """What lies in `folder`, sorted, without hidden names.
+def upsample(
+    scores: np.ndarray, height: int, width: int, space: Scratch | None = None
+) -> np.ndarray:  # (h, w) -> (height, width), dtype kept
+    """Bilinear with half-pixel centres and clamped edges.
 
-    Raises UserError for a link to nothing, which a listing by kind would pass over.
+    The paper does not name the interpolation; this is the default of the common
+    frameworks (`align_corners=False`). It never leaves the range of its input, keeps
+    equal neighbours equal, and does not filter where a side shrinks.
+
+    space: holds the result, until the same thread asks for the next.
     """
-    found = [p for p in listing(folder) if not p.name.startswith(".")]
-    for path in found:
-        check_link(path)
-    return found
+    if scores.shape == (height, width):
+        return scores
+    space = space or Scratch()
+    wide = _lerp(scores.T, width, Scratch())
+    return _lerp(wide.T, height, space)
 
 
-def check_link(path: epath.Path) -> None:
-    """Raises UserError where `path` is a symbolic link to nothing."""
-    if os.path.islink(path) and not path.exists():
-        raise UserError(
-            f"{path} is a symbolic link to {os.readlink(path)}, which does not exist; "
-            "mend or remove the link."
-        )
+def _lerp(
+    rows: np.ndarray, size: int, space: Scratch
+) -> np.ndarray:  # (h, w) -> (size, w)
+    rows = np.ascontiguousarray(rows)
+    low, _, weight = taps(rows.shape[0], size)
+    weight = weight.astype(rows.dtype)[:, None]
+    steps = np.diff(rows, axis=0, append=rows[-1:])
+    width = rows.shape[1]
+    new = space.array("map", (size, width), rows.dtype)
+    piece = max(1, _PIECE // width)
+    spare = space.array("rows", (min(piece, size), width), rows.dtype)
+    for start in range(0, size, piece):
+        part = slice(start, start + piece)
+        below, step = new[part], spare[: size - start]
+        # Every place is in range; "clip" says so to NumPy, which else copies.
+        np.take(rows, low[part], axis=0, out=below, mode="clip")
+        np.take(steps, low[part], axis=0, out=step, mode="clip")
+        step *= weight[part]
+        below += step
+    return new
 
 
-def subfolders(folder: epath.Path) -> list[str]:
-    """Names of the folders in `folder`, sorted; raises as `entries` does."""
-    return [path.name for path in entries(folder) if path.is_dir()]
+@functools.lru_cache(maxsize=64)
+def taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two source rows of every new row, and the weight of the second."""
+    centre = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    low = np.floor(centre).astype(np.intp)
+    return low, np.minimum(low + 1, old - 1), centre - low
 
 
-def listed(folder: epath.Path) -> dict[str, epath.Path]:
-    """The maps below MAPS/CATEGORY/test by the name of their image ("good/000").
+@dataclasses.dataclass(frozen=True)
+class Upsampled:
+    """Source of network-size maps (N, s, s); zooms each to its image when asked for."""
 
-    Raises:
-      UserError: no such folder, no map in it, a map that is no file, an image with two
-        maps, or a link to nothing.
+    maps: np.ndarray
+    images: Sequence[TestImage]
+
+    def __call__(self, i: int, space: Scratch | None = None) -> np.ndarray:
+        """The map of one image; in `space`, until the thread asks for the next."""
+        image = self.images[i]
+        return upsample(self.maps[i], image.height, image.width, space)
+
+
+def upsampled(maps: np.ndarray, images: Sequence[TestImage]) -> Upsampled:
+    """Raises ValueError where the number of maps is not that of the images."""
+    if maps.ndim != 3 or len(maps) != len(images):
+        raise ValueError(f"maps has shape {maps.shape}; expected ({len(images)}, s, s)")
+    return Upsampled(maps, images)
+
+
+def read(source: MapSource, i: int, space: Scratch) -> np.ndarray:  # (H, W)
+    """One map; it may lie in `space`, until the thread reads the next."""
+    return source(i, space) if isinstance(source, Upsampled) else source(i)
+
+
+def map_path(
+    folder: str | os.PathLike[str], category: str, image: TestImage
+) -> epath.Path:
+    """Where the official layout keeps a map: FOLDER/CATEGORY/test/KIND/ID.tiff."""
+    name = image.name if "/" in image.name else f"{image.kind}/{image.name}"
+    return epath.Path(folder) / category / "test" / f"{name}.tiff"
+
+
+def write_maps(
+    folder: str | os.PathLike[str],
+    category: str,
+    images: Sequence[TestImage],
+    source: MapSource,
+) -> None:
+    """Writes every map as a float32 TIFF of the size of its image.
+
+    Raises UserError where a file cannot be written.
     """
-    for path in (folder, *folder.parents):
-        check_link(path)
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} is not a folder; it must hold the anomaly maps, such as "
-            f"{folder / 'good' / '000.tiff'}."
-        )
-    maps: dict[str, epath.Path] = {}
-    for name in subfolders(folder):
-        for path in entries(folder / name):
-            if path.suffix not in SUFFIXES:
-                continue
-            if not path.is_file():
-                raise UserError(
-                    f"{path} is not a file; it must be an anomaly map, or be removed."
-                )
-            image = f"{name}/{path.stem}"
-            if image in maps:
-                raise UserError(
-                    f"{path} and {maps[image].name} beside it are maps of one image; "
-                    "remove one."
-                )
-            maps[image] = path
-    if not maps:
-        raise UserError(
-            f"{folder} holds no anomaly map; it must hold one TIFF for each test "
-            f"image, such as {folder / 'good' / '000.tiff'}."
-        )
-    return maps
-
-
-def of_images(
-    maps: Mapping[str, epath.Path], images: Sequence[TestImage], folder: epath.Path
-) -> list[epath.Path]:
-    """The map of each image; `maps` are those listed in `folder`.
-
-    Raises:
-      UserError: an image without a map, or a map without an image: both mean that the
-        maps are not of these images, and either would change the numbers unseen.
-    """
-    names = [image.name for image in images]
-    if missing := [name for name in names if name not in maps]:
-        raise UserError(
-            f"{folder / missing[0]}.tiff does not exist, like the maps of "
-            f"{len(missing)} of the {len(names)} test images; every test image needs "
-            "its anomaly map."
-        )
-    if extra := sorted(set(maps) - set(names)):
-        raise UserError(
-            f"{maps[extra[0]]} is the map of no test image that the data set knows, "
-            f"like {len(extra)} of the {len(maps)} maps; add its image or ground "
-            "truth, or remove the map."
-        )
-    return [maps[name] for name in names]
-
-
-def map_size(path: epath.Path) -> tuple[int, int]:  # (H, W)
-    """Of a map, from the header of its file; raises UserError as `read_map` does."""
     import tifffile
 
-    shape: tuple[int, ...] = ()
-    with contextlib.suppress(Exception), tifffile.TiffFile(readable(path)) as file:
-        shape = file.series[0].shape
-    if len(shape) != 2:
-        shape = read_map(path).shape  # says what is wrong
-    return int(shape[0]), int(shape[1])
+    for i, image in enumerate(images):
+        path = map_path(folder, category, image)
+        with written(path) as part:
+            tifffile.imwrite(part, np.asarray(source(i), np.float32))
 
 
-def source(paths: Sequence[epath.Path], images: Sequence[TestImage]) -> MapSource:
-    """Reads the maps, `paths[i]` that of `images[i]`; threads may share it.
+def read_map(path: epath.Path) -> np.ndarray:  # (H, W), real
+    """Reads one map; `path` may also end in the other of .tiff and .tif.
 
-    It raises UserError, with the name of the file, for what `read_map` refuses, for
-    another size than that of the image, and for NaN or infinite scores.
+    Raises UserError for a map that is missing, there twice, damaged, not 2-D or not
+    real.
     """
+    import tifffile
 
-    def read(i: int) -> np.ndarray:
-        scores = read_map(paths[i])
-        height, width = images[i].height, images[i].width
-        if scores.shape != (height, width):
-            raise UserError(
-                f"{paths[i]} is a map of {scores.shape[1]} x {scores.shape[0]} pixels, "
-                f"but its test image has {width} x {height}; maps are not resized, "
-                "write them at the size of their image."
-            )
-        if not (np.isfinite(scores.max()) and np.isfinite(scores.min())):
-            raise UserError(
-                f"{paths[i]} holds NaN or infinite scores; every score must be finite."
-            )
-        return scores
+    found = [p for s in _SUFFIXES if (p := path.with_suffix(s)).is_file()]
+    if len(found) != 1:
+        raise UserError(
+            f"There are {len(found)} anomaly maps {path} (.tiff or .tif); every test "
+            "image needs exactly one."
+        )
+    try:
+        scores = tifffile.imread(readable(found[0]))
+    except Exception as error:  # of a damaged TIFF, from any of its fields
+        raise UserError(
+            f"{found[0]} is not a readable TIFF ({error}); write the map again."
+        ) from error
+    if scores.ndim != 2 or scores.dtype.kind not in "fiub" or not scores.size:
+        raise UserError(
+            f"{found[0]} holds {scores.dtype} of shape {scores.shape}; an anomaly map "
+            "is a 2-D TIFF of real numbers."
+        )
+    return scores
 
-    return read
+
+def stored(
+    folder: str | os.PathLike[str], category: str, images: Sequence[TestImage]
+) -> MapSource:
+    """Source of the TIFF maps of the official layout."""
+    return lambda i: read_map(map_path(folder, category, images[i]))

@@ -7,16 +7,16 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL, TestImage
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import COMBINED
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL, TestImage
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.auroc import auroc, auroc_official
-from gcad_jax.evaluation.device import DeviceMaps
-from gcad_jax.evaluation.maps import MapSource, upsampled
-from gcad_jax.evaluation.ranking import Precision, Ranking, rank
-from gcad_jax.evaluation.regions import GroundTruth
+from gcad_jax.evaluation.ground_truth import GroundTruth
+from gcad_jax.evaluation.map_files import MapSource, upsampled
+from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
+from gcad_jax.evaluation.ranks.rank import Precision, Ranking, rank
 from gcad_jax.evaluation.spro import Areas
-from gcad_jax.types import COMBINED
 
 MEAN = "mean"  # half the sum of structural and logical
 ANOMALOUS = (STRUCTURAL, LOGICAL)

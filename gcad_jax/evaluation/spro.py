@@ -26,8 +26,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gcad_jax.evaluation.limits import LIMITS
-from gcad_jax.evaluation.ranks import Ranks
+from gcad_jax.evaluation.ranks.ranks import Ranks
+
+LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
 
 RATES = np.concatenate([np.linspace(0, 0.1, 101), np.linspace(0.11, 1, 90)])
 

@@ -7,21 +7,13 @@ from typing import ClassVar
 import jax.numpy as jnp
 import optax
 
-from gcad_jax.methods import optimizers as optimisers
-from gcad_jax.methods import reconstruction
+from gcad_jax.core.types import AnomalyMaps, Array, Images, Key, Keys, Metrics, Tree
 from gcad_jax.methods.base import Detector, Learned, Phase
-from gcad_jax.methods.parts import NothingFrozen, OneMap
-from gcad_jax.methods.settings import settings
+from gcad_jax.methods.common import optimizers as optimisers
+from gcad_jax.methods.common import reconstruction
+from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
+from gcad_jax.methods.common.hparams import settings
 from gcad_jax.models.autoencoder import Autoencoder
-from gcad_jax.types import (
-    AnomalyMaps,
-    Array,
-    Images,
-    Key,
-    Keys,
-    Metrics,
-    Tree,
-)
 
 NETWORK = "AE"
 

@@ -11,8 +11,8 @@ from typing import Protocol
 import optax
 from flax import struct
 
-from gcad_jax.checks import UserError
-from gcad_jax.types import (
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import (
     AnomalyMaps,
     Array,
     Images,

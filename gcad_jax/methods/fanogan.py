@@ -13,20 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gcad_jax import checks
-from gcad_jax.axes import mean_over_batch
-from gcad_jax.methods import optimizers as optimisers
-from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
-from gcad_jax.methods.parts import NothingFrozen, OneMap
-from gcad_jax.methods.settings import settings
-from gcad_jax.models.fanogan import (
-    WIDTHS,
-    Discriminator,
-    Generator,
-    ImageEncoder,
-    side,
-)
-from gcad_jax.types import (
+from gcad_jax.core import checks, errors
+from gcad_jax.core.axes import mean_over_batch
+from gcad_jax.core.types import (
     COMPUTE_TYPES,
     AnomalyMaps,
     Array,
@@ -35,6 +24,17 @@ from gcad_jax.types import (
     Keys,
     Metrics,
     Tree,
+)
+from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
+from gcad_jax.methods.common import optimizers as optimisers
+from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
+from gcad_jax.methods.common.hparams import settings
+from gcad_jax.models.fanogan import (
+    WIDTHS,
+    Discriminator,
+    Generator,
+    ImageEncoder,
+    side,
 )
 
 FOR_D, FOR_G, FOR_MIX = 0, 1, 2  # what is drawn of an example's key
@@ -103,7 +103,7 @@ class FAnoGAN(NothingFrozen, OneMap):
         checks.fraction("momentum", self.momentum, "that is kept")
         checks.one_of("precision", self.precision, COMPUTE_TYPES)
         if not self.widths or self.image_size != side(self.widths):
-            raise checks.UserError(
+            raise errors.UserError(
                 f"image_size is {self.image_size}, and widths names "
                 f"{len(self.widths)} widths; {len(self.widths)} are for "
                 f"{side(self.widths)} pixels: change one of them."

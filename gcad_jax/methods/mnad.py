@@ -12,21 +12,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gcad_jax import checks
-from gcad_jax.axes import mean_over_batch
-from gcad_jax.methods import optimizers as optimisers
-from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
-from gcad_jax.methods.parts import NothingFrozen, OneMap
-from gcad_jax.methods.settings import settings
-from gcad_jax.models import memory as memories
-from gcad_jax.models.init import scaled
-from gcad_jax.models.memory_autoencoder import (
-    STEP,
-    WIDTHS,
-    MemoryDecoder,
-    MemoryEncoder,
-)
-from gcad_jax.types import (
+from gcad_jax.core import checks, errors
+from gcad_jax.core.axes import mean_over_batch
+from gcad_jax.core.types import (
     COMPUTE_TYPES,
     AnomalyMaps,
     Array,
@@ -36,6 +24,13 @@ from gcad_jax.types import (
     Metrics,
     Tree,
 )
+from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
+from gcad_jax.methods.common import optimizers as optimisers
+from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
+from gcad_jax.methods.common.hparams import settings
+from gcad_jax.models import mnad
+from gcad_jax.models.layers.init import scaled
+from gcad_jax.models.mnad import STEP, WIDTHS, MemoryDecoder, MemoryEncoder
 
 NETWORKS = ("encoder", "decoder")
 MARGIN = 1.0  # of the triplet loss
@@ -90,7 +85,7 @@ class MNAD(NothingFrozen, OneMap):
         for field in ("compactness", "separateness", "final_learning_rate"):
             checks.not_negative(field, getattr(self, field))
         if self.items < 2:
-            raise checks.UserError(
+            raise errors.UserError(
                 f"items is {self.items}; a feature is kept away from its second "
                 "nearest item, so there must be 2 or more."
             )
@@ -126,7 +121,7 @@ class MNAD(NothingFrozen, OneMap):
             "decoder": self.decoder().init(two, features, False),
         }
         state = {name: variables[name]["batch_stats"] for name in NETWORKS}
-        state["memory"] = memories.fresh(three, self.items, self._widths[-1])
+        state["memory"] = mnad.fresh(three, self.items, self._widths[-1])
         return Learned({name: variables[name]["params"] for name in NETWORKS}, state)
 
     # -- training ---------------------------------------------------------------
@@ -171,10 +166,10 @@ class MNAD(NothingFrozen, OneMap):
             new[name] = changed["batch_stats"]
             return jnp.asarray(y, jnp.float32)
 
-        queries = memories.unit(apply("encoder", self.encoder(), x))
+        queries = mnad.unit(apply("encoder", self.encoder(), x))
         reconstruction = apply("decoder", self.decoder(), _recalled(memory, queries))
         flat = queries.reshape(-1, queries.shape[-1])
-        first, second = memories.nearest_two(memory, flat)
+        first, second = mnad.nearest_two(memory, flat)
         metrics = {
             "L_rec": jnp.mean(jnp.square(reconstruction - x)),
             "L_compact": jnp.mean(jnp.square(flat - first)),
@@ -185,7 +180,7 @@ class MNAD(NothingFrozen, OneMap):
             + self.compactness * metrics["L_compact"]
             + self.separateness * metrics["L_separate"]
         )
-        return loss, (metrics, {**new, "memory": memories.written(memory, flat)})
+        return loss, (metrics, {**new, "memory": mnad.written(memory, flat)})
 
     # -- scoring ----------------------------------------------------------------
 
@@ -204,7 +199,7 @@ class MNAD(NothingFrozen, OneMap):
             for name in NETWORKS
         }
         features = self.encoder().apply(variables["encoder"], x, False)
-        queries = memories.unit(jnp.asarray(features, jnp.float32))
+        queries = mnad.unit(jnp.asarray(features, jnp.float32))
         y = self.decoder().apply(
             variables["decoder"],
             _recalled(learned.model_state["memory"], queries),
@@ -220,7 +215,7 @@ class MNAD(NothingFrozen, OneMap):
 def _recalled(memory: Array, queries: Array) -> Array:
     """Queries (B, h, w, D) and what the memory says of each: (B, h, w, 2 D)."""
     flat = queries.reshape(-1, queries.shape[-1])
-    found = memories.read(memory, flat).reshape(queries.shape)
+    found = mnad.read(memory, flat).reshape(queries.shape)
     return jnp.concatenate([queries, found], axis=-1)
 
 

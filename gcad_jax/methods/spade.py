@@ -13,17 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gcad_jax import checks
-from gcad_jax.files import as_path
-from gcad_jax.methods import teacher as teachers
+from gcad_jax.core import checks, errors
+from gcad_jax.core.paths import as_path
+from gcad_jax.core.types import AnomalyMaps, Array, Features, Images, ImagesU8, Tree
 from gcad_jax.methods.base import Detector
-from gcad_jax.methods.batches import in_batches
-from gcad_jax.methods.parts import OneMap, Untrained
-from gcad_jax.methods.settings import settings
-from gcad_jax.models.classifiers import classifier, load_classifier
-from gcad_jax.models.imagenet import imagenet_normalised
+from gcad_jax.methods.common import pretrained_e_loc as teachers
+from gcad_jax.methods.common.apply import in_batches
+from gcad_jax.methods.common.defaults import OneMap, Untrained
+from gcad_jax.methods.common.hparams import settings
+from gcad_jax.models.classifiers.classifier import classifier, load_classifier
+from gcad_jax.models.layers.init import imagenet_normalised
 from gcad_jax.models.patch_descriptor import PatchDescriptor
-from gcad_jax.types import AnomalyMaps, Array, Features, Images, ImagesU8, Tree
 
 # Maps at a quarter, an eighth and a sixteenth of the image's side.
 LEVELS = {
@@ -94,13 +94,13 @@ class SPADE(Untrained, OneMap):
         for p in E_LOC_STEPS if self.backbone == E_LOC else ():
             path = self.weights.replace("{p}", str(p))
             if self.weights not in own and not as_path(path).is_file():
-                raise checks.UserError(
+                raise errors.UserError(
                     f"weights is {self.weights!r}, and there is no file {path!r}; "
                     f"allowed with backbone {E_LOC!r} are {own[0]!r}, {own[1]!r}, or "
                     "the path of weights with {p} for 17, 33 and 65."
                 )
         if self.backbone != E_LOC and self.weights in own:
-            raise checks.UserError(
+            raise errors.UserError(
                 f"weights is {self.weights!r}, but backbone is {self.backbone!r}, of "
                 "which no weights come with the package: convert some (python -m "
                 f"gcad_jax.convert --arch={self.backbone} --input=FILE "
@@ -159,7 +159,7 @@ class SPADE(Untrained, OneMap):
             }
         network, params = load_classifier(self.weights)
         if network.arch != self.backbone:
-            raise checks.UserError(
+            raise errors.UserError(
                 f"{self.weights} holds a {network.arch!r}, but backbone is "
                 f"{self.backbone!r}: change one of them."
             )

@@ -15,17 +15,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gcad_jax import checks
-from gcad_jax.axes import mean_over_batch
-from gcad_jax.methods import optimizers as optimisers
-from gcad_jax.methods import teacher as teachers
-from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
-from gcad_jax.methods.batches import in_batches
-from gcad_jax.methods.scoring import mean_over_scales, moments
-from gcad_jax.methods.settings import settings
-from gcad_jax.models.imagenet import imagenet_normalised
-from gcad_jax.models.patch_descriptor import BORDERS, PatchDescriptor
-from gcad_jax.types import (
+from gcad_jax.core import checks, errors
+from gcad_jax.core.axes import mean_over_batch
+from gcad_jax.core.types import (
     COMPUTE_TYPES,
     AnomalyMaps,
     Features,
@@ -36,6 +28,14 @@ from gcad_jax.types import (
     Metrics,
     Tree,
 )
+from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
+from gcad_jax.methods.common import optimizers as optimisers
+from gcad_jax.methods.common import pretrained_e_loc as teachers
+from gcad_jax.methods.common.apply import in_batches
+from gcad_jax.methods.common.calibration import mean_over_scales, moments
+from gcad_jax.methods.common.hparams import settings
+from gcad_jax.models.layers.init import imagenet_normalised
+from gcad_jax.models.patch_descriptor import BORDERS, PatchDescriptor
 
 
 @dataclasses.dataclass(eq=False)
@@ -103,7 +103,7 @@ class StudentTeacher:
         for field in ("weight_decay", "slope", "final_learning_rate"):
             checks.not_negative(field, getattr(self, field))
         if self.students < 2:
-            raise checks.UserError(
+            raise errors.UserError(
                 f"students is {self.students}; their variance needs 2 or more."
             )
         checks.one_of("precision", self.precision, COMPUTE_TYPES)

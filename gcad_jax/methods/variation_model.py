@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gcad_jax import checks
-from gcad_jax.methods import registration
+from gcad_jax.core import checks, errors
+from gcad_jax.core.types import AnomalyMaps, Array, Images, ImagesU8, Tree
 from gcad_jax.methods.base import Detector
-from gcad_jax.methods.batches import each_batch
-from gcad_jax.methods.parts import OneMap, Untrained
-from gcad_jax.types import AnomalyMaps, Array, Images, ImagesU8, Tree
+from gcad_jax.methods.common import registration
+from gcad_jax.methods.common.apply import each_batch
+from gcad_jax.methods.common.defaults import OneMap, Untrained
 
 NONE, RIGID = "none", "rigid"
 GREY_LEVELS = 255.0
@@ -51,14 +51,14 @@ class VariationModel(Untrained, OneMap):
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
         if self.image_size < SMALLEST:
-            raise checks.UserError(
+            raise errors.UserError(
                 f"image_size is {self.image_size}; it must be {SMALLEST} or more."
             )
         checks.positive("inference_batch_size", self.inference_batch_size)
         checks.positive("variance_floor", self.variance_floor)
         checks.one_of("alignment", self.alignment, (NONE, RIGID))
         if len(self.degrees) != 2 or self.degrees[0] < 0 or self.degrees[1] <= 0:
-            raise checks.UserError(
+            raise errors.UserError(
                 f"degrees is {self.degrees}; it must be the largest angle, 0 or more, "
                 "and the step between angles, above 0, such as (5.0, 1.0)."
             )

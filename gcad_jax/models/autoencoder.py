@@ -5,8 +5,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from gcad_jax.core.types import Array, Images
 from gcad_jax.models.global_encoder import Decoder, Encoder
-from gcad_jax.types import Array, Images
 
 
 class Autoencoder(nn.Module):

@@ -10,9 +10,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from gcad_jax.models.batch_norm import BatchNorm
-from gcad_jax.models.init import uniform
-from gcad_jax.types import Array, Images
+from gcad_jax.core.types import Array, Images
+from gcad_jax.models.layers.batch_norm import BatchNorm
+from gcad_jax.models.layers.init import uniform
 
 FIRST_SIDE = 4
 WIDTHS = (64, 128, 256, 512)

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gcad_jax.checks import UserError, multiple_of, one_of
-from gcad_jax.models.batch_norm import BatchNorm
-from gcad_jax.models.init import torch_default
-from gcad_jax.types import Array, Features, Images
+from gcad_jax.core.checks import multiple_of, one_of
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import Array, Features, Images
+from gcad_jax.models.layers.batch_norm import BatchNorm
+from gcad_jax.models.layers.init import torch_default
 
 NUM_SKIPS = 5
 

@@ -18,8 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn.initializers import Initializer
 
-from gcad_jax.checks import UserError, multiple_of
-from gcad_jax.models.init import he_normal, scaled
+from gcad_jax.core.checks import multiple_of
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import Array, Features, Images, Tree
+from gcad_jax.models.layers.init import he_normal, scaled
 from gcad_jax.models.patch_layers import (
     ARCHS,
     STUDENT_TEACHER,
@@ -27,7 +29,6 @@ from gcad_jax.models.patch_layers import (
     layers,
     padding,
 )
-from gcad_jax.types import Array, Features, Images, Tree
 
 BORDERS = {"zero": "constant", "reflect": "reflect", "edge": "edge"}  # jnp.pad's modes
 MINIMUM_STD = 1e-6

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gcad_jax.checks import UserError, one_of
-from gcad_jax.types import Array
+from gcad_jax.core.checks import one_of
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import Array
 
 PATCH_SIZES = (17, 33, 65)
 STUDENT_TEACHER = "student_teacher"

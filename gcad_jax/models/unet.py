@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gcad_jax.checks import multiple_of
-from gcad_jax.models.init import scaled, torch_default
-from gcad_jax.types import Array, Features, Images
+from gcad_jax.core.checks import multiple_of
+from gcad_jax.core.types import Array, Features, Images
+from gcad_jax.models.layers.init import scaled, torch_default
 
 
 class UNet(nn.Module):

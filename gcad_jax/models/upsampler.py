@@ -5,8 +5,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from gcad_jax.models.init import torch_default
-from gcad_jax.types import Features
+from gcad_jax.core.types import Features
+from gcad_jax.models.layers.init import torch_default
 
 
 class Upsampler(nn.Module):

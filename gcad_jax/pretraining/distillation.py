@@ -19,16 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gcad_jax import checks
-from gcad_jax.axes import mean_over_batch
-from gcad_jax.data.augment import grey
-from gcad_jax.methods import optimizers as optimisers
-from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
-from gcad_jax.models.imagenet import imagenet_normalised
-from gcad_jax.models.patch_descriptor import PatchDescriptor
-from gcad_jax.models.patch_layers import check_size, stride
-from gcad_jax.pretraining.targets import Target
-from gcad_jax.types import (
+from gcad_jax.core import checks, errors
+from gcad_jax.core.axes import mean_over_batch
+from gcad_jax.core.types import (
     COMPUTE_TYPES,
     Array,
     Features,
@@ -38,6 +31,13 @@ from gcad_jax.types import (
     Metrics,
     Tree,
 )
+from gcad_jax.data.input.augment import grey
+from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
+from gcad_jax.methods.common import optimizers as optimisers
+from gcad_jax.models.layers.init import imagenet_normalised
+from gcad_jax.models.patch_descriptor import PatchDescriptor
+from gcad_jax.models.patch_layers import check_size, stride
+from gcad_jax.pretraining.targets import Target
 
 CORRELATIONS = ("dims_sq", "dims_abs", "dims_signed", "samples_sq")
 SMALLEST = 1e-6  # standard deviation that is divided by
@@ -125,20 +125,20 @@ class Distillation:
         ):
             checks.not_negative(f"method.{name}", getattr(self, name))
         if self.batch_size < 2:
-            raise checks.UserError(
+            raise errors.UserError(
                 f"method.batch_size is {self.batch_size}; correlations need two "
                 "patches or more."
             )
         self._check_windows()
         if not 0 <= self.grey_probability <= 1:
-            raise checks.UserError(
+            raise errors.UserError(
                 f"method.grey_probability is {self.grey_probability}; it must be from "
                 "0 to 1."
             )
         low, high = (*self.zoom, 0, 0)[:2]
         whole = all(type(side) is int for side in self.zoom)
         if len(self.zoom) != 2 or not whole or not 1 <= low <= high:
-            raise checks.UserError(
+            raise errors.UserError(
                 f"method.zoom is {self.zoom}; it must be two whole numbers, the "
                 "smaller first and 1 or more, such as (4, 16)."
             )
@@ -147,16 +147,16 @@ class Distillation:
         checks.positive("method.grid", self.grid)
         checks.not_negative("method.context", self.context)
         if self.grid > 1 and self.lambda_m:
-            raise checks.UserError(
+            raise errors.UserError(
                 f"method.lambda_m is {self.lambda_m} and method.grid is {self.grid}; "
                 "L_m compares patches of distinct images: set one of them to 0 or 1."
             )
         if not self.target_layers:
-            raise checks.UserError(
+            raise errors.UserError(
                 "method.target_layers is empty; name one layer of the target or more."
             )
         if self.centres and {"pooled", "logits"} & set(self.target_layers):
-            raise checks.UserError(
+            raise errors.UserError(
                 f"method.target_layers is {self.target_layers}; with grid "
                 f"{self.grid} and context {self.context} the target is read at the "
                 "centres of the patches, which 'pooled' and 'logits' do not have: "

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gcad_jax.models.classifiers import Classifier
-from gcad_jax.types import Array, Features, Images, Tree
+from gcad_jax.core.types import Array, Features, Images, Tree
+from gcad_jax.models.classifiers.classifier import Classifier
 
 
 class Target(Protocol):

@@ -10,12 +10,12 @@ from typing import Any
 import jax
 from etils import epath
 
-from gcad_jax import hosts
-from gcad_jax.checks import UserError
-from gcad_jax.files import absolute, inside
+from gcad_jax.core import multihost
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import absolute, inside
+from gcad_jax.core.types import Tree
 from gcad_jax.methods.base import TrainState
-from gcad_jax.training.parallel import Layout
-from gcad_jax.types import Tree
+from gcad_jax.training.parallel.layout import Layout
 
 FOLDER = "checkpoints"  # beside the results of a category
 # By this file Orbax tells that a checkpoint on gs:// is complete; it comes last.
@@ -84,12 +84,12 @@ class Checkpoints:
         Raises:
           UserError: if there are checkpoints and none can be read; all are kept.
         """
-        steps = hosts.from_first(
+        steps = multihost.from_first(
             lambda: sorted(self._manager.all_steps(), reverse=True)
         )
         for i, step in enumerate(steps):
             state, reason = self._tried(step, like)
-            reasons = [told for told in hosts.gathered(reason) if told]
+            reasons = [told for told in multihost.gathered(reason) if told]
             if state is None or reasons:
                 say(
                     f"checkpoint  {self._folder / str(step)} cannot be read: "
@@ -97,7 +97,7 @@ class Checkpoints:
                 )
                 continue
             if i:
-                hosts.from_first(functools.partial(self._set_aside, steps[:i]))
+                multihost.from_first(functools.partial(self._set_aside, steps[:i]))
                 self._manager.reload()
             return step, state
         if steps:
@@ -178,7 +178,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # Orbax and its storage raise many kinds
-            if hosts.count() > 1 and hosts.is_lost(error):
+            if multihost.count() > 1 and multihost.is_lost(error):
                 raise
             raise UserError(
                 f"a checkpoint cannot be written to {self._folder} "

@@ -4,16 +4,16 @@ import contextlib
 import json
 import math
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from gcad_jax import hosts, speech
-from gcad_jax.checks import UserError
-from gcad_jax.files import copy_tree, filled, is_local, reason, write_text
+from gcad_jax.core import multihost
+from gcad_jax.core.atomic_files import copy_tree, filled, write_text
+from gcad_jax.core.errors import UserError, one_line
+from gcad_jax.core.paths import is_local
 
 ROWS = "metrics.jsonl"
 
@@ -32,7 +32,7 @@ class MetricsLog:
 
     def __init__(self, folder: epath.Path, resume_step: int) -> None:
         """folder: of the category. resume_step: finished updates; 0 starts afresh."""
-        self._writes = hosts.is_first()
+        self._writes = multihost.is_first()
         if not self._writes:
             return
         from tensorboardX import SummaryWriter
@@ -101,7 +101,7 @@ class MetricsLog:
         except OSError as error:
             raise UserError(
                 f"{ROWS} and tensorboard/ cannot be written to {self._folder} "
-                f"({reason(error)}); give the same command again: it continues from "
+                f"({one_line(error)}); give the same command again: it continues from "
                 "the last checkpoint."
             ) from error
 
@@ -137,22 +137,3 @@ def check_finite(
                     "the checkpoints before it are kept; try a lower "
                     "--config.method.learning_rate in another --workdir."
                 )
-
-
-def progress_bar(total: int, done: int, label: str):  # type: ignore[no-untyped-def]
-    """A bar over images: rate in images/s and the time left.
-
-    Redrawn twice a second on a terminal, once a minute elsewhere.
-    """
-    from tqdm import tqdm
-
-    return tqdm(
-        total=total,
-        initial=done,
-        desc=label,
-        unit="img",
-        unit_scale=True,
-        dynamic_ncols=True,
-        mininterval=0.5 if sys.stderr.isatty() else 60.0,
-        disable=speech.is_quiet() or not hosts.is_first(),
-    )

@@ -10,23 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from gcad_jax import hosts
-from gcad_jax.axes import BATCH
-from gcad_jax.checks import UserError
-from gcad_jax.data.category import Category
+from gcad_jax.core import multihost
+from gcad_jax.core.axes import BATCH
+from gcad_jax.core.console import progress_bar
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import Array, Tree
+from gcad_jax.data.dataset import Category
 from gcad_jax.methods.base import Learned, Method, Trainable, TrainState, read_phases
-from gcad_jax.training import summary
 from gcad_jax.training.checkpoint import FOLDER, Checkpoints
-from gcad_jax.training.feed import Feed, Resident
-from gcad_jax.training.frozen import kept
-from gcad_jax.training.logs import MetricsLog, check_finite, progress_bar
-from gcad_jax.training.parallel import Layout
+from gcad_jax.training.compilation import Program, compile_step
+from gcad_jax.training.cost import summary
+from gcad_jax.training.cost.communication import crossing_bytes
+from gcad_jax.training.frozen_cache import kept
+from gcad_jax.training.input_pipeline import Feed, Resident
+from gcad_jax.training.logs import MetricsLog, check_finite
+from gcad_jax.training.parallel.layout import Layout
 from gcad_jax.training.preemption import Preempted, Preemption
-from gcad_jax.training.program import Program, compile_step
-from gcad_jax.training.start import first_states
+from gcad_jax.training.state import first_states
 from gcad_jax.training.step import Resources, StepOptions
-from gcad_jax.training.traffic import crossing_bytes
-from gcad_jax.types import Array, Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,7 +275,7 @@ class Training:
                 break
         checkpoints.wait()
         # A signal may have come while the last state was written.
-        stop = stop or any(hosts.gathered(preemption.requested))
+        stop = stop or any(multihost.gathered(preemption.requested))
         bar.close()  # or the line would stand behind it
         self.say(
             f"input       waited {self.waited:.1f} s of "
@@ -290,12 +291,12 @@ class Training:
         """Whether it is time to save, and whether to stop, on every process alike."""
         due = time.monotonic() - saved_at > 60 * self.options.checkpoint_minutes
         stop = preemption.requested
-        if hosts.count() == 1:
+        if multihost.count() == 1:
             return due, stop
         every = self.options.log_every
         if done // every == (done - calls) // every and done < self.total:
             return False, False
-        told = hosts.gathered((due, stop))
+        told = multihost.gathered((due, stop))
         return told[0][0], any(stop for _, stop in told)
 
     def next_call(self, done: int) -> tuple[int, int]:
@@ -318,7 +319,7 @@ class Training:
         for i in range(calls):
             step = start + i + 1
             values = {name: column[i] for name, column in columns.items()}
-            if hosts.count() == 1 or self.layout.kind == BATCH:
+            if multihost.count() == 1 or self.layout.kind == BATCH:
                 check_finite(step, own, values)  # else one process would stop alone
             if step % self.options.log_every == 0 or step in (1, self.total):
                 values = self.of_all_seeds(values)
@@ -331,7 +332,7 @@ class Training:
         """Values of the own seeds on each process -> of all, on every one."""
         if self.layout.kind == BATCH:
             return values
-        told = hosts.gathered(values)
+        told = multihost.gathered(values)
         return {name: np.concatenate([own[name] for own in told]) for name in values}
 
     def save(

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from gcad_jax.axes import BATCH
-from gcad_jax.data.arrays import gather, to_float
-from gcad_jax.data.augment import Augmentation, augment
+from gcad_jax.core.axes import BATCH
+from gcad_jax.core.types import Array, Key, Keys, Metrics, Tree
+from gcad_jax.data.input.augment import Augmentation, augment
+from gcad_jax.data.input.device import gather, to_float
 from gcad_jax.methods.base import Batch, Phase, Trainable, TrainState
-from gcad_jax.types import Array, Key, Keys, Metrics, Tree
 
 VMAP, UNROLL = "vmap", "unroll"
 

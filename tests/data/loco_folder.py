@@ -4,8 +4,8 @@ import numpy as np
 from data import trees
 from PIL import Image
 
-from gcad_jax.data import prepared
 from gcad_jax.data.loco import MvtecLocoAd
+from gcad_jax.data.mvtec import cache as prepared
 
 
 def data_of(folder, **fields):

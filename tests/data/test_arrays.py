@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gcad_jax.data.arrays import gather, to_device, to_float
+from gcad_jax.data.input.device import gather, to_device, to_float
 
 IMAGES = np.arange(256, dtype=np.uint8).repeat(3).reshape(4, 8, 8, 3)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from gcad_jax.checks import UserError
-from gcad_jax.data import augment as aug
-from gcad_jax.data.augment import Augmentation, augment
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.input import augment as aug
+from gcad_jax.data.input.augment import Augmentation, augment
 
 RNG = np.random.default_rng(0)
 

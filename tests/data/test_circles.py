@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.core.errors import UserError
 from gcad_jax.data.circles import Circles, smooth
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 
 FEW = Circles(num_train=12, num_validation=3, num_test=15)
 DISC = sum(y * y + x * x <= 256 for y in range(-16, 17) for x in range(-16, 17))

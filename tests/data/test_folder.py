@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.augment import Augmentation
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 from gcad_jax.data.folder import Folder
+from gcad_jax.data.input.augment import Augmentation
 
 
 def write(path, value=100, size=(12, 20), channels=3):

@@ -9,10 +9,10 @@ from data import trees
 from data.loco_folder import data_of, load, zoomed
 from PIL import Image
 
-from gcad_jax.checks import UserError
-from gcad_jax.data import tables
-from gcad_jax.data.category import KINDS
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.dataset import KINDS
 from gcad_jax.data.loco import MvtecLocoAd
+from gcad_jax.data.mvtec import facts
 
 LOGICAL = "ground_truth/logical_anomalies"
 
@@ -82,12 +82,12 @@ def test_a_subset_is_said(folder):
 
 def test_complete_needs_counts_and_sizes(folder, monkeypatch):
     counts = {"train": 4, "validation": 2, "good": 2, "structural": 1, "logical": 2}
-    small = tables.Published(**counts, height=24, width=16)
-    monkeypatch.setitem(tables.LOCO, "juice_bottle", small)
+    small = facts.Published(**counts, height=24, width=16)
+    monkeypatch.setitem(facts.LOCO, "juice_bottle", small)
     assert load(folder).complete
     assert load(folder).notes == ()
-    swapped = tables.Published(**counts, height=16, width=24)
-    monkeypatch.setitem(tables.LOCO, "juice_bottle", swapped)
+    swapped = facts.Published(**counts, height=16, width=24)
+    monkeypatch.setitem(facts.LOCO, "juice_bottle", swapped)
     assert not load(folder).complete
 
 

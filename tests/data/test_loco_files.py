@@ -8,7 +8,7 @@ from data import trees
 from data.loco_folder import load
 from PIL import Image
 
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
 
 LOGICAL = "ground_truth/logical_anomalies"
 

@@ -6,8 +6,8 @@ import pytest
 from data import trees
 from PIL import Image
 
-from gcad_jax.checks import UserError
-from gcad_jax.data import tables
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.mvtec import builders, facts
 from gcad_jax.data.mvtec_ad import MvtecAd
 
 
@@ -73,8 +73,8 @@ def test_validation_is_held_out(tmp_path):
 
 def test_complete_counts_the_images_held_out(tmp_path, monkeypatch):
     folder = trees.make_ad(tmp_path / "root")
-    small = tables.Published(10, 0, 2, 2, 0, height=24, width=16)
-    monkeypatch.setitem(tables.AD, "hazelnut", small)
+    small = facts.Published(10, 0, 2, 2, 0, height=24, width=16)
+    monkeypatch.setitem(facts.AD, "hazelnut", small)
     assert data_of(folder).load("hazelnut", 16, 3).complete
 
 
@@ -126,18 +126,18 @@ def test_table_4_holds_for_these_categories_only(tmp_path):
 
 def test_published_totals():
     totals = collections.Counter()
-    for published in tables.AD.values():
+    for published in facts.AD.values():
         totals.update(published.counts)
     assert totals["train"] == 3629
     assert totals["test good"] == 467
     assert totals["test logical_anomalies"] == 37  # [P Table 4]
     assert totals["test structural_anomalies"] == 1258 - 37
     loco = collections.Counter()
-    for published in tables.LOCO.values():
+    for published in facts.LOCO.values():
         loco.update(published.counts)
     # [P Table 1], last row
     assert list(loco.values()) == [1772, 304, 575, 432, 561]
-    assert set(tables.FLIPS) == set(tables.AD) | set(tables.LOCO)
+    assert set(facts.FLIPS) == set(facts.AD) | set(facts.LOCO)
 
 
 @pytest.mark.parametrize("with_folder", [True, False])
@@ -209,9 +209,8 @@ def test_wrong_fraction_is_refused_before_anything_is_packed(tmp_path):
 
 
 def test_the_builder_has_fifteen_categories():
-    from gcad_jax.data import mvtec_ad_builder
 
-    builder = mvtec_ad_builder.MvtecAd
+    builder = builders.MvtecAd
     assert builder.name == "mvtec_ad"
     assert len(builder.BUILDER_CONFIGS) == 15
 

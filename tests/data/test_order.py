@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.order import (
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.input.sampling import (
     batch_indices,
     batches,
     endless,
@@ -56,11 +56,11 @@ def test_the_stream_continues_anywhere(first_step):
 
 
 def test_one_order_an_epoch(monkeypatch):
-    from gcad_jax.data import order
+    from gcad_jax.data.input import sampling
 
     calls = []
     monkeypatch.setattr(
-        order,
+        sampling,
         "epoch_order",
         lambda *args: calls.append(args) or epoch_order(*args),
     )

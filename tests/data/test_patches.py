@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.patches import Cut, PatchStream
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.input.patches import Cut, PatchStream
 from gcad_jax.data.photos import Photos
 
 DRAW = np.random.default_rng(0)
@@ -141,7 +141,7 @@ def test_a_folder_without_images_is_an_error(tmp_path):
 def test_images_of_a_tfds_set(tmp_path):
     import tensorflow_datasets as tfds
 
-    from gcad_jax.data.builder import LocalInfo
+    from gcad_jax.data.mvtec.builder_base import LocalInfo
 
     class TinyPhotos(tfds.core.GeneratorBasedBuilder):
         """Three images."""

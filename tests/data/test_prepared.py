@@ -12,9 +12,9 @@ import pytest
 from data import trees
 from data.loco_folder import load, packed, zoomed
 
-from gcad_jax.checks import UserError
-from gcad_jax.data import prepared
-from gcad_jax.data.category import KINDS
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.dataset import KINDS
+from gcad_jax.data.mvtec import cache
 
 LOGICAL = "ground_truth/logical_anomalies"
 
@@ -93,7 +93,7 @@ def test_what_a_killed_run_left_is_ignored_and_later_removed(folder):
     for path in (fresh, old):
         shutil.copytree(done, path)
     shutil.rmtree(done)
-    two_days_ago = old.stat().st_mtime - 2 * prepared.ABANDONED
+    two_days_ago = old.stat().st_mtime - 2 * cache.ABANDONED
     os.utime(old, (two_days_ago, two_days_ago))
     os.utime(fresh)
     load(folder)
@@ -108,11 +108,11 @@ def test_a_cache_that_cannot_be_written(folder):
 
 def test_the_default_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert prepared.cache_folder("") == tmp_path / "gcad_jax/tfds"
+    assert cache.cache_folder("") == tmp_path / "gcad_jax/tfds"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert prepared.cache_folder("") == tmp_path / "home/.cache/gcad_jax/tfds"
-    assert prepared.cache_folder("~/x") == tmp_path / "home/x/gcad_jax/tfds"
+    assert cache.cache_folder("") == tmp_path / "home/.cache/gcad_jax/tfds"
+    assert cache.cache_folder("~/x") == tmp_path / "home/x/gcad_jax/tfds"
 
 
 # TFDS.
@@ -151,10 +151,10 @@ def test_tfds_is_lazy_quiet_and_offline(folder, tmp_path):
 def test_the_builder_works_for_users_of_tfds(folder, tmp_path, caplog):
     import tensorflow_datasets as tfds
 
-    from gcad_jax.data import loco_builder
+    from gcad_jax.data.mvtec import builders
 
     caplog.set_level(logging.ERROR)
-    assert [c.name for c in loco_builder.MvtecLocoAd.BUILDER_CONFIGS] == [
+    assert [c.name for c in builders.MvtecLocoAd.BUILDER_CONFIGS] == [
         "breakfast_box",
         "juice_bottle",
         "pushpins",
@@ -180,10 +180,10 @@ def test_the_builder_works_for_users_of_tfds(folder, tmp_path, caplog):
 def test_the_builder_says_what_is_missing(folder, tmp_path):
     import tensorflow_datasets as tfds
 
-    from gcad_jax.data import loco_builder
+    from gcad_jax.data.mvtec import builders
 
     shutil.rmtree(folder / "validation")
-    builder = loco_builder.MvtecLocoAd(data_dir=tmp_path / "t", config="juice_bottle")
+    builder = builders.MvtecLocoAd(data_dir=tmp_path / "t", config="juice_bottle")
     config = tfds.download.DownloadConfig(manual_dir=folder.parent)
     with pytest.raises(UserError, match="lacks the folder validation/good"):
         builder.download_and_prepare(download_config=config)

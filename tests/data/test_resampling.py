@@ -7,8 +7,8 @@ import pytest
 from jax import export
 
 from gcad_jax.data.images import zoom
-from gcad_jax.data.resampling import stretched, zoomed
-from gcad_jax.evaluation.maps import upsample
+from gcad_jax.data.resize import stretched, zoomed
+from gcad_jax.evaluation.map_files import upsample
 
 RNG = np.random.default_rng(0)
 SIZE = 32

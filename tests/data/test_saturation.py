@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.saturation import Defect, read_defects, saturation
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.annotations.saturation import Defect, read_defects, saturation
 
 ENTRY = {
     "defect_name": "dent",

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.split import split_validation
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.input.sampling import split_validation
 
 
 @pytest.mark.parametrize(

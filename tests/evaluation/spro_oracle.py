@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gcad_jax.data.category import GOOD, Region, TestImage
+from gcad_jax.data.dataset import GOOD, Region, TestImage
 
 
 def region(name, mask, threshold=1.0, relative=True):

@@ -7,11 +7,13 @@ import spro_oracle as oracle
 from hypothesis import strategies as st
 from test_spro import categories, scores_of
 
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL
-from gcad_jax.evaluation import binning, histogram, ranking, spro
-from gcad_jax.evaluation.binning import BLOCKS, LENGTH, Cells
-from gcad_jax.evaluation.ranking import Precision, rank
-from gcad_jax.evaluation.regions import GroundTruth
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.evaluation import spro
+from gcad_jax.evaluation.ground_truth import GroundTruth
+from gcad_jax.evaluation.ranks import bins, histogram
+from gcad_jax.evaluation.ranks import rank as ranking
+from gcad_jax.evaluation.ranks.bins import BLOCKS, LENGTH, Cells
+from gcad_jax.evaluation.ranks.rank import Precision, rank
 from gcad_jax.evaluation.scores import LIMITS
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -30,7 +32,7 @@ def cells(draw):
 @hypothesis.given(st.lists(finite, min_size=2, max_size=50))
 def test_keys_ascend_with_the_scores(scores):
     scores = np.sort(np.array(scores, np.float32))
-    keys = binning.keys(scores).astype(np.int64)
+    keys = bins.keys(scores).astype(np.int64)
     assert ((np.diff(keys) > 0) == (np.diff(scores) > 0)).all()
     assert (np.diff(keys) >= 0).all()
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcad_jax.checks import UserError
-from gcad_jax.evaluation.decision import needed, p_values, promised, threshold
+from gcad_jax.core.errors import UserError
+from gcad_jax.evaluation.threshold import needed, p_values, promised, threshold
 
 scores = st.lists(st.integers(0, 8).map(float), min_size=1, max_size=30)
 rates = st.sampled_from([0.01, 0.05, 0.1, 0.25, 0.5, 0.9])

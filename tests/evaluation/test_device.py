@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import spro_oracle as oracle
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL
-from gcad_jax.evaluation import device, scores
-from gcad_jax.evaluation.binning import BLOCKS, Cells
-from gcad_jax.evaluation.device import DeviceMaps
-from gcad_jax.evaluation.histogram import count_cells
-from gcad_jax.evaluation.maps import upsample
-from gcad_jax.evaluation.ranking import Precision
-from gcad_jax.evaluation.regions import GroundTruth
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.evaluation import scores
+from gcad_jax.evaluation.ground_truth import GroundTruth
+from gcad_jax.evaluation.map_files import upsample
+from gcad_jax.evaluation.ranks import device_histogram
+from gcad_jax.evaluation.ranks.bins import BLOCKS, Cells
+from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
+from gcad_jax.evaluation.ranks.histogram import count_cells
+from gcad_jax.evaluation.ranks.rank import Precision
 from gcad_jax.evaluation.scores import LIMITS, score
 
 # Narrow cells need many, which takes long on a CPU in disguise.
@@ -51,10 +52,10 @@ def subsets_of(truth):
 
 @pytest.mark.parametrize("num_devices", [1, 3])
 def test_counts_are_those_of_the_host(category, whole, num_devices, monkeypatch):
-    monkeypatch.setattr(device, "BATCH", 2)
+    monkeypatch.setattr(device_histogram, "BATCH", 2)
     truth, maps = category
     full = [
-        np.asarray(device._upsample(m, (im.height, im.width)))
+        np.asarray(device_histogram._upsample(m, (im.height, im.width)))
         for m, im in zip(maps, truth.images, strict=True)
     ]
     for ours, image, small in zip(full, truth.images, maps, strict=True):
@@ -79,7 +80,7 @@ def test_counts_are_those_of_the_host(category, whole, num_devices, monkeypatch)
 
 
 def test_devices_change_nothing(category, whole, monkeypatch):
-    monkeypatch.setattr(device, "BATCH", 2)
+    monkeypatch.setattr(device_histogram, "BATCH", 2)
     truth, maps = category
     found = [
         DeviceMaps(maps, truth.images, jax.devices()[:n]).count(

@@ -4,9 +4,9 @@ import map_folders as folders
 import numpy as np
 import pytest
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL
-from gcad_jax.evaluation import ground_truth, map_files
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.evaluation import ground_truth_files, map_folders
 
 SIZE = (folders.HEIGHT, folders.WIDTH)
 
@@ -19,7 +19,7 @@ def pixels(top, left, height, width):
 
 def test_loco_layout(tmp_path):
     data, _ = folders.make_loco(tmp_path)
-    dataset, images = ground_truth.anomalous_images(data)
+    dataset, images = ground_truth_files.anomalous_images(data)
     assert dataset == "mvtec_loco_ad"
     assert [(i.name, i.kind) for i in images] == [
         ("structural_anomalies/000", STRUCTURAL),
@@ -42,14 +42,14 @@ def test_files_with_one_value_are_regions_of_their_own(tmp_path):
     again[2, 3] = 200  # overlaps the other file
     file = data / "ground_truth/structural_anomalies/000/001.png"
     folders.save_mask(file, again)
-    (_, images) = ground_truth.anomalous_images(data)
+    (_, images) = ground_truth_files.anomalous_images(data)
     assert [r.area for r in images[0].regions] == [12, 6]
 
 
 def test_mvtec_ad_layout(tmp_path):
     data, _ = folders.make_ad(tmp_path)
     (data / "ground_truth/good").mkdir()
-    dataset, images = ground_truth.anomalous_images(data)
+    dataset, images = ground_truth_files.anomalous_images(data)
     assert dataset == "mvtec_ad"
     # Of cable, cable_swap is the paper's logical anomaly.
     assert [(i.name, i.kind) for i in images] == [
@@ -65,9 +65,9 @@ def test_mvtec_ad_layout(tmp_path):
 def test_good_images_are_those_of_the_maps(tmp_path):
     data, maps = folders.make_loco(tmp_path)
     other = folders.save_map(maps / "test/good/007.v2.tif", np.zeros((3, 5), np.uint8))
-    found = map_files.listed(maps / "test")
+    found = map_folders.listed(maps / "test")
     assert found["good/007.v2"] == other
-    images = ground_truth.good_images(data, found)
+    images = ground_truth_files.good_images(data, found)
     assert [(i.name, i.kind, i.height, i.width) for i in images] == [
         ("good/000", GOOD, *SIZE),
         ("good/001", GOOD, *SIZE),
@@ -78,18 +78,24 @@ def test_good_images_are_those_of_the_maps(tmp_path):
 def test_good_images_are_those_of_the_data_set_where_it_has_them(tmp_path):
     data, maps = folders.make_loco(tmp_path)
     folders.save_mask(data / "test/good/004.png", np.zeros((5, 7), np.uint8))
-    images = ground_truth.good_images(data, map_files.listed(maps / "test"))
+    images = ground_truth_files.good_images(data, map_folders.listed(maps / "test"))
     assert [(i.name, i.height, i.width) for i in images] == [("good/004", 5, 7)]
 
 
 def test_other_files_and_hidden_ones_are_passed_over(tmp_path):
     data, maps = folders.make_loco(tmp_path)
-    before = ground_truth.anomalous_images(data)[1], map_files.listed(maps / "test")
+    before = (
+        ground_truth_files.anomalous_images(data)[1],
+        map_folders.listed(maps / "test"),
+    )
     (data / "ground_truth/.DS_Store").write_text("")
     (data / "ground_truth/logical_anomalies/000/notes.txt").write_text("")
     (maps / "test/good/000.png").write_text("")
     (maps / "test/good/._000.tiff").write_text("")
-    after = ground_truth.anomalous_images(data)[1], map_files.listed(maps / "test")
+    after = (
+        ground_truth_files.anomalous_images(data)[1],
+        map_folders.listed(maps / "test"),
+    )
     assert [i.name for i in before[0]] == [i.name for i in after[0]]
     assert before[1] == after[1]
 
@@ -98,35 +104,35 @@ def test_links_are_followed(tmp_path):
     data, maps = folders.make_loco(tmp_path)
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "mine").symlink_to(data)
-    folder = ground_truth.find_category(tmp_path / "links", "mine")
-    assert len(ground_truth.anomalous_images(folder)[1]) == 3
+    folder = ground_truth_files.find_category(tmp_path / "links", "mine")
+    assert len(ground_truth_files.anomalous_images(folder)[1]) == 3
     file = maps / "test/good/001.tiff"
     file.unlink()
     file.symlink_to(maps / "test/good/000.tiff")
-    assert map_files.listed(maps / "test")["good/001"] == file
+    assert map_folders.listed(maps / "test")["good/001"] == file
 
 
 def test_nearest_category(tmp_path):
     data, _ = folders.make_loco(tmp_path)
     with pytest.raises(UserError, match=r"no folder 'pushpin';.*Did you mean 'pushpi"):
-        ground_truth.find_category(data.parent, "pushpin")
+        ground_truth_files.find_category(data.parent, "pushpin")
     with pytest.raises(UserError, match="give the folder above it"):
-        ground_truth.find_category(data, "pushpins")
+        ground_truth_files.find_category(data, "pushpins")
     with pytest.raises(UserError, match="elsewhere is not a folder"):
-        ground_truth.find_category(tmp_path / "elsewhere", "pushpins")
+        ground_truth_files.find_category(tmp_path / "elsewhere", "pushpins")
 
 
 def test_source_names_the_file(tmp_path):
     _, maps = folders.make_loco(tmp_path)
     path = maps / "test/good/000.tiff"
-    images = ground_truth.good_images(tmp_path, {"good/000": path})
-    np.testing.assert_array_equal(map_files.source([path], images)(0), np.zeros(SIZE))
+    images = ground_truth_files.good_images(tmp_path, {"good/000": path})
+    np.testing.assert_array_equal(map_folders.source([path], images)(0), np.zeros(SIZE))
     for bad in (np.nan, np.inf, -np.inf):
         scores = np.zeros(SIZE, np.float64)
         scores[3, 3] = bad
         folders.save_map(path, scores)
         with pytest.raises(UserError, match=r"good/000\.tiff holds NaN or infinite"):
-            map_files.source([path], images)(0)
+            map_folders.source([path], images)(0)
     folders.save_map(path, np.zeros(SIZE[::-1], np.float32))
     with pytest.raises(UserError, match=r"000\.tiff is a map of 12 x 8 pixels"):
-        map_files.source([path], images)(0)
+        map_folders.source([path], images)(0)

@@ -6,9 +6,10 @@ import pytest
 import spro_oracle as oracle
 import tifffile
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.category import GOOD, LOGICAL
-from gcad_jax.evaluation.maps import (
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.threads import Scratch
+from gcad_jax.data.dataset import GOOD, LOGICAL
+from gcad_jax.evaluation.map_files import (
     map_path,
     read_map,
     stored,
@@ -16,7 +17,6 @@ from gcad_jax.evaluation.maps import (
     upsampled,
     write_maps,
 )
-from gcad_jax.evaluation.threads import Scratch
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (100, 170), (33, 129), (32, 20), (1, 7)])

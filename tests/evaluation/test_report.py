@@ -4,10 +4,8 @@ import json
 
 import pytest
 
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL
-from gcad_jax.evaluation import metrics as files
-from gcad_jax.evaluation.paper import CATEGORIES, PUBLISHED
-from gcad_jax.evaluation.report import Figure, write_report
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.evaluation import result_files as files
 from gcad_jax.evaluation.scores import (
     LIMITS,
     MEAN,
@@ -15,6 +13,8 @@ from gcad_jax.evaluation.scores import (
     DefectScores,
     Scores,
 )
+from gcad_jax.reporting.published import CATEGORIES, PUBLISHED
+from gcad_jax.reporting.report import Figure, write_report
 
 IMAGES = (("good/000", GOOD), ("s/000", STRUCTURAL), ("l/000", LOGICAL))
 

@@ -10,12 +10,13 @@ import tifffile
 from hypothesis import strategies as st
 from PIL import Image
 
-from gcad_jax.checks import UserError
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL
-from gcad_jax.evaluation import sorting, spro
-from gcad_jax.evaluation.maps import stored
-from gcad_jax.evaluation.ranking import Precision, rank
-from gcad_jax.evaluation.regions import GroundTruth
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.evaluation import spro
+from gcad_jax.evaluation.ground_truth import GroundTruth
+from gcad_jax.evaluation.map_files import stored
+from gcad_jax.evaluation.ranks import sorting
+from gcad_jax.evaluation.ranks.rank import Precision, rank
 from gcad_jax.evaluation.scores import LIMITS, MEAN, score
 
 CASES = [

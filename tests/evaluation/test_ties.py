@@ -8,11 +8,11 @@ import spro_oracle as oracle
 from test_binning import assert_encloses
 from test_spro import scores_of
 
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL
-from gcad_jax.evaluation import histogram
-from gcad_jax.evaluation.binning import BLOCKS, LENGTH, Cells, keys
-from gcad_jax.evaluation.threads import Scratch
-from gcad_jax.evaluation.ties import Distinct, separate
+from gcad_jax.core.threads import Scratch
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.evaluation.ranks import histogram
+from gcad_jax.evaluation.ranks.bins import BLOCKS, LENGTH, Cells, keys
+from gcad_jax.evaluation.ranks.ties import Distinct, separate
 
 
 def normal(size=2**16):

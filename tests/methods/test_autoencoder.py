@@ -9,7 +9,7 @@ import pytest
 from models import numpy_nets
 from training import doubles
 
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
 from gcad_jax.methods.autoencoder import AE
 from gcad_jax.methods.base import Batch, Detector
 from gcad_jax.methods.vae import VAE, kl_divergence

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gcad_jax.methods.batches import each_batch, in_batches
+from gcad_jax.methods.common.apply import each_batch, in_batches
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 2, 2, 3), dtype=np.uint8)
 

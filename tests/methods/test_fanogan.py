@@ -9,7 +9,7 @@ import pytest
 from models import numpy_nets
 from training import doubles
 
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Batch, Detector
 from gcad_jax.methods.fanogan import FAnoGAN
 from gcad_jax.models.fanogan import (

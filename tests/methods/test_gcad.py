@@ -13,11 +13,11 @@ import numpy as np
 import optax
 import pytest
 
-from gcad_jax.checks import UserError
-from gcad_jax.methods import optimizers, teacher
+from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Batch, Detector
+from gcad_jax.methods.common import optimizers, pretrained_e_loc
 from gcad_jax.methods.gcad import GCAD
-from gcad_jax.models.pretrained import save_descriptor
+from gcad_jax.models.io.patch_descriptors import save_descriptor
 from gcad_jax.training.step import init_state
 
 NETS = ("E_glo_17", "U_17", "R_loc_17", "R_glo_17")
@@ -410,7 +410,7 @@ def test_teacher_from_a_file(tmp_path, images):
         teacher="random",
         teacher_seed=3,
     )
-    params = teacher.weights(random.E_loc(17), "random", 3)
+    params = pretrained_e_loc.weights(random.E_loc(17), "random", 3)
     save_descriptor(tmp_path / "E_loc_17.npz", params, random.E_loc(17))
     given = GCAD(
         image_size=32,

@@ -15,24 +15,24 @@ import worked
 from jax import export
 from training import doubles
 
-from gcad_jax import artefact, parity
-from gcad_jax.axes import BATCH, SEED
-from gcad_jax.checks import UserError
-from gcad_jax.data.augment import Augmentation
-from gcad_jax.detector import TrainedDetector
-from gcad_jax.detector_file import Scale, Stored
+from gcad_jax.core.axes import BATCH, SEED
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import COMBINED
+from gcad_jax.data.input.augment import Augmentation
+from gcad_jax.inference import export_check, exported
+from gcad_jax.inference.detector import TrainedDetector
+from gcad_jax.inference.detector_file import Scale, Stored
 from gcad_jax.methods.autoencoder import AE
 from gcad_jax.methods.base import Batch, Detector, Method
+from gcad_jax.methods.common.apply import all_maps, anomaly_maps
 from gcad_jax.methods.fanogan import FAnoGAN
 from gcad_jax.methods.gcad import GCAD
-from gcad_jax.methods.inference import all_maps, anomaly_maps
 from gcad_jax.methods.mnad import MNAD
 from gcad_jax.methods.spade import SPADE
 from gcad_jax.methods.student_teacher import StudentTeacher
 from gcad_jax.methods.vae import VAE
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.training.step import VMAP, StepOptions
-from gcad_jax.types import COMBINED
 
 SEEDS = (0, 7)
 SIDE = 32
@@ -437,9 +437,9 @@ def test_exported_it_says_what_it_says_here(case, detector):
     """Of images that are smaller than the network's, read back from its bytes."""
     scales = {COMBINED: Scale(0.0, tuple(i / 20 for i in range(1, 40)))}
     stored = Stored(case.method, detector, "set", "nut", 0, scales)
-    call = export.deserialize(artefact.exported(stored, 0.1).serialize()).call
-    *_, batch = parity.drawn(SIDE, case.method.channels)
-    found = parity.difference(call, TrainedDetector(stored, 2), [batch])
+    call = export.deserialize(exported.exported(stored, 0.1).serialize()).call
+    *_, batch = export_check.drawn(SIDE, case.method.channels)
+    found = export_check.difference(call, TrainedDetector(stored, 2), [batch])
     assert found.images == 2
     assert found.small, found
 

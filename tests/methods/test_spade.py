@@ -10,10 +10,10 @@ from flax.traverse_util import flatten_dict
 from scipy import ndimage
 from training import doubles
 
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Detector, Learned
 from gcad_jax.methods.spade import SPADE, averaged, smoothed
-from gcad_jax.models.classifiers import classifier, save_classifier
+from gcad_jax.models.classifiers.classifier import classifier, save_classifier
 
 SIDE = 32
 TRAIN, K = 5, 3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from training import doubles
 
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Batch, Detector
 from gcad_jax.methods.student_teacher import StudentTeacher
 from gcad_jax.training.step import init_state

@@ -6,9 +6,9 @@ import pytest
 from models import pdn_states
 from safetensors.numpy import save_file
 
-from gcad_jax.checks import UserError
 from gcad_jax.convert import convert
-from gcad_jax.methods import teacher
+from gcad_jax.core.errors import UserError
+from gcad_jax.methods.common import pretrained_e_loc
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 
@@ -96,10 +96,12 @@ def test_a_random_pdn_is_accepted(arch):
 )
 def test_a_teacher_that_is_not_there_names_the_field(source, says):
     with pytest.raises(UserError, match=says):
-        teacher.weights(PatchDescriptor(17), source, 0)
+        pretrained_e_loc.weights(PatchDescriptor(17), source, 0)
 
 
 def test_a_file_of_another_kind_is_not_called_pickled(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"\x80" * 400)
     with pytest.raises(UserError, match=r"is no \.npz archive.* convert it first"):
-        teacher.weights(PatchDescriptor(17), str(tmp_path / "x.safetensors"), 0)
+        pretrained_e_loc.weights(
+            PatchDescriptor(17), str(tmp_path / "x.safetensors"), 0
+        )

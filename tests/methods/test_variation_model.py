@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gcad_jax.checks import UserError
-from gcad_jax.methods import registration
+from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Detector, Learned
-from gcad_jax.methods.registration import Pose
+from gcad_jax.methods.common import registration
+from gcad_jax.methods.common.registration import Pose
 from gcad_jax.methods.variation_model import VariationModel, nearest_to_median
 
 SIDE = 48

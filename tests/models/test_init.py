@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gcad_jax.models.init import scaled, torch_default
+from gcad_jax.models.layers.init import scaled, torch_default
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gcad_jax.models import mobilenet
-from gcad_jax.models.classifiers import classifier
-from gcad_jax.models.foreign import CONVERSIONS, read_tensors
+from gcad_jax.models.classifiers import mobilenet
+from gcad_jax.models.classifiers.classifier import classifier
+from gcad_jax.models.io.conversion import CONVERSIONS, read_tensors
 
 # (expansion, width, stride) of each block, from the publication's Table 2.
 BLOCKS = [

@@ -6,7 +6,7 @@ import numpy as np
 import numpy_nets
 import pytest
 
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
 from gcad_jax.models.patch_descriptor import (
     PatchDescriptor,
     feature_moments,

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
+from gcad_jax.models.io.patch_descriptors import load_descriptor, save_descriptor
 from gcad_jax.models.patch_descriptor import PatchDescriptor, published
-from gcad_jax.models.pretrained import load_descriptor, save_descriptor
 
 NET = PatchDescriptor(33, d_loc=6, width=0.05)
 

@@ -10,8 +10,8 @@ from flax.traverse_util import unflatten_dict
 from models import numpy_nets
 from models.resnet_states import DEPTHS, random_state, shapes
 
-from gcad_jax.models.classifiers import classifier
-from gcad_jax.models.foreign import CONVERSIONS
+from gcad_jax.models.classifiers.classifier import classifier
+from gcad_jax.models.io.conversion import CONVERSIONS
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 ARCHS = tuple(DEPTHS)

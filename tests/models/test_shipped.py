@@ -10,21 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gcad_jax import presets
-from gcad_jax.checks import UserError
-from gcad_jax.data.patches import Cut
+from gcad_jax.config import presets
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.input.patches import Cut
 from gcad_jax.data.photos import Photos
-from gcad_jax.methods import teacher
-from gcad_jax.methods.batches import in_batches
+from gcad_jax.methods.common import pretrained_e_loc
+from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.gcad import GCAD
-from gcad_jax.models import shipped
-from gcad_jax.models.imagenet import imagenet_normalised
+from gcad_jax.models.io import patch_descriptors
+from gcad_jax.models.io.patch_descriptors import load_descriptor, save_descriptor
+from gcad_jax.models.layers.init import imagenet_normalised
 from gcad_jax.models.patch_descriptor import PatchDescriptor
-from gcad_jax.models.pretrained import load_descriptor, save_descriptor
-from gcad_jax.pretraining.probe import places
+from gcad_jax.pretraining.nearest_neighbors import places
 
 LARGEST = 8e6  # bytes of a file
-FILES = sorted(shipped.FOLDER.glob("*.npz"))
+FILES = sorted(patch_descriptors.FOLDER.glob("*.npz"))
 SMALL = presets.small()
 METHODS = {
     "paper": GCAD(P=(17, 33, 65)),
@@ -48,14 +48,14 @@ def patches():
 
 @functools.cache
 def described(net, source):
-    params = teacher.weights(net, source, 0)
+    params = pretrained_e_loc.weights(net, source, 0)
     apply = functools.partial(net.apply, {"params": params}, method="strided")
     middle = slice((SIDE - net.p) // 2, (SIDE + net.p) // 2)
     return np.asarray(jax.jit(apply)(normalised(patches()[:, middle, middle])))[:, 0, 0]
 
 
 def test_every_file_is_of_a_preset_and_every_preset_has_its_file():
-    assert {shipped.path(net) for net in NETS} == set(FILES)
+    assert {patch_descriptors.path(net) for net in NETS} == set(FILES)
     for method in METHODS.values():
         assert method.teacher == "shipped"
         method.validate()
@@ -77,7 +77,7 @@ def test_a_file_is_small_and_says_what_it_learned_from(path):
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: f"{net.p}-{net.d_loc}")
 def test_the_dense_form_of_trained_weights_equals_their_patch_form(net):
-    params = {"params": shipped.load(net)}
+    params = {"params": patch_descriptors.load(net)}
     image = normalised(patches()[:1, :32, :32])
     dense = jax.jit(net.apply)(params, image)
     half = net.p // 2
@@ -103,7 +103,7 @@ def test_shipped_is_another_network_than_random_and_no_dimension_is_dead(net):
 @pytest.mark.parametrize("p", [17, 33, 65])
 def test_half_precision_storage_moves_features_by_less_than_a_hundredth(tmp_path, p):
     net = PatchDescriptor(p)
-    params = teacher.weights(net, "random", 0)
+    params = pretrained_e_loc.weights(net, "random", 0)
     save_descriptor(tmp_path / "half.npz", params, net, stored_as="float16")
     half = load_descriptor(tmp_path / "half.npz", net)
     middle = slice((SIDE - p) // 2, (SIDE + p) // 2)
@@ -118,7 +118,7 @@ def test_what_does_not_ship_is_said_with_what_does():
     with pytest.raises(
         UserError, match=r"p = 65 and d_loc = 7; they do for .*\(17, 128"
     ):
-        shipped.load(PatchDescriptor(65, d_loc=7))
+        patch_descriptors.load(PatchDescriptor(65, d_loc=7))
     for wrong, says in (
         ({"slope": 0.2}, r"method.slope is 0.2, .* have 0.005: set it to that"),
         ({"E_loc_width": 0.5}, r"E_loc_width is 0.5, .* have 1.0: .*'random'"),
@@ -129,12 +129,12 @@ def test_what_does_not_ship_is_said_with_what_does():
 
 def test_a_damaged_installation_is_said(tmp_path, monkeypatch):
     net = SMALL.E_loc(17)
-    copied = tmp_path / shipped.path(net).name
-    shutil.copy(shipped.path(net), copied)
+    copied = tmp_path / patch_descriptors.path(net).name
+    shutil.copy(patch_descriptors.path(net), copied)
     copied.write_bytes(copied.read_bytes()[:-2000])
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr(patch_descriptors, "FOLDER", tmp_path)
     with pytest.raises(UserError, match=rf"{copied.name} is damaged"):
-        shipped.load(net)
+        patch_descriptors.load(net)
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: f"{net.p}-{net.d_loc}")
@@ -145,7 +145,7 @@ def test_places_of_photos_are_found_again_more_often_than_untrained(real_data, n
     asked = places(images, held_out, Cut(net.p, net.p, (4, 16)))
 
     def found(source):
-        params = {"params": teacher.weights(net, source, 0)}
+        params = {"params": pretrained_e_loc.weights(net, source, 0)}
         apply = jax.jit(functools.partial(net.apply, params, method="strided"))
         describe = lambda x: apply(imagenet_normalised(x))  # noqa: E731
         return asked.answered(lambda x: in_batches(describe, x, 32)[:, 0, 0])

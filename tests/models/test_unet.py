@@ -7,7 +7,7 @@ import numpy as np
 import numpy_nets
 import pytest
 
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
 from gcad_jax.models.unet import Block, UNet, halve, relu
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from pretraining.colours import Colours
 
-from gcad_jax.axes import BATCH
-from gcad_jax.checks import UserError
+from gcad_jax.core.axes import BATCH
+from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Batch
-from gcad_jax.models.imagenet import imagenet_normalised
+from gcad_jax.models.layers.init import imagenet_normalised
 from gcad_jax.pretraining import distillation
 from gcad_jax.pretraining.distillation import Distillation, Lesson
 from gcad_jax.training.step import init_state

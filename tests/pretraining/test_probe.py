@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 from pretraining.colours import write_photos
 
-from gcad_jax.data.patches import Cut
+from gcad_jax.data.input.patches import Cut
 from gcad_jax.data.photos import Photos
-from gcad_jax.pretraining import probe
-from gcad_jax.pretraining.probe import MOST, OF_EACH, PLACES, Question, halves, places
+from gcad_jax.pretraining import nearest_neighbors
+from gcad_jax.pretraining.nearest_neighbors import (
+    MOST,
+    OF_EACH,
+    PLACES,
+    Question,
+    halves,
+    places,
+)
 
 
 def test_halves_are_of_the_left_and_the_right(tmp_path):
@@ -71,8 +78,8 @@ def test_places_are_seen_again_nearby_in_other_light():
 
 
 def test_places_are_moved_by_an_eighth_and_scaled_by_a_tenth(monkeypatch):
-    monkeypatch.setattr(probe, "LIGHT", 0.0)
-    monkeypatch.setattr(probe, "NOISE", 0.0)
+    monkeypatch.setattr(nearest_neighbors, "LIGHT", 0.0)
+    monkeypatch.setattr(nearest_neighbors, "NOISE", 0.0)
     asked = places(Ramp(), np.array([0]), Cut(16, 16, (6, 6)))
     gallery, queries = (x.astype(np.float64) for x in (asked.gallery, asked.queries))
     level = 2 * 100 / 96  # that a pixel of the zoomed photo rises by

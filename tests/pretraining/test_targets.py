@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gcad_jax.checks import UserError
-from gcad_jax.models.classifiers import CLASSIFIERS, Classifier
+from gcad_jax.core.errors import UserError
+from gcad_jax.models.classifiers.classifier import CLASSIFIERS, Classifier
 from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.targets import Layers, interpolation
-from gcad_jax.pretraining.teaching import Teacher
+from gcad_jax.pretraining.train import Teacher
 
 DRAW = np.random.default_rng(7)
 

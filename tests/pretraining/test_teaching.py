@@ -13,11 +13,11 @@ from pretraining.colours import Colours, write_photos
 from training import doubles
 
 from gcad_jax.data.photos import Photos
-from gcad_jax.models.classifiers import Classifier
-from gcad_jax.models.imagenet import imagenet_normalised
-from gcad_jax.models.pretrained import load_descriptor
+from gcad_jax.models.classifiers.classifier import Classifier
+from gcad_jax.models.io.patch_descriptors import load_descriptor
+from gcad_jax.models.layers.init import imagenet_normalised
 from gcad_jax.pretraining.distillation import Distillation
-from gcad_jax.pretraining.teaching import Learning, Teacher, explained, teach
+from gcad_jax.pretraining.train import Learning, Teacher, explained, teach
 from gcad_jax.training.logs import MetricsLog, read_rows
 from gcad_jax.training.preemption import Preempted
 

@@ -10,13 +10,13 @@ import map_folders as folders
 import numpy as np
 import runs
 
-from gcad_jax import config as configs
-from gcad_jax import workdir
-from gcad_jax.evaluation import map_files
-from gcad_jax.evaluation.maps import MAPS, write_maps
-from gcad_jax.evaluation.metrics import METRICS
-from gcad_jax.studies import saturation
-from gcad_jax.studies.saturation_settings import SaturationStudy
+from gcad_jax.config import experiment as configs
+from gcad_jax.evaluation import map_folders
+from gcad_jax.evaluation.map_files import MAPS, write_maps
+from gcad_jax.evaluation.result_files import METRICS
+from gcad_jax.runs import workdir
+from gcad_jax.studies.saturation import run as saturation
+from gcad_jax.studies.saturation.config import SaturationStudy
 
 
 def make(root: pathlib.Path, name: str = folders.NAME, methods: str = "uv") -> None:
@@ -25,7 +25,9 @@ def make(root: pathlib.Path, name: str = folders.NAME, methods: str = "uv") -> N
     for method in methods:
         random = np.random.default_rng([*method.encode(), len(name)])
         for path in perfect.rglob("*.tiff"):
-            scores = map_files.read_map(path) * random.random() + random.random((12, 8))
+            scores = map_folders.read_map(path) * random.random() + random.random(
+                (12, 8)
+            )
             to = root / method / name / path.relative_to(perfect)
             folders.save_map(to, scores.astype(np.float32))
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import spro_oracle as oracle
 
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL
-from gcad_jax.evaluation.limits import LIMITS
-from gcad_jax.evaluation.ranking import Precision, rank
-from gcad_jax.evaluation.regions import GroundTruth
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.evaluation.ground_truth import GroundTruth
+from gcad_jax.evaluation.ranks.rank import Precision, rank
 from gcad_jax.evaluation.scores import score
-from gcad_jax.studies.lookup import auspro
-from gcad_jax.studies.thresholds import draw
+from gcad_jax.evaluation.spro import LIMITS
+from gcad_jax.studies.saturation.sampling import draw
+from gcad_jax.studies.saturation.spro_at_thresholds import auspro
 
 KINDS = (STRUCTURAL, LOGICAL)
 SIDES = (16, 12)

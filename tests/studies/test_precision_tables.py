@@ -7,9 +7,9 @@ import pytest
 from made_results import scores
 from scipy import stats
 
-from gcad_jax.studies import precision_tables
-from gcad_jax.studies.finished import Finished
-from gcad_jax.studies.precision_statistics import T_975, difference
+from gcad_jax.studies.grid import precision as precision_tables
+from gcad_jax.studies.grid.precision import T_975, difference
+from gcad_jax.studies.grid.results import Finished
 
 
 def run(precision, seeds, numbers=None):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from gcad_jax.studies import rankings
+from gcad_jax.studies import statistics
 
 
 def brute_force_tau(first, second):
@@ -24,12 +24,12 @@ def brute_force_tau(first, second):
 @pytest.mark.parametrize("levels", [3, 1000])
 def test_kendall(levels):
     values = np.random.default_rng(0).integers(0, levels, (6, 41)).astype(float)
-    signs = rankings.orders(values)
+    signs = statistics.orders(values)
     expected = [brute_force_tau(values[:, 0], draw) for draw in values.T[1:]]
-    np.testing.assert_allclose(rankings.kendall(signs), expected, atol=1e-12)
-    pairs = rankings.pairs("uvwxyz")
+    np.testing.assert_allclose(statistics.kendall(signs), expected, atol=1e-12)
+    pairs = statistics.pairs("uvwxyz")
     assert pairs[:2] == [("u", "v"), ("u", "w")]
-    for (a, b), share in zip(pairs, rankings.changed(signs), strict=True):
+    for (a, b), share in zip(pairs, statistics.changed(signs), strict=True):
         one, other = values["uvwxyz".index(a)], values["uvwxyz".index(b)]
         order = [int(x > y) - int(x < y) for x, y in zip(one, other, strict=True)]
         assert share == np.mean([o != order[0] for o in order[1:]])
@@ -38,33 +38,33 @@ def test_kendall(levels):
 def test_kendall_by_hand():
     # Original a > b > c; then the same, b and c swapped, all turned round, all equal.
     values = np.array([[3, 3, 3, 1, 1], [2, 2, 1, 2, 1], [1, 1, 2, 3, 1.0]])
-    tau = rankings.kendall(rankings.orders(values))
+    tau = statistics.kendall(statistics.orders(values))
     np.testing.assert_allclose(tau, [1, 1 / 3, -1, np.nan])
 
 
 def test_changes_by_hand():
     # The draws above: b and c swap in the first but one, all pairs turn, all are equal.
     values = np.array([[3, 3, 3, 1, 1], [2, 2, 1, 2, 1], [1, 1, 2, 3, 1.0]])
-    shares = rankings.changed(rankings.orders(values))
-    assert rankings.pairs("abc") == [("a", "b"), ("a", "c"), ("b", "c")]
+    shares = statistics.changed(statistics.orders(values))
+    assert statistics.pairs("abc") == [("a", "b"), ("a", "c"), ("b", "c")]
     assert shares.tolist() == [2 / 4, 2 / 4, 3 / 4]
 
 
 def test_rounding_is_no_order():
     values = np.array([[0.3, 0.3], [0.1 + 0.2, 0.3 - 1e-15], [0.3 + 1e-8, 0.2]])
-    assert rankings.orders(values).tolist() == [[0, 0], [-1, 1], [-1, 1]]
+    assert statistics.orders(values).tolist() == [[0, 0], [-1, 1], [-1, 1]]
 
 
 def test_kendall_of_equal_or_single_methods():
-    assert rankings.kendall(rankings.orders(np.ones((3, 5)))) is None
-    assert rankings.kendall(rankings.orders(np.ones((1, 5)))) is None
+    assert statistics.kendall(statistics.orders(np.ones((3, 5)))) is None
+    assert statistics.kendall(statistics.orders(np.ones((1, 5)))) is None
 
 
 def test_spread():
-    found = rankings.spread(np.array([0.9, *np.arange(101) / 100]))
+    found = statistics.spread(np.array([0.9, *np.arange(101) / 100]))
     assert found.pop("std") == pytest.approx(math.sqrt(101 * 102 / 12) / 100)
     expected = {"original": 0.9, "mean": 0.5, "min": 0.0, "max": 1.0}
     quantiles = {str(q): q for q in (0.05, 0.25, 0.5, 0.75, 0.95)}
     assert found == pytest.approx(expected | quantiles)
-    assert rankings.spread(np.array([0.5, 0.25]))["std"] is None
-    assert set(rankings.spread(np.full(4, np.nan)).values()) == {None}
+    assert statistics.spread(np.array([0.5, 0.25]))["std"] is None
+    assert set(statistics.spread(np.full(4, np.nan)).values()) == {None}

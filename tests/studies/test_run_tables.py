@@ -8,18 +8,13 @@ import numpy as np
 import pytest
 from made_results import scores
 
-from gcad_jax.data.category import STRUCTURAL
-from gcad_jax.evaluation.paper import CATEGORIES
-from gcad_jax.studies import (
-    ablation_tables,
-    benchmark_tables,
-    method_curves,
-    panels,
-    seed_tables,
-    study_report,
-)
-from gcad_jax.studies.finished import Finished, as_json
-from gcad_jax.studies.questions import Question, Setting
+from gcad_jax.data.dataset import STRUCTURAL
+from gcad_jax.reporting.plots import panel, panels
+from gcad_jax.reporting.published import CATEGORIES
+from gcad_jax.studies.grid import ablations, benchmark, figure, report, results
+from gcad_jax.studies.grid import seeds as seed_tables
+from gcad_jax.studies.grid.ablations import Question, Setting
+from gcad_jax.studies.grid.results import Finished, as_json
 
 LOCO = CATEGORIES["mvtec_loco_ad"]
 
@@ -42,7 +37,7 @@ def test_the_benchmark_has_the_papers_rows_below_ours():
         ),
         "gcad": of_loco("GCAD", [scores(0.6, 0.8), scores(0.6, 0.8)]),
     }
-    parts = benchmark_tables.sections("loco", runs)
+    parts = benchmark.sections("loco", runs)
     assert rows(parts, "AU-sPRO at 0.05, by kind (form of Table 5)") == [
         "| Student-Teacher | 0.800 ± 0.141 | 0.500 ± 0.000 | 0.650 ± 0.071 |",
         "| Student-Teacher (paper) | 0.756 | 0.497 | 0.626 |",
@@ -62,17 +57,17 @@ def test_the_benchmark_has_the_papers_rows_below_ours():
 
 def test_part_of_the_data_is_not_compared_with_the_paper():
     runs = {"gcad": of_loco("GCAD", [scores(0.6, 0.8)], complete=False)}
-    text = "\n".join(benchmark_tables.sections("loco", runs))
+    text = "\n".join(benchmark.sections("loco", runs))
     assert "(paper)" not in text
     assert "the numbers do not compare" in text
-    found = panels.of_measures("loco", runs)
+    found = figure.of_measures("loco", runs)
     assert [one.paper for one in found] == [{}, {}]
 
 
 def test_two_complete_categories_compare_but_not_their_mean():
     results = (made_results.result(n, [scores(0.6, 0.8)]) for n in LOCO[:2])
     runs = {"gcad": Finished("GCAD", tuple(results))}
-    parts = benchmark_tables.sections("loco", runs)
+    parts = benchmark.sections("loco", runs)
     assert rows(parts, "AU-sPRO at 0.05, by category, mean of both kinds (form of") == [
         "| GCAD | 0.700 | 0.700 | 0.700 |",
         "| GCAD (paper) | 0.502 | 0.558 | - |",
@@ -85,7 +80,7 @@ def test_complete_mvtec_ad_has_no_rows_of_dashes():
         made_results.result(n, [scores(0.6, 0.8)], dataset="mvtec_ad")
         for n in CATEGORIES["mvtec_ad"]
     )
-    parts = benchmark_tables.sections("ad", {"gcad": Finished("GCAD", results)})
+    parts = benchmark.sections("ad", {"gcad": Finished("GCAD", results)})
     assert rows(parts, "AU-sPRO at 0.05, by kind (form of Table 8)")[1] == (
         "| GCAD (paper) | 0.716 | 0.863 | 0.789 |"
     )
@@ -100,7 +95,7 @@ def test_mvtec_ad_has_the_forms_of_its_own_tables():
             "GCAD", (made_results.result("hazelnut", seeds, dataset="mvtec_ad"),)
         )
     }
-    parts = benchmark_tables.sections("mvtec_ad", runs)
+    parts = benchmark.sections("mvtec_ad", runs)
     assert rows(parts, "AU-sPRO at 0.05, by kind (form of Table 8)") == [
         "| GCAD | 0.600 | - | - |"
     ]
@@ -158,7 +153,7 @@ def test_an_ablation_reads_the_branch_from_the_base_run():
     )
     other = made_results.result("a", [scores(0.2, 0.4)])
     runs = {"base": Finished("GCAD", (base,)), "g_2": Finished("GCAD", (other,))}
-    parts = ablation_tables.sections("loco", runs, QUESTIONS)
+    parts = ablations.sections("loco", runs, QUESTIONS)
     assert rows(parts, "g (Fig. 12)") == [
         "| 2 | 0.200 | 0.400 | 0.300 | 0.500 | 0.500 | 0.500 |",
         "| 32 | 0.600 | 0.800 | 0.700 | 0.500 | 0.500 | 0.500 |",
@@ -167,19 +162,19 @@ def test_an_ablation_reads_the_branch_from_the_base_run():
         "| A_loc | 0.500 | 0.100 | 0.300 | 0.400 | 0.400 | 0.400 |"
     )
     assert not any("d_glo" in part for part in parts), "one value answers nothing"
-    shown = ablation_tables.panels("loco", runs, QUESTIONS)
+    shown = ablations.panels("loco", runs, QUESTIONS)
     assert [list(panel.values) for panel in shown] == [["2", "32"], ["A_loc", "A"]]
-    assert [panel.form for panel in shown] == [panels.VALUES, panels.BARS]
+    assert [panel.form for panel in shown] == [panel.VALUES, panel.BARS]
     assert shown[0].values["2"] == [[0.2], [0.4], [pytest.approx(0.3)]]
 
 
 def test_what_is_written_is_whole(tmp_path):
     runs = {"loco": {"gcad": of_loco("GCAD", [scores(0.6, 0.8), scores(0.7, None)])}}
-    shown = panels.of_measures("loco", runs["loco"])
+    shown = figure.of_measures("loco", runs["loco"])
     assert shown[0].paper == {"GCAD": (0.692, 0.711, 0.701)}
-    study_report.write(tmp_path, "some", as_json(runs), ["# A", "b"], shown)
+    report.write(tmp_path, "some", as_json(runs), ["# A", "b"], shown)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
-        study_report.outputs("some").values()
+        report.outputs("some").values()
     )
     found = json.loads((tmp_path / "some.json").read_text())["loco"]["gcad"]
     overall = found["overall"]["auc_spro"]
@@ -192,9 +187,9 @@ def test_what_is_written_is_whole(tmp_path):
     assert (tmp_path / "some.md").read_text().startswith("# A\n\nb\n\n![")
     assert (tmp_path / "some.png").stat().st_size > 5_000
     assert "base64," in (tmp_path / "some.html").read_text(), "its own figure"
-    assert study_report.holds(tmp_path, "some", as_json(runs), {})
+    assert report.holds(tmp_path, "some", as_json(runs), {})
     (tmp_path / "some.html").unlink()
-    assert study_report.holds(tmp_path, "some", as_json(runs), {}), "numbers are there"
+    assert report.holds(tmp_path, "some", as_json(runs), {}), "numbers are there"
 
 
 def drawn(one):
@@ -210,20 +205,20 @@ ONE = {"2": [[0.3], [0.6], [None]]}
 
 def test_the_legend_names_what_is_drawn_and_nothing_else():
     kinds = ["structural", "logical", "mean"]
-    one = panels.Panel("t", "m", ONE)
+    one = panel.Panel("t", "m", ONE)
     assert drawn(one)[1] == kinds, "no dot is drawn of one seed"
     assert drawn(dataclasses.replace(one, values=SEEDS))[1] == [*kinds, "one seed"]
     paper = dataclasses.replace(one, paper={"2": (0.1, 0.2, 0.15)})
     assert drawn(paper)[1] == [*kinds, "paper"]
-    points = dataclasses.replace(one, form=panels.POINTS)
+    points = dataclasses.replace(one, form=panel.POINTS)
     assert drawn(points)[1] == [*kinds, "mean over the seeds"]
     values = {"2": SEEDS["2"], "8": SEEDS["2"]}
-    over = dataclasses.replace(one, values=values, form=panels.VALUES)
+    over = dataclasses.replace(one, values=values, form=panel.VALUES)
     assert drawn(over)[1] == [*kinds, "± deviation over the seeds"]
 
 
 def test_every_seed_is_a_point_and_their_mean_a_line():
-    one = panels.Panel("t", "m", SEEDS, form=panels.POINTS)
+    one = panel.Panel("t", "m", SEEDS, form=panel.POINTS)
     axis, _ = drawn(one)
     points = [line for line in axis.lines if line.get_linestyle() == "None"]
     means = [line for line in axis.lines if line.get_linestyle() == "-"]
@@ -240,7 +235,7 @@ def test_values_of_a_setting_stand_on_an_axis_by_their_numbers():
         "2 + 8": [[0.6, 0.6], [0.6, 0.6], [0.6, 0.6]],
         "32": [[0.7, 0.7], [0.5, 0.5], [0.6, 0.6]],
     }
-    axis, _ = drawn(panels.Panel("t", "m", values, form=panels.VALUES))
+    axis, _ = drawn(panel.Panel("t", "m", values, form=panel.VALUES))
     ticks = dict(
         zip(
             [t.get_text() for t in axis.get_xticklabels()],
@@ -273,7 +268,7 @@ def test_curves_of_methods_are_means_over_categories_and_seeds():
         "one": Finished("One", (of(flat, full), of(flat, flat))),
         "none": Finished("None", (made_results.result("a", [scores(0.5, 0.5)]),)),
     }
-    found = method_curves.method_curves(runs)
+    found = results.method_curves(runs)
     assert list(found) == ["structural"]
     assert list(found["structural"]) == ["One"]
     np.testing.assert_allclose(found["structural"]["One"], [0.25, 0.625, 1.0])

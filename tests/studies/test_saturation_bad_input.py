@@ -4,7 +4,7 @@ import pytest
 import runs
 from study_runs import make, run
 
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
 
 BAD = {
     "no data": ({"dataset_base_dir": ""}, "dataset_base_dir is empty"),
@@ -74,7 +74,7 @@ def test_the_five_files_are_written_together(root, monkeypatch):
     def full(*_args):
         raise OSError(28, "No space left on device", "saturation.png")
 
-    monkeypatch.setattr("gcad_jax.studies.saturation_figure.draw", full)
+    monkeypatch.setattr("gcad_jax.studies.saturation.figure.draw", full)
     with pytest.raises(UserError, match="No space left"):
         run(root, seed=5)
     assert {path: path.read_bytes() for path in out} == before

@@ -11,14 +11,14 @@ import runs
 from data import trees
 from study_runs import make, make_run, of_runs, run, run_study
 
-from gcad_jax import experiment
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.evaluation.scores import ANOMALOUS, LIMITS
 from gcad_jax.methods.variation_model import VariationModel
-from gcad_jax.studies import saturation
+from gcad_jax.runs import train_and_evaluate
+from gcad_jax.studies.saturation import run as saturation
 
 CATEGORY = "juice_bottle"
 
@@ -45,7 +45,7 @@ def plan_of(given, out):
 
 def test_a_run_of_the_main_job(tmp_path):
     config = runs.tiny(method=VariationModel(image_size=32), write_maps=True)
-    (evaluated,) = experiment.run(config, str(tmp_path / "run"))
+    (evaluated,) = train_and_evaluate.run(config, str(tmp_path / "run"))
     result, _ = run_study(of_runs(tmp_path / "run"), tmp_path / "out")
     assert result["methods"] == ["run"]
     circles = result["categories"]["circles"]
@@ -82,7 +82,7 @@ def test_seeds_are_methods_and_data_are_found(loco):
 
 
 def test_beside_maps_of_another_framework(loco):
-    maps = loco / "a" / CATEGORY / experiment.MAPS / "seed_2"
+    maps = loco / "a" / CATEGORY / train_and_evaluate.MAPS / "seed_2"
     given = of_runs(loco / "a", maps=(str(maps),), names=("other", "ours"))
     result, _ = run_study(given, loco / "out")
     assert result["methods"] == ["other", "ours seed 2", "ours seed 10"]
@@ -162,7 +162,7 @@ def test_kept_until_a_run_changes(loco):
 
 # What is done to run "b", and what the study of "a" and "b" says then.
 def without_maps(run):
-    shutil.rmtree(run / CATEGORY / experiment.MAPS)
+    shutil.rmtree(run / CATEGORY / train_and_evaluate.MAPS)
 
 
 def without_one_map(run):
@@ -259,7 +259,7 @@ def test_a_run_cannot_begin_while_it_is_studied(loco, monkeypatch):
             make_run(loco / "b", data_of(loco))
         raise UserError("looked.")
 
-    monkeypatch.setattr("gcad_jax.studies.drawings.rank", rank)
+    monkeypatch.setattr("gcad_jax.studies.saturation.evaluate.rank", rank)
     with pytest.raises(UserError, match="looked"):
         run_study(of_runs(loco / "b"), loco / "out")
 
@@ -278,7 +278,7 @@ def test_categories_of_other_seeds(tmp_path):
     names = ("juice_bottle", "pushpins")
     data = MvtecLocoAd(str(tmp_path / "loco"), names, str(tmp_path / "cache"))
     run_path = make_run(tmp_path / "run", data, seeds=(0, 1))
-    shutil.rmtree(run_path / "pushpins" / experiment.MAPS / "seed_1")
+    shutil.rmtree(run_path / "pushpins" / train_and_evaluate.MAPS / "seed_1")
     with pytest.raises(UserError, match="pushpins has maps by run, but juice_bottle"):
         run_study(of_runs(run_path), tmp_path / "out")
 

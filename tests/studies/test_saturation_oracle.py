@@ -16,8 +16,8 @@ import spro_oracle as oracle
 from scipy.stats import kendalltau
 from study_runs import make, run
 
-from gcad_jax.evaluation import ground_truth, map_files
-from gcad_jax.evaluation.limits import LIMITS
+from gcad_jax.evaluation import ground_truth_files, map_folders
+from gcad_jax.evaluation.spro import LIMITS
 
 DRAWS, METHODS = 20, "uvw"
 KINDS = ("structural_anomalies", "logical_anomalies")
@@ -65,11 +65,11 @@ def values(root, category):
 
 
 def inputs(root, method):
-    maps = map_files.listed(root / method / folders.NAME / "test")
+    maps = map_folders.listed(root / method / folders.NAME / "test")
     data = root / "data" / folders.NAME
-    _, anomalous = ground_truth.anomalous_images(data)
-    images = (*ground_truth.good_images(data, maps), *anomalous)
-    return images, [map_files.read_map(maps[image.name]) for image in images]
+    _, anomalous = ground_truth_files.anomalous_images(data)
+    images = (*ground_truth_files.good_images(data, maps), *anomalous)
+    return images, [map_folders.read_map(maps[image.name]) for image in images]
 
 
 def with_thresholds(image, drawn):

@@ -11,13 +11,13 @@ import pytest
 import runs
 from study_runs import make, run
 
-from gcad_jax.evaluation import ground_truth, map_files
-from gcad_jax.evaluation.regions import GroundTruth
+from gcad_jax.evaluation import ground_truth_files, map_folders
+from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS, score
-from gcad_jax.studies import drawings
-from gcad_jax.studies.saturation_report import OVERALL
-from gcad_jax.studies.saturation_settings import SaturationStudy
-from gcad_jax.studies.saturation_statistics import with_mean
+from gcad_jax.studies.saturation import evaluate
+from gcad_jax.studies.saturation.config import SaturationStudy
+from gcad_jax.studies.saturation.report import OVERALL
+from gcad_jax.studies.saturation.statistics import with_mean
 
 OUTPUTS = [f"saturation.{form}" for form in ("html", "json", "md", "pdf", "png")]
 
@@ -30,11 +30,11 @@ def root(tmp_path):
 
 def expected(root: pathlib.Path, method: str):
     data = root / "data" / folders.NAME
-    maps = map_files.listed(root / method / folders.NAME / "test")
-    _, anomalous = ground_truth.anomalous_images(data)
-    truth = GroundTruth.build((*ground_truth.good_images(data, maps), *anomalous))
+    maps = map_folders.listed(root / method / folders.NAME / "test")
+    _, anomalous = ground_truth_files.anomalous_images(data)
+    truth = GroundTruth.build((*ground_truth_files.good_images(data, maps), *anomalous))
     paths = [maps[image.name] for image in truth.images]
-    return score(truth, map_files.source(paths, truth.images)).auspro
+    return score(truth, map_folders.source(paths, truth.images)).auspro
 
 
 def test_two_methods(root):
@@ -111,7 +111,7 @@ def test_finished_categories_are_kept(root, monkeypatch):
     ]
     assert both["categories"]["pushpins"] == first["categories"]["pushpins"]
 
-    monkeypatch.setattr(drawings, "rank", None)  # nothing is passed over again
+    monkeypatch.setattr(evaluate, "rank", None)  # nothing is passed over again
     assert run(root)[0] == both
     monkeypatch.undo()
     assert "kept" not in str(run(root, seed=1)[1])

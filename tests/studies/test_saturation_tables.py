@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gcad_jax import style
-from gcad_jax.studies import saturation_figure, saturation_report, saturation_tables
-from gcad_jax.studies.saturation_report import PDF, PNG
-from gcad_jax.studies.saturation_statistics import result
+from gcad_jax.reporting.plots import style
+from gcad_jax.studies.saturation import figure, report
+from gcad_jax.studies.saturation.report import PDF, PNG
+from gcad_jax.studies.saturation.statistics import result
 
 LONG = "a_method_with_a_name_that_nobody_would_want_to_read_in_a_table"
 FACTS = {"varying": 3, "regions": 4, "thresholds": {"a": {}}, "bound": {"x": 0.0}}
@@ -29,9 +29,9 @@ def found(names, categories=1, spread=1.0):
 
 def test_labels_are_short_and_distinct():
     names = ["p33", LONG, f"{LONG}2", LONG[:40] + LONG[-9:], "x" * 20, "x" * 21]
-    labels = saturation_tables.labels(names)
+    labels = report.labels(names)
     assert len(set(labels)) == len(names)
-    assert all(len(label) <= saturation_tables.LONGEST for label in labels)
+    assert all(len(label) <= report.LONGEST for label in labels)
     assert labels[0] == "p33"
     assert labels[4] == "x" * 20
     assert labels[1] == "a_method_w…n_a_table"
@@ -39,19 +39,19 @@ def test_labels_are_short_and_distinct():
 
 def test_many_methods_fit_into_80_columns():
     names = [f"{LONG} seed {n}" for n in range(12)]
-    text = saturation_report.markdown(found(names, 2)[0])
+    text = report.markdown(found(names, 2)[0])
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert max(map(len, tables)) <= 80
     assert f"- a_method_w…le seed 0: {LONG} seed 0" in text
     assert text.count("a_method_w…le seed 3 ") >= 9
     # Of the 66 pairs those are shown that change most, and the others are counted.
     pairs = [line for line in tables if " / " in line]
-    assert len(pairs) == 3 * saturation_tables.MOST_PAIRS
+    assert len(pairs) == 3 * report.MOST_PAIRS
     assert "pairs change less" in text
 
 
 def test_rows_are_aligned_and_bars_escaped():
-    table = saturation_tables.table(["a", "value"], [["x|y", "1"], ["z", "22"]], 1)
+    table = report.table(["a", "value"], [["x|y", "1"], ["z", "22"]], 1)
     assert table.splitlines() == [
         r"| a    | value |",
         r"| :--- | ----: |",
@@ -62,7 +62,7 @@ def test_rows_are_aligned_and_bars_escaped():
 
 def test_pairs_that_never_change():
     names = ["u", "v"]
-    text = saturation_report.markdown(found(names, spread=0)[0])
+    text = report.markdown(found(names, spread=0)[0])
     assert "At limit 0.05 every draw orders every pair as the original does." in text
 
 
@@ -76,7 +76,7 @@ def test_figure(tmp_path, methods, categories):
             drawn["category_1"][..., :1], drawn["category_1"].shape
         )
     paths = {"png": tmp_path / PNG, "pdf": tmp_path / PDF}
-    style.save(saturation_figure.draw(names, drawn), paths)
+    style.save(figure.draw(names, drawn), paths)
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
     assert paths["pdf"].read_bytes().startswith(b"%PDF")
 
@@ -86,6 +86,6 @@ def test_figure_of_very_many_methods(tmp_path, monkeypatch):
     monkeypatch.setattr(style, "_MOST_PIXELS", 200)
     names = [f"method_{n}" for n in range(20)]
     paths = {"png": tmp_path / PNG, "pdf": tmp_path / PDF}
-    style.save(saturation_figure.draw(names, found(names)[1]), paths)
+    style.save(figure.draw(names, found(names)[1]), paths)
     with Image.open(paths["png"]) as image:
         assert image.height <= 200

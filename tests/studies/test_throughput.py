@@ -7,14 +7,14 @@ import jax
 import pytest
 from training.doubles import Scored
 
-from gcad_jax import presets, throughput
-from gcad_jax.axes import BATCH, SEED
-from gcad_jax.checks import UserError
+from gcad_jax.core.axes import BATCH, SEED
+from gcad_jax.core.errors import UserError
 from gcad_jax.methods.gcad import GCAD
-from gcad_jax.studies import throughput_measurements
-from gcad_jax.studies.throughput_budget import budget
-from gcad_jax.studies.throughput_peaks import MATRIX, peaks
-from gcad_jax.studies.throughput_rows import (
+from gcad_jax.studies.throughput import measure, run
+from gcad_jax.studies.throughput.config import ThroughputStudy, check, throughput
+from gcad_jax.studies.throughput.flops import budget
+from gcad_jax.studies.throughput.peaks import MATRIX, peaks
+from gcad_jax.studies.throughput.rows import (
     INFERENCE,
     LATENCY,
     LOOP,
@@ -22,7 +22,6 @@ from gcad_jax.studies.throughput_rows import (
     TRAINING,
     rows,
 )
-from gcad_jax.studies.throughput_settings import ThroughputStudy, check
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +53,7 @@ def names(found, kind):
 
 
 def test_one_thing_is_varied_at_a_time():
-    config = presets.throughput("")
+    config = throughput("")
     of_kind = {kind: [] for kind in (TRAINING, LOOP, INFERENCE, LATENCY)}
     for row in rows(config):
         of_kind[row.kind].append(row)
@@ -79,7 +78,7 @@ def test_one_thing_is_varied_at_a_time():
 
 
 def test_several_devices_have_as_much_each_as_one():
-    config = presets.throughput("")
+    config = throughput("")
     one = rows(config)
     more = [row for row in rows(config, 6) if row.num_devices > 1]
     assert [row.varied for row in more] == [
@@ -104,7 +103,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("throughput")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MATRIX, "cpu", 64)
-        return folder, throughput.run(study(several_devices=True), str(folder))
+        return folder, run.run(study(several_devices=True), str(folder))
 
 
 def test_all_rows_are_measured_and_written(finished):
@@ -136,40 +135,40 @@ def test_all_rows_are_measured_and_written(finished):
 def test_finished_rows_are_kept(finished, monkeypatch):
     folder, found = finished
     lines = []
-    monkeypatch.setattr(throughput, "say", lambda line, **_: lines.append(line))
-    again = throughput.run(study(several_devices=True), str(folder))
+    monkeypatch.setattr(run, "say", lambda line, **_: lines.append(line))
+    again = run.run(study(several_devices=True), str(folder))
     assert again["rows"] == json.loads(json.dumps(found["rows"]))
     assert f"{len(found['rows'])} are kept" in lines[0]
-    more = throughput.run(study(batch_sizes=(2, 1), several_devices=True), str(folder))
+    more = run.run(study(batch_sizes=(2, 1), several_devices=True), str(folder))
     assert names(more, TRAINING)[3] == "batch_size 1"
     assert len([line for line in lines if line.endswith("...")]) == 1
-    throughput.run(study(several_devices=True), str(folder))
+    run.run(study(several_devices=True), str(folder))
 
 
 def test_a_plan_only_says(finished, tmp_path, monkeypatch):
     folder, found = finished
     lines = []
-    monkeypatch.setattr(throughput, "say", lambda line, **_: lines.append(line))
-    throughput.plan(study(several_devices=True), str(folder))
+    monkeypatch.setattr(run, "say", lambda line, **_: lines.append(line))
+    run.plan(study(several_devices=True), str(folder))
     assert len([line for line in lines if line.endswith(", kept")]) == len(
         found["rows"]
     )
-    throughput.plan(study(), str(tmp_path / "new"))
+    run.plan(study(), str(tmp_path / "new"))
     assert any(line.endswith("; 0 are kept from earlier") for line in lines)
     assert not (tmp_path / "new").exists()
 
 
 def test_what_does_not_fit_is_said_and_the_rest_measured(tmp_path, monkeypatch):
-    whole = throughput_measurements.time_phase
+    whole = measure.time_phase
 
     def too_large(phase, batch_size, *others):
         if batch_size == 2:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
         return whole(phase, batch_size, *others)
 
-    monkeypatch.setattr(throughput_measurements, "time_phase", too_large)
+    monkeypatch.setattr(measure, "time_phase", too_large)
     config = study(steps_per_call=(), seed_counts=(), precisions=())
-    found = throughput.run(config, str(tmp_path))
+    found = run.run(config, str(tmp_path))
     assert found["rows"][1]["values"] == {"failed": "out of memory"}
     assert found["rows"][0]["values"]["images_per_second"] > 0
     assert "does not fit" in (tmp_path / "throughput.md").read_text()
@@ -185,14 +184,14 @@ def test_a_profile_is_written(tmp_path):
         latency_batch_sizes=(),
         profile=True,
     )
-    throughput.run(config, str(tmp_path))
+    run.run(config, str(tmp_path))
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
 
 
 def test_results_that_cannot_be_read(tmp_path):
     (tmp_path / "throughput.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
-        throughput.run(study(), str(tmp_path))
+        run.run(study(), str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -215,8 +214,8 @@ def test_bad_input_is_one_sentence(fields, words):
 
 def test_unknown_preset():
     with pytest.raises(UserError, match="Did you mean 'small'"):
-        presets.throughput("smal")
-    check(presets.throughput("small"))
+        throughput("smal")
+    check(throughput("small"))
 
 
 def test_operations_of_the_papers_networks():

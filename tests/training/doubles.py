@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gcad_jax.axes import BATCH, SEED, mean_over_batch
-from gcad_jax.data.augment import Augmentation
-from gcad_jax.data.category import Category
+from gcad_jax.core.axes import BATCH, SEED, mean_over_batch
+from gcad_jax.data.dataset import Category
+from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Learned, Phase
-from gcad_jax.methods.optimizers import apply_gradients
+from gcad_jax.methods.common.optimizers import apply_gradients
 from gcad_jax.training.loop import LoopOptions
-from gcad_jax.training.parallel import Layout
-from gcad_jax.training.start import stack
+from gcad_jax.training.parallel.layout import Layout
+from gcad_jax.training.state import stack
 from gcad_jax.training.step import Resources, StepOptions, init_state, make_step
 
 SIDE, OUTPUTS = 4, 3
@@ -140,12 +140,12 @@ class Scored(Linear):
 
 def failing_log(every):
     """`every`, in a process whose log fails, if it is the first, after 20 updates."""
-    from gcad_jax import hosts
-    from gcad_jax.checks import UserError
+    from gcad_jax.core import multihost
+    from gcad_jax.core.errors import UserError
     from gcad_jax.training.logs import MetricsLog
 
     def write(self, step, *rest):
-        if hosts.is_first() and step >= 20:
+        if multihost.is_first() and step >= 20:
             raise UserError("the disk is full.")
 
     MetricsLog.write = write
@@ -157,8 +157,8 @@ def study(preset):
     import runs
 
     from gcad_jax.methods.variation_model import VariationModel
-    from gcad_jax.study import Cell, group, with_groups
-    from gcad_jax.study_presets import Benchmark
+    from gcad_jax.studies.grid.presets import Benchmark
+    from gcad_jax.studies.grid.study import Cell, group, with_groups
 
     cells = {
         "variation_model": Cell(method=VariationModel(image_size=32)),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from training import doubles
 
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
 from gcad_jax.training.checkpoint import Checkpoints
 from gcad_jax.training.step import StepOptions
 
@@ -108,7 +108,7 @@ def test_a_save_that_a_kill_interrupted_is_not_seen(tmp_path, fresh):
 FULL_DISK = """
 import pathlib, resource, sys
 from training import doubles
-from gcad_jax.checks import UserError
+from gcad_jax.core.checks import UserError
 from gcad_jax.training.checkpoint import Checkpoints
 
 checkpoints = Checkpoints(pathlib.Path(sys.argv[1]), {}, doubles.layout_of(1))

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gcad_jax.training.frozen import FILE, kept
+from gcad_jax.training.frozen_cache import FILE, kept
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
 CONFIG = {"method": {"class": "Linear", "P": (17, 33)}, "seeds": (0,)}

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from gcad_jax.checks import UserError
+from gcad_jax.core.errors import UserError
 from gcad_jax.training.logs import MetricsLog, check_finite, read_rows
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from training import doubles
 
-from gcad_jax.checks import UserError
-from gcad_jax.training import cost, loop, timing
+from gcad_jax.core.errors import UserError
+from gcad_jax.training import loop
 from gcad_jax.training.checkpoint import Checkpoints
-from gcad_jax.training.feed import Resident
+from gcad_jax.training.cost import estimate, timing
+from gcad_jax.training.input_pipeline import Resident
 from gcad_jax.training.logs import MetricsLog, read_rows
 from gcad_jax.training.preemption import Preempted
 
@@ -239,7 +240,7 @@ def test_costs_of_phases_of_one_name_are_refused():
     method, category = Namesakes(), doubles.category(doubles.IDENTITY)
     feed = Resident(method, category, SEEDS, False)
     frozen = method.prepare(category.train)
-    for measure in (cost.measured, timing.time_phases):
+    for measure in (estimate.measured, timing.time_phases):
         with pytest.raises(UserError, match="2 phases named 'fast'"):
             measure(method, feed, frozen, SEEDS, doubles.options())
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from training import doubles
 
-from gcad_jax.axes import BATCH, SEED
-from gcad_jax.checks import UserError
+from gcad_jax.core.axes import BATCH, SEED
+from gcad_jax.core.errors import UserError
 from gcad_jax.training import loop
 from gcad_jax.training.logs import read_rows
-from gcad_jax.training.parallel import Layout, chosen
+from gcad_jax.training.parallel.layout import Layout, chosen
 from gcad_jax.training.step import StepOptions
 
 SEEDS = (0, 7, 3, 5)

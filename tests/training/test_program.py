@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from training import doubles
 
-from gcad_jax.data.augment import Augmentation
+from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Learned, Phase, TrainState
-from gcad_jax.methods.optimizers import apply_gradients
-from gcad_jax.training import summary
-from gcad_jax.training.program import Program, compile_step
+from gcad_jax.methods.common.optimizers import apply_gradients
+from gcad_jax.training.compilation import Program, compile_step
+from gcad_jax.training.cost import summary
 from gcad_jax.training.step import Resources, StepOptions
 
 SIDE, BATCH, CHANNELS = 16, 8, 16

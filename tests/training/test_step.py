@@ -6,8 +6,8 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 from training import doubles
 
-from gcad_jax.axes import BATCH
-from gcad_jax.data.augment import Augmentation
+from gcad_jax.core.axes import BATCH
+from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Phase
 from gcad_jax.training.step import StepOptions, make_step
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from training import doubles
 
-from gcad_jax.data.category import GOOD, LOGICAL, STRUCTURAL, TestImage
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL, TestImage
 from gcad_jax.methods.base import Learned, Phase, TrainState
-from gcad_jax.training import summary
-from gcad_jax.training.program import Program
+from gcad_jax.training.compilation import Program
+from gcad_jax.training.cost import summary
 from gcad_jax.training.step import Resources
 
 MIB = 2**20

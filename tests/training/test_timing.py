@@ -6,11 +6,11 @@ import time
 import pytest
 from training.doubles import Linear, category, options
 
-from gcad_jax.checks import UserError
-from gcad_jax.training import timing
-from gcad_jax.training.feed import Resident
+from gcad_jax.core.errors import UserError
+from gcad_jax.training.cost import timing
+from gcad_jax.training.cost.timing import time_phases
+from gcad_jax.training.input_pipeline import Resident
 from gcad_jax.training.logs import MetricsLog
-from gcad_jax.training.timing import time_phases
 
 
 def timed(method, seeds=(0,), calls=2, **layout):

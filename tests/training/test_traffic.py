@@ -9,12 +9,12 @@ import pytest
 from methods.test_protocol import CASES
 from training import doubles
 
-from gcad_jax.axes import BATCH
-from gcad_jax.data.augment import Augmentation
+from gcad_jax.core.axes import BATCH
+from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Phase
 from gcad_jax.training import loop
+from gcad_jax.training.cost.communication import crossing_bytes
 from gcad_jax.training.step import StepOptions, make_step
-from gcad_jax.training.traffic import crossing_bytes
 
 NUMBERS = 48 * 3  # of each network of `Linear`
 

@@ -1,0 +1,1 @@
+"""Programs that time things; nothing of the product imports them."""

@@ -1,0 +1,1 @@
+"""Shared flags, parsing and exit codes of the commands."""

@@ -1,0 +1,139 @@
+"""."""
+
+import contextlib
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+
+from etils import epath
+
+from gcad_jax.core.errors import UserError, as_os_errors, one_line
+from gcad_jax.core.paths import Path, below, is_local, make_folder
+
+ADVICE = "free space there or choose another folder"
+
+
+@contextlib.contextmanager
+def written(path: Path, advice: str = ADVICE) -> Iterator[epath.Path]:
+    """Yields a temporary name on a disk; what is written there becomes `path`.
+
+    The folder is made where it is missing. If the block raises, nothing is left.
+
+    Args:
+      path: the file, replaced if it exists.
+      advice: end of the sentence of the error, what to do.
+
+    Blocks may be nested, so that several files appear together or none; the path of
+    an inner one is then the name that an outer one yields.
+
+    Raises:
+      UserError: the file cannot be written, or not wholly; it names the final file.
+    """
+    path = epath.Path(path)
+    try:
+        with _temporary(path) as part:
+            yield part
+            if is_local(path):
+                os.replace(part, path)
+            else:
+                with as_os_errors():
+                    part.copy(path, overwrite=True)
+    except OSError as error:
+        raise UserError(
+            f"{_final(path)} cannot be written ({one_line(error)}); {advice}."
+        ) from error
+
+
+@contextlib.contextmanager
+def _temporary(path: epath.Path) -> Iterator[epath.Path]:
+    """A name for what becomes `path`: beside it, or in a folder of this machine."""
+    name = f".{path.name}{_part()}"
+    if not is_local(path):
+        with tempfile.TemporaryDirectory(prefix="gcad_jax") as folder:
+            yield epath.Path(folder) / name
+        return
+    make_folder(path.parent)
+    part = path.with_name(name)
+    try:
+        yield part
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _part() -> str:
+    """How the temporary names of this process end."""
+    return f".{os.getpid()}.part"
+
+
+def _final(path: epath.Path) -> epath.Path:
+    """The file that `path` becomes, which may be the temporary name of one."""
+    name = path.name
+    while name.startswith(".") and name.endswith(_part()):
+        name = name[1 : -len(_part())]
+    return path.with_name(name)
+
+
+@contextlib.contextmanager
+def filled(folder: epath.Path) -> Iterator[str]:
+    """Yields a folder of a disk for those who know no other; its files end in `folder`.
+
+    Raises OSError where they cannot be copied into an object store.
+    """
+    if is_local(folder):
+        yield os.fspath(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="gcad_jax") as place:
+        yield place
+        copy_tree(epath.Path(place), folder)
+
+
+def copy_tree(source: epath.Path, target: epath.Path) -> None:
+    """Copies all files of a folder of this machine to an object store.
+
+    Raises OSError where it cannot.
+    """
+    with as_os_errors():
+        for name in below(source):
+            path = target / os.path.relpath(name, source)
+            epath.Path(name).copy(path, overwrite=True)
+
+
+def check_writable(folder: Path, names: Sequence[str], flag: str) -> None:
+    """Raises UserError, before any work, where files `names` could not be written.
+
+    flag: that named the folder. Nothing is created.
+    """
+    place = epath.Path(folder)
+    if blocked := [place / name for name in names if (place / name).is_dir()]:
+        raise UserError(
+            f"{flag}={place} cannot be written: {blocked[0]} is a folder, where a "
+            f"result must be written; remove it, or choose another {flag}."
+        )
+    there = place
+    try:
+        if is_local(place):
+            there = next(p for p in (place, *place.parents) if os.path.lexists(p))
+            tempfile.TemporaryFile(dir=there).close()
+        else:
+            _try_to_write(place)
+    except OSError as error:
+        raise UserError(
+            f"{flag}={place} cannot be written ({there}: {one_line(error)}); choose "
+            f"another {flag}."
+        ) from error
+
+
+def _try_to_write(folder: epath.Path) -> None:
+    """Writes an object into a store and removes it; raises OSError."""
+    with as_os_errors():
+        trial = folder / f".{uuid.uuid4().hex}"
+        trial.write_bytes(b"")
+        trial.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file; raises UserError where it cannot."""
+    with written(path) as part:
+        part.write_text(text, encoding="utf-8")

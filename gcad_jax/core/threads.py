@@ -1,0 +1,95 @@
+"""Threads: how many, results in order, bounded queues, and memory of each thread."""
+
+import collections
+import contextlib
+import math
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+# More threads read no faster than the memory and the disk.
+NUM_THREADS = min(8, os.cpu_count() or 1)
+# How many calls may wait for each thread of a writer, so that memory is bounded.
+QUEUE_PER_THREAD = 4
+
+
+def thread_pool(num_threads: int = 0) -> ThreadPoolExecutor:
+    """Threads for NumPy and for files; 0 takes `NUM_THREADS`."""
+    return ThreadPoolExecutor(num_threads or NUM_THREADS)
+
+
+def map_in_order(
+    pool: ThreadPoolExecutor,
+    function: Callable[[S], T],
+    items: Iterable[S],
+    lookahead: int,
+) -> Iterator[T]:
+    """`map` by the threads of a pool, never more than `lookahead` items in front."""
+    pending: collections.deque[Future[T]] = collections.deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > lookahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+class BackgroundWriter:
+    """Calls functions on the threads of a pool; blocks where too many wait."""
+
+    def __init__(self, pool: ThreadPoolExecutor, max_pending: int) -> None:
+        self._pool = pool
+        self._max_pending = max_pending
+        self._pending: collections.deque[Future[None]] = collections.deque()
+
+    def submit(self, function: Any, *arguments: Any) -> None:
+        """Queues a call; raises what an earlier one raised."""
+        self._pending.append(self._pool.submit(function, *arguments))
+        while len(self._pending) > self._max_pending:
+            self._pending.popleft().result()
+
+    def finish(self) -> None:
+        """Returns when all calls are done; raises what one raised."""
+        while self._pending:
+            self._pending.popleft().result()
+
+
+@contextlib.contextmanager
+def background_writer(num_threads: int = 0) -> Iterator[BackgroundWriter]:
+    """A writer whose calls are done when the block ends, or dropped if it raises."""
+    num_threads = num_threads or NUM_THREADS
+    pool = thread_pool(num_threads)
+    try:
+        writer = BackgroundWriter(pool, QUEUE_PER_THREAD * num_threads)
+        yield writer
+        writer.finish()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Scratch(threading.local):
+    """Arrays that a thread fills anew for every map; each thread has its own.
+
+    Fresh arrays of the size of a map cost more, in page faults, than what is computed
+    with them.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, np.dtype], np.ndarray] = {}
+
+    def array(
+        self, name: str, shape: int | tuple[int, ...], dtype: npt.DTypeLike
+    ) -> np.ndarray:
+        """Uninitialized; the next call of this name and thread returns it again."""
+        key, size = (name, np.dtype(dtype)), math.prod(np.atleast_1d(shape).tolist())
+        if key not in self._held or self._held[key].size < size:
+            self._held[key] = np.empty(size, dtype)
+        return self._held[key][:size].reshape(shape)

@@ -1,0 +1,1 @@
+"""Ground truth masks and saturation thresholds."""

@@ -1,0 +1,157 @@
+"""Where the user's own images lie, and one sentence for whatever is not in its place.
+
+    ROOT/train/*.png                        good, or in train/good/, or just ROOT/*.png
+    ROOT/validation/*.png                   optional; good, or in validation/good/;
+                                              without it some of train is held out
+    ROOT/test/good/*.png                    optional
+    ROOT/test/KIND/STEM.png                 anomalous; logical if KIND says 'logical'
+    ROOT/ground_truth/KIND/STEM.png         optional masks, or STEM_mask.png,
+    ROOT/ground_truth/KIND/STEM/*.png         or a folder with one mask a region
+
+So a folder of good images is enough. The category is called like the folder ROOT. For
+several categories, ROOT/CATEGORY/ is laid out like ROOT above.
+
+Images have any known suffix, masks a lossless one. In a mask every pixel that is not 0
+is anomalous; a mask is one region, named after KIND, saturated at its full area.
+"""
+
+from collections.abc import Sequence
+
+from etils import epath
+
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import absolute, as_path, inside, listing
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.data.images import SUFFIXES, list_images
+
+LOSSLESS = (".png", ".bmp", ".tif", ".tiff")
+_PARTS = ("validation", "test", "ground_truth")  # make no sense without train/
+
+
+def find_categories(root: str) -> dict[str, epath.Path]:
+    """Name and folder of each category below `root`, sorted; raises UserError."""
+    if not root:
+        raise UserError(
+            "data.root is empty. Point --config.data.root=FOLDER at a folder of good "
+            "images."
+        )
+    folder = absolute(as_path(root).expanduser())
+    if not folder.is_dir():
+        raise UserError(
+            f"data.root is {root!r}, which is not a folder. Point "
+            "--config.data.root=FOLDER at a folder of good images."
+        )
+    if _is_category(folder):
+        return {folder.name: folder}
+    if stray := [part for part in _PARTS if (folder / part).is_dir()]:
+        raise UserError(
+            f"{folder} has {stray[0]}/ but no train/; put the good training images "
+            "into train/."
+        )
+    found = {path.name: path for path in sub_folders(folder) if _is_category(path)}
+    if not found:
+        raise no_images(folder)
+    return found
+
+
+def find_good(folder: epath.Path) -> list[epath.Path]:
+    """The images in `folder` or in its sub-folder good/; raises UserError for none."""
+    images, inner = list_images(folder), folder / GOOD
+    if images and inner.is_dir():
+        raise UserError(
+            f"{folder} holds images and a folder good/; keep the good images in one "
+            "of the two places."
+        )
+    images = images or (list_images(inner) if inner.is_dir() else [])
+    if not images:
+        raise no_images(folder)
+    return images
+
+
+def find_tests(folder: epath.Path) -> dict[str, list[epath.Path]]:
+    """Images of each folder below test/, good first; {} where there is no test/."""
+    if not folder.is_dir():
+        return {}
+    if images := list_images(folder):
+        raise UserError(
+            f"{images[0]} is in no folder that says what it shows; put good test "
+            "images into test/good/ and others into test/NAME_OF_DEFECT/."
+        )
+    kinds = sorted(
+        sub_folders(folder), key=lambda path: (kind_of(path.name) != GOOD, path)
+    )
+    tests = {kind.name: list_images(kind) for kind in kinds}
+    for images in tests.values():
+        stems: dict[str, epath.Path] = {}
+        for path in images:
+            if other := stems.get(path.stem):
+                raise UserError(
+                    f"{path} and {other.name} differ in their suffix only, so that "
+                    "results and masks cannot tell them apart; rename one."
+                )
+            stems[path.stem] = path
+    return tests
+
+
+def find_masks(
+    folder: epath.Path, images: Sequence[epath.Path]
+) -> dict[str, list[epath.Path]]:
+    """The masks in ground_truth/KIND/ by the stem of their test image.
+
+    Raises UserError for one that belongs to none of `images`, or would not be read.
+    """
+    found: dict[str, list[epath.Path]] = {}
+    if not folder.is_dir():
+        return found
+    stems = {path.stem for path in images if kind_of(folder.name) != GOOD}
+    for path in [*list_images(folder), *sub_folders(folder)]:
+        files = list_images(path) if path.is_dir() else [path]
+        stem = path.name if path.is_dir() else path.stem
+        if stem not in stems and not path.is_dir():
+            stem = stem.removesuffix("_mask")
+        if stem not in stems:
+            raise UserError(
+                f"{path} is a mask without an anomalous test image of that name in "
+                f"{folder.parents[1] / 'test' / folder.name}; rename or remove it."
+            )
+        if stem in found:
+            raise UserError(
+                f"{path} and {found[stem][0]} are both masks of test image {stem!r}; "
+                f"keep one, or put several regions into the folder {folder / stem}."
+            )
+        if not files:
+            raise no_images(path)
+        for file in files:
+            if file.suffix.lower() not in LOSSLESS:
+                raise UserError(
+                    f"{file} is a mask in a lossy format; save it as an 8-bit grey PNG."
+                )
+        found[stem] = files
+    return found
+
+
+def kind_of(folder_name: str) -> str:
+    """Good, logical or structural, from the name of a folder below test/."""
+    if folder_name.lower() == GOOD:
+        return GOOD
+    return LOGICAL if "logical" in folder_name.lower() else STRUCTURAL
+
+
+def sub_folders(folder: epath.Path) -> list[epath.Path]:
+    """Folders directly in `folder`, sorted by name; hidden ones are not."""
+    return [path for path in inside(folder)[0] if not path.name.startswith(".")]
+
+
+def no_images(folder: epath.Path) -> UserError:
+    """The error for a folder without images: what is there, what is known."""
+    names = [path.name for path in listing(folder)]
+    there = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return UserError(
+        f"{folder} holds no images ({there or 'it is empty'}); known suffixes are "
+        f"{', '.join(SUFFIXES)}. Put images there, or point --config.data.root=FOLDER "
+        "at another folder."
+    )
+
+
+def _is_category(folder: epath.Path) -> bool:
+    return (folder / "train").is_dir() or bool(list_images(folder))

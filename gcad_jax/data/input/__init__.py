@@ -1,0 +1,1 @@
+"""What a training is fed: order, augmentation, patches, arrays on the device."""

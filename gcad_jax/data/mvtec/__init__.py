@@ -1,0 +1,1 @@
+"""MVTec LOCO AD and MVTec AD: their files, TFDS builders and cache."""

@@ -1,0 +1,144 @@
+"""What the TFDS builders of both MVTec data sets share.
+
+Importing this module imports tensorflow_datasets, which costs about a second; so it
+is imported only where data are packaged or read. TensorFlow is not needed: files are
+array_record, and images go in as the bytes of their files.
+"""
+
+import abc
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+from gcad_jax.core.errors import UserError, one_line
+from gcad_jax.core.paths import opened
+from gcad_jax.data.annotations.masks import identify
+from gcad_jax.data.dataset import KINDS
+from gcad_jax.data.mvtec.files import Layout, Record
+
+
+class LocalInfo(tfds.core.DatasetInfo):
+    """Information that is never looked up on the network."""
+
+    def initialize_from_bucket(self) -> None:
+        """Nothing: these data sets cannot be hosted."""
+
+
+class Encoded(tfds.decode.SkipDecoding):
+    """Reads images as the bytes of their files, also those in a sequence."""
+
+    def decode_batch_example_np(self, serialized_image: np.ndarray) -> np.ndarray:
+        """The bytes as they are."""
+        return serialized_image
+
+
+DECODERS = {"image": Encoded(), "masks": {"mask": Encoded()}}
+
+
+class MvtecBuilder(tfds.core.GeneratorBasedBuilder):
+    """A builder over a manual folder `<manual_dir>/<category>` in MVTec's layout."""
+
+    # Nothing is downloaded. (TFDS looks beside the code for checksums, and needs the
+    # package importlib_resources for that, which it does not install.)
+    url_infos: ClassVar[dict[str, Any]] = {}
+
+    HOMEPAGE: ClassVar[str]
+    DESCRIPTION: ClassVar[str]
+    CITATION: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        data_dir: Any = None,
+        config: Any = None,
+        version: Any = None,
+        file_format: Any = "array_record",
+    ):
+        super().__init__(
+            data_dir=data_dir, config=config, version=version, file_format=file_format
+        )
+
+    @abc.abstractmethod
+    def layout(self, folder: epath.Path) -> Layout:
+        """The files of the category in `folder`; raises UserError."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return LocalInfo(
+            builder=self,
+            description=self.DESCRIPTION,
+            features=_features(),
+            homepage=self.HOMEPAGE,
+            citation=self.CITATION,
+            disable_shuffling=True,
+        )
+
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Any]:
+        root = epath.Path(dl_manager.manual_dir)
+        layout = self.layout(root / self.builder_config.name)
+        return {
+            split: self._generate_examples(records)
+            for split, records in layout.splits.items()
+        }
+
+    def _generate_examples(
+        self, records: tuple[Record, ...]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, record in enumerate(records):
+            yield number, _example(record)
+
+
+def _features() -> tfds.features.FeaturesDict:
+    # A threshold is stored as bytes, because TFDS stores numbers as float32, and
+    # int(0.7 * 10) is then 6.
+    exact = tfds.features.Tensor(shape=(), dtype=np.float64, encoding="bytes")
+    mask = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(encoding_format="png"),
+            "name": tfds.features.Text(),
+            "kind": tfds.features.ClassLabel(names=KINDS),
+            "masks": tfds.features.Sequence(
+                {
+                    "mask": mask,
+                    "defect_name": tfds.features.Text(),
+                    "pixel_value": np.uint8,
+                    "saturation_threshold": exact,
+                    "relative_saturation": np.bool_,
+                }
+            ),
+        }
+    )
+
+
+def _example(record: Record) -> dict[str, Any]:
+    masks = [
+        {
+            "mask": _read(path),
+            "defect_name": defect.defect_name,
+            "pixel_value": defect.pixel_value,
+            "saturation_threshold": np.float64(defect.saturation_threshold),
+            "relative_saturation": defect.relative_saturation,
+        }
+        for path, defect in zip(record.masks, identify(record), strict=True)
+    ]
+    return {
+        "image": _read(record.image),
+        "name": record.name,
+        "kind": record.kind,
+        "masks": masks,
+    }
+
+
+def _read(path: epath.Path) -> bytes:
+    try:
+        with opened(path) as file:
+            return file.read()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({one_line(error)}); check its permissions."
+        ) from error

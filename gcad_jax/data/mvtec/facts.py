@@ -1,0 +1,106 @@
+"""Facts about the two MVTec data sets: published counts, flips, logical anomalies.
+
+"[P Table n]" is Bergmann et al., "Beyond Dents and Scratches", IJCV 2022; the counts of
+MVTec AD are those of Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021.
+"""
+
+import dataclasses
+
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """Numbers of images of one category, and their size in pixels."""
+
+    train: int
+    validation: int
+    good: int
+    structural: int
+    logical: int
+    height: int
+    width: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of train, validation and each kind of test image."""
+        return {
+            "train": self.train,
+            "validation": self.validation,
+            f"test {GOOD}": self.good,
+            f"test {STRUCTURAL}": self.structural,
+            f"test {LOGICAL}": self.logical,
+        }
+
+
+# [P Table 1]
+LOCO = {
+    "breakfast_box": Published(351, 62, 102, 90, 83, 1280, 1600),
+    "juice_bottle": Published(335, 54, 94, 94, 142, 1600, 800),
+    "pushpins": Published(372, 69, 138, 81, 91, 1000, 1700),
+    "screw_bag": Published(360, 60, 122, 82, 137, 1100, 1600),
+    "splicing_connectors": Published(354, 59, 119, 85, 108, 850, 1700),
+}
+
+# MVTec AD has no validation images; its kinds are those of `AD_LOGICAL`.
+AD = {
+    "bottle": Published(209, 0, 20, 63, 0, 900, 900),
+    "cable": Published(224, 0, 58, 77, 15, 1024, 1024),
+    "capsule": Published(219, 0, 23, 107, 2, 1000, 1000),
+    "carpet": Published(280, 0, 28, 89, 0, 1024, 1024),
+    "grid": Published(264, 0, 21, 57, 0, 1024, 1024),
+    "hazelnut": Published(391, 0, 40, 70, 0, 1024, 1024),
+    "leather": Published(245, 0, 32, 92, 0, 1024, 1024),
+    "metal_nut": Published(220, 0, 22, 93, 0, 700, 700),
+    "pill": Published(267, 0, 26, 141, 0, 800, 800),
+    "screw": Published(320, 0, 41, 119, 0, 1024, 1024),
+    "tile": Published(230, 0, 33, 84, 0, 840, 840),
+    "toothbrush": Published(60, 0, 12, 30, 0, 1024, 1024),
+    "transistor": Published(213, 0, 60, 20, 20, 1024, 1024),
+    "wood": Published(247, 0, 19, 60, 0, 1024, 1024),
+    "zipper": Published(240, 0, 32, 119, 0, 1024, 1024),
+}
+
+# Defects of MVTec AD that are logical, and of which images (None: all) [P Table 4].
+AD_LOGICAL: dict[str, dict[str, tuple[int, ...] | None]] = {
+    "cable": {"cable_swap": None, "combined": (5, 7, 9)},
+    "capsule": {"faulty_imprint": (4, 5)},
+    "transistor": {"cut_lead": None, "misplaced": None},
+}
+
+# (vertical, horizontal): flips that leave a good image good [P Tables 2, 10].
+FLIPS = {
+    "breakfast_box": (False, False),
+    "juice_bottle": (False, False),
+    "pushpins": (True, True),
+    "screw_bag": (True, True),
+    "splicing_connectors": (True, True),
+    "bottle": (True, True),
+    "cable": (False, False),
+    "capsule": (False, False),
+    "carpet": (True, True),
+    "grid": (True, True),
+    "hazelnut": (True, True),
+    "leather": (True, True),
+    "metal_nut": (False, False),
+    "pill": (False, False),
+    "screw": (True, True),
+    "tile": (True, True),
+    "toothbrush": (False, True),
+    "transistor": (False, True),
+    "wood": (True, True),
+    "zipper": (True, True),
+}
+
+
+def ad_kind(category: str, defect: str, stem: str) -> str:
+    """Kind of a test image of MVTec AD, `test/<defect>/<stem>.png` [P Table 4]."""
+    if defect == GOOD:
+        return GOOD
+    defects = AD_LOGICAL.get(category, {})
+    if defect not in defects:
+        return STRUCTURAL
+    numbers = defects[defect]
+    if numbers is None or (stem.isdigit() and int(stem) in numbers):
+        return LOGICAL
+    return STRUCTURAL

@@ -1,0 +1,162 @@
+"""Which files a category of a data set in MVTec's layout consists of; opens none."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+
+from etils import epath
+
+from gcad_jax.core.checks import nearest, one_of
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path, inside, resolved
+from gcad_jax.data.annotations.saturation import Defect
+from gcad_jax.data.images import list_images
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One image and its masks, as paths.
+
+    name: folder and stem, unique within its split ("good/000", "crack/001").
+    kind: one of category.KINDS.
+    masks: all of them, one for each annotated region; () for good images.
+    defects: what those masks may show.
+    """
+
+    name: str
+    kind: str
+    image: epath.Path
+    masks: tuple[epath.Path, ...] = ()
+    defects: tuple[Defect, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The files of one category.
+
+    folder: of the category; every file below it that matters is in `splits`, or is
+        `config`.
+    splits: "train", "validation" where the data set has one, and "test" where there
+        are test images; in the order in which images are numbered.
+    notes: what the log should say.
+    """
+
+    dataset: str
+    category: str
+    folder: epath.Path
+    splits: dict[str, tuple[Record, ...]]
+    config: epath.Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> list[epath.Path]:
+        """Every file whose change changes the category."""
+        files = [self.config] if self.config else []
+        for record in (r for records in self.splits.values() for r in records):
+            files += [record.image, *record.masks]
+        return files
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of train, of validation and of each kind of test image."""
+        counts = collections.Counter(
+            f"test {record.kind}" for record in self.splits.get("test", ())
+        )
+        for split in ("train", "validation"):
+            counts[split] = len(self.splits.get(split, ()))
+        return dict(counts)
+
+
+def check_names(categories: Sequence[str], known: Sequence[str]) -> None:
+    """Raises UserError for no, an unknown or a repeated category."""
+    if not categories:
+        raise UserError(
+            "data.categories is empty; name at least one of "
+            f"{', '.join(known)}: --config.data.categories=\"('{known[0]}',)\"."
+        )
+    for category in categories:
+        one_of("data.categories", category, known)
+        if list(categories).count(category) > 1:
+            raise UserError(f"data.categories names {category!r} twice; remove one.")
+
+
+def find_category(
+    root: str, category: str, known: Sequence[str], hint: str
+) -> epath.Path:
+    """The folder `root`/`category`.
+
+    hint: where to get the data and how the folder must look.
+
+    Raises:
+      UserError: no such root, or no such category in it.
+    """
+    if not root:
+        raise UserError(f"data.root is empty; {hint}")
+    folder = as_path(root).expanduser()
+    if not folder.is_dir():
+        found = "is not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"data.root is {root}, which {found}; {hint}")
+    if (folder / category).is_dir():
+        return folder / category
+    here = [name for name in known if (folder / name).is_dir()]
+    if not here and (folder / "train").is_dir():
+        raise UserError(
+            f"data.root is {root}, which is the folder of one category; give the "
+            f"folder above it, --config.data.root={resolved(folder).parent}."
+        )
+    if not here:
+        raise UserError(f"data.root is {root}, which holds no category; {hint}")
+    raise UserError(
+        f"data.categories names {category!r}, but {root} holds only "
+        f"{', '.join(here)}; choose among these, for example "
+        f"--config.data.categories=\"('{here[0]}',)\", or add the missing one."
+        + nearest(category, here)
+    )
+
+
+def images_of(folder: epath.Path) -> dict[str, epath.Path]:
+    """Stem -> image of the images in `folder`, sorted.
+
+    Raises:
+      UserError: two images of one stem.
+    """
+    images: dict[str, epath.Path] = {}
+    for path in list_images(folder):
+        if path.stem in images:
+            raise UserError(
+                f"{path} and {images[path.stem].name} beside it have the same name; "
+                "an image must be there once, remove one."
+            )
+        images[path.stem] = path
+    return images
+
+
+def folders_in(folder: epath.Path) -> list[str]:
+    """Names of the folders in `folder`, sorted, without hidden ones; [] without it."""
+    if not folder.is_dir():
+        return []
+    return [f.name for f in inside(folder)[0] if not f.name.startswith(".")]
+
+
+def need(folder: epath.Path, names: Sequence[str], layout: str) -> None:
+    """Raises UserError that lists which of the folders `names` are missing."""
+    missing = [name for name in names if not (folder / name).is_dir()]
+    if missing:
+        raise UserError(
+            f"{folder} lacks the folder{'s' if len(missing) > 1 else ''} "
+            f"{' and '.join(missing)}; MVTec's layout is {layout}."
+        )
+
+
+def good_images(folder: epath.Path, split: str, least: int) -> tuple[Record, ...]:
+    """The records of `split`/good; raises UserError for fewer than `least` images."""
+    images = images_of(folder / split / "good")
+    if len(images) < least:
+        raise UserError(
+            f"{folder / split / 'good'} holds {len(images) or 'no'} "
+            f"image{'' if len(images) == 1 else 's'}; at least {least} "
+            f"{'is' if least == 1 else 'are'} needed."
+        )
+    return tuple(
+        Record(f"good/{stem}", "good", image) for stem, image in images.items()
+    )

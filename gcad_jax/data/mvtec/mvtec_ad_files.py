@@ -1,0 +1,77 @@
+"""The files of a category of MVTec AD, in the layout of the official archive."""
+
+from etils import epath
+
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.annotations.saturation import Defect
+from gcad_jax.data.dataset import GOOD
+from gcad_jax.data.mvtec.facts import ad_kind
+from gcad_jax.data.mvtec.files import (
+    Layout,
+    Record,
+    folders_in,
+    good_images,
+    images_of,
+    need,
+)
+
+DATASET = "mvtec_ad"
+LAYOUT = (
+    "<category>/train/good/*.png, <category>/test/{good,<defect>}/*.png and "
+    "<category>/ground_truth/<defect>/*_mask.png"
+)
+MASK_VALUE = 255
+
+
+def read_layout(folder: epath.Path) -> Layout:
+    """Lists the files of the category in `folder`, named as the category.
+
+    A subset is allowed, also without some kinds of test images.
+
+    Raises:
+      UserError: a missing folder, too few images, an anomalous image without a mask.
+    """
+    need(folder, ("train/good",), LAYOUT)
+    splits = {"train": good_images(folder, "train", least=2)}
+    defects = folders_in(folder / "test")
+    defects.sort(key=lambda defect: (defect != GOOD, defect))
+    test = tuple(record for defect in defects for record in _test(folder, defect))
+    if test:
+        splits["test"] = test
+    notes = tuple(note for defect in defects for note in _unused(folder, defect))
+    return Layout(DATASET, folder.name, folder, splits, notes=notes)
+
+
+def _test(folder: epath.Path, defect: str) -> list[Record]:
+    images = images_of(folder / "test" / defect)
+    if defect == GOOD:
+        return [Record(f"{GOOD}/{stem}", GOOD, image) for stem, image in images.items()]
+    ground_truth = folder / "ground_truth" / defect
+    masks = images_of(ground_truth) if ground_truth.is_dir() else {}
+    # The whole annotated area must be found [P 6].
+    entry = Defect(defect, MASK_VALUE, 1.0, relative_saturation=True)
+    records = []
+    for stem, image in images.items():
+        mask = masks.get(f"{stem}_mask")
+        if mask is None:
+            raise UserError(
+                f"{image} has no mask; {ground_truth / stem}_mask.png must show its "
+                "defect."
+            )
+        kind = ad_kind(folder.name, defect, stem)
+        records.append(Record(f"{defect}/{stem}", kind, image, (mask,), (entry,)))
+    return records
+
+
+def _unused(folder: epath.Path, defect: str) -> list[str]:
+    """A note where `defect` has masks whose images are not there."""
+    ground_truth = folder / "ground_truth" / defect
+    masks = images_of(ground_truth) if ground_truth.is_dir() else {}
+    images = images_of(folder / "test" / defect)
+    unused = sorted(set(masks) - {f"{stem}_mask" for stem in images})
+    if not unused:
+        return []
+    return [
+        f"ground_truth/{defect} has {len(unused)} masks whose images are not in "
+        f"test/{defect} (such as {unused[0]}); they are left out"
+    ]

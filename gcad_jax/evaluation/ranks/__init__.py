@@ -1,0 +1,1 @@
+"""How many good pixels score higher: exact, by histogram, on a device."""

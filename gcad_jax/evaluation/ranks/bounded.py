@@ -1,0 +1,127 @@
+"""Enclosed ranks: negatives counted by cells, which are cut until AU-sPRO is known.
+
+The negatives above a region pixel are those of all higher cells, and some of its own.
+Where a cell leaves an AU-sPRO too uncertain it is cut, and the maps are read again.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from gcad_jax.data.dataset import LOGICAL, STRUCTURAL
+from gcad_jax.evaluation import spro
+from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
+from gcad_jax.evaluation.map_files import MapSource
+from gcad_jax.evaluation.ranks import bins, histogram
+from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
+from gcad_jax.evaluation.ranks.ranks import Ranks
+
+MOST_FINER = 32  # times as many cells of a block in one step
+
+
+@dataclasses.dataclass(frozen=True)
+class Enclosed:
+    """image_scores: (N,). ranks, areas: of each subset; no area without negatives."""
+
+    image_scores: np.ndarray
+    ranks: list[Ranks]
+    areas: list[spro.Areas | None]
+
+    @property
+    def bound(self) -> float:
+        """The largest of any AU-sPRO."""
+        return max((areas.bound for areas in self.areas if areas), default=0.0)
+
+
+def enclosed(
+    truth: GroundTruth,
+    subsets: Sequence[Subset],
+    source: MapSource | DeviceMaps,
+    tolerance: float,
+    workers: int = 0,
+) -> Enclosed:
+    """With a bound below the tolerance or, where float32 cannot tell scores apart or
+    too many cells would be needed, above it.
+
+    Raises:
+      UserError: a map of another size than its image, or with NaN or Inf.
+    """
+    kinds = [s for s in subsets if s.name in (STRUCTURAL, LOGICAL)]
+    quantised = False
+    if isinstance(source, DeviceMaps):
+        parts = source.sample(truth, kinds, tolerance)
+    else:
+        parts, quantised = histogram.sample(truth, kinds, source, tolerance, workers)
+    cells = bins.Cells.of(parts)
+    while True:
+        if isinstance(source, DeviceMaps):
+            counted = source.count(truth, subsets, cells)
+        else:
+            counted = histogram.count_cells(
+                truth, subsets, source, cells, quantised, workers
+            )
+        ranks = _cell_ranks(truth, subsets, cells, counted)
+        areas = [spro.areas(of_subset, truth.saturations) for of_subset in ranks]
+        found = Enclosed(counted.image_scores, ranks, areas)
+        if found.bound <= tolerance:
+            return found
+        finer = _finer(ranks, cells, tolerance)
+        if finer is None and quantised:
+            return found
+        if isinstance(source, DeviceMaps):
+            if finer is None:  # ties, which only the host looks for
+                source, quantised = source.host(), True
+        else:
+            quantised = True
+        cells = finer or cells
+
+
+def _cell_ranks(
+    truth: GroundTruth,
+    subsets: Sequence[Subset],
+    cells: bins.Cells,
+    counted: histogram.Counted,
+) -> list[Ranks]:
+    reached = np.cumsum(counted.counts[:, ::-1], axis=1)[:, ::-1]
+    # Where a float64 score still rounds into the cell.
+    top = cells.highest()
+    with np.errstate(over="ignore"):
+        following = np.nextafter(top, np.float32(np.inf)).astype(float)
+    highest = np.where(np.isinf(following), top, (top + following) / 2)
+    return [
+        Ranks(
+            subset,
+            truth.negatives(subset),
+            above=up_to - own,
+            reached=up_to,
+            loose=counted.loose,
+            highest=highest,
+            slots=tuple(counted.slots[r] for r in subset.regions),
+        )
+        for subset, own, up_to in zip(subsets, counted.counts, reached, strict=True)
+    ]
+
+
+def _finer(
+    ranks: Sequence[Ranks], cells: bins.Cells, tolerance: float
+) -> bins.Cells | None:
+    """More cells where they are too wide; None where there cannot be more."""
+    excess = np.zeros(cells.count)
+    for of_subset in ranks:
+        if not of_subset.negatives:
+            continue
+        x0 = of_subset.above / of_subset.negatives
+        x1 = of_subset.reached / of_subset.negatives
+        wide = (x1 - x0) / bins.allowed_width(x0, tolerance)
+        used = np.zeros(cells.count, bool)
+        for slots in of_subset.slots:
+            used[slots] = True
+        excess = np.maximum(excess, np.where(of_subset.loose & used, wide, 0))
+    needed = np.zeros(bins.BLOCKS)
+    np.maximum.at(needed, cells.blocks(), excess)
+    factor = np.where(needed > 1, np.clip(2 * np.ceil(needed), 2, MOST_FINER), 1)
+    finer = bins.Cells.of(cells.parts * factor)
+    if finer.count == cells.count or finer.count > bins.MOST_CELLS:
+        return None
+    return finer

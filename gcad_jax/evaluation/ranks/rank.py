@@ -1,0 +1,105 @@
+"""Where the pixels of regions stand among the negatives, exactly or enclosed.
+
+The exact mode sorts the negatives and looks every distinct score of a region up. The
+binned mode counts them by narrow intervals of scores, which is faster and needs little
+memory, and encloses both numbers; it narrows the intervals until the AU-sPRO of every
+kind and defect type is known to the tolerance.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from gcad_jax.core import checks
+from gcad_jax.data.dataset import LOGICAL, STRUCTURAL
+from gcad_jax.evaluation import spro
+from gcad_jax.evaluation.ground_truth import GroundTruth
+from gcad_jax.evaluation.map_files import MapSource
+from gcad_jax.evaluation.ranks.bounded import enclosed
+from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
+from gcad_jax.evaluation.ranks.exact import exactly
+from gcad_jax.evaluation.ranks.ranks import Ranks
+
+__all__ = ["AUTO", "BINNED", "EXACT", "Precision", "Ranking", "Ranks", "rank"]
+
+AUTO, EXACT, BINNED = "auto", "exact", "binned"
+EXACT_PIXELS = 2**25  # up to which "auto" is exact
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+    """How exact the pass is to be.
+
+    mode: "exact"; "binned", whose values come with a bound; "auto" is exact where that
+        takes a few seconds at most, or where cells cannot keep the tolerance.
+    tolerance: the bound of a binned value of a kind or a defect type is below it, as
+        far as float32 can tell the scores apart.
+    workers: threads; 0 takes one for each processor, at most 8.
+    """
+
+    mode: str = AUTO
+    tolerance: float = 1e-5
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        checks.one_of("mode", self.mode, (AUTO, EXACT, BINNED))
+        checks.positive("tolerance", self.tolerance)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """What one set of maps leaves behind.
+
+    image_scores: (N,) float64, the maximum of each map [P 5.5].
+    kinds, defects: by name; a kind without regions is left out.
+    kind_areas, defect_areas: the same at the saturations of the ground truth, without
+        those that have no negatives.
+    exact: whether the exact mode was taken.
+    """
+
+    image_scores: np.ndarray
+    kinds: Mapping[str, Ranks]
+    defects: Mapping[str, Ranks]
+    kind_areas: Mapping[str, spro.Areas]
+    defect_areas: Mapping[str, spro.Areas]
+    exact: bool
+
+
+def rank(
+    truth: GroundTruth,
+    source: MapSource | DeviceMaps,
+    precision: Precision | None = None,
+) -> Ranking:
+    """One set of maps against the ground truth; the binned mode of `DeviceMaps` runs
+    on their devices, all else on the host.
+
+    Raises:
+      UserError: a map of another size than its image, or with NaN or Inf.
+    """
+    precision = precision or Precision()
+    kinds = [s for kind in (STRUCTURAL, LOGICAL) if (s := truth.kind(kind))]
+    types = [s for name in truth.defect_names() if (s := truth.defect(name))]
+    subsets, workers = (*kinds, *types), precision.workers
+    pixels = sum(image.height * image.width for image in truth.images)
+    exact = precision.mode == EXACT or (
+        precision.mode == AUTO and pixels <= EXACT_PIXELS
+    )
+    if not exact:
+        found = enclosed(truth, subsets, source, precision.tolerance, workers)
+        image_scores, ranks, areas = found.image_scores, found.ranks, found.areas
+        exact = precision.mode == AUTO and found.bound > precision.tolerance
+    if exact:
+        source = source.host() if isinstance(source, DeviceMaps) else source
+        image_scores, ranks = exactly(truth, subsets, source, workers)
+        areas = [spro.areas(of_subset, truth.saturations) for of_subset in ranks]
+    both = list(zip(ranks, areas, strict=True))
+    of_kinds, of_types = both[: len(kinds)], both[len(kinds) :]
+    return Ranking(
+        image_scores,
+        kinds={r.subset.name: r for r, _ in of_kinds},
+        defects={r.subset.name: r for r, _ in of_types},
+        kind_areas={r.subset.name: a for r, a in of_kinds if a},
+        defect_areas={r.subset.name: a for r, a in of_types if a},
+        exact=exact,
+    )

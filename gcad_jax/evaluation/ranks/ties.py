@@ -1,0 +1,93 @@
+"""Cells that hold one distinct score, so that counting by them is exact."""
+
+import threading
+
+import numpy as np
+
+from gcad_jax.core.threads import Scratch
+from gcad_jax.evaluation.ranks.bins import LENGTH, Cells, keys
+
+SAMPLE = 2**16
+COMMON = 16  # times in the sample that a score occurs which is kept apart
+MOST_APART = 6  # blocks cut for such scores, each into as many cells as it has scores
+MANY = 1 / 64  # share of other tied scores in the sample: quantised, of eight bits, say
+
+
+def separate(
+    parts: np.ndarray, sample: np.ndarray
+) -> tuple[np.ndarray, bool]:  # (BLOCKS,) cells of each block
+    """Cells of their own for the few scores that are common, zeros of a ReLU, say.
+
+    And whether many more scores are tied, in cells that can hold several.
+    """
+    values, times = np.unique(
+        sample[:: max(1, sample.size // SAMPLE)], return_counts=True
+    )
+    block = keys(values) >> 16
+    common = np.unique(block[(times >= COMMON) & (parts[block] < LENGTH)])
+    if common.size <= MOST_APART:
+        parts = parts.copy()
+        parts[common] = LENGTH
+    tied = (times - 1)[parts[block] < LENGTH].sum()
+    return parts, bool(tied > MANY * times.sum())
+
+
+class Distinct:
+    """Cells that hold several distinct scores, or might; threads may share it."""
+
+    def __init__(self, cells: Cells, quantised: bool) -> None:
+        """quantised: compare the scores of each cell. Else a cell that can hold but one
+        float32 holds one score, and any other cell several.
+        """
+        self._quantised = quantised
+        self._loose = ~cells.single()
+        self._own = threading.local()
+        self._seen: list[_Seen] = []
+
+    def see(
+        self,
+        places: np.ndarray,
+        scores: np.ndarray,
+        single: np.ndarray,
+        space: Scratch,
+    ) -> None:
+        """places, scores: (P,) of a map; single: the scores as float32."""
+        if self._quantised:
+            if not hasattr(self._own, "seen"):
+                self._own.seen = _Seen(self._loose.size)
+                self._seen.append(self._own.seen)
+            self._own.seen.compare(places, scores, space)
+        elif scores.dtype == np.float64:
+            self._loose[places[scores != single]] = True
+
+    def loose(self) -> np.ndarray:  # (T,) bool
+        """After all maps: which cells may hold several distinct scores."""
+        if not self._quantised:
+            return self._loose
+        every = _Seen(self._loose.size)
+        for seen in self._seen:
+            cells = np.flatnonzero(~np.isnan(seen.scores))
+            every.compare(cells, seen.scores[cells], Scratch())
+            every.several |= seen.several
+        return every.several
+
+
+class _Seen:
+    """One score of each cell, NaN where none was met, and whether another was."""
+
+    def __init__(self, count: int) -> None:
+        self.scores = np.full(count, np.nan, np.float32)
+        self.several = np.zeros(count, bool)
+
+    def compare(self, places: np.ndarray, scores: np.ndarray, space: Scratch) -> None:
+        self.scores = self.scores.astype(
+            np.result_type(self.scores, scores), copy=False
+        )
+        known = space.array("known", places.size, self.scores.dtype)
+        # Every place is in range; "wrap" says so to NumPy, which else copies.
+        np.take(self.scores, places, out=known, mode="wrap")
+        other = np.flatnonzero(known != scores)
+        cells = places[other]
+        first = np.isnan(known[other])
+        self.scores[cells[first]] = scores[other[first]]
+        self.several[cells[self.scores[cells] != scores[other]]] = True

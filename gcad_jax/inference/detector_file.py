@@ -1,0 +1,166 @@
+"""A trained detector as one file: all that marks new images, and nothing else.
+
+CATEGORY/detectors/seed_0.npz holds the frozen part, the networks and the calibration as
+plain NumPy arrays, and a JSON header with the method's settings and with what good
+validation images score. It is the durable form of a detector: it can be copied and
+read by itself, without workdir and data.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import jax
+import numpy as np
+from etils import epath
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import COMBINED, Tree
+from gcad_jax.methods.base import Detector, Learned, Method
+from gcad_jax.models.io.npz import check_sum, read_weights, write_weights
+
+FOLDER = "detectors"  # in the folder of a category
+KIND = "detector"
+# What a class must have that a file may name as its method.
+MEMBERS = ("anomaly_map", "branch_maps", "calibrate", "prepare", "phases")
+PARTS = ("frozen", "params", "model_state", "calibration")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """What good validation images score on one map.
+
+    median: of all their pixels. image_scores: (V,) maximum of each map.
+    """
+
+    median: float
+    image_scores: tuple[float, ...]
+
+    @classmethod
+    def of(cls, maps: np.ndarray) -> "Scale":
+        """maps: (V, S, S) of the validation images, at network size."""
+        highest = tuple(float(score) for score in maps.max(axis=(1, 2)))
+        return cls(float(np.median(maps)), highest)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What a file holds.
+
+    dataset, category, seed: of the training. scales: of the branches by their names,
+    and of the combined map last.
+    """
+
+    method: Method
+    detector: Detector
+    dataset: str
+    category: str
+    seed: int
+    scales: Mapping[str, Scale]
+
+
+def path_of(category: epath.Path, seed: int) -> epath.Path:
+    """Where a run keeps the detector of a seed; category: its folder."""
+    return category / FOLDER / f"seed_{seed}.npz"
+
+
+def write(path: epath.Path, stored: Stored) -> None:
+    """Writes a detector, whole or not at all; raises UserError where it cannot."""
+    method = type(stored.method)
+    header = {
+        "kind": KIND,
+        "class": f"{method.__module__}:{method.__qualname__}",
+        "method": dataclasses.asdict(stored.method),  # type: ignore[call-overload]
+        "dataset": stored.dataset,
+        "category": stored.category,
+        "seed": stored.seed,
+        "scales": {
+            name: dataclasses.asdict(scale) for name, scale in stored.scales.items()
+        },
+    }
+    detector = stored.detector
+    trees = (
+        detector.frozen,
+        detector.learned.params,
+        detector.learned.model_state,
+        detector.calibration,
+    )
+    arrays = flatten_dict(jax.device_get(dict(zip(PARTS, trees, strict=True))), sep="/")
+    write_weights(
+        path, header, {name: np.asarray(array) for name, array in arrays.items()}
+    )
+
+
+def read(path: epath.Path) -> Stored:
+    """The detector in a file, its arrays on the host.
+
+    Raises:
+      UserError: it is missing, damaged, of another kind, or of a method that is not
+        installed here.
+    """
+    header, arrays = read_weights(path)
+    if header.get("kind") != KIND:
+        raise UserError(
+            f"{path} holds no detector; those of a run are in CATEGORY/{FOLDER}/."
+        )
+    check_sum(path, header, arrays)
+    try:
+        return _stored(path, header, arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged: its header is not that of a detector ({error!r}); "
+            "copy the file again."
+        ) from error
+
+
+def _stored(
+    path: epath.Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> Stored:
+    """Raises KeyError, TypeError or ValueError where the header is not whole."""
+    trees = unflatten_dict(arrays, sep="/")
+    frozen, params, model_state, calibration = (trees.get(part, {}) for part in PARTS)
+    method = _method(path, header)
+    if set(header["scales"]) != {*method.branches, COMBINED}:
+        raise ValueError(f"scales of {', '.join(header['scales']) or 'nothing'}")
+    return Stored(
+        method=method,
+        detector=Detector(frozen, Learned(params, model_state), calibration),
+        dataset=header["dataset"],
+        category=header["category"],
+        seed=header["seed"],
+        scales={
+            name: Scale(scale["median"], tuple(scale["image_scores"]))
+            for name, scale in header["scales"].items()
+        },
+    )
+
+
+def _method(path: epath.Path, header: Mapping[str, Any]) -> Method:
+    """The method with the settings of the header.
+
+    The module that it names is imported, and nothing but a method is called.
+    """
+    module, _, name = header["class"].partition(":")
+    try:
+        kind: Any = getattr(importlib.import_module(module), name)
+        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+            raise TypeError(f"{name} is no dataclass")
+        if not all(hasattr(kind, member) for member in MEMBERS):
+            raise TypeError(f"{name} is no method")
+        settings = {field: _fixed(value) for field, value in header["method"].items()}
+        return cast(Method, kind(**settings))
+    except (ImportError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"{path} is a detector of the method {name} of the module {module}, which "
+            f"is not here or has other fields ({error}); install the version of the "
+            "package that trained it, or the module."
+        ) from error
+
+
+def _fixed(value: Tree) -> Tree:
+    """Lists, which JSON makes of tuples, as tuples."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(_fixed(item) for item in value)
+    return value

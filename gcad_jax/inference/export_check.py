@@ -1,0 +1,91 @@
+"""Does an artefact say what `predict` says? Both are asked about the same images."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import numpy as np
+from PIL import Image
+
+from gcad_jax.core.types import Array
+from gcad_jax.inference.detector import TrainedDetector
+
+LIMIT = 1e-4  # of the range of a map
+SMALLEST = 1e-12  # range that is divided by
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """The largest ones of all images.
+
+    maps, scores: in units of the range of the image's map. images: how many.
+    """
+
+    maps: float
+    scores: float
+    images: int
+
+    @property
+    def small(self) -> bool:
+        """Whether an artefact may be written; NaN is not small."""
+        return self.maps <= LIMIT and self.scores <= LIMIT
+
+
+def difference(
+    call: Callable[[np.ndarray], dict[str, Array]],
+    detector: TrainedDetector,
+    batches: Sequence[np.ndarray],
+) -> Difference:
+    """Between an artefact and `detector.predict`.
+
+    call: of the artefact. batches: each (B, H, W, C) uint8.
+
+    On the CPU, where there is one: products of an accelerator are rounded by how a
+    program was tiled, which would be all that is seen.
+    """
+    maps, scores = [], []
+    with jax.default_device(_cpu()):
+        # One of its own, for the arrays of the other may be elsewhere.
+        detector = TrainedDetector(detector.stored, detector.batch_size)
+        for batch in batches:
+            found = jax.device_get(call(batch))
+            for row, wanted in enumerate(detector.predict(list(batch))):
+                span = max(float(np.ptp(wanted.anomaly_map)), SMALLEST)
+                apart = np.abs(found["anomaly_map"][row] - wanted.anomaly_map)
+                maps.append(float(np.max(apart)) / span)
+                scores.append(abs(float(found["score"][row]) - wanted.score) / span)
+    # NumPy's, of which a NaN is the largest.
+    return Difference(float(np.max(maps)), float(np.max(scores)), len(maps))
+
+
+def _cpu() -> jax.Device:
+    with contextlib.suppress(RuntimeError):
+        return jax.local_devices(backend="cpu")[0]
+    return jax.local_devices()[0]
+
+
+def drawn(size: int, channels: int) -> Iterator[np.ndarray]:
+    """Two batches, smooth with noise on it: one image that shrinks, two that grow.
+
+    size: side of the network's images.
+    """
+    rng = np.random.default_rng(0)
+    for count, height, width in (
+        (1, 3 * size // 2 + 1, size + 3),
+        (2, size // 2, size),
+    ):
+        yield np.stack(
+            [
+                np.stack([smooth(rng, height, width) for _ in range(channels)], -1)
+                for _ in range(count)
+            ]
+        )
+
+
+def smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """One channel of a drawn photo, (height, width) uint8: smooth, with noise on it."""
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 4), np.uint8))
+    large = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    noise = rng.normal(0, 8, large.shape)
+    return np.clip(large + noise, 0, 255).astype(np.uint8)

@@ -1,0 +1,165 @@
+"""A detector as one exported program: loadable by JAX alone, wherever it is.
+
+Zoom, network, calibration and decision are traced with symbolic sides and serialised by
+`jax.export`, the arrays of the detector as constants in it. The durable form of a
+detector is its file (`detector_file`): what JAX promises of an artefact ends.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax import export
+
+from gcad_jax.core.atomic_files import written
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import COMBINED, Array
+from gcad_jax.data.input.device import to_float
+from gcad_jax.data.resize import stretched, zoomed
+from gcad_jax.evaluation.threshold import threshold
+from gcad_jax.inference import export_check
+from gcad_jax.inference.detector import TrainedDetector
+from gcad_jax.inference.detector_file import Stored
+from gcad_jax.inference.export_check import Difference
+from gcad_jax.inference.metadata import facts
+
+ABOUT = ".json"  # behind the name of an artefact: what stands beside it
+PLATFORMS = ("cpu", "cuda", "tpu")
+SIDES = "b, h, w"  # images, and their height and width
+LARGEST = 2 * 10**9  # bytes of arrays: FlatBuffers, of which artefacts are made, end
+GUARANTEE = (
+    "It can be loaded by a jax and jaxlib up to 6 months newer or 3 weeks older than "
+    "those that exported it (docs.jax.dev, jax.export, compatibility guarantees); "
+    "after that, export again from the detector file, which lasts."
+)
+
+
+def program(stored: Stored, fpr: float) -> Callable[[Array], dict[str, Array]]:
+    """What an artefact computes.
+
+    fpr: false positive rate of images that sets the threshold, as `predict` has it.
+
+    Returns a function of images (B, H, W, C) uint8, C of the method; all of one batch
+    have one size, which may be any. It returns, as `detector.Prediction` has it:
+      "score" (B,) float32, "anomalous" (B,) bool, "p_value" (B,) float32;
+      "anomaly_map" (B, H, W) float32; its pixels above the threshold are marked;
+      "threshold" () float32.
+    """
+    method = stored.method
+    validation = stored.scales[COMBINED].image_scores
+    limit = np.float32(threshold(validation, fpr))
+    normal = np.asarray(validation, np.float32)
+
+    def detect(images: Array) -> dict[str, Array]:
+        # As JAX's arrays, in which traced row numbers can be looked up.
+        detector = jax.tree.map(jnp.asarray, stored.detector)
+        pixels = to_float(zoomed(images, method.image_size))
+        maps = method.anomaly_map(detector, pixels)
+        scores = jnp.max(maps, axis=(1, 2))
+        higher = jnp.sum(normal[None] >= scores[:, None], axis=1)
+        return {
+            "score": scores,
+            "anomalous": scores > limit,
+            "p_value": (1 + higher).astype(jnp.float32) / (len(normal) + 1),
+            "anomaly_map": stretched(maps, images.shape[1], images.shape[2]),
+            "threshold": jnp.asarray(limit),
+        }
+
+    return detect
+
+
+def exported(stored: Stored, fpr: float) -> export.Exported:
+    """The program, for every platform and every number and size of images.
+
+    Raises:
+      UserError: it would be larger than an artefact can be; a wrong `fpr`.
+    """
+    check_size(stored)
+    sides = export.symbolic_shape(f"{SIDES}, {stored.method.channels}")
+    images = jax.ShapeDtypeStruct(sides, jnp.uint8)
+    traced = export.export(jax.jit(program(stored, fpr)), platforms=PLATFORMS)
+    return traced(images)
+
+
+def check_size(stored: Stored) -> None:
+    """Raises UserError where the arrays of a detector do not fit into an artefact."""
+    size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(stored.detector))
+    if size > LARGEST:
+        raise UserError(
+            f"the {stored.method.title} of {stored.category} holds {size / 1e9:.1f} "
+            f"GB of arrays, and an artefact at most {LARGEST / 1e9:g} GB; export one "
+            "that was trained on fewer images or with a smaller method.image_size, or "
+            "take python -m gcad_jax.predict, which has no limit."
+        )
+
+
+def about(stored: Stored, fpr: float) -> dict[str, Any]:
+    """What stands beside an artefact: how to call it and what its answers mean."""
+    channels = stored.method.channels
+    return {
+        "load": "jax.jit(jax.export.deserialize(bytes of the file).call)(images)",
+        "images": f"uint8 ({SIDES}, {channels}), any b, h, w; "
+        + ("RGB" if channels == 3 else "grey"),
+        "results": {
+            "score": "float32 (b,), larger is more anomalous",
+            "anomalous": "bool (b,), score > threshold",
+            "p_value": "float32 (b,), share of good images that score as high",
+            "anomaly_map": "float32 (b, h, w), scores of the pixels",
+            "threshold": "float32 ()",
+        },
+        **facts(stored, fpr),
+        "platforms": PLATFORMS,
+        "guarantee": GUARANTEE,
+        "jax": jax.__version__,
+    }
+
+
+def write(
+    detector: TrainedDetector,
+    output: epath.Path,
+    fpr: float,
+    images: Sequence[np.ndarray] = (),
+) -> tuple[int, Difference]:
+    """Writes an artefact and what stands beside it, after asking it; both or none.
+
+    It is read back as it was written, and compared with `detector.predict` on drawn
+    images and on `images`, each (H, W, C) uint8 of any size.
+
+    Returns its size in bytes, and how far it is from `predict`.
+
+    Raises:
+      UserError: it is too far from it (`parity.LIMIT`) or too large, or a file cannot
+        be written.
+    """
+    stored = detector.stored
+    method = stored.method
+    batches = [*export_check.drawn(method.image_size, method.channels)]
+    batches += [image[None] for image in images]
+    beside = output.with_name(output.name + ABOUT)
+    with written(output) as part, written(beside) as sidecar:
+        size = part.write_bytes(exported(stored, fpr).serialize())
+        loaded = export.deserialize(part.read_bytes())
+        found = export_check.difference(loaded.call, detector, batches)
+        if not found.small:
+            raise UserError(
+                f"{output} is not written: what was exported differs from predict by "
+                f"{found.maps:.1e} of the range of a map ({found.scores:.1e} in the "
+                f"score), where {export_check.LIMIT:g} is allowed; take python -m "
+                "gcad_jax.predict, and please report it."
+            )
+        lines = about(stored, fpr) | {"bytes": size, "parity": said(found)}
+        sidecar.write_text(json.dumps(lines, indent=2) + "\n", encoding="utf-8")
+    return size, found
+
+
+def said(found: Difference) -> dict[str, Any]:
+    """A difference, as it stands beside the artefact."""
+    return dataclasses.asdict(found) | {
+        "unit": "range of the map that predict gives, largest of all images",
+        "device": "cpu",
+    }

@@ -1,0 +1,48 @@
+"""What a detector is and what its decision means, for files and for people."""
+
+from typing import Any
+
+from gcad_jax.core.types import COMBINED
+from gcad_jax.core.version import __version__
+from gcad_jax.evaluation.threshold import needed, promised, threshold
+from gcad_jax.inference.detector_file import Stored
+
+
+def facts(stored: Stored, fpr: float) -> dict[str, Any]:
+    """For the JSON beside results. fpr: false positive rate that sets the threshold.
+
+    Raises UserError for a rate outside 0 to 1.
+    """
+    validation = stored.scales[COMBINED].image_scores
+    return {
+        "gcad_jax": __version__,
+        "method": stored.method.title,
+        "dataset": stored.dataset,
+        "category": stored.category,
+        "seed": stored.seed,
+        "threshold": threshold(validation, fpr),
+        "false_positive_rate": fpr,
+        "promised_false_positive_rate": promised(len(validation), fpr),
+        "validation_images": len(validation),
+    }
+
+
+def lines(stored: Stored, fpr: float) -> list[str]:
+    """The same for a terminal of 80 columns; raises as `facts` does."""
+    told = facts(stored, fpr)
+    count, limit = told["validation_images"], told["threshold"]
+    images = f"{count} validation image{'s' * (count != 1)}"
+    who = f"detector    {told['method']} of {told['category']}, seed {told['seed']}"
+    rate, own = 100 * fpr, 100 * told["promised_false_positive_rate"]
+    if own <= rate:
+        return [
+            who,
+            f"threshold   {limit:.4g}: on average {rate:.3g} % of good images or less",
+            f"            score higher, by {images}",
+        ]
+    return [
+        who,
+        f"threshold   {limit:.4g}, the highest of {images}, which promise a false",
+        f"            positive rate of {own:.3g} %, not {rate:.3g} %: that needs "
+        f"{needed(fpr)}",
+    ]

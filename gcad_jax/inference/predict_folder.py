@@ -1,0 +1,159 @@
+"""What a detector finds in many images, written to a folder."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from gcad_jax.core.atomic_files import written
+from gcad_jax.core.console import progress_bar
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.threads import background_writer
+from gcad_jax.core.types import COMBINED
+from gcad_jax.evaluation import threshold
+from gcad_jax.evaluation.map_files import MAPS
+from gcad_jax.inference.detector import Prediction, TrainedDetector
+from gcad_jax.inference.image_inputs import OVERLAYS
+from gcad_jax.inference.metadata import facts
+from gcad_jax.reporting.plots import overlay, png
+
+SCORES, ABOUT = "scores.csv", "predict.json"
+COLUMNS = ("image", "score", "anomalous", "p_value", "height", "width", "file")
+# With 16 that read and 16 that write overlays were slower (docs/results/predict.md).
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is written beside the scores.
+
+    fpr: false positive rate of images that sets the threshold. maps: anomaly maps as
+    TIFF. overlays: a picture an image. branches: in it also the maps of the branches.
+    """
+
+    fpr: float
+    maps: bool = True
+    overlays: bool = True
+    branches: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What became of the images.
+
+    images: that were scored. anomalous: of these. skipped: why others were not read.
+    seconds: of all. first_seconds: until the first image, with compiling.
+    """
+
+    images: int
+    anomalous: int
+    skipped: tuple[UserError, ...]
+    seconds: float
+    first_seconds: float
+
+
+def write(
+    detector: TrainedDetector,
+    images: Mapping[str, epath.Path],
+    output: epath.Path,
+    wanted: Wanted,
+) -> Found:
+    """Writes scores.csv and predict.json, and maps and overlays as wanted.
+
+    images: by the names of their results. An image that cannot be read is skipped.
+
+    Raises:
+      UserError: a file cannot be written.
+    """
+    for name in (SCORES, ABOUT):  # of an earlier command: they say that all is there
+        (output / name).unlink(missing_ok=True)
+    rows: list[tuple[Any, ...]] = []
+    skipped: list[UserError] = []
+    started, first_seconds = time.monotonic(), 0.0
+    pictures = Pictures(detector, output, wanted)
+    stream = detector.stream(images.values(), wanted.fpr)
+    bar = progress_bar(len(images), 0, detector.stored.category)
+    with background_writer() as writer, contextlib.closing(bar):
+        for (name, path), (image, found) in zip(images.items(), stream, strict=True):
+            bar.update()
+            first_seconds = first_seconds or time.monotonic() - started
+            if isinstance(found, UserError):
+                skipped.append(found)
+                continue
+            rows.append(_row(name, path, found))
+            if wanted.maps:
+                writer.submit(pictures.write_map, name, found)
+            if wanted.overlays:
+                writer.submit(pictures.write_overlay, name, image, found)
+    anomalous = sum(row[COLUMNS.index("anomalous")] for row in rows)
+    about = facts(detector.stored, wanted.fpr) | {
+        "images": len(rows),
+        "anomalous": anomalous,
+        "skipped": [str(error) for error in skipped],
+    }
+    _write_tables(output, rows, about)
+    seconds = time.monotonic() - started
+    return Found(len(rows), anomalous, tuple(skipped), seconds, first_seconds)
+
+
+def _row(name: str, path: epath.Path, found: Prediction) -> tuple[Any, ...]:
+    score, p_value = f"{found.score:.6g}", f"{found.p_value:.4g}"
+    size = found.height, found.width
+    return (name, score, int(found.anomalous), p_value, *size, os.fspath(path))
+
+
+def _write_tables(
+    output: epath.Path, rows: list[tuple[Any, ...]], about: Mapping[str, Any]
+) -> None:
+    """Both or none, and last: they say that everything is there."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    with written(output / SCORES) as scores, written(output / ABOUT) as sidecar:
+        scores.write_text(text.getvalue(), encoding="utf-8")
+        sidecar.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """The files of one image."""
+
+    detector: TrainedDetector
+    output: epath.Path
+    wanted: Wanted
+
+    def write_map(self, name: str, found: Prediction) -> None:
+        """A float32 TIFF at the size of the image, where the evaluator looks for it."""
+        import tifffile
+
+        folder = self.output / MAPS / self.detector.stored.category / "test"
+        with written(folder / f"{name}.tiff") as part:
+            tifffile.imwrite(part, found.anomaly_map)
+
+    def write_overlay(self, name: str, image: np.ndarray, found: Prediction) -> None:
+        """A PNG with input, heat map and contour."""
+        heats = {
+            branch: self._heat(branch, scores)
+            for branch, scores in found.network_maps.items()
+        }
+        combined = heats.pop(COMBINED)
+        sign, said = (">", "ANOMALOUS") if found.anomalous else ("<=", "good")
+        headline = (
+            f"{name}: {said}, score {found.score:.3g} {sign} {combined.threshold:.3g}"
+        )
+        shown = heats if self.wanted.branches else {}
+        picture = overlay.draw(image, headline, combined, shown)
+        with written(self.output / OVERLAYS / f"{name}.png") as part:
+            part.write_bytes(png.encoded(np.asarray(picture)))
+
+    def _heat(self, branch: str, scores: np.ndarray) -> overlay.Heat:
+        """In colours that are the same for all images: good ones set the scale."""
+        scale = self.detector.stored.scales[branch]
+        limit = threshold.threshold(scale.image_scores, self.wanted.fpr)
+        return overlay.Heat(scores, scale.median, limit)

@@ -1,0 +1,119 @@
+"""E_loc before training: where its weights come from, and their normalisation."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from gcad_jax.core.checks import nearest, one_of
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path
+from gcad_jax.core.types import Features, Images, ImagesU8, Tree
+from gcad_jax.methods.common.apply import each_batch
+from gcad_jax.models.io import patch_descriptors
+from gcad_jax.models.io.patch_descriptors import load_descriptor
+from gcad_jax.models.layers.init import imagenet_normalised
+from gcad_jax.models.patch_descriptor import (
+    PatchDescriptor,
+    feature_moments,
+    fold_normalisation,
+)
+from gcad_jax.models.patch_layers import ARCHS, PATCH_SIZES, check_size
+
+# Deviates: the paper distils E_loc from a ResNet-18; those weights were never
+# published, and those that come with the package are distilled from a MobileNetV2.
+SHIPPED = "shipped"
+RANDOM = "random"
+
+
+def check(
+    P: Sequence[int], E_loc: Callable[[int], PatchDescriptor], source: str
+) -> None:
+    """Raises UserError unless P names distinct patch sizes for which weights ship.
+
+    E_loc: the network of one patch size. source: as in `weights`; that a file is there
+    is seen when it is read.
+    """
+    if not P or len(set(P)) < len(P):
+        raise UserError(f"P is {P}; it must name distinct fields, of {PATCH_SIZES}.")
+    for p in P:
+        check_size("P", p)
+        _check_size(E_loc(p))
+        if source == SHIPPED:
+            patch_descriptors.path(E_loc(p))
+
+
+def _check_size(E_loc: PatchDescriptor) -> None:
+    one_of("E_loc_arch", E_loc.arch, ARCHS)
+    arch = ARCHS[E_loc.arch]
+    if E_loc.p not in arch.layers:
+        sizes = tuple(arch.layers)
+        raise UserError(
+            f"P names {E_loc.p}, but E_loc_arch {E_loc.arch!r} describes patches of "
+            f"{', '.join(map(str, sizes))} pixels alone: set P to {sizes}."
+        )
+    if arch.published and E_loc.d_loc != arch.d_loc:
+        raise UserError(
+            f"d_loc is {E_loc.d_loc}, but E_loc_arch {E_loc.arch!r} has {arch.d_loc} "
+            f"features: set d_loc to {arch.d_loc}."
+        )
+
+
+def weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:
+    """Parameters of E_loc as pretraining left them.
+
+    source: `SHIPPED` for those that come with the package, `RANDOM` for a fixed-seed
+        initialisation, or the path of a weights file in which {p} stands for the
+        receptive field.
+
+    Raises:
+      UserError: a file that is missing, damaged, or of another network.
+    """
+    if source == SHIPPED:
+        return patch_descriptors.load(E_loc)
+    if source != RANDOM:
+        path = source.replace("{p}", str(E_loc.p))
+        if not as_path(path).is_file():
+            raise UserError(
+                f"method.teacher is {source!r}, and there is no file {path!r}; allowed "
+                f"are {SHIPPED!r}, {RANDOM!r} or the path of a weight file."
+                + nearest(source, (SHIPPED, RANDOM))
+            )
+        return load_descriptor(path, E_loc)
+    key = jax.random.fold_in(jax.random.key(seed), E_loc.p)
+    # The parameters do not depend on the size of the image.
+    return jax.jit(E_loc.init)(key, jnp.zeros((1, 8, 8, 3)))["params"]
+
+
+def prepared(
+    E_loc: PatchDescriptor, source: str, seed: int, images: ImagesU8, batch_size: int
+) -> Tree:
+    """Parameters whose features have mean 0 and deviation 1 over all pixels [P 5.2].
+
+    source, seed: as in `weights`, which says what it raises.
+    images: (N, S, S, 3) uint8, the training images, unaugmented.
+    """
+    params = weights(E_loc, source, seed)
+
+    @jax.jit
+    def describe(params: Tree, x: Images) -> Features:
+        return jnp.asarray(E_loc.apply({"params": params}, imagenet_normalised(x)))
+
+    batches = each_batch(functools.partial(describe, params), images, batch_size)
+    mean, std = feature_moments(batches)
+    return fold_normalisation(params, mean, std)
+
+
+def sentence(network: str, source: str, seed: int) -> str:
+    """What the report says of the weights of the network of that name."""
+    if source == RANDOM:
+        return (
+            f"{network}: random initialisation (seed {seed}), features "
+            "normalised on the training images; not pretrained."
+        )
+    if source == SHIPPED:
+        source = "the package (distilled from MobileNetV2: docs/teacher.md)"
+    return (
+        f"{network}: weights from {source}, features normalised on the training images."
+    )

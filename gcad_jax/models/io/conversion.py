@@ -1,0 +1,140 @@
+"""Weights as others publish them -> arrays under our names.
+
+Every tensor is accounted for: one that is unknown or missing is named.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import Path, as_path
+from gcad_jax.models.classifiers import mobilenet
+from gcad_jax.models.classifiers.classifier import classifier
+from gcad_jax.models.io.npz import HEADER, read_arrays
+from gcad_jax.models.io.patch_descriptors import shapes
+from gcad_jax.models.io.pytorch import pdn, read_pickled, read_safetensors, resnet
+from gcad_jax.models.patch_descriptor import PatchDescriptor, published
+from gcad_jax.models.patch_layers import layers
+
+Tensors = Mapping[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
+
+
+def read_tensors(path: Path) -> Tensors:
+    """Tensors by name of an .npz, .safetensors or (with PyTorch) .pth file, float32.
+
+    Raises:
+      UserError: it is missing, of another kind, damaged, or not finite.
+    """
+    file = as_path(path)
+    if not file.is_file():
+        raise UserError(f"{path} does not exist or is no file; check --input.")
+    if file.suffix not in READERS:
+        raise UserError(
+            f"{path} ends in {file.suffix or 'no suffix'!r}; "
+            f"{', '.join(READERS)} can be read."
+        )
+    tensors = READERS[file.suffix](file)
+    if not tensors:
+        raise UserError(f"{path} holds no tensor.")
+    if HEADER in tensors:
+        raise UserError(
+            f"{path} is a weight file of this program already; give the published "
+            "weights that it was made from, or use it as it is."
+        )
+    wrong = [n for n, t in tensors.items() if not jnp.issubdtype(t.dtype, jnp.floating)]
+    if wrong:
+        raise UserError(
+            f"{path}: {wrong[0]} has type {tensors[wrong[0]].dtype}; needed are floats."
+        )
+    # A float64 may overflow: found by the next check, with a name.
+    with np.errstate(over="ignore"):
+        floats = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+    for name, tensor in floats.items():
+        if not np.isfinite(tensor).all():
+            raise UserError(f"{path}: {name} has values that are not finite.")
+    return floats
+
+
+READERS: Mapping[str, Callable[[epath.Path], Arrays]] = {
+    ".npz": read_arrays,
+    ".safetensors": read_safetensors,
+    ".pth": read_pickled,
+    ".pt": read_pickled,
+}
+
+
+def mobilenet_v2(tensors: Tensors, source: Path) -> Arrays:
+    """MobileNetV2 from '001.CONV_2D.w' (OHWI), '002.DEPTHWISE_CONV_2D.w' (1HWC), ...
+
+    The numbers give the order of the layers; the shapes are checked by whoever takes
+    the arrays. Raises UserError for a tensor that is missing or unknown.
+    """
+    names = mobilenet.layer_names()
+    kinds = ["DEPTHWISE_CONV_2D" if "depthwise" in n else "CONV_2D" for n in names]
+    stems = sorted({name.rpartition(".")[0] for name in tensors})
+    found = [stem.partition(".")[2] for stem in stems]
+    if found != kinds or any(name[-2:] not in (".w", ".b") for name in tensors):
+        place = next(
+            (i for i, (f, k) in enumerate(zip(found, kinds, strict=False)) if f != k),
+            min(len(found), len(kinds)),
+        )
+        at = stems[place] if place < len(stems) else "nothing"
+        wanted = kinds[place] if place < len(kinds) else "nothing more"
+        raise UserError(
+            f"{source} is no MobileNetV2 1.0: layer {place + 1} of {len(kinds)} is "
+            f"{at!r}, needed is {wanted}, with arrays '.w' and '.b'."
+        )
+    arrays: Arrays = {}
+    for stem, name in zip(stems, names, strict=True):
+        for part in (".w", ".b"):
+            if stem + part not in tensors:
+                raise UserError(f"{source} lacks {stem + part!r}.")
+        kernel = tensors[stem + ".w"]
+        if kernel.ndim != 4:
+            raise UserError(
+                f"{source}: {stem}.w has shape {kernel.shape}; needed are 4 axes."
+            )
+        if "depthwise" in name:
+            kernel = np.moveaxis(kernel, 0, 2)  # (1, H, W, C) -> (H, W, 1, C)
+        else:
+            kernel = np.moveaxis(kernel, 0, 3)  # (O, H, W, I) -> (H, W, I, O)
+        arrays[f"{name}/kernel"] = kernel[0, 0] if name == "logits" else kernel
+        arrays[f"{name}/bias"] = tensors[stem + ".b"]
+    return arrays
+
+
+def resnet18(tensors: Tensors, source: Path) -> Arrays:
+    """ResNet-18 from torchvision's or timm's state dict."""
+    return resnet(tensors, source, classifier("resnet18").shapes())
+
+
+def wide_resnet50_2(tensors: Tensors, source: Path) -> Arrays:
+    """Wide ResNet-50-2 from torchvision's or timm's state dict."""
+    return resnet(tensors, source, classifier("wide_resnet50_2").shapes())
+
+
+def pdn_small(tensors: Tensors, source: Path) -> Arrays:
+    """PDN-S from the state dict of anomalib or nelson1425/EfficientAD."""
+    return _pdn(tensors, source, published("pdn_small"))
+
+
+def pdn_medium(tensors: Tensors, source: Path) -> Arrays:
+    """PDN-M from the state dict of anomalib or nelson1425/EfficientAD."""
+    return _pdn(tensors, source, published("pdn_medium"))
+
+
+def _pdn(tensors: Tensors, source: Path, network: PatchDescriptor) -> Arrays:
+    return pdn(tensors, source, layers(network.p, network.arch), shapes(network))
+
+
+CONVERSIONS: Mapping[str, Callable[[Tensors, Path], Arrays]] = {
+    "mobilenet_v2": mobilenet_v2,
+    "resnet18": resnet18,
+    "wide_resnet50_2": wide_resnet50_2,
+    "pdn_small": pdn_small,
+    "pdn_medium": pdn_medium,
+}

@@ -1,0 +1,1 @@
+"""Layers and initializers that several networks share."""

@@ -1,0 +1,65 @@
+"""The best and the worst test images of each kind: what to look at first."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.evaluation.scores import Scores
+from gcad_jax.reporting.tables import LIMIT, short
+
+COUNT = 2  # images of each kind
+HOW = (
+    "images of each kind by the image score (the maximum of the map A): anomalous ones "
+    "with the {anomalous} scores, good ones with the {good}; rank 1 is the image that "
+    "looks most anomalous among all test images, AU-sPRO is that of the image's own "
+    f"regions up to {LIMIT}"
+)
+WORST = HOW.format(anomalous="lowest", good="highest")
+BEST = HOW.format(anomalous="highest", good="lowest")
+
+
+@dataclasses.dataclass(frozen=True)
+class Extremes:
+    """Indices of test images: structural, logical, good, each from the most extreme.
+
+    worst: what would be mistaken first. best: what is told apart most clearly.
+    No image is in both.
+    """
+
+    worst: tuple[int, ...]
+    best: tuple[int, ...]
+
+
+def choose(
+    kinds: Sequence[str], scores: Sequence[float], count: int = COUNT
+) -> Extremes:
+    """The `count` worst and best images of each kind, fewer where there are fewer.
+
+    kinds, scores: of each test image; a larger score is more anomalous.
+    """
+    worst, best = list[int](), list[int]()
+    for kind in (STRUCTURAL, LOGICAL, GOOD):
+        own = [i for i, of_image in enumerate(kinds) if of_image == kind]
+        # Equal ones in their order; from the worst to the best.
+        own.sort(key=lambda i: -scores[i] if kinds[i] == GOOD else scores[i])
+        half = (len(own) + 1) // 2
+        worst += own[:half][:count]
+        best += own[half:][::-1][:count]
+    return Extremes(tuple(worst), tuple(best))
+
+
+def notes(kind: str, scores: Scores, i: int) -> tuple[str, ...]:
+    """What a figure says of test image i: kind, score, rank, and its AU-sPRO."""
+    score = scores.image_scores[i]
+    above = int(np.sum(np.asarray(scores.image_scores) > score))
+    lines = [
+        short(kind),
+        f"score {score:.3g}",
+        f"rank {above + 1} of {len(scores.image_scores)}",
+    ]
+    areas = scores.image_auspro[i] if scores.image_auspro else None
+    if areas and (area := areas[LIMIT]) is not None:
+        lines.append(f"AU-sPRO {area:.2f}")
+    return tuple(lines)

@@ -1,0 +1,304 @@
+"""The figure of anomaly maps: rows of images, columns of what is shown of them."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from gcad_jax.reporting.plots import style
+from gcad_jax.reporting.plots.style import DPI, MASK, PAGE, SCORES, TALL
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+_GAMMA = 0.4  # scores of logical and structural anomalies differ by a power of ten
+_GAP = 0.025  # inches between pictures
+_SIDES = ("left", "right")
+_NOTES = 1.0  # inches beside the images, where rows have notes
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One test image of `qualitative`.
+
+    title: its kind or defect type, and its name if wanted.
+    image: (H, W, C) uint8, C 1 or 3.
+    mask: (H, W) bool, the union of its regions; None without ground truth.
+    maps: (h, w) scores by branch, same branches in every row; drawn at the size of the
+        image.
+    notes: lines below the title, such as its score.
+    """
+
+    title: str
+    image: np.ndarray
+    mask: np.ndarray | None
+    maps: Mapping[str, np.ndarray]
+    notes: tuple[str, ...] = ()
+
+
+def scales(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
+    """By branch the median and the 99.9 % quantile of the scores in all rows."""
+    found = {}
+    for branch in rows[0].maps:
+        scores = np.concatenate([row.maps[branch].ravel() for row in rows])
+        low, high = map(float, np.quantile(scores, [0.5, 0.999]))
+        found[branch] = low, (high if high > low else low + 1)
+    return found
+
+
+def qualitative(
+    rows: Sequence[Row],
+    width: float = PAGE,
+    height: float = TALL,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+) -> "Figure":
+    """Rows of input, ground truth, every map; one colour scale a column.
+
+    width, height: the figure fits into these inches. limits: of the colour scales by
+    branch; where left out, `scales` of these rows.
+
+    Scores outside a scale are drawn as its end, so that the maps of a column compare
+    and the noise of normal pixels stays dark. Colours rise with a power of 0.4 of the
+    score, so that a weak anomaly shows beside a strong one.
+    """
+    branches = list(rows[0].maps)
+    limits = limits or scales(rows)
+    titles = ("Input", "Ground truth", *map(style.symbol, branches))
+    with style.styled():
+        layout = _layout(rows, titles, width, height)
+        figure = style.new(layout.width, layout.height)
+        # One diagram over all, and one image in it: one for each picture costs seconds.
+        axis = figure.add_axes((0, 0, 1, 1))
+        axis.set_axis_off()
+        sides = round(layout.height * DPI), round(layout.width * DPI)
+        canvas = np.full((*sides, 3), 255, np.uint8)
+        for column, (title, size) in enumerate(layout.above):
+            _title(axis, layout, column, title, size)
+        for number, (row, (title, size)) in enumerate(
+            zip(rows, layout.beside, strict=True)
+        ):
+            _beside(axis, layout, number, title, row.notes, size)
+            shown = np.repeat(row.image, 3 // row.image.shape[-1], axis=-1)
+            pictures = [shown, _marked(shown, row.mask)]
+            pictures += [_coloured(row.maps[b], *limits[b]) for b in branches]
+            for column, picture in enumerate(pictures):
+                _picture(axis, canvas, layout.box(number, column), picture)
+            _outline(axis, layout.box(number, 1), row.mask)
+        for column, branch in enumerate(branches, 2):
+            _scale(axis, canvas, layout.box(len(rows) - 1, column), *limits[branch])
+        extent = (0, layout.width, layout.height, 0)
+        axis.imshow(canvas, interpolation="none", extent=extent, aspect="auto")
+        axis.set(xlim=(0, layout.width), ylim=(layout.height, 0))
+    return figure
+
+
+@dataclasses.dataclass(frozen=True)
+class _Box:
+    """A place of the figure, in inches from its upper left corner."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """Where everything stands, in inches.
+
+    left, head: left of the pictures and above them. cell, tall: a picture and the gap
+    beside it, across and down. above, beside: titles and their font sizes.
+    """
+
+    width: float
+    height: float
+    left: float
+    head: float
+    cell: float
+    tall: float
+    noted: bool
+    above: Sequence[tuple[str, float]]
+    beside: Sequence[tuple[str, float]]
+
+    def box(self, row: int, column: int) -> _Box:
+        """The picture of a row and a column."""
+        left = self.left + column * self.cell
+        top = self.head + row * self.tall
+        return _Box(left, top, self.cell - _GAP, self.tall - _GAP)
+
+
+def _layout(
+    rows: Sequence[Row], titles: Sequence[str], width: float, height: float
+) -> _Layout:
+    """The largest pictures that fit into `width` and `height`."""
+    aspect = float(np.mean([row.image.shape[0] / row.image.shape[1] for row in rows]))
+    noted = any(row.notes for row in rows)
+    # A second line above, or beside, leaves less room for the cells: at most two turns.
+    left, foot, head = (_NOTES if noted else 0.22), 0.29, 0.25
+    for _ in range(3):
+        tall = (height - head - foot) / (len(rows) * aspect)
+        cell = min((width - left) / len(titles), tall)
+        room = _NOTES - 0.06 if noted else 0.96 * cell * aspect
+        above = [_fitted(title, 0.96 * cell, 8.5) for title in titles]
+        beside = [_fitted(style.plain(row.title), room, 8) for row in rows]
+        head = 0.39 if any("\n" in text for text, _ in above) else 0.25
+        if not noted:
+            left = 0.34 if any("\n" in text for text, _ in beside) else 0.22
+    above_size, beside_size = (min(s for _, s in texts) for texts in (above, beside))
+    return _Layout(
+        width=left + len(titles) * cell,
+        height=head + foot + len(rows) * cell * aspect,
+        left=left,
+        head=head,
+        cell=cell,
+        tall=cell * aspect,
+        noted=noted,
+        above=[(text, above_size) for text, _ in above],
+        beside=[(text, beside_size) for text, _ in beside],
+    )
+
+
+def _title(axis: "Axes", at: _Layout, column: int, title: str, size: float) -> None:
+    box = at.box(0, column)
+    middle, low = box.left + box.width / 2, box.top - 0.07
+    # Line by line: all columns have their last one on one baseline, formulas too.
+    for k, line in enumerate(reversed(title.split("\n"))):
+        above = low - 1.15 * k * size / 72
+        axis.text(middle, above, line, fontsize=size, ha="center", va="baseline")
+
+
+def _beside(
+    axis: "Axes",
+    at: _Layout,
+    number: int,
+    title: str,
+    notes: Sequence[str],
+    size: float,
+) -> None:
+    """The title of a row, turned, or upright with its notes below it."""
+    box = at.box(number, 0)
+    middle = box.top + box.height / 2
+    if not at.noted:
+        axis.text(
+            *(box.left - 0.05, middle, title),
+            fontsize=size,
+            rotation=90,
+            ha="right",
+            va="center",
+            linespacing=1,
+        )
+        return
+    lines = [(line, size, "0") for line in title.split("\n")]
+    lines += [(note, 7, "0.25") for note in notes]
+    step = min(1.35 * 8 / 72, box.height / len(lines))  # smaller in a low row
+    smaller = step / (1.35 * 8 / 72)
+    for k, (line, points, colour) in enumerate(lines):
+        top = middle + (k - len(lines) / 2) * step
+        axis.text(0.02, top, line, fontsize=points * smaller, color=colour, va="top")
+
+
+def _picture(axis: "Axes", canvas: np.ndarray, box: _Box, picture: np.ndarray) -> None:
+    """Puts a picture (h, w, 3) uint8 onto the canvas, at its size, and frames it."""
+    left, top = round(box.left * DPI), round(box.top * DPI)
+    width, height = max(1, round(box.width * DPI)), max(1, round(box.height * DPI))
+    shown = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+    room = canvas[top : top + height, left : left + width]
+    room[:] = np.asarray(shown)[: room.shape[0], : room.shape[1]]
+    axis.add_patch(_rectangle(box, fill=False, linewidth=0.4, edgecolor="0.5"))
+
+
+def _rectangle(box: _Box, **more: Any) -> "Rectangle":
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((box.left, box.top), box.width, box.height, **more)
+
+
+def _marked(picture: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """The picture with its regions tinted."""
+    if mask is None:
+        return picture
+    tinted = 0.7 * picture + 0.3 * 255 * np.array(MASK)
+    return np.where(mask[..., None], np.rint(tinted), picture).astype(np.uint8)
+
+
+def _outline(axis: "Axes", box: _Box, mask: np.ndarray | None) -> None:
+    """Lines around the regions; of a good image the words that it has none."""
+    if mask is None:
+        return
+    if mask.any():
+        # A frame of background, so that outlines close at the border of the image.
+        framed = np.pad(mask.astype(float), 1)
+        height, width = mask.shape
+        x = box.left + box.width * (np.arange(-1, width + 1) + 0.5) / width
+        y = box.top + box.height * (np.arange(-1, height + 1) + 0.5) / height
+        for colour, line in (("black", 2.0), (MASK, 1.0)):  # visible on any ground
+            drawn = axis.contour(x, y, framed, [0.5], colors=[colour], linewidths=line)
+            drawn.set_clip_path(_rectangle(box, transform=axis.transData))
+    else:
+        axis.text(
+            *(box.left + box.width / 2, box.top + box.height - 0.04, "no defect"),
+            ha="center",
+            va="bottom",
+            fontsize=6.5,
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5},
+        )
+
+
+def _coloured(scores: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Scores as colours, (h, w, 3) uint8."""
+    from matplotlib import colormaps
+
+    share = np.clip((scores - low) / (high - low), 0, 1) ** _GAMMA
+    return colormaps[SCORES](share, bytes=True)[..., :3]
+
+
+def _scale(
+    axis: "Axes", canvas: np.ndarray, above: _Box, low: float, high: float
+) -> None:
+    """The colours of a column and the scores that its ends stand for."""
+    width = 0.88 * above.width
+    left, top = above.left + 0.06 * above.width, above.top + above.height + 0.06
+    bar = _Box(left, top, width, 0.06)
+    ramp = np.linspace(low, high, 256)[None]
+    _picture(axis, canvas, bar, _coloured(ramp, low, high))
+    names = [_short(low), _short(high)]
+    size = min(7, 7 * width / _inches("  ".join(names), 7))
+    for name, place, side in zip(names, (left, left + width), _SIDES, strict=True):
+        axis.text(place, top + 0.08, name, fontsize=size, ha=side, va="top")
+
+
+def _short(score: float) -> str:
+    """Two digits, and all those before the point."""
+    return f"{score:.0f}" if abs(score) >= 99.5 else f"{score:.2g}"
+
+
+def _fitted(text: str, room: float, size: float) -> tuple[str, float]:
+    """The text in one line or two, and the font size at which it fits.
+
+    room: inches. size: points; smaller only where two lines do not fit at it.
+    """
+    if _inches(text, size) <= room:
+        return text, size
+    breaks = "" if "$" in text else " -_"  # a formula stays whole
+    ends = [k + 1 for k, sign in enumerate(text[:-1]) if sign in breaks]
+    halves = [[text[:end].rstrip(), text[end:]] for end in ends] or [[text]]
+    lines = min(halves, key=lambda half: max(_inches(line, size) for line in half))
+    widest = max(_inches(line, size) for line in lines)
+    return "\n".join(lines), min(size, size * room / widest)
+
+
+@functools.cache
+def _inches(text: str, size: float) -> float:
+    """The width of a line of text at a font size in points.
+
+    Of the points that its curves are drawn by: their extents would take a second.
+    """
+    from matplotlib.textpath import TextPath
+
+    across = TextPath((0, 0), text, size=size).vertices[:, 0]
+    return float(np.ptp(across)) / 72 if across.size else 0.0

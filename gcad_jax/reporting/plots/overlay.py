@@ -1,0 +1,161 @@
+"""One picture of what a detector finds in an image: input, heat map, both together.
+
+Drawn with Pillow alone: a figure of matplotlib would cost more than the detector.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from gcad_jax.core.threads import Scratch
+from gcad_jax.evaluation.map_files import upsample
+from gcad_jax.reporting.plots.style import SCORES
+
+SIDE = 480  # pixels of the longer side of a panel
+GAP, HEAD, LABEL = 6, 26, 20  # pixels between panels, of the headline, of the labels
+OUTLINE = ((0, 0, 0), (0, 230, 255))  # of the contour: rim and line, on any ground
+_Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+VISIBLE = 0.75  # of the heat map on the image, where it is brightest
+
+
+@dataclasses.dataclass(frozen=True)
+class Heat:
+    """One map as colours.
+
+    scores: (h, w). low: drawn as the darkest colour; threshold: as the middle one, and
+    twice as far from `low` is the brightest.
+    """
+
+    scores: np.ndarray
+    low: float
+    threshold: float
+
+    def levels(self, height: int, width: int) -> np.ndarray:  # (height, width) in 0..1
+        """0 at `low`, one half at the threshold."""
+        scores = self.zoomed(height, width)
+        span = max(2 * (self.threshold - self.low), 1e-12)
+        return np.clip((scores - self.low) / span, 0, 1)
+
+    def zoomed(self, height: int, width: int) -> np.ndarray:
+        """The scores at another size."""
+        return upsample(self.scores, height, width, Scratch())
+
+    def at(self, height: int, width: int) -> "Heat":
+        """The same at another size, so that it is zoomed once."""
+        return dataclasses.replace(self, scores=self.zoomed(height, width))
+
+
+def draw(
+    image: np.ndarray, headline: str, combined: Heat, branches: Mapping[str, Heat]
+) -> Image.Image:
+    """Panels in a row: input, heat map, heat map on the input, and the branches'.
+
+    image: (H, W, C) uint8. headline: above all. branches: by the label of their panel.
+    The contour in the third panel encloses the pixels above the threshold.
+    """
+    height, width = image.shape[:2]
+    scale = SIDE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    filtered = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    shown = np.asarray(picture.resize(size, filtered).convert("RGB"))
+    combined = combined.at(*shown.shape[:2])
+    panels = {
+        "input": shown,
+        "anomaly map": colours(combined.levels(*shown.shape[:2])),
+        "contour at the threshold": marked(shown, combined),
+    }
+    for name, heat in branches.items():
+        panels[name] = colours(heat.levels(*shown.shape[:2]))
+    return _in_a_row(headline, panels)
+
+
+def marked(image: np.ndarray, heat: Heat) -> np.ndarray:  # (h, w, 3) uint8
+    """The heat map on the image, and the outline of what is above the threshold."""
+    height, width = image.shape[:2]
+    levels = heat.levels(height, width)
+    # Below the threshold the image is seen, above it the heat map.
+    alpha = [round(255 * VISIBLE * min(max(i / 127.5 - 0.5, 0), 1)) for i in range(256)]
+    hot, plain = Image.fromarray(colours(levels)), Image.fromarray(image)
+    marked = np.array(Image.composite(hot, plain, _in_steps(levels).point(alpha)))
+    inside = heat.zoomed(height, width) > heat.threshold
+    for colour, steps in zip(OUTLINE, (2, 1), strict=True):
+        marked[outline(inside, steps)] = colour
+    return marked
+
+
+def outline(inside: np.ndarray, steps: int) -> np.ndarray:  # (h, w) bool
+    """Pixels outside a region and at most `steps` away from it, along rows, columns."""
+    grown = inside
+    for _ in range(steps):
+        wider = grown.copy()
+        wider[1:] |= grown[:-1]
+        wider[:-1] |= grown[1:]
+        wider[:, 1:] |= grown[:, :-1]
+        wider[:, :-1] |= grown[:, 1:]
+        grown = wider
+    return grown & ~inside
+
+
+def colours(levels: np.ndarray) -> np.ndarray:  # (h, w) in 0..1 -> (h, w, 3) uint8
+    """The colours of the figures: their lightness rises with the level."""
+    indexed = _in_steps(levels)
+    indexed.putpalette(_palette())
+    return np.asarray(indexed.convert("RGB"))
+
+
+def _in_steps(levels: np.ndarray) -> Image.Image:  # of 8 bits
+    return Image.fromarray((levels * 255).round().astype(np.uint8))
+
+
+@functools.cache
+def _palette() -> bytes:
+    """Red, green and blue of 256 levels, one after the other."""
+    from matplotlib import colormaps
+
+    return colormaps[SCORES](np.arange(256), bytes=True)[:, :3].tobytes()
+
+
+@functools.cache
+def _font(size: int) -> _Font:
+    """Matplotlib's: Pillow's own has Latin letters alone."""
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
+def _in_a_row(headline: str, panels: Mapping[str, np.ndarray]) -> Image.Image:
+    height, width = next(iter(panels.values())).shape[:2]
+    step = max(width, 150) + GAP  # a narrow image leaves room for its label
+    sheet = Image.new(
+        "RGB",
+        (GAP + step * len(panels), HEAD + LABEL + height + GAP),
+        "white",
+    )
+    pen = ImageDraw.Draw(sheet)
+    font = _font(15)
+    pen.text((GAP, 4), _fitted(headline, font, sheet.width - 2 * GAP), "black", font)
+    small = _font(12)
+    for place, (name, panel) in enumerate(panels.items()):
+        left = GAP + place * step
+        pen.text((left, HEAD), _fitted(name, small, step - GAP), (70, 70, 70), small)
+        sheet.paste(Image.fromarray(panel), (left, HEAD + LABEL))
+    return sheet
+
+
+def _fitted(text: str, font: _Font, room: int) -> str:
+    """The text, its middle left out where it is too long."""
+    if font.getlength(text) <= room:
+        return text
+    kept = len(text)
+    while kept > 2 and font.getlength(_shortened(text, kept)) > room:
+        kept -= 1
+    return _shortened(text, kept)
+
+
+def _shortened(text: str, kept: int) -> str:
+    return f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"

@@ -1,0 +1,99 @@
+"""The figure of a study of runs: panels of both kinds and their mean, with seeds."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gcad_jax.reporting.plots import style
+from gcad_jax.reporting.plots.panel import BARS, POINTS, VALUES, Panel
+from gcad_jax.reporting.tables import HEADS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_HEIGHT = 2.4  # inches of a row of panels
+
+
+def draw(panels: Sequence[Panel]) -> "Figure":
+    """The panels, two a row."""
+    from gcad_jax.reporting.plots import bar_panel, line_panel, point_panel
+
+    drawing = {BARS: bar_panel.draw, POINTS: point_panel.draw, VALUES: line_panel.draw}
+    rows = math.ceil(len(panels) / 2)
+    with style.styled():
+        figure = style.new(style.PAGE, _HEIGHT * rows + 0.35, constrained=True)
+        axes = figure.subplots(rows, 2, squeeze=False).ravel()
+        for axis, one in zip(axes, panels, strict=False):
+            drawing[one.form](axis, one)
+            alike = [
+                p for p in panels if (p.measure, p.form) == (one.measure, one.form)
+            ]
+            axis.set(ylim=(0, 1) if one.form == BARS else _limits(alike))
+            axis.set(ylabel=one.measure)
+            axis.set_title(style.symbols(one.title), loc="left")
+        for axis in axes[len(panels) :]:
+            axis.set_axis_off()
+        handles, labels = _legend(panels)
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=5,
+            frameon=False,
+            handler_map=_several_in_one(),
+        )
+    return figure
+
+
+def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
+    """Of the axis of panels that are compared: tenths, so that ticks are round."""
+    known = [x for one in panels for x in one.known] or [0.0, 1.0]
+    low = math.floor(10 * min(known) - 0.2) / 10
+    high = math.ceil(10 * max(known) + 0.2) / 10
+    return max(0.0, low), min(1.02, high)
+
+
+def _several_in_one() -> dict[type, Any]:
+    from matplotlib.legend_handler import HandlerTuple
+
+    return {tuple: HandlerTuple(ndivide=None)}
+
+
+def _legend(panels: Sequence[Panel]) -> tuple[list[Any], list[str]]:
+    """Of a figure: what its forms are drawn with, and seeds and paper where shown."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    forms = {one.form for one in panels}
+    several = {one.form for one in panels if one.several}
+    handles: list[Any] = []
+    for k in range(len(HEADS)):
+        own: list[Any] = []
+        colour, marker = style.KIND_COLOURS[k], style.KIND_MARKERS[k]
+        if BARS in forms:
+            fill, hatch = style.KIND_FILLS[k], style.KIND_HATCHES[k]
+            own.append(Patch(facecolor=fill, hatch=hatch, edgecolor="white"))
+        if VALUES in forms:
+            dashes = style.KIND_DASHES[k]
+            own.append(
+                Line2D([], [], color=colour, marker=marker, ms=4, lw=1.2, ls=dashes)
+            )
+        if POINTS in forms:
+            own.append(Line2D([], [], color=colour, marker=marker, ms=4, lw=0))
+        handles.append(tuple(own))
+    labels = list(HEADS)
+    if BARS in several:
+        handles.append(
+            Line2D([], [], color="black", marker="o", mec="white", ms=4, lw=0)
+        )
+        labels.append("one seed")
+    if POINTS in forms:
+        handles.append(Line2D([], [], color="black", lw=1.5))
+        labels.append("mean over the seeds")
+    if VALUES in several:
+        handles.append(Line2D([], [], color="0.4", marker="|", ms=8, lw=0, mew=1))
+        labels.append("± deviation over the seeds")
+    if any(one.paper for one in panels):
+        handles.append(Line2D([], [], color="black", lw=1, ls=style.PAPER_DASHES))
+        labels.append("paper")
+    return handles, labels

@@ -1,0 +1,185 @@
+"""report.md: what was run, tables in the form of the paper's, figures."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from gcad_jax.core.atomic_files import write_text
+from gcad_jax.core.paths import Path
+from gcad_jax.data.dataset import KINDS
+from gcad_jax.evaluation.scores import MEAN, CategoryResult
+from gcad_jax.reporting import tables
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure of the report.
+
+    caption: below it. path: relative to the report. alt: what it shows, in a few words,
+    for those who do not see it; the caption where it is empty. about: the category.
+    """
+
+    caption: str
+    path: str
+    alt: str = ""
+    about: str = ""
+
+
+def write_report(
+    path: Path,
+    method: str,
+    sentences: Sequence[str],
+    results: Sequence[CategoryResult],
+    figures: Sequence[Figure] = (),
+) -> None:
+    """`report.md`: what was run, the tables, the figures.
+
+    method: its name in the paper's tables ("GCAD").
+    sentences: what was run: settings, weights, hardware, time.
+    results: categories of one data set, in the order of the columns.
+
+    Raises UserError where it cannot be written.
+    """
+    dataset = f" on {results[0].dataset}" if results else ""
+    parts = [f"# {method}{dataset}", _list(sentences)]
+    if results:
+        parts += [_data(results), *_scores(method, results)]
+    else:
+        parts.append("No category is evaluated yet.")
+    if figures:
+        parts += ["## Figures", *_figures(figures)]
+    write_text(path, "\n\n".join(part for part in parts if part) + "\n")
+
+
+def _figures(figures: Sequence[Figure]) -> list[str]:
+    """Links and captions, below the name of their category where there are several."""
+    parts = []
+    several = len({figure.about for figure in figures}) > 1
+    for about, own in itertools.groupby(figures, lambda figure: figure.about):
+        if several:
+            parts.append(f"### {about}")
+        for figure in own:
+            alt, path = figure.alt or figure.caption, quote(figure.path)
+            parts.append(f"![{alt}]({path})\n\n*{figure.caption}*")
+    return parts
+
+
+def _data(results: Sequence[CategoryResult]) -> str:
+    rows = [
+        [r.name, *(str(r.count(kind)) for kind in KINDS), "yes" if r.complete else "no"]
+        for r in results
+    ]
+    head = ["Category", *(f"test {h}" for h in ("good", "structural", "logical"))]
+    text = "## Data\n\n" + tables.table([*head, "complete"], rows, 1)
+    notes = [f"{r.name}: {note}" for r in results for note in r.notes]
+    return text + ("\n\n" + _list(notes) if notes else "")
+
+
+def _scores(method: str, results: Sequence[CategoryResult]) -> list[str]:
+    tested = [r for r in results if r.combined and r.images]
+    localized = tables.has(tested, tables.auspro)
+    classified = tables.has(tested, tables.auroc)
+    parts = []
+    if localized or classified:
+        parts += ["## Results", _reading(tested), _why(method, tested)]
+    if localized:
+        parts += _localization(method, tested)
+    else:
+        parts.append(
+            "There is no AU-sPRO: it needs anomalous test images with masks, and "
+            "pixels outside them."
+        )
+    if classified:
+        parts += _classification(method, tested)
+    else:
+        parts.append(
+            "There is no image AU-ROC: it needs good and anomalous test images."
+        )
+    if any(len(result.branches) > 1 for result in tested) and (localized or classified):
+        parts += ["### By map", _BRANCHES, tables.by_branch(tested)]
+    if any(result.combined[0].defects for result in tested):
+        parts += ["### By defect type", _DEFECTS, tables.by_defect(tested)]
+    if any(scores for result in results for scores in result.validation):
+        parts += [
+            "### Scores of good validation images",
+            _VALIDATION,
+            tables.validation(results),
+        ]
+    return parts
+
+
+_BRANCHES = (
+    "AU-sPRO at a false positive rate of 0.05 and image AU-ROC of each anomaly map "
+    "alone and of their combination."
+)
+_DEFECTS = (
+    "Each type against all good images of its category: AU-sPRO at 0.05, image AU-ROC."
+)
+_VALIDATION = (
+    "Image scores (maximum of the combined map) of good images that training did not "
+    "see: a new image that scores far above the highest is likely anomalous."
+)
+
+
+def _reading(results: Sequence[CategoryResult]) -> str:
+    text = (
+        "AU-sPRO and AU-ROC lie in 0..1, larger is better; an AU-ROC of 0.5 is chance. "
+        '"mean" is half the sum of structural and logical. AU-sPRO is '
+        f"{_precision(results)}, at the original image size."
+    )
+    seeds = max(len(result.seeds) for result in results)
+    if seeds > 1:
+        text += f" ± is the sample standard deviation over {seeds} seeds."
+    return text
+
+
+def _precision(results: Sequence[CategoryResult]) -> str:
+    scores = [s for r in results for seeds in r.branches.values() for s in seeds]
+    bounds = [*(bound for s in scores for bound in s.bounds.values())]
+    bounds += [defect.bound or 0.0 for s in scores for defect in s.defects]
+    exact = "exact (every distinct score is a threshold)"
+    if all(s.exact for s in scores):
+        return exact
+    others = f"; {exact} elsewhere" if any(s.exact for s in scores) else ""
+    return (
+        f"within {max(bounds, default=0):.1g} of the exact value (counted by intervals "
+        f"of scores, with a proved bound) in large categories{others}"
+    )
+
+
+def _why(method: str, results: Sequence[CategoryResult]) -> str:
+    return tables.why_not_comparable(method, results)
+
+
+def _localization(method: str, results: Sequence[CategoryResult]) -> list[str]:
+    paper = tables.published(method, results)
+    parts = []
+    if tables.has(results, tables.auspro, MEAN):
+        parts += [
+            "### AU-sPRO at 0.05 by category" + _form("Table 3"),
+            tables.by_category(method, results),
+        ]
+    return [
+        *parts,
+        "### AU-sPRO at 0.05 by kind" + _form(paper.tables[1] if paper else "Table 5"),
+        tables.by_kind(method, results, tables.auspro, paper.auspro if paper else None),
+        "### AU-sPRO by limit of the false positive rate" + _form("Table 7"),
+        tables.by_limit(method, results),
+    ]
+
+
+def _classification(method: str, results: Sequence[CategoryResult]) -> list[str]:
+    paper = tables.published(method, results)
+    return [
+        "### Image AU-ROC" + _form(paper.tables[2] if paper else "Table 6"),
+        tables.by_kind(method, results, tables.auroc, paper.auroc if paper else None),
+    ]
+
+
+def _form(name: str) -> str:
+    return f" (form of the paper's {name})"
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)

@@ -1,0 +1,198 @@
+"""Which figures a run draws, and where its report finds them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL, Category, TestImage
+from gcad_jax.evaluation import spro
+from gcad_jax.evaluation.scores import CategoryResult
+from gcad_jax.reporting import example_selection
+from gcad_jax.reporting.plots import curves, map_grid, style
+from gcad_jax.reporting.report import Figure
+from gcad_jax.reporting.tables import short
+
+MAPS, WORST, BEST = "maps.png", "worst.png", "best.png"
+CURVES, LOSSES = "curves.png", "losses.png"
+SCALE = "one colour scale a column, from the median of the scores shown to their 99.9 %"
+# By file, in the order of the report: what a picture shows, and what is said of it.
+CAPTIONS = {
+    MAPS: (
+        "test images with their anomaly maps",
+        "input, ground truth, the maps of the branches where there are some, and the "
+        f"map A that counts; {SCALE}",
+    ),
+    CURVES: (
+        "sPRO curves",
+        "sPRO over the false positive rate; AU-sPRO is taken up to the limit",
+    ),
+    WORST: (
+        "the worst test images with their anomaly maps",
+        f"the worst {example_selection.WORST}; colour scales as of the best",
+    ),
+    BEST: (
+        "the best test images with their anomaly maps",
+        f"the best {example_selection.BEST}; colour scales as of the worst",
+    ),
+    LOSSES: ("losses in training", "losses in training"),
+}
+# All that may lie in the folder of a category.
+FILES = tuple(
+    f"{png.removesuffix('png')}{form}" for png in CAPTIONS for form in style.FORMATS
+)
+SHOWN_SIDE = 256  # pixels of the longer side of an image in a figure
+
+
+def links(folder: epath.Path, names: Sequence[str]) -> list[Figure]:
+    """The figures that exist, by path relative to the report in `folder`."""
+    return [
+        Figure(f"{name}: {caption}", f"{name}/{file}", f"{name}: {shows}", name)
+        for name in names
+        for file, (shows, caption) in CAPTIONS.items()
+        if (folder / name / file).exists()
+    ]
+
+
+def draw(
+    folder: epath.Path,
+    category: Category,
+    branches: Mapping[str, np.ndarray],  # name -> (S, N, s, s), drawn in this order
+    result: CategoryResult,
+    images_a_kind: int,
+) -> None:
+    """Draws maps, curves, worst and best images of the first seed.
+
+    Nothing without test images.
+    """
+    if not branches:
+        return
+
+    def of(i: int) -> dict[str, np.ndarray]:
+        return {name: maps[0, i] for name, maps in branches.items()}
+
+    chosen = choose(category.test_images, images_a_kind)
+    if rows := [row(category, i, of(i)) for i in chosen]:
+        style.save(map_grid.qualitative(rows), style.formats(folder / MAPS))
+    if images_a_kind:
+        _draw_extremes(folder, category, of, result, images_a_kind)
+    draw_curves(folder, result)
+
+
+def _draw_extremes(
+    folder: epath.Path,
+    category: Category,
+    maps: Callable[[int], Mapping[str, np.ndarray]],
+    result: CategoryResult,
+    images_a_kind: int,
+) -> None:
+    scores = result.combined[0]
+    kinds = [image.kind for image in category.test_images]
+    count = min(example_selection.COUNT, images_a_kind)
+    found = example_selection.choose(kinds, scores.image_scores, count)
+    rows = {
+        file: [
+            row(category, i, maps(i), example_selection.notes(kinds[i], scores, i))
+            for i in indices
+        ]
+        for file, indices in ((WORST, found.worst), (BEST, found.best))
+    }
+    limits = map_grid.scales([one for own in rows.values() for one in own])
+    for file, own in rows.items():
+        if own:
+            drawn = map_grid.qualitative(own, limits=limits)
+            style.save(drawn, style.formats(folder / file))
+
+
+def draw_curves(folder: epath.Path, result: CategoryResult) -> None:
+    """Draws the curves of the first seed; nothing where there are none."""
+    lines: dict[str, dict[str, np.ndarray]] = {}
+    for name, seeds in result.branches.items():
+        for kind, curve in seeds[0].curves.items():
+            lines.setdefault(short(kind), {})[name] = np.asarray(curve)
+    if lines:
+        drawn = curves.curves(np.asarray(spro.RATES), lines)
+        style.save(drawn, style.formats(folder / CURVES))
+
+
+def draw_training(folder: epath.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draws the losses in metrics.jsonl; phases may have losses of their own."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    losses = [name for name in names if name.startswith("L_")]
+    if losses:
+        drawn = curves.training(rows, losses)
+        style.save(drawn, style.formats(folder / LOSSES))
+
+
+def draw_missing(
+    folder: epath.Path,
+    result: CategoryResult,
+    rows: Callable[[], Sequence[Mapping[str, Any]]],
+) -> None:
+    """Draws what a category that is finished lacks, as far as its files hold it.
+
+    rows: of metrics.jsonl. Maps are not kept, so figures of maps stay as they are.
+    """
+
+    def lacks(file: str) -> bool:
+        return not all(path.exists() for path in style.formats(folder / file).values())
+
+    if lacks(CURVES):
+        draw_curves(folder, result)
+    if lacks(LOSSES):
+        draw_training(folder, rows())
+
+
+def choose(images: Sequence[TestImage], count: int) -> list[int]:
+    """Indices to show: `count` structural and logical images, one good one.
+
+    Different defect types first, so that the figure shows the breadth of the set; the
+    choice does not look at the scores.
+    """
+    chosen = []
+    for kind in (STRUCTURAL, LOGICAL):
+        indices = [i for i, image in enumerate(images) if image.kind == kind]
+        seen: dict[str, int] = {}
+        turn = []  # how many images of the same type come before this one
+        for i in indices:
+            name = images[i].regions[0].defect_name if images[i].regions else ""
+            turn.append(seen.get(name, 0))
+            seen[name] = turn[-1] + 1
+        order = sorted(range(len(indices)), key=lambda k: (turn[k], k))
+        chosen += [indices[k] for k in order[:count]]
+    good = [i for i, image in enumerate(images) if image.kind == GOOD]
+    return chosen + good[:1]
+
+
+def row(
+    category: Category,
+    i: int,
+    maps: Mapping[str, np.ndarray],
+    notes: Sequence[str] = (),
+) -> map_grid.Row:
+    """Test image i with its maps, by the names of their columns, and notes on it."""
+    test = category.test_images[i]
+    scale = SHOWN_SIDE / max(test.height, test.width)
+    size = (max(1, round(test.width * scale)), max(1, round(test.height * scale)))
+    pixels = category.test[i]
+    shown = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image = np.asarray(shown.resize(size, Image.Resampling.BICUBIC))
+    defect = test.regions[0].defect_name if test.regions else ""
+    title = defect.replace("_", " ") or short(test.kind)
+    return map_grid.Row(
+        title=title,
+        image=image.reshape(*image.shape[:2], -1),
+        mask=_mask(test, size) if test.annotated else None,
+        maps=maps,
+        notes=tuple(note for note in notes if note != title),
+    )
+
+
+def _mask(test: TestImage, size: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros(test.height * test.width, bool)
+    for region in test.regions:
+        mask[region.pixels] = True
+    picture = Image.fromarray(mask.reshape(test.height, test.width))
+    return np.asarray(picture.resize(size, Image.Resampling.NEAREST), bool)

@@ -1,0 +1,237 @@
+"""Markdown tables of results, in the form of the paper's Tables 3, 5, 6, 7 (8, 9).
+
+Numbers have three decimals; with several seeds they are mean ± sample standard
+deviation over the seeds; a dash stands where there is nothing to compute.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from gcad_jax.core.types import COMBINED
+from gcad_jax.evaluation.scores import (
+    ANOMALOUS,
+    KIND_OR_MEAN,
+    LIMITS,
+    MEAN,
+    CategoryResult,
+    Number,
+    Scores,
+    half_sum,
+)
+from gcad_jax.reporting.published import CATEGORIES, PUBLISHED, Published
+
+LIMIT = "0.05"  # the paper's false positive rate [P 5.3]
+HEADS = tuple(kind.replace("_anomalies", "") for kind in KIND_OR_MEAN)
+NONE = "-"
+Pick: TypeAlias = Callable[[Scores, str], Number]  # scores, kind or "mean" -> number
+
+
+def auspro(scores: Scores, kind: str) -> Number:
+    """AU-sPRO at the paper's limit."""
+    return scores.auspro[kind][LIMIT]
+
+
+def auroc(scores: Scores, kind: str) -> Number:
+    """Image AU-ROC."""
+    return scores.auroc[kind]
+
+
+def at_limit(limit: str) -> Pick:
+    """AU-sPRO at a limit."""
+    return lambda scores, kind: scores.auspro[kind][limit]
+
+
+def cell(values: Sequence[Number]) -> str:
+    """One number for each seed -> "0.701" or "0.701 ± 0.012"."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return NONE
+    text = f"{statistics.fmean(known):.3f}"
+    return text if len(known) == 1 else f"{text} ± {statistics.stdev(known):.3f}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int) -> str:
+    """A Markdown table; all but the first `text_columns` columns flush right."""
+    rule = [":--" if i < text_columns else "--:" for i in range(len(head))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
+
+
+def overall(results: Sequence[CategoryResult], pick: Pick, kind: str) -> list[Number]:
+    """Mean over the categories that have the number, for each seed.
+
+    "mean" is half the sum of both kinds' means, as in the paper, so that a data set
+    whose categories lack a kind (MVTec AD) has one.
+    """
+    if kind == MEAN:
+        both = [overall(results, pick, k) for k in ANOMALOUS]
+        return [half_sum(*pair) for pair in zip(*both, strict=True)]
+    seeds = min(len(result.combined) for result in results)
+    means: list[Number] = []
+    for seed in range(seeds):
+        found = [pick(result.combined[seed], kind) for result in results]
+        known = [value for value in found if value is not None]
+        means.append(statistics.fmean(known) if known else None)
+    return means
+
+
+def has(results: Sequence[CategoryResult], pick: Pick, *kinds: str) -> bool:
+    """Whether any category has the number for any of these kinds (or for any)."""
+    return any(
+        pick(scores, kind) is not None
+        for result in results
+        for scores in result.combined
+        for kind in kinds or KIND_OR_MEAN
+    )
+
+
+def short(kind: str) -> str:
+    """'structural_anomalies' -> 'structural'."""
+    return kind.replace("_anomalies", "")
+
+
+def published(method: str, results: Sequence[CategoryResult]) -> Published | None:
+    """The paper's numbers of this method on this data set."""
+    return PUBLISHED.get(results[0].dataset, {}).get(method)
+
+
+def comparable(results: Sequence[CategoryResult]) -> bool:
+    """Whether these are all categories of the paper, each complete."""
+    complete = {result.name for result in results if result.complete}
+    wanted = CATEGORIES.get(results[0].dataset)
+    return wanted is not None and set(wanted) <= complete
+
+
+def why_not_comparable(method: str, results: Sequence[CategoryResult]) -> str:
+    """Why paper rows are left out, as a sentence; "" where all are shown."""
+    dataset = results[0].dataset
+    if published(method, results) is None:
+        return f"The paper has no row for {method} on {dataset}."
+    partial = [result.name for result in results if not result.complete]
+    if partial:
+        return (
+            f"The paper's row is left out for {', '.join(partial)} and for means over "
+            "categories: these images are not the complete published data set, so the "
+            "numbers do not compare."
+        )
+    names = {result.name for result in results}
+    missing = [name for name in CATEGORIES[dataset] if name not in names]
+    if missing:
+        return (
+            "The paper's row is left out for means over categories: it is over all "
+            f"{len(CATEGORIES[dataset])}, and {', '.join(missing)} did not run."
+        )
+    return ""
+
+
+def by_category(method: str, results: Sequence[CategoryResult]) -> str:
+    """AU-sPRO at 0.05, mean of both kinds (Table 3)."""
+    names = [result.name for result in results]
+    ours = [cell([auspro(s, MEAN) for s in result.combined]) for result in results]
+    rows = [[f"{method} (this run)", *ours, cell(overall(results, auspro, MEAN))]]
+    paper = published(method, results)
+    if paper and paper.by_category and any(result.complete for result in results):
+        theirs = [
+            cell([paper.by_category.get(r.name) if r.complete else None])
+            for r in results
+        ]
+        mean = cell([paper.auspro[2] if comparable(results) else None])
+        rows.append([f"{method} (paper)", *theirs, mean])
+    return table(["Method", *names, "mean"], rows, 1)
+
+
+def by_kind(
+    method: str,
+    results: Sequence[CategoryResult],
+    pick: Pick,
+    paper: Sequence[float] | None,
+) -> str:
+    """Structural, logical, mean (Tables 5, 6, 8, 9): overall, paper, each category."""
+    ours = [cell(overall(results, pick, kind)) for kind in KIND_OR_MEAN]
+    rows = [[f"{method} (this run)", "mean of all", *ours]] if len(results) > 1 else []
+    if paper and comparable(results):
+        rows.append([f"{method} (paper)", "mean of all", *(f"{x:.3f}" for x in paper)])
+    for result in results:
+        cells = [
+            cell([pick(s, kind) for s in result.combined]) for kind in KIND_OR_MEAN
+        ]
+        rows.append([f"{method} (this run)", result.name, *cells])
+    return table(["Method", "Category", *HEADS], rows, 2)
+
+
+def by_limit(method: str, results: Sequence[CategoryResult]) -> str:
+    """AU-sPRO at every limit (Table 7): mean of both kinds, or the one there is."""
+    picks = [at_limit(limit) for limit in LIMITS]
+    ours = f"{method} (this run)"
+    rows = []
+    if len(results) > 1:
+        cells = [cell(overall(results, pick, MEAN)) for pick in picks]
+        rows.append([ours, "mean of all", "mean", *cells])
+    paper = published(method, results)
+    if paper and paper.by_limit and comparable(results):
+        theirs = [f"{paper.by_limit[limit]:.3f}" for limit in LIMITS]
+        rows.append([f"{method} (paper)", "mean of all", "mean", *theirs])
+    for result in results:
+        kinds = [k for k in ANOMALOUS if has([result], auspro, k)]
+        for kind in [MEAN] if len(kinds) > 1 else kinds:
+            cells = [cell([pick(s, kind) for s in result.combined]) for pick in picks]
+            rows.append([ours, result.name, short(kind), *cells])
+    return table(["Method", "Category", "Kind", *LIMITS], rows, 3)
+
+
+def by_branch(results: Sequence[CategoryResult]) -> str:
+    """Every branch: AU-sPRO at 0.05 and image AU-ROC of both kinds."""
+    picks: list[tuple[str, Pick]] = [("AU-sPRO", auspro), ("AU-ROC", auroc)]
+    rows = [
+        [
+            result.name,
+            f"{branch} (combined)" if branch == COMBINED else branch,
+            *(
+                cell([p(s, kind) for s in seeds])
+                for _, p in picks
+                for kind in KIND_OR_MEAN
+            ),
+        ]
+        for result in results
+        for branch, seeds in result.branches.items()
+    ]
+    heads = [f"{name} {head}" for name, _ in picks for head in HEADS]
+    return table(["Category", "Map", *heads], rows, 2)
+
+
+def by_defect(results: Sequence[CategoryResult]) -> str:
+    """Every defect type of every category against all its good images."""
+    rows = []
+    for result in results:
+        for number, first in enumerate(result.combined[0].defects):
+            defects = [scores.defects[number] for scores in result.combined]
+            rows.append(
+                [
+                    result.name,
+                    first.name,
+                    short(first.kind),
+                    str(first.images),
+                    str(first.regions),
+                    cell([d.auspro[LIMIT] for d in defects]),
+                    cell([d.auroc for d in defects]),
+                ]
+            )
+    head = ["Category", "Defect type", "Kind", "Images", "Regions"]
+    return table([*head, "AU-sPRO", "AU-ROC"], rows, 3)
+
+
+def validation(results: Sequence[CategoryResult]) -> str:
+    """Range of the image scores of good validation images, for each seed."""
+    rows = [
+        [
+            result.name,
+            str(seed),
+            str(len(scores)),
+            *(f"{f(scores):.3f}" for f in (min, statistics.median, max)),
+        ]
+        for result in results
+        for seed, scores in zip(result.seeds, result.validation, strict=True)
+        if scores
+    ]
+    head = ["Category", "Seed", "Images", "Lowest", "Median", "Highest"]
+    return table(head, rows, 1)

@@ -1,0 +1,1 @@
+"""One run: its workdir, training and evaluation, plan, merge, pretraining."""

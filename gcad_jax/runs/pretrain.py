@@ -1,0 +1,251 @@
+"""The pretraining job: E_loc for each p, its weight files, and a report."""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from gcad_jax.config import Pretraining
+from gcad_jax.config import experiment as configs
+from gcad_jax.core import checks, errors
+from gcad_jax.core.atomic_files import write_text
+from gcad_jax.core.console import say
+from gcad_jax.core.paths import make_folder
+from gcad_jax.models.classifiers.classifier import load_classifier
+from gcad_jax.models.io.npz import STORED_TYPES, read_weights
+from gcad_jax.models.patch_layers import PATCH_SIZES, check_size
+from gcad_jax.pretraining.distillation import Distillation
+from gcad_jax.pretraining.train import (
+    QUESTIONS,
+    Learning,
+    Teacher,
+    prepared,
+    teach,
+    weights_name,
+)
+from gcad_jax.reporting import html, run_figures
+from gcad_jax.runs import workdir
+from gcad_jax.runs.plan import say_kept
+from gcad_jax.runs.train_and_evaluate import hardware, keep_programs, loop_options
+from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
+from gcad_jax.training.checkpoint import newest_step
+from gcad_jax.training.cost.estimate import duration, measured
+from gcad_jax.training.logs import ROWS, read_rows
+from gcad_jax.training.loop import LoopOptions
+
+REPORT = "report.md"
+
+
+def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
+    """Trains E_loc of every p in folder `path`: E_loc_<p>.npz and report.md.
+
+    The same command again continues what was interrupted.
+
+    Raises:
+      UserError: a mistake in config, images, target or folder.
+      Preempted: on SIGTERM, after saving.
+    """
+    job = _begun(config)
+    started = time.monotonic()
+    results = []
+    with workdir.opened(path, job.made_of) as folder:
+        keep_programs(folder)
+        for p, learning in job.learnings.items():
+            say(f"\n== E_loc, p = {p}")
+            inside = folder / f"E_loc_{p}"
+            make_folder(inside)
+            results.append(
+                teach(
+                    learning,
+                    inside,
+                    folder / weights_name(p),
+                    config.seeds[0],
+                    job.options,
+                    job.made_of,
+                    say,
+                )
+            )
+            run_figures.draw_training(inside, read_rows(inside / ROWS))
+        minutes = (time.monotonic() - started) / 60
+        write_report(folder, results, hardware(job.options, minutes))
+        say(f"\nreport      {folder / REPORT}", result=True)
+    return results
+
+
+def plan(config: Pretraining, path: str) -> float:
+    """Says what `run` would do and cost; returns seconds of training.
+
+    Nothing is written but compiled programs.
+
+    Raises:
+      UserError: as `run`.
+    """
+    job = _begun(config)
+    folder = workdir.checked(path, job.made_of)
+    keep_programs(folder)
+    seconds = 0.0
+    for p, learning in job.learnings.items():
+        say(f"\n== E_loc, p = {p}")
+        lesson, feed, frozen = prepared(learning, config.seeds[0], say)
+        phases = lesson.phases(feed.steps_per_epoch)
+        total = sum(phase.num_steps for phase in phases)
+        done = newest_step(folder / f"E_loc_{p}" / CHECKPOINTS)
+        say(f"state       {done:,} of {total:,} updates are done")
+        if done < total:
+            cost = measured(lesson, feed, frozen, config.seeds, job.options)
+            for line in cost.lines:
+                say(line)
+            seconds += cost.seconds(phases, done)
+    say(
+        f"\nestimate    about {duration(seconds)} of training here; measuring on the "
+        "images that were held out comes on top",
+        result=True,
+    )
+    files = ", ".join(map(weights_name, config.P))
+    say(f"writes      in {folder}: {files}, {REPORT}, checkpoints and logs")
+    say_kept()
+    return seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What is learned, by p. made_of: the config and what it names."""
+
+    options: LoopOptions
+    learnings: Mapping[int, Learning]
+    made_of: dict[str, Any]
+
+
+def _begun(config: Pretraining) -> _Job:
+    """Checks all that a pretraining needs, and reads it."""
+    check(config)
+    network, params = load_classifier(config.target)
+    teachers = {p: Teacher.of(network, params, _of(config, p)) for p in config.P}
+    options = loop_options(config, config.method.batch_size)
+    _check_devices(config, len(options.layout.devices))
+    images = config.data.load(say)
+    # The same paths may hold other photos or another network by the next call.
+    made_of = configs.as_dict(config) | {
+        "photos": {"sha256": images.digest()},
+        "learned_from": {"sha256": read_weights(config.target)[0].get("sha256")},
+    }
+    learnings = {
+        p: Learning(
+            _of(config, p),
+            config.data,
+            images,
+            teachers[p],
+            config.threads,
+            config.processes,
+            config.stored_as,
+        )
+        for p in config.P
+    }
+    return _Job(options, learnings, made_of)
+
+
+def check(config: Pretraining) -> None:
+    """Raises UserError for a field outside its range."""
+    configs.check_training(config)
+    if len(config.seeds) != 1:
+        raise errors.UserError(
+            f"config.seeds is {config.seeds}; pretraining takes one seed, as in "
+            '--config.seeds="(0,)".'
+        )
+    if not config.P or len(set(config.P)) < len(config.P):
+        raise errors.UserError(
+            f"config.P is {config.P}; it must name distinct sizes, of {PATCH_SIZES}."
+        )
+    for p in config.P:
+        check_size("a size of config.P", p)
+    checks.one_of("config.stored_as", config.stored_as, STORED_TYPES)
+    for p in config.P:
+        _of(config, p).validate()
+    if not config.target:
+        raise errors.UserError(
+            "config.target is empty; give the weight file of the network to learn "
+            "from, --config.target=FILE.npz, as python -m gcad_jax.convert writes it."
+        )
+    if config.threads < 1 or config.processes < 0:
+        raise errors.UserError(
+            f"config.threads is {config.threads} and config.processes is "
+            f"{config.processes}; threads must be 1 or more, processes 0 or more."
+        )
+
+
+def _check_devices(config: Pretraining, count: int) -> None:
+    """Raises UserError for terms that compare the patches of one device alone."""
+    method = config.method
+    within = method.lambda_m or (method.lambda_c and method.correlation == "samples_sq")
+    if within and count > 1:
+        raise errors.UserError(
+            f"config.num_devices is {config.num_devices}, which takes {count} devices, "
+            "but L_m and the correlation 'samples_sq' compare patches of one device: "
+            "set --config.num_devices=1."
+        )
+
+
+def _of(config: Pretraining, p: int) -> Distillation:
+    return dataclasses.replace(config.method, p=p)
+
+
+def write_report(
+    folder: epath.Path, results: Sequence[dict[str, Any]], made_on: str
+) -> None:
+    """Writes report.md: what was learned from what, and how well."""
+    rows = [
+        f"| {r['p']} | {r['steps']:,} | {r['L_k_held_out_untrained']:.4g} | "
+        f"{r['L_k_held_out_constant']:.4g} | {r['L_k_held_out']:.4g} | "
+        f"{r['R2_held_out']:.3f} | {r['minutes']:.1f} |"
+        for r in results
+    ]
+    worth = [
+        f"| {r['p']} | {says} | {r['found_untrained'][name]:.1%} | "
+        f"{r['found'][name]:.1%} |"
+        for r in results
+        for name, (_, says) in QUESTIONS.items()
+    ]
+    first = results[0]
+    unreadable = first["unreadable_images"]
+    if unreadable is None:
+        unreadable = "those that processes could not read were named, not counted"
+    else:
+        unreadable = f"{unreadable:,} of all could not be read"
+    text = [
+        "# E_loc, pretrained",
+        "",
+        f"Learned from {first['target']} on {first['images']:,} images; "
+        f"{first['held_out_images']:,} were held out, "
+        f"{unreadable}.",
+        "",
+        "L_k is the squared distance between decoded descriptors and the features of "
+        "that network, summed over features: of patches of the held-out images. R^2 is "
+        "the part of their variance that is explained (an untrained network has an "
+        "untrained decoder too, so L_k untrained says little). Minutes are those of "
+        "the longest command, without what it continued.",
+        "",
+        "| p | updates | L_k untrained | of the best constant | L_k | R^2 | minutes |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+        *rows,
+        "",
+        "Nearest neighbours among patches of the held-out images:",
+        "",
+        "| p | found | untrained | trained |",
+        "|---:|:---|---:|---:|",
+        *worth,
+        "",
+        "Use them with `--config.method.teacher="
+        f"{folder / 'E_loc_{p}.npz'}`, the same d_loc and slope, and "
+        "`--config.method.E_loc_width` equal to the width here.",
+        "",
+        *(
+            f"![Losses, p = {r['p']}](E_loc_{r['p']}/{run_figures.LOSSES})\n\n"
+            f"*Losses in training, p = {r['p']}*\n"
+            for r in results
+        ),
+        made_on,
+    ]
+    write_text(folder / REPORT, "\n".join(text) + "\n")
+    html.write(folder / REPORT)

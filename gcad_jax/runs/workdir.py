@@ -1,0 +1,242 @@
+"""The folder of a run: created, locked, and tied to one config."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+
+from gcad_jax.config.experiment import differences
+from gcad_jax.core import multihost
+from gcad_jax.core.atomic_files import check_writable, write_text
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import Path, as_path, inside, is_local, make_folder
+from gcad_jax.data.dataset import Category
+from gcad_jax.evaluation.result_files import METRICS
+from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
+from gcad_jax.training.checkpoint import finished_steps
+
+CONFIG, DATA, LOCK = "config.json", "data.json", ".lock"
+
+
+class InUse(UserError):
+    """Another process runs in the folder."""
+
+
+@contextlib.contextmanager
+def opened(path: str, config: dict[str, Any]) -> Iterator[epath.Path]:
+    """The folder, ours alone while the block runs, with `config.json` in it.
+
+    In an object store, which has no locks, others are not kept out: see `unlocked`.
+
+    Raises:
+      InUse: another process runs in it.
+      UserError: it cannot be written, or it holds a run of another config (the
+        sentence names the fields that differ).
+    """
+    with alone(path) as folder:
+        multihost.from_first(lambda: _begun(folder, config))
+        yield folder
+
+
+def _begun(folder: epath.Path, config: dict[str, Any]) -> None:
+    check_config(folder, config)
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+
+
+def checked(path: Path, config: dict[str, Any]) -> epath.Path:
+    """The folder, which need not be there; nothing is written.
+
+    Raises:
+      UserError: as `opened`.
+    """
+    folder = as_path(path)
+    check_free(folder)
+    check_config(folder, config)
+    return folder
+
+
+def check_free(folder: epath.Path) -> None:
+    """Raises UserError where the folder cannot be written, or is in use."""
+    check_writable(folder, (), "--workdir")
+    if is_local(folder) and (folder / LOCK).exists():
+        with locked(folder):
+            pass
+
+
+@contextlib.contextmanager
+def alone(path: Path, wait: bool = False) -> Iterator[epath.Path]:
+    """`locked`, for all processes of this command; the first one has the lock.
+
+    wait: for another command to leave it.
+
+    Raises:
+      InUse, UserError: as `locked`, on every process.
+    """
+    with contextlib.ExitStack() as stack:
+        multihost.from_first(lambda: bool(stack.enter_context(locked(path, wait))))
+        yield as_path(path)
+
+
+def unlocked(path: Path) -> str:
+    """What to know of a folder that cannot be locked; "" for one that can."""
+    if is_local(path):
+        return ""
+    return (
+        f"{path} has no locks: give no other command the same --workdir while this "
+        "one runs"
+    )
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait: bool = False) -> Iterator[epath.Path]:
+    """The folder, made where it is not there, and ours alone while the block runs.
+
+    An object store has no locks: there it is not ours alone.
+
+    wait: for another process to leave it.
+
+    Raises:
+      InUse: another process runs in it.
+      UserError: it cannot be written or locked.
+    """
+    folder = as_path(path)
+    if not is_local(folder):
+        yield folder
+        return
+    check_writable(folder, (), "--workdir")
+    try:
+        make_folder(folder)
+        lock = (folder / LOCK).open("w")
+    except OSError as error:
+        raise UserError(
+            f"--workdir={path} cannot be written ({error.strerror}); choose a folder "
+            "that you may write to."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise InUse(
+                f"--workdir={path} is in use by another process; wait for it to end, "
+                "or choose another folder."
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"--workdir={path} cannot be locked ({error.strerror}); choose a "
+                "folder on a file system that has locks (flock)."
+            ) from error
+        yield folder
+
+
+def check_config(folder: epath.Path, config: dict[str, Any]) -> None:
+    """Raises UserError where the folder holds a run of another config."""
+    file = folder / CONFIG
+    if file.exists():
+        try:
+            old = dict(json.loads(file.read_text()))
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{file} does not hold the config of a run ({error}); choose another "
+                "--workdir."
+            ) from error
+        begun = any(has_begun(category) for category in inside(folder)[0])
+        if begun and (changed := differences(old, config)):
+            raise UserError(
+                f"--workdir={folder} holds a run of another config ("
+                + "; ".join(changed)
+                + "); repeat its values to continue it, or choose another --workdir."
+            )
+
+
+def has_begun(folder: epath.Path) -> bool:
+    """Whether a category left anything that another config would contradict.
+
+    A run that was refused before its first checkpoint did not: it may be mended and
+    started again in the same folder.
+    """
+    return (folder / METRICS).exists() or bool(finished_steps(folder / CHECKPOINTS))
+
+
+def check_data(folder: epath.Path, category: Category) -> bool:
+    """Ties the folder of a category to the images that its training began with.
+
+    Returns whether the test images and their regions are those of the last call.
+
+    Raises:
+      UserError: the training or validation images are others than before.
+    """
+    found, same = _compared(folder, category)
+    if not same:
+        # Numbers of other test images first: a kill in between must not leave them
+        # valid.
+        (folder / METRICS).unlink(missing_ok=True)
+        write_text(folder / DATA, json.dumps(found, indent=2) + "\n")
+    return same
+
+
+def same_data(folder: epath.Path, category: Category) -> bool:
+    """What `check_data` returns or raises; nothing is written."""
+    return _compared(folder, category)[1]
+
+
+def _compared(folder: epath.Path, category: Category) -> tuple[dict[str, Any], bool]:
+    """The digests of a category, and whether those that `folder` has are the same."""
+    found = digests(category)
+    tests = {"test": found.pop("test")}
+    before = _data_before(folder / DATA) if has_begun(folder) else {}
+    if before:
+        for split, images in found.items():
+            if images != before[split]:
+                raise UserError(
+                    f"the {split} images of {category.name} are not those that "
+                    f"{folder} was begun with ({before[split]['images']} then, "
+                    f"{images['images']} now, or others); restore them, or choose "
+                    "another --workdir."
+                )
+    return found | tests, before == found | tests
+
+
+def digests(category: Category) -> dict[str, Any]:
+    """Number and checksum of the images of each split, of tests with their regions."""
+    found = {
+        split: {
+            "images": len(images),
+            "sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+        }
+        for split, images in (
+            ("train", category.train),
+            ("validation", category.validation),
+        )
+    }
+    return {**found, "test": _digest_tests(category)}
+
+
+def _data_before(file: epath.Path) -> dict[str, Any]:
+    """What the file says; raises UserError where it is gone or damaged."""
+    try:
+        before = dict(json.loads(file.read_text()))
+        before["train"], before["validation"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{file} does not say which images {file.parent} was begun with "
+            f"({error!r}); restore it, or delete {file.parent} to begin again."
+        ) from error
+    return before
+
+
+def _digest_tests(category: Category) -> dict[str, Any]:
+    digest = hashlib.sha256(category.test.tobytes())
+    for image in category.test_images:
+        fields = (image.name, image.kind, image.height, image.width, image.annotated)
+        digest.update(repr(fields).encode())
+        for region in image.regions:
+            digest.update(
+                f"{region.defect_name} {region.saturation_threshold} "
+                f"{region.relative_saturation}".encode()
+            )
+            digest.update(region.pixels.tobytes())
+    return {"images": len(category.test), "sha256": digest.hexdigest()}

@@ -1,0 +1,1 @@
+"""Studies that are a grid of data sets and runs."""

@@ -1,0 +1,133 @@
+"""The results of many runs, as every study of runs writes them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gcad_jax.core.types import COMBINED
+from gcad_jax.evaluation.result_files import deviation, mean
+from gcad_jax.evaluation.scores import (
+    ANOMALOUS,
+    KIND_OR_MEAN,
+    LIMITS,
+    MEAN,
+    CategoryResult,
+    Number,
+)
+from gcad_jax.reporting.tables import Pick, at_limit, auroc, auspro, has, overall, short
+
+# By kind, then by run: sPRO at the false positive rates of `evaluation.spro`.
+Lines: TypeAlias = Mapping[str, Mapping[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """One run on one data set.
+
+    title: of its method, or of an ablation its name. results: one for each category.
+    """
+
+    title: str
+    results: tuple[CategoryResult, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the run; every category has the same."""
+        return self.results[0].seeds
+
+    def of_branch(self, branch: str) -> "Finished":
+        """The same with one of its maps in the place of the combined one."""
+        if branch == COMBINED:
+            return self
+        return Finished(
+            self.title,
+            tuple(
+                dataclasses.replace(
+                    result, branches={COMBINED: result.branches.get(branch, ())}
+                )
+                for result in self.results
+            ),
+        )
+
+    def values(self, pick: Pick, kind: str) -> list[Number]:
+        """One number for each seed: the mean over the categories that have it."""
+        return overall(self.results, pick, kind)
+
+
+def main_kind(runs: Mapping[str, Finished]) -> str:
+    """MEAN where there are numbers of both kinds, else the kind that has any."""
+    results = [result for run in runs.values() for result in run.results]
+    for pick in (auspro, auroc):
+        for kind in (MEAN, *ANOMALOUS):
+            if has(results, pick, kind):
+                return kind
+    return MEAN
+
+
+def of_kind(kind: str) -> str:
+    """A kind as a heading says it."""
+    return "mean of both kinds" if kind == MEAN else short(kind)
+
+
+# By data set, then by the name of the run.
+Runs = Mapping[str, Mapping[str, Finished]]
+
+MEASURES: Mapping[str, Pick] = {"AU-sPRO": auspro, "AU-ROC": auroc}
+
+
+def summary(values: Sequence[Number]) -> dict[str, Any]:
+    """The seeds one by one, their mean and their sample standard deviation."""
+    return {"seeds": list(values), "mean": mean(values), "std": deviation(values)}
+
+
+def as_json(runs: Runs) -> dict[str, Any]:
+    """Every number of every run, category and seed."""
+    return {
+        dataset: {name: _of_run(run) for name, run in of_dataset.items()}
+        for dataset, of_dataset in runs.items()
+    }
+
+
+def _of_run(run: Finished) -> dict[str, Any]:
+    return {
+        "title": run.title,
+        "seeds": list(run.seeds),
+        "overall": _numbers(run),
+        "categories": {
+            result.name: {
+                "complete": result.complete,
+                **_numbers(Finished(run.title, (result,))),
+            }
+            for result in run.results
+        },
+    }
+
+
+def _numbers(run: Finished) -> dict[str, Any]:
+    return {
+        "auc_spro": {
+            kind: {
+                limit: summary(run.values(at_limit(limit), kind)) for limit in LIMITS
+            }
+            for kind in KIND_OR_MEAN
+        },
+        "auc_roc": {kind: summary(run.values(auroc, kind)) for kind in KIND_OR_MEAN},
+    }
+
+
+def method_curves(runs: Mapping[str, Finished]) -> Lines:
+    """Of every run that has curves; a kind that none has is left out."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for kind in ANOMALOUS:
+        for run in runs.values():
+            curves = [
+                scores.curves[kind]
+                for result in run.results
+                for scores in result.combined
+                if kind in scores.curves
+            ]
+            if curves:
+                found.setdefault(short(kind), {})[run.title] = np.mean(curves, axis=0)
+    return found

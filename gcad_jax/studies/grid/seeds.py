@@ -1,0 +1,120 @@
+"""How far numbers and rankings move from seed to seed."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from gcad_jax.evaluation.result_files import mean
+from gcad_jax.evaluation.scores import KIND_OR_MEAN
+from gcad_jax.reporting.tables import HEADS, NONE, auspro, cell, table
+from gcad_jax.studies.grid.results import MEASURES, Finished, main_kind, of_kind
+from gcad_jax.studies.statistics import kendall, orders, pairs
+
+
+def sections(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+    """Every seed, their spread, and how stable two rankings are."""
+    parts = [f"## {dataset}"]
+    for run in runs.values():
+        parts += [f"### {run.title}", _each(run), _images_reading(run)]
+    if comparison := _methods(runs):
+        parts += ["### Ranking of the methods", *comparison]
+    return parts
+
+
+def _each(run: Finished) -> str:
+    columns = {
+        f"{name} {head}": run.values(pick, kind)
+        for name, pick in MEASURES.items()
+        for kind, head in zip(KIND_OR_MEAN, HEADS, strict=True)
+    }
+    rows = [
+        [str(seed), *(cell([values[i]]) for values in columns.values())]
+        for i, seed in enumerate(run.seeds)
+        if all(result.combined for result in run.results)
+    ]
+    if not rows:
+        return "There are no test images."
+    rows.append(["mean ± deviation", *(cell(values) for values in columns.values())])
+    for name, pick in (("lowest", min), ("highest", max)):
+        known = [[v for v in values if v is not None] for values in columns.values()]
+        rows.append([name, *(cell([pick(v)]) if v else NONE for v in known)])
+    return table(["Seed", *columns], rows, 1)
+
+
+def image_agreement(run: Finished) -> list[float]:
+    """Kendall's tau of the test images' scores, for each category and pair of seeds.
+
+    1: both seeds rank all images alike; 0: no relation. Ties count as in tau-b.
+    """
+    taus = []
+    for result in run.results:
+        scores = [np.asarray(seed.image_scores) for seed in result.combined]
+        for one, other in itertools.combinations(scores, 2):
+            tau = kendall(orders(np.column_stack([one, other])))
+            if tau is not None and np.isfinite(tau[0]):
+                taus.append(float(tau[0]))
+    return taus
+
+
+def _images_reading(run: Finished) -> str:
+    taus = image_agreement(run)
+    if not taus:
+        return (
+            "Rankings of the test images are not compared: that takes two seeds and "
+            "two test images."
+        )
+    return (
+        "Two seeds rank the test images by their scores with a Kendall's tau of "
+        f"{np.mean(taus):.3f} on average ({min(taus):.3f} to {max(taus):.3f} over "
+        "categories and pairs of seeds)."
+    )
+
+
+def _methods(runs: Mapping[str, Finished]) -> list[str]:
+    """How often each method is ahead of each, over all pairs of their seeds."""
+    kind = main_kind(runs)
+    numbers = {
+        run.title: [v for v in run.values(auspro, kind) if v is not None]
+        for run in runs.values()
+    }
+    numbers = {title: values for title, values in numbers.items() if values}
+    if len(numbers) < 2:
+        return []
+    titles = sorted(numbers, key=lambda t: -(mean(numbers[t]) or 0.0))
+    rows = [
+        [title, *(_ahead(numbers[title], numbers[o], title == o) for o in titles)]
+        for title in titles
+    ]
+    told = (
+        f"AU-sPRO at 0.05, {of_kind(kind)}: share of all pairs of seeds in which "
+        "the method of the row is ahead of that of the column (a tie counts half)."
+    )
+    return [told, table(["Method", *titles], rows, 1), *_same_order(numbers)]
+
+
+def _ahead(own: Sequence[float], others: Sequence[float], same: bool) -> str:
+    if same:
+        return NONE
+    difference = np.subtract.outer(own, others)
+    return f"{np.mean((difference > 0) + (difference == 0) / 2):.2f}"
+
+
+def _same_order(numbers: Mapping[str, Sequence[float]]) -> list[str]:
+    """Agreement of whole rankings, seed i of each method taken together."""
+    seeds = max(len(values) for values in numbers.values())
+    several = [np.resize(values, seeds) for values in numbers.values()]
+    if seeds < 2:
+        return []
+    own = np.array([np.mean(values) for values in numbers.values()])
+    signs = orders(np.column_stack([own, *np.array(several).T]))
+    taus = kendall(signs)
+    if taus is None or not np.isfinite(taus).any():
+        return []
+    whole = np.mean(taus > 1 - 1e-9)
+    return [
+        f"Ranking by one seed each against the ranking of the means over "
+        f"{seeds} seeds, {len(pairs(list(numbers)))} pairs of methods: Kendall's tau "
+        f"{np.nanmean(taus):.3f} on average, {np.nanmin(taus):.3f} at the least; the "
+        f"whole order is the same in {whole:.0%} of the seeds."
+    ]

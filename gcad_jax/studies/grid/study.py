@@ -1,0 +1,168 @@
+"""Settings of the studies that are made of runs: what runs, and on what.
+
+A study is a grid of data sets and runs. Each is a field, so that flags reach every one:
+--config.circles.data.num_train=50, --config.circles.gcad.method.epochs=10.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from gcad_jax.config.experiment import OVERRIDING, Experiment, Training
+from gcad_jax.core.checks import nearest
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.dataset import DataSet
+from gcad_jax.methods.base import Method
+from gcad_jax.reporting.plots.panel import Panel
+from gcad_jax.studies.grid.figure import of_measures
+from gcad_jax.studies.grid.results import Finished, Lines
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Cell:
+    """One run on one data set.
+
+    method: with its hyper-parameters [ours].
+    cache_features: as in an experiment [ours].
+    """
+
+    method: Method
+    cache_features: bool = False
+
+
+def group(data: DataSet, cells: Mapping[str, Cell]) -> Any:
+    """A data set and the runs on it, as a dataclass with a field for each.
+
+    cells: by names that can stand in a flag ("gcad", "g_64").
+    """
+    fields: list[tuple[str, Any]] = [("data", type(data))]
+    fields += [(name, Cell) for name in cells]
+    made = dataclasses.make_dataclass("Group", fields, eq=False, kw_only=True)
+    return made(data=data, **cells)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Study(Training, abc.ABC):
+    """Many runs that answer one question; seeds and devices are those of each run.
+
+    Beside these a study has a field for each data set, made by `with_groups`.
+
+    runs: names of those to run; () takes all [ours].
+    image_size: of every run; its method's own where it is None (pixels) [the method's].
+    epochs: the same (epochs) [the method's].
+    batch_size: the same (images) [the method's].
+    write_maps: also write the maps of every run as TIFF files [ours].
+    write_detectors: also write the detector of every run, which takes disk [ours].
+    figure_images: how many of each kind in the figure of a run (images) [ours].
+    estimate: time the first updates of every run before any starts, and say how long
+        all will take [ours].
+    plan: say what would run and how long it would take, and stop [ours].
+    """
+
+    # The name of what it writes, and what its report begins with; `reading` says how
+    # to read the tables of all data sets.
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    reading: ClassVar[str] = ""
+
+    runs: tuple[str, ...] = ()
+    image_size: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    write_maps: bool = False
+    write_detectors: bool = False
+    figure_images: int = 3
+    estimate: bool = True
+    plan: bool = False
+
+    def groups(self) -> dict[str, Any]:
+        """The data sets by name, each as `group` makes it."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if hasattr(value, "data")}
+
+    def all_experiments(self, name: str) -> dict[str, Experiment]:
+        """Every run on a data set by name, in the order of the study."""
+        of_name = self.groups()[name]
+        return {
+            run: self.experiment(
+                of_name.data, _changed(getattr(of_name, self.cell(run)), changes)
+            )
+            for run, changes in self.changes(name).items()
+        }
+
+    def changes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """Every run on a data set, and the fields of its cell's method it changes."""
+        cells = dataclasses.fields(self.groups()[name])
+        return {field.name: {} for field in cells if field.name != "data"}
+
+    def experiments(self, name: str) -> dict[str, Experiment]:
+        """Those of them that `runs` names.
+
+        Raises:
+          UserError: `runs` names one that there is not, or one twice.
+        """
+        there = self.all_experiments(name)
+        for run in self.runs:
+            if run not in there:
+                raise UserError(
+                    f"config.runs names {run!r}; there are {', '.join(there)}."
+                    + nearest(str(run), there)
+                )
+        if len(set(self.runs)) < len(self.runs):
+            raise UserError(f"config.runs is {self.runs}; name each run once.")
+        return {r: there[r] for r in there if r in self.runs or not self.runs}
+
+    def cell(self, run: str) -> str:
+        """The field of the group that a run is made from."""
+        return run
+
+    def label(self, run: str, config: Experiment) -> str:
+        """What a run is called in tables and figures."""
+        del run
+        return config.method.title
+
+    def explains(self, run: str) -> bool:
+        """Whether the report lists the settings of a run."""
+        del run
+        return True
+
+    @abc.abstractmethod
+    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+        """What the report says of one data set: Markdown."""
+
+    def panels(self, dataset: str, runs: Mapping[str, Finished]) -> list[Panel]:
+        """The panels of the figure that are of one data set."""
+        return of_measures(dataset, runs)
+
+    def curves(self, runs: Mapping[str, Finished]) -> Lines:
+        """The sPRO curves that the report compares: by kind, then by run; {}: none."""
+        del runs
+        return {}
+
+    def experiment(self, data: DataSet, cell: Cell) -> Experiment:
+        """A run as the main job takes it."""
+        of_run = {field.name for field in dataclasses.fields(Experiment)}
+        shared = {field.name for field in dataclasses.fields(Study)} & of_run
+        given = {name: getattr(self, name) for name in shared}
+        there = {field.name for field in dataclasses.fields(cell.method)}  # type: ignore[arg-type]
+        for size in OVERRIDING:
+            if size not in there:  # nothing is trained, so there are no epochs
+                given[size] = None
+        return Experiment(
+            data=data, method=cell.method, cache_features=cell.cache_features, **given
+        )
+
+
+def _changed(cell: Cell, changes: Mapping[str, Any]) -> Cell:
+    method = dataclasses.replace(cell.method, **changes)  # type: ignore[type-var]
+    return dataclasses.replace(cell, method=method)
+
+
+def with_groups(kind: type[Study], groups: Mapping[str, Any], **fields: Any) -> Any:
+    """A study of a kind, with a field for each data set."""
+    own = [(name, type(of_name)) for name, of_name in groups.items()]
+    made = dataclasses.make_dataclass(
+        kind.__name__, own, bases=(kind,), eq=False, kw_only=True
+    )
+    return made(**groups, **fields)

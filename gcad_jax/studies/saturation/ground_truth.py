@@ -1,0 +1,152 @@
+"""Where a study takes ground truth from: a data set on disk, or the runs themselves."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from etils import epath
+
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import absolute, as_path, below, listing, stamp
+from gcad_jax.data.dataset import TestImage
+from gcad_jax.evaluation import ground_truth_files, map_folders
+from gcad_jax.studies.saturation.finished_runs import Workdir
+
+
+class Truths(Protocol):
+    """Ground truth of several categories."""
+
+    def categories(self) -> tuple[str, ...]:
+        """Their names; raises UserError where there are none."""
+        ...
+
+    def digest(self, category: str) -> str:
+        """Changes where the ground truth does; quick. Raises UserError."""
+        ...
+
+    def load(
+        self, category: str, maps: Mapping[str, epath.Path]
+    ) -> tuple[TestImage, ...]:
+        """The test images; maps: of one method, by image name. Raises UserError."""
+        ...
+
+
+def truths(dataset_base_dir: str, runs: Sequence[Workdir]) -> Truths:
+    """The data set in `dataset_base_dir` or, without it, that of the runs."""
+    if dataset_base_dir:
+        return OnDisk(as_path(dataset_base_dir).expanduser())
+    return OfRuns(tuple(runs))
+
+
+@dataclasses.dataclass(frozen=True)
+class OnDisk:
+    """A data set in MVTec LOCO AD's or MVTec AD's layout; images are not needed."""
+
+    root: epath.Path
+
+    def categories(self) -> tuple[str, ...]:
+        """All folders of the data set."""
+        names = map_folders.subfolders(self.root) if self.root.is_dir() else []
+        if not names:
+            raise UserError(
+                f"config.dataset_base_dir is {self.root}, which holds no folder; point "
+                "it at the folder above those of the categories."
+            )
+        return tuple(names)
+
+    def digest(self, category: str) -> str:
+        """Of names, sizes and times of the files."""
+        data = ground_truth_files.find_category(self.root, category)
+        truth = map(epath.Path, below(data / "ground_truth"))
+        test = data / "test" / "good"
+        good = listing(test) if test.is_dir() else []
+        return files_digest([data / ground_truth_files.CONFIG, *truth, *good])
+
+    def load(
+        self, category: str, maps: Mapping[str, epath.Path]
+    ) -> tuple[TestImage, ...]:
+        """Sizes of good images are those of the maps where the images are missing."""
+        data = ground_truth_files.find_category(self.root, category)
+        _, anomalous = ground_truth_files.anomalous_images(data)
+        return (*ground_truth_files.good_images(data, maps), *anomalous)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfRuns:
+    """The data set that runs were evaluated on, any that a config can name."""
+
+    runs: tuple[Workdir, ...]
+
+    def categories(self) -> tuple[str, ...]:
+        """Those of the first run; the others must have them too."""
+        if not (names := self.runs[0].categories()):
+            raise UserError(
+                f"config.workdirs names {self.runs[0].path}, which holds no category; "
+                "run its command first, with --config.write_maps=True."
+            )
+        return names
+
+    def digest(self, category: str) -> str:
+        """Raises UserError where the runs had other data sets or test images."""
+        return " ".join(self._distinct(category))
+
+    def load(self, category: str, _: object) -> tuple[TestImage, ...]:
+        """Loads the data set as the config of the first run says.
+
+        Raises UserError where another run, whose images are zoomed to another size,
+        has other ones.
+        """
+        first, *others = self._distinct(category).values()
+        images = first.test_images(category)
+        for other in others:
+            if description(other.test_images(category)) != description(images):
+                raise _differ(category, first, other)
+        return images
+
+    def _distinct(self, category: str) -> dict[str, Workdir]:
+        """One run for each digest; different ones need a different input."""
+        first = self.runs[0]
+        found: dict[tuple[str, int], tuple[str, Workdir]] = {}
+        for run in self.runs:
+            if run.data_class != first.data_class:
+                raise UserError(
+                    f"{first.path} was trained on {first.data_class} and {run.path} "
+                    f"on {run.data_class}; compare runs of one data set."
+                )
+            own = run.digest(category)
+            known, other = found.setdefault(run.input, (own, run))
+            if known != own:
+                raise _differ(category, other, run)
+        return dict(found.values())
+
+
+def _differ(category: str, first: Workdir, other: Workdir) -> UserError:
+    return UserError(
+        f"{first.path} and {other.path} have other test images or masks of {category}; "
+        "compare runs of the same ones, or run the command of the older one again, "
+        "which evaluates it anew."
+    )
+
+
+def description(images: Sequence[TestImage]) -> str:
+    """Digest of all that evaluation knows of test images."""
+    digest = hashlib.sha256()
+    for image in images:
+        fields = (image.name, image.kind, image.height, image.width, image.annotated)
+        digest.update(repr(fields).encode())
+        for region in image.regions:
+            threshold = (region.saturation_threshold, region.relative_saturation)
+            digest.update(repr((region.defect_name, threshold)).encode())
+            digest.update(region.pixels.tobytes())
+    return digest.hexdigest()
+
+
+def files_digest(paths: Iterable[epath.Path]) -> str:
+    """Of names, sizes and times: reading the files would take longer."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        if path.exists():
+            size, time = stamp(path)
+            digest.update(f"{absolute(path)} {size} {time}\n".encode())
+    return digest.hexdigest()

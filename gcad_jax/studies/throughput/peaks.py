@@ -1,0 +1,88 @@
+"""The rates that this device reaches on one large operation, measured."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from gcad_jax.core.types import Array
+
+MATRIX = {"cpu": 2048}  # rows and columns; 8192 on accelerators
+REPEATS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Peaks:
+    """Floating-point operations a second, of random numbers.
+
+    product: of a square matrix product, in `dtype`; what MFU is a share of.
+    product_float32: the same in float32 as JAX does it by default (TF32 on some GPUs).
+    convolution: 3 x 3, with as many channels in as out, on a batch of images.
+    size: rows of the matrices. shape: (B, S, S, C) of the convolution.
+    """
+
+    dtype: str
+    size: int
+    product: float
+    product_float32: float
+    shape: tuple[int, int, int, int]
+    convolution: float
+
+
+def peaks(image_size: int, batch_size: int, channels: int) -> Peaks:
+    """Measures them on the default device."""
+    platform = jax.local_devices()[0].platform
+    size = MATRIX.get(platform, 8192)
+    dtype = jnp.float32 if platform == "cpu" else jnp.bfloat16
+    shape = (batch_size, image_size, image_size, channels)
+    return Peaks(
+        dtype=jnp.dtype(dtype).name,
+        size=size,
+        product=_product(size, dtype),
+        product_float32=_product(size, jnp.float32),
+        shape=shape,
+        convolution=_convolution(shape, dtype),
+    )
+
+
+def _product(size: int, dtype: jnp.dtype) -> float:
+    matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)
+    return 2 * size**3 / _seconds(lambda x: x @ x, matrix)
+
+
+def _convolution(shape: tuple[int, int, int, int], dtype: jnp.dtype) -> float:
+    channels = shape[-1]
+    images = jax.random.normal(jax.random.key(0), shape, dtype)
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, channels, channels), dtype)
+
+    def convolve(images: Array, kernel: Array) -> Array:
+        return jax.lax.conv_general_dilated(
+            images,
+            kernel,
+            window_strides=(1, 1),
+            padding="SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    pixels = shape[0] * shape[1] * shape[2]
+    return 18 * pixels * channels**2 / _seconds(convolve, images, kernel)
+
+
+def _seconds(function: Callable[..., Array], *inputs: Array) -> float:
+    """Of one call; the median of some runs of as many calls as take a while."""
+    compiled = jax.jit(function).lower(*inputs).compile()
+    jax.block_until_ready(compiled(*inputs))
+    started = time.perf_counter()
+    jax.block_until_ready(compiled(*inputs))
+    calls = max(1, min(50, round(0.05 / (time.perf_counter() - started))))
+    seconds = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        for _ in range(calls):
+            last = compiled(*inputs)
+        jax.block_until_ready(last)
+        seconds.append((time.perf_counter() - started) / calls)
+    return statistics.median(seconds)

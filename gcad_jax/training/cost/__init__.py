@@ -1,0 +1,1 @@
+"""What a training costs: operations, time, memory, bytes between devices."""

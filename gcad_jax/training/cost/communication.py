@@ -1,0 +1,82 @@
+"""What crosses between the devices that share a batch, counted off the traced update.
+
+No second device is needed for it, so that one can know before renting many.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend import core
+
+from gcad_jax.core.axes import BATCH
+from gcad_jax.core.types import Tree
+from gcad_jax.data.input.augment import Augmentation
+from gcad_jax.methods.base import Phase, TrainState
+from gcad_jax.training.step import Resources, StepOptions, make_step
+
+# Collectives over an axis by the names of their primitives.
+_CROSSING = (
+    *("psum", "pmax", "pmin", "all_gather", "all_to_all", "ppermute"),
+    *("reduce_scatter", "ragged_all_to_all"),
+)
+
+
+def crossing_bytes(
+    phase: Phase,
+    augmentation: Augmentation,
+    states: TrainState,
+    resources: Resources,
+    fed: Any,
+) -> int:
+    """Bytes that each device puts into collectives in one update of one seed.
+
+    Gradients, statistics of batch norms, a memory, and the logged losses; a ring
+    all-reduce sends almost twice as many. Where an update has branches, the dearest;
+    what a while loop holds counts once, for nobody knows how often it runs.
+
+    states, resources: of one seed; shapes suffice. fed: (1, 1, b, ...) likewise.
+    """
+    step = make_step(phase, augmentation, StepOptions())
+    traced = jax.make_jaxpr(step, axis_env=[(BATCH, 2)])(
+        *(_shapes(tree) for tree in (states, resources, fed))
+    )
+    return _count(_open(traced))
+
+
+def _shapes(tree: Tree) -> Tree:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def _count(jaxpr: core.Jaxpr) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        if name.startswith(_CROSSING):
+            total += sum(_bytes(operand.aval) for operand in equation.invars)
+        inner = [_count(one) for one in _inside(equation.params)]
+        if name == "cond":
+            total += max(inner, default=0)
+        elif name == "scan":
+            total += equation.params["length"] * sum(inner)
+        else:
+            total += sum(inner)
+    return total
+
+
+def _inside(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
+    for value in params.values():
+        for one in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(one, (core.ClosedJaxpr, core.Jaxpr)):
+                yield _open(one)
+
+
+def _open(jaxpr: Any) -> core.Jaxpr:
+    """Without its constants; from jax 0.11 on there is one class for both."""
+    return getattr(jaxpr, "jaxpr", jaxpr)
+
+
+def _bytes(aval: Any) -> int:
+    return math.prod(aval.shape) * np.dtype(aval.dtype).itemsize

@@ -1,0 +1,98 @@
+"""What a training would cost on this machine, measured before it is begun."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from gcad_jax.core.types import Tree
+from gcad_jax.methods.base import Phase, Trainable, read_phases
+from gcad_jax.training.compilation import Program
+from gcad_jax.training.cost import summary
+from gcad_jax.training.cost.timing import begun, time_phase
+from gcad_jax.training.input_pipeline import Feed
+from gcad_jax.training.loop import LoopOptions
+
+# Of each phase, after one to warm up: f-AnoGAN's updates repeat after five.
+TIMED_CALLS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a training costs here.
+
+    update_seconds: of one update of all seeds, by phase. compile_seconds: of all
+        phases, less where the programs were kept.
+    device_bytes: memory of each device. parameters: trained ones, of one seed.
+    state_bytes: of a checkpoint. learned_bytes: of the networks of all seeds.
+    frozen_bytes: of the frozen part. lines: what a training says before it begins.
+    """
+
+    update_seconds: dict[str, float]
+    compile_seconds: float
+    device_bytes: int
+    parameters: int
+    state_bytes: int
+    learned_bytes: int
+    frozen_bytes: int
+    lines: tuple[str, ...]
+
+    def seconds(self, phases: Sequence[Phase], done: int) -> float:
+        """Of the updates that `phases` still need after `done`."""
+        total = 0.0
+        for phase in phases:
+            total += max(0, phase.num_steps - done) * self.update_seconds[phase.name]
+            done = max(0, done - phase.num_steps)
+        return total
+
+
+def measured(
+    task: Trainable,
+    feed: Feed,
+    frozen: Tree,
+    seeds: Sequence[int],
+    options: LoopOptions,
+) -> Cost:
+    """Compiles every phase as the loop does, and times a few updates of each.
+
+    Raises:
+      UserError: a batch that does not fit the devices or the data.
+    """
+    states, resources = begun(task, feed, frozen, seeds, options)
+    programs, timings = [], []
+    for phase in read_phases(task, feed.steps_per_epoch):
+        timing, states = time_phase(
+            phase, task.batch_size, feed, states, resources, options, TIMED_CALLS
+        )
+        timings.append(timing)
+        programs.append(Program(phase, None, timing.flops, timing.scratch_bytes))
+    sizes = (task.batch_size, len(seeds), options.layout)
+    learned = states.learned
+    return Cost(
+        update_seconds={t.name: t.step_seconds for t in timings},
+        compile_seconds=sum(t.compile_seconds for t in timings),
+        device_bytes=max(t.held_bytes + (t.scratch_bytes or 0) for t in timings),
+        parameters=summary.count_parameters(learned.params) // len(seeds),
+        state_bytes=summary.num_bytes(states),
+        learned_bytes=summary.num_bytes((learned.params, learned.model_state)),
+        frozen_bytes=summary.num_bytes(frozen),
+        lines=(
+            *summary.model_lines(states, resources, len(seeds)),
+            *summary.cost_lines(programs, states, resources, *sizes),
+        ),
+    )
+
+
+def duration(seconds: float) -> str:
+    """'0.4 s', '12 s', '3.4 min', '12 min' or '5.6 h'."""
+    value, unit = seconds, "s"
+    if seconds >= 99.5:
+        value, unit = seconds / 60, "min"
+    if value >= 99.5:
+        value, unit = value / 60, "h"
+    return f"{value:,.0f} {unit}" if value >= 9.95 else f"{value:.1f} {unit}"
+
+
+def megabytes(count: float) -> str:
+    """'12 MB' or '3.4 GB', never 0."""
+    if count >= 1e9:
+        return f"{count / 1e9:,.1f} GB"
+    return f"{max(1, count / 1e6):,.0f} MB"
