@@ -46,13 +46,13 @@ def pytest_configure(config: pytest.Config) -> None:
 FIRST = {
     "test_protocol.py",
     "test_end_to_end.py",
-    "test_hosts.py",
+    "test_multihost.py",
     "test_faults.py",
     "test_gcad.py",
     "test_end_to_end_sets.py",
     "test_object_store.py",
-    "test_study_runs.py",
-    "test_afternoon.py",
+    "test_runner.py",
+    "test_own_images.py",
     "test_worked_examples.py",
 }
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runs
-from data import trees
+from helpers import runs, trees
 
 from gcad_jax.config import Experiment
 from gcad_jax.config import experiment as configs

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from models.test_mobilenet import random_tensors
+from models.classifiers.test_mobilenet import random_tensors
 
 from gcad_jax.convert import convert, parse
 from gcad_jax.core.errors import UserError

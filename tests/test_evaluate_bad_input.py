@@ -3,9 +3,9 @@
 import pathlib
 import shutil
 
-import map_folders as folders
 import numpy as np
 import pytest
+from helpers import map_folders as folders
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.runs import score_maps

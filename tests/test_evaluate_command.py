@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import sys
 
-import map_folders as folders
 import numpy as np
 import pytest
-import runs
 from absl.testing import flagsaver
+from helpers import map_folders as folders
+from helpers import runs
 
 from gcad_jax import evaluate
 from gcad_jax.core.errors import UserError

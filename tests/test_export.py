@@ -9,9 +9,9 @@ import sys
 import jax
 import numpy as np
 import pytest
-import runs
+from helpers import runs
+from inference.test_detector import images, stored
 from jax import export
-from test_detector import images, stored
 
 import gcad_jax
 from gcad_jax.core.errors import UserError

@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-import runs
 import tifffile
+from helpers import runs
+from inference.test_detector import images, stored
 from PIL import Image
-from test_detector import images, stored
 
 import gcad_jax
 from gcad_jax.core.errors import UserError

@@ -5,8 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from data import trees
-from data.loco_folder import data_of, load, zoomed
+from helpers import trees
+from helpers.loco_folder import data_of, load, zoomed
 from PIL import Image
 
 from gcad_jax.core.errors import UserError

@@ -3,7 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
-from data import trees
+from helpers import trees
 from PIL import Image
 
 from gcad_jax.core.errors import UserError

@@ -3,7 +3,7 @@
 import hypothesis
 import numpy as np
 import pytest
-import spro_oracle as oracle
+from helpers import spro_oracle as oracle
 from hypothesis import strategies as st
 
 from gcad_jax.evaluation.auroc import auroc, auroc_official

@@ -5,7 +5,7 @@ import statistics
 
 import numpy as np
 import pytest
-import spro_oracle as oracle
+from helpers import spro_oracle as oracle
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL

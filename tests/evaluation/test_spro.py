@@ -5,8 +5,8 @@ import json
 import hypothesis
 import numpy as np
 import pytest
-import spro_oracle as oracle
 import tifffile
+from helpers import spro_oracle as oracle
 from hypothesis import strategies as st
 from PIL import Image
 

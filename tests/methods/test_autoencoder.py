@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models import numpy_nets
-from training import doubles
+from helpers import doubles, numpy_nets
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.methods.autoencoder import AE

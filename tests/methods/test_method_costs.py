@@ -5,7 +5,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import pytest
-from models.costs import multiply_adds
+from helpers.costs import multiply_adds
 
 from gcad_jax.methods.autoencoder import AE
 from gcad_jax.methods.base import Batch, Detector

@@ -11,9 +11,8 @@ import jax
 import numpy as np
 import optax
 import pytest
-import worked
+from helpers import doubles, worked
 from jax import export
-from training import doubles
 
 from gcad_jax.core.axes import BATCH, SEED
 from gcad_jax.core.errors import UserError

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from helpers import doubles
 from scipy import ndimage
-from training import doubles
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Detector, Learned

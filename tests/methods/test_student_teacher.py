@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training import doubles
+from helpers import doubles
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Batch, Detector

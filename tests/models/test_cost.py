@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from models.costs import multiply_adds
+from helpers.costs import multiply_adds
 
 from gcad_jax.models.global_encoder import GlobalEncoder
 from gcad_jax.models.patch_descriptor import PatchDescriptor

@@ -3,8 +3,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy_nets
 import pytest
+from helpers import numpy_nets
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.models.patch_descriptor import (

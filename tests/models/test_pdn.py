@@ -5,9 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy_nets
 import pytest
-from models import pdn_states
+from helpers import numpy_nets, pdn_states
 
 from gcad_jax.models.patch_descriptor import PatchDescriptor, published
 from gcad_jax.models.patch_layers import PDNS, padding, receptive_field, stride

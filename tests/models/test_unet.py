@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy_nets
 import pytest
+from helpers import numpy_nets
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.models.unet import Block, UNet, halve, relu

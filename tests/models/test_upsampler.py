@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy_nets import leaky_relu
+from helpers.numpy_nets import leaky_relu
 
 from gcad_jax.models.upsampler import Upsampler
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from pretraining.colours import Colours
+from helpers.colors import Colours
 
 from gcad_jax.core.axes import BATCH
 from gcad_jax.core.errors import UserError

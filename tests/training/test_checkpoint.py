@@ -10,7 +10,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from training import doubles
+from helpers import doubles
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.training.checkpoint import Checkpoints
@@ -107,7 +107,7 @@ def test_a_save_that_a_kill_interrupted_is_not_seen(tmp_path, fresh):
 
 FULL_DISK = """
 import pathlib, resource, sys
-from training import doubles
+from helpers import doubles
 from gcad_jax.core.checks import UserError
 from gcad_jax.training.checkpoint import Checkpoints
 

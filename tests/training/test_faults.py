@@ -8,8 +8,7 @@ import time
 
 import numpy as np
 import pytest
-import runs
-from training import doubles
+from helpers import doubles, runs
 
 from gcad_jax.training import loop
 from gcad_jax.training.checkpoint import newest_step

@@ -7,7 +7,7 @@ import signal
 import jax
 import numpy as np
 import pytest
-from training import doubles
+from helpers import doubles
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.training import loop

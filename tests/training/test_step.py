@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
+from helpers import doubles
 from jax.sharding import Mesh, PartitionSpec
-from training import doubles
 
 from gcad_jax.core.axes import BATCH
 from gcad_jax.data.input.augment import Augmentation

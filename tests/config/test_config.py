@@ -1,0 +1,124 @@
+"""What a config means: resolved sizes, refused values, stored and compared forms."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from helpers import runs
+
+from gcad_jax.config import experiment
+from gcad_jax.core.errors import UserError
+from gcad_jax.methods.base import Phase
+from gcad_jax.methods.gcad import GCAD
+
+
+def test_sizes_reach_the_method() -> None:
+    given = runs.tiny(image_size=64, epochs=5, batch_size=4)
+    method = experiment.resolve(given).method
+    assert (method.image_size, method.epochs, method.batch_size) == (64, 5, 4)
+    assert given.method.epochs == 1, "the config itself is not changed"
+
+
+def test_without_them_the_method_keeps_its_own() -> None:
+    found = experiment.resolve(runs.tiny(method=runs.method(epochs=9)))
+    assert (found.image_size, found.epochs, found.batch_size) == (32, 9, 2)
+    assert found.method.epochs == 9
+
+
+def test_resolving_twice_changes_nothing() -> None:
+    once = experiment.resolve(runs.tiny(epochs=5))
+    assert experiment.as_dict(experiment.resolve(once)) == experiment.as_dict(once)
+
+
+class Twice(GCAD):
+    """GCAD, and then the same again."""
+
+    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
+        return super().phases(steps_per_epoch) * 2
+
+
+def test_phases_of_one_name_are_refused_before_anything_is_read() -> None:
+    given = runs.tiny(method=Twice(branches=("A_loc",), image_size=32))
+    with pytest.raises(UserError, match="Twice has 2 phases named 'local'"):
+        experiment.resolve(given)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"seeds": ()}, "one seed or more"),
+        ({"seeds": (1, 1)}, "each once"),
+        ({"seeds": (-1,)}, "0 or more"),
+        ({"seeds": ("0",)}, "whole numbers"),
+        ({"seeds": (0.5,)}, "whole numbers"),
+        ({"image_size": 100}, "100.*multiple of 32.*96"),
+        ({"image_size": -32}, "multiple of 32"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"map_seeds": "vmapp"}, "Did you mean 'vmap'"),
+        ({"log_every": 0}, "log_every is 0"),
+        ({"num_devices": -1}, "num_devices is -1"),
+        ({"steps_per_call": -1}, "steps_per_call is -1"),
+        ({"checkpoint_minutes": -0.5}, "checkpoint_minutes is -0.5"),
+    ],
+    ids=str,
+)
+def test_values_outside_their_range(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        experiment.resolve(runs.tiny(**fields))
+
+
+def test_fields_are_all_leaves() -> None:
+    @dataclasses.dataclass
+    class Inner:
+        g: int = 3
+        name: str = ""
+
+    @dataclasses.dataclass
+    class Outer:
+        data: Inner
+        epochs: int | None = None
+
+    assert dict(experiment.fields(Outer(Inner()))) == {
+        "data.g": int,
+        "data.name": str,
+        "epochs": int | None,
+    }
+
+
+def test_as_dict_is_json_and_names_the_classes() -> None:
+    tree = experiment.as_dict(runs.tiny(seeds=(0, 1)))
+    assert json.loads(json.dumps(tree)) == tree
+    assert tree["data"]["class"] == "Circles"
+    assert tree["method"]["class"] == "GCAD"
+    assert tree["seeds"] == [0, 1]
+    assert tree["method"]["P"] == [17]
+
+
+def test_differences_name_fields_and_both_values() -> None:
+    old = experiment.as_dict(runs.tiny())
+    new = experiment.as_dict(runs.tiny(method=runs.method(g=64), seeds=(0, 1)))
+    assert experiment.differences(old, old) == []
+    assert experiment.differences(old, new) == [
+        "method.g: 32 -> 64",
+        "seeds: [0] -> [0, 1]",
+    ]
+
+
+def test_differences_see_new_and_lost_fields() -> None:
+    assert experiment.differences({"a": {"b": 1}}, {"a": {"c": 2}}) == [
+        "a.b: 1 -> None",
+        "a.c: None -> 2",
+    ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"checkpoint_minutes": 1.0}, {"num_devices": 2}, {"write_maps": True}],
+    ids=str,
+)
+def test_fields_that_do_not_change_the_numbers_are_free(fields: dict[str, Any]) -> None:
+    old, new = experiment.as_dict(runs.tiny()), experiment.as_dict(runs.tiny(**fields))
+    assert old != new
+    assert experiment.differences(old, new) == []

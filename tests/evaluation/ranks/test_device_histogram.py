@@ -1,0 +1,133 @@
+"""The pass on accelerators, here on CPU devices, against the one on the host."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from helpers import spro_oracle as oracle
+
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.evaluation import scores
+from gcad_jax.evaluation.ground_truth import GroundTruth
+from gcad_jax.evaluation.map_files import upsample
+from gcad_jax.evaluation.ranks import device_histogram
+from gcad_jax.evaluation.ranks.bins import BLOCKS, Cells
+from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
+from gcad_jax.evaluation.ranks.histogram import count_cells
+from gcad_jax.evaluation.ranks.rank import Precision
+from gcad_jax.evaluation.scores import LIMITS, score
+
+# Narrow cells need many, which takes long on a CPU in disguise.
+COARSE = Precision("binned", tolerance=0.02)
+
+
+@pytest.fixture(scope="module")
+def category():
+    """Two sizes of images, overlapping regions, maps of 8 x 8."""
+    random = np.random.default_rng(1)
+    images = []
+    for number, kind in enumerate([GOOD] * 3 + [STRUCTURAL] * 3 + [LOGICAL] * 3):
+        size = (20, 30) if number % 2 else (25, 16)
+        masks = [] if kind == GOOD else [random.random(size) < 0.1 for _ in range(2)]
+        regions = [oracle.region(kind[:3], mask, 9, False) for mask in masks]
+        images.append(oracle.an_image(number, kind, *size, regions))
+    maps = random.normal(size=(9, 8, 8)).astype(np.float32)
+    maps[0, :3] = 0  # up-sampled, many pixels of one score
+    return GroundTruth.build(images), maps
+
+
+@pytest.fixture(scope="module")
+def whole(category):
+    """Cells of integers, which up-sampling of integers by rounding cannot leave."""
+    parts = np.ones(BLOCKS)
+    parts[0x3E00:0xC200] = 3
+    return Cells.of(parts)
+
+
+def subsets_of(truth):
+    return [truth.kind(STRUCTURAL), truth.kind(LOGICAL), truth.defect("str")]
+
+
+@pytest.mark.parametrize("num_devices", [1, 3])
+def test_counts_are_those_of_the_host(category, whole, num_devices, monkeypatch):
+    monkeypatch.setattr(device_histogram, "BATCH", 2)
+    truth, maps = category
+    full = [
+        np.asarray(device_histogram._upsample(m, (im.height, im.width)))
+        for m, im in zip(maps, truth.images, strict=True)
+    ]
+    for ours, image, small in zip(full, truth.images, maps, strict=True):
+        expected = upsample(small, image.height, image.width)
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+    source = DeviceMaps(maps, truth.images, jax.devices()[:num_devices])
+    found = source.count(truth, subsets_of(truth), whole)
+    expected = count_cells(
+        truth, subsets_of(truth), full.__getitem__, whole, quantised=False
+    )
+    # Fused, a product and a sum may round once: a score at the end of a cell moves.
+    assert np.abs(found.counts - expected.counts).sum() <= 4
+    np.testing.assert_array_equal(
+        found.counts.sum(axis=1), [truth.negatives(s) for s in subsets_of(truth)]
+    )
+    np.testing.assert_allclose(found.image_scores, expected.image_scores, rtol=1e-6)
+    moved = sum(
+        (a != b).sum() for a, b in zip(found.slots, expected.slots, strict=True)
+    )
+    assert moved <= 2
+    np.testing.assert_array_equal(found.loose, expected.loose)
+
+
+def test_devices_change_nothing(category, whole, monkeypatch):
+    monkeypatch.setattr(device_histogram, "BATCH", 2)
+    truth, maps = category
+    found = [
+        DeviceMaps(maps, truth.images, jax.devices()[:n]).count(
+            truth, subsets_of(truth), whole
+        )
+        for n in (1, 2, 4)
+    ]
+    for other in found[1:]:
+        for field in dataclasses.fields(other):
+            a, b = getattr(found[0], field.name), getattr(other, field.name)
+            for x, y in zip(a, b, strict=True):
+                np.testing.assert_array_equal(x, y)
+
+
+def test_values_are_within_the_bound_of_the_definition(category):
+    truth, maps = category
+    source = DeviceMaps(maps, truth.images, jax.devices()[:1])
+    found = score(truth, source, COARSE)
+    host = source.host()
+    full = [host(i) for i in range(len(maps))]
+    for key in LIMITS:
+        for kind in (STRUCTURAL, LOGICAL):
+            exact = oracle.auspro(truth.images, full, float(key), kind=kind)
+            # Rounding may change the order of two pixels, of about 1,300.
+            assert found.auspro[kind][key] == pytest.approx(exact, abs=0.022)
+    assert max(found.bounds.values()) <= 0.02
+
+
+def test_evaluate_takes_the_accelerators(category, monkeypatch):
+    truth, maps = category
+    calls = []
+    count = DeviceMaps.count
+    monkeypatch.setattr(scores, "_accelerators", lambda: jax.devices()[:2])
+    monkeypatch.setattr(DeviceMaps, "count", lambda *a: calls.append(1) or count(*a))
+    ours = scores.evaluate(truth.images, {"A": maps[None]}, None, COARSE)
+    assert calls
+    host = score(truth, DeviceMaps(maps, truth.images, ()).host(), Precision("exact"))
+    assert ours["A"][0].auroc == host.auroc
+    for kind in (STRUCTURAL, LOGICAL):
+        assert ours["A"][0].auspro[kind] == pytest.approx(host.auspro[kind], abs=0.022)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_refuses_scores_that_are_not_finite(category, whole, bad):
+    truth, maps = category
+    maps = maps.copy()
+    maps[4, 2, 2] = bad
+    source = DeviceMaps(maps, truth.images, jax.devices()[:1])
+    with pytest.raises(UserError, match=truth.images[4].name):
+        source.count(truth, subsets_of(truth), whole)

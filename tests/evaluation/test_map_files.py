@@ -1,0 +1,122 @@
+"""Up-sampling against another implementation, and the TIFF files."""
+
+import jax
+import numpy as np
+import pytest
+import tifffile
+from helpers import spro_oracle as oracle
+
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.threads import Scratch
+from gcad_jax.data.dataset import GOOD, LOGICAL
+from gcad_jax.evaluation.map_files import (
+    map_path,
+    read_map,
+    stored,
+    upsample,
+    upsampled,
+    write_maps,
+)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (100, 170), (33, 129), (32, 20), (1, 7)])
+def test_upsample_is_bilinear_with_half_pixel_centres(shape):
+    scores = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float32)
+    expected = jax.image.resize(scores, shape, "linear", antialias=False)
+    result = upsample(scores, *shape)
+    assert result.dtype == np.float32
+    # JAX has float32 sample positions.
+    np.testing.assert_allclose(result, expected, atol=3e-5)
+
+
+def test_upsample_by_hand():
+    # Centres of four pixels over two: -1/4 (clamped to 0), 1/4, 3/4, 5/4 (clamped).
+    result = upsample(np.array([[0.0, 4.0]]), 1, 4)
+    np.testing.assert_array_equal(result, [[0, 1, 3, 4]])
+
+
+def test_upsample_keeps_constants_range_and_size():
+    np.testing.assert_array_equal(upsample(np.full((8, 8), 0.1), 31, 17), 0.1)
+    scores = np.random.default_rng(1).random((8, 8), np.float32)
+    large = upsample(scores, 50, 60)
+    assert scores.min() <= large.min() <= large.max() <= scores.max()
+    np.testing.assert_array_equal(upsample(scores, 8, 8), scores)
+
+
+def test_maps_are_written_in_the_official_layout(tmp_path):
+    images = [
+        oracle.an_image(0, GOOD, 20, 30),
+        oracle.an_image(4, LOGICAL, 10, 16),
+    ]
+    maps = np.random.default_rng(0).random((2, 8, 8), np.float32)
+    write_maps(tmp_path, "bottle", images, upsampled(maps, images))
+    files = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.*"))
+    assert files == [
+        "bottle/test/good/000.tiff",
+        "bottle/test/logical_anomalies/004.tiff",
+    ]
+    scores = tifffile.imread(tmp_path / files[0])
+    assert (scores.shape, scores.dtype) == ((20, 30), np.float32)
+    source = stored(tmp_path, "bottle", images)
+    np.testing.assert_array_equal(source(1), upsampled(maps, images)(1))
+
+
+def test_map_path_of_a_name_without_folder():
+    image = oracle.an_image(0, GOOD, 1, 1)
+    bare = type(image)("000", GOOD, 1, 1)
+    assert map_path("m", "c", bare) == map_path("m", "c", image)
+
+
+def test_number_of_maps():
+    with pytest.raises(ValueError, match=r"expected \(1, s, s\)"):
+        upsampled(np.zeros((2, 4, 4)), [oracle.an_image(0, GOOD, 4, 4)])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.uint16, np.float16])
+def test_reads_both_suffixes_and_types(tmp_path, dtype):
+    scores = np.arange(12).reshape(3, 4).astype(dtype)
+    tifffile.imwrite(tmp_path / "000.tif", scores)
+    result = read_map(tmp_path / "000.tiff")
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, scores)
+
+
+def test_bad_files(tmp_path):
+    path = tmp_path / "000.tiff"
+    with pytest.raises(UserError, match="There are 0 anomaly maps"):
+        read_map(path)
+    path.write_bytes(b"no tiff at all")
+    with pytest.raises(UserError, match="not a readable TIFF"):
+        read_map(path)
+    tifffile.imwrite(path, np.zeros((5, 6, 7), np.float32))
+    with pytest.raises(UserError, match=r"\(5, 6, 7\)"):
+        read_map(path)
+    tifffile.imwrite(tmp_path / "000.tif", np.zeros((3, 4), np.float32))
+    with pytest.raises(UserError, match="There are 2 anomaly maps"):
+        read_map(path)
+
+
+@pytest.mark.filterwarnings("ignore:.*zero-size array:UserWarning")
+def test_a_map_without_pixels(tmp_path):
+    tifffile.imwrite(tmp_path / "000.tiff", np.zeros((0, 4), np.float32))
+    with pytest.raises(UserError, match=r"000\.tiff holds float32 of shape \(0, 4\)"):
+        read_map(tmp_path / "000.tiff")
+
+
+def test_maps_in_the_space_of_a_thread():
+    """Of mixed sizes and types, one after the other: each as if it were alone."""
+    random = np.random.default_rng(0)
+    images = [
+        oracle.an_image(number, GOOD, *size)
+        for number, size in enumerate([(9, 40), (300, 700), (8, 8), (31, 5)])
+    ]
+    maps = random.normal(size=(4, 8, 8)).astype(np.float32)
+    space = Scratch()
+    for dtype in (np.float32, np.float64):
+        source = upsampled(maps.astype(dtype), images)
+        for i in (0, 1, 2, 3, 1):
+            held = source(i, space)
+            assert held.dtype == dtype
+            np.testing.assert_array_equal(held, source(i))
+    assert source(0, space).base is source(3, space).base
+    assert upsampled(maps, images)(0).base is not upsampled(maps, images)(0).base

@@ -1,0 +1,99 @@
+"""Small studies for tests, and workdirs as the main job leaves them, without training.
+
+Config, digests and maps are written by the code of the main job.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+from helpers import map_folders as folders
+from helpers import runs
+
+from gcad_jax.config import experiment as configs
+from gcad_jax.evaluation import map_folders
+from gcad_jax.evaluation.map_files import MAPS, write_maps
+from gcad_jax.evaluation.result_files import METRICS
+from gcad_jax.runs import workdir
+from gcad_jax.studies.saturation import run as saturation
+from gcad_jax.studies.saturation.config import SaturationStudy
+
+
+def make(root: pathlib.Path, name: str = folders.NAME, methods: str = "uv") -> None:
+    """A category, and for each method random maps that find half of the defects."""
+    _, perfect = folders.make_loco(root, name)
+    for method in methods:
+        random = np.random.default_rng([*method.encode(), len(name)])
+        for path in perfect.rglob("*.tiff"):
+            scores = map_folders.read_map(path) * random.random() + random.random(
+                (12, 8)
+            )
+            to = root / method / name / path.relative_to(perfect)
+            folders.save_map(to, scores.astype(np.float32))
+
+
+def study(root: pathlib.Path, **fields) -> SaturationStudy:
+    given = {
+        "dataset_base_dir": str(root / "data"),
+        "maps": (str(root / "u"), str(root / "v")),
+        "num_draws": 40,
+    }
+    return SaturationStudy(**(given | fields))
+
+
+def run(root: pathlib.Path, **fields):
+    """Result and lines of a study into root/out."""
+    return run_study(study(root, **fields), root / "out")
+
+
+def run_study(config: SaturationStudy, out: pathlib.Path):
+    lines: list[str] = []
+
+    def say(line: str, result: bool = False) -> None:
+        lines.append(line)
+
+    result = saturation.run(config, str(out), say)
+    assert json.loads((out / "saturation.json").read_text()) == json.loads(
+        json.dumps(result)
+    )
+    return result, lines
+
+
+def make_run(
+    path: pathlib.Path, data, image_size=32, seeds=(0,), maps=True
+) -> pathlib.Path:
+    """A finished run: maps are noise at the size of the network, by path and seed."""
+    method = runs.method(image_size=image_size)
+    config = configs.resolve(runs.tiny(data=data, method=method, seeds=tuple(seeds)))
+    with workdir.opened(str(path), configs.as_dict(config)) as folder:
+        for name in data.names():
+            category = data.load(name, image_size, 3)
+            (folder / name).mkdir(exist_ok=True)
+            workdir.check_data(folder / name, category)
+            for seed in seeds if maps else ():
+                random = np.random.default_rng([*str(path).encode(), seed])
+                scores = random.random((len(category.test_images), 4, 4))
+                to = folder / name / MAPS / f"seed_{seed}"
+                write_maps(
+                    *(to, name, category.test_images),
+                    map_files_source(scores, category.test_images),
+                )
+            (folder / name / METRICS).write_text("{}")
+    return path
+
+
+def map_files_source(scores: np.ndarray, images):
+    """Each map zoomed by whole pixels to its image."""
+
+    def zoomed(i: int) -> np.ndarray:
+        rows = np.arange(images[i].height) * scores.shape[1] // images[i].height
+        columns = np.arange(images[i].width) * scores.shape[2] // images[i].width
+        return scores[i][rows][:, columns]
+
+    return zoomed
+
+
+def of_runs(*paths: pathlib.Path, **fields) -> SaturationStudy:
+    """A study that is given nothing but workdirs."""
+    workdirs = tuple(str(path) for path in paths)
+    return SaturationStudy(**({"workdirs": workdirs, "num_draws": 40} | fields))

@@ -1,0 +1,353 @@
+"""Studies that are made of runs: planned, run, skipped, and what they write."""
+
+import contextlib
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+from helpers import doubles, runs
+from PIL import Image
+
+from gcad_jax.config import experiment as config
+from gcad_jax.config import files
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.folder import Folder
+from gcad_jax.methods.variation_model import VariationModel
+from gcad_jax.runs import train_and_evaluate, workdir
+from gcad_jax.studies.grid import plan, presets, runner
+from gcad_jax.studies.grid.presets import Ablations, Benchmark, Seeds
+from gcad_jax.studies.grid.study import Cell, group, with_groups
+
+CONFIGS = runs.ROOT / "configs"
+
+
+def study(kind=Benchmark, **fields):
+    """GCAD and the Variation Model on twelve small circles."""
+    cells = {
+        "variation_model": Cell(method=VariationModel(image_size=32)),
+        "gcad": Cell(method=runs.method(), cache_features=True),
+    }
+    small = {"num_devices": 1, "log_every": 1, "estimate": False}
+    small["figure_images"] = int(fields.get("write_maps", False))
+    groups = {"circles": group(runs.circles(), cells)}
+    return with_groups(kind, groups, **{**small, **fields})
+
+
+def quick(**fields):
+    """The same with the double, which compiles in a moment, in the place of GCAD."""
+    given = study(**fields)
+    given.circles.gcad.method = doubles.Scored(epochs=3)
+    return given
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    found = runner.run(study(write_maps=True, seeds=(0, 1)), str(folder))
+    return folder, found
+
+
+def test_every_run_is_a_workdir_of_its_own(finished):
+    folder, found = finished
+    assert list(found["circles"]) == ["variation_model", "gcad"]
+    told = json.loads((folder / "benchmark.json").read_text())["circles"]
+    for name, run in found["circles"].items():
+        own = folder / "circles" / name
+        metrics = json.loads((own / "circles" / "metrics.json").read_text())
+        spro = told[name]["overall"]["auc_spro"]["mean"]["0.05"]
+        assert spro["mean"] == pytest.approx(
+            metrics["localization"]["auc_spro"]["mean"]["0.05"]
+        )
+        assert len(spro["seeds"]) == len(run.seeds)
+        assert (own / "report.md").exists()
+    assert found["circles"]["gcad"].seeds == (0, 1)
+    assert found["circles"]["variation_model"].seeds == (0,)
+    report = (folder / "benchmark.md").read_text()
+    assert "| GCAD |" in report
+    assert "![Maps of circles, one a run](circles_circles_maps.png)" in report
+    assert "![sPRO curves of circles, one a run](circles_curves.png)" in report
+    for file in ("circles_circles_maps", "circles_curves", "benchmark"):
+        assert (folder / f"{file}.pdf").read_bytes()[:4] == b"%PDF"
+    html = (folder / "benchmark.html").read_text()
+    assert html.count("base64,") == 3
+    assert "the picture is not there" not in html
+    for link in re.findall(r'href="([^#"]+)"', html):
+        assert (folder / link).exists(), link
+    assert "circles/gcad/report.html" in html
+    assert (folder / "circles_circles_maps.png").stat().st_size > 10_000
+
+
+def test_what_is_finished_is_skipped(finished, capsys):
+    folder, _ = finished
+    before = runs.checkpoint_steps(folder / "circles" / "gcad" / "circles")
+    numbers = (folder / "benchmark.json").read_text()
+    runner.run(study(write_maps=True, seeds=(0, 1), estimate=True), str(folder))
+    said = capsys.readouterr().out
+    assert "2 runs x 1 category, 2 finished" in said
+    assert said.count("its results are kept") == 2
+    assert "about 0.0 s of training" in said
+    assert said.count(": 1 of 1 category finished") == 2
+    assert (folder / "benchmark.json").read_text() == numbers
+    assert runs.checkpoint_steps(folder / "circles" / "gcad" / "circles") == before
+
+
+def test_a_report_has_what_earlier_commands_finished(finished):
+    folder, _ = finished
+    numbers = (folder / "benchmark.json").read_text()
+    minutes = (folder / "benchmark.md").read_text()
+    assert "\n- gcad: " in minutes
+    (folder / "benchmark.html").unlink()  # as of a study that was before there were any
+    some = study(write_maps=True, seeds=(0, 1), runs=("variation_model",))
+    assert list(runner.run(some, str(folder))["circles"]) == [
+        *("variation_model", "gcad")
+    ]
+    assert (folder / "benchmark.json").read_text() == numbers
+    assert (folder / "benchmark.md").read_text() == minutes, "nothing is new"
+    assert "GCAD" in (folder / "benchmark.html").read_text()
+
+
+def test_commands_share_the_runs(tmp_path, capsys):
+    with workdir.locked(tmp_path / "circles" / "gcad"):  # as another command would
+        found = runner.run(study(), str(tmp_path))
+    assert list(found["circles"]) == ["variation_model"]
+    assert capsys.readouterr().out.count("another command is at circles/gcad") == 2
+    report = tmp_path / "benchmark.md"
+    told = "Not in this report: circles/gcad (another command is at it)."
+    assert told in report.read_text()
+    # That command has ended without a result.
+    runner.run(study(runs=("variation_model",)), str(tmp_path))
+    assert "Not in this report: circles/gcad (not run)." in report.read_text()
+
+
+def test_what_another_command_leaves_is_taken_up(tmp_path, monkeypatch):
+    """It ends, without a result, when this one has come to GCAD."""
+    other = contextlib.ExitStack()
+    other.enter_context(workdir.locked(tmp_path / "circles" / "variation_model"))
+    run = train_and_evaluate.run
+
+    def hooked(config, path, programs):
+        if path.endswith("gcad"):
+            other.close()
+        return run(config, path, programs)
+
+    monkeypatch.setattr(runner.experiment, "run", hooked)
+    found = runner.run(quick(), str(tmp_path))
+    assert list(found["circles"]) == ["variation_model", "gcad"]
+
+
+def test_what_another_command_finished_meanwhile_is_in_the_report(finished):
+    folder, _ = finished
+    numbers = (folder / "benchmark.json").read_text()
+    (folder / "benchmark.md").write_bytes(b"\xff")  # damaged, so it is written anew
+    with workdir.locked(folder / "circles" / "gcad"):
+        both = runner.run(study(write_maps=True, seeds=(0, 1)), str(folder))
+    assert list(both["circles"]) == ["variation_model", "gcad"]
+    assert (folder / "benchmark.json").read_text() == numbers
+    report = (folder / "benchmark.md").read_text()
+    assert "Not in this report" not in report
+    assert report.count("\n- gcad: ") == 1
+
+
+def test_another_config_does_not_mix_with_what_is_there(finished):
+    folder, _ = finished
+    with pytest.raises(UserError, match=r"another config .seeds: \[0, 1\] -> \[5\]"):
+        runner.run(study(seeds=(5,), runs=("gcad",), write_maps=True), str(folder))
+
+
+def test_a_plan_only_says(tmp_path, capsys):
+    folder = tmp_path / "study"
+    given = quick(plan=True, estimate=True, seeds=(0, 1))
+    assert runner.run(given, str(folder)) == {}
+    said = capsys.readouterr().out
+    assert "circles: 2 runs x 1 category, 0 finished" in said
+    assert "gcad: Double, seeds 0, 1" in said
+    assert "circles/variation_model: nothing to train" in said
+    assert re.search(
+        r"circles/gcad: [\d.]+ s, [\d,]+ trained parameters, \d+ MiB", said
+    )
+    assert re.search(r"about [\d.]+ s of training in all", said)
+    assert f"writes      in {folder}: benchmark.json, benchmark.md" in said
+    assert not (folder / "circles").exists()
+    assert not (folder / "benchmark.md").exists()
+
+
+def test_the_estimate_leaves_out_what_a_checkpoint_holds(tmp_path):
+    one = plan.plan(study(runs=("gcad",)), tmp_path)[0]
+    assert one.progress() == ""
+    whole, cost = plan.estimate(one, ["circles"])
+    assert whole == pytest.approx(6 * sum(cost.update_seconds.values()))
+    (one.folder / "circles" / "checkpoints" / "6").mkdir(parents=True)
+    assert plan.estimate(one, ["circles"]) == (0, None)
+    assert one.progress() == ": circles at update 6"
+
+
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
+    given = study()
+    given.circles.gcad.method = doubles.Scored(epochs=3, nan_at=2)
+    says = r"1 of 2 runs failed.*circles/gcad: .*is nan at.*circles.gcad.method.learn"
+    with pytest.raises(UserError, match=says):
+        runner.run(given, str(tmp_path))
+    told = json.loads((tmp_path / "benchmark.json").read_text())
+    assert list(told["circles"]) == ["variation_model"]
+    report = (tmp_path / "benchmark.md").read_text()
+    assert "Not in this report: circles/gcad (L_" in report
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"runs": ("gcd",)}, "'gcd'; there are variation_model, gcad.*mean 'gcad'"),
+        ({"runs": ("gcad", "gcad")}, "name each run once"),
+        ({"seeds": ()}, "one seed or more"),
+    ],
+)
+def test_a_mistake_is_said_before_anything_runs(tmp_path, fields, says):
+    with pytest.raises(UserError, match=says):
+        runner.run(study(**fields), str(tmp_path / "study"))
+    assert not (tmp_path / "study").exists()
+
+
+def test_sizes_reach_the_methods_that_have_them():
+    given = study(epochs=7)
+    found = given.experiments("circles")
+    assert config.resolve(found["gcad"]).method.epochs == 7
+    assert config.resolve(found["variation_model"]).epochs is None
+
+
+def test_ablations_change_one_field_of_the_run_they_are_compared_with():
+    given = presets.ablations("small,circles")
+    given.g, given.P, given.d_glo = (2, 32), ((17,), (17, 33)), (10,)
+    given.circles.gcad.method.width = 1 / 16
+    found = given.experiments("circles")
+    assert list(found) == [
+        *("base", "g_2", "P_17_33", "A_glo_from_reconstruction", "distilled_image")
+    ]
+    base = dataclasses.asdict(found["base"].method)
+    assert base["width"] == 1 / 16
+    for name, changes in given.changes("circles").items():
+        own = dataclasses.asdict(found[name].method)
+        assert {k: v for k, v in own.items() if base[k] != v} == dict(changes)
+    labels = {
+        q.title: [(s.label, s.run) for s in q.settings]
+        for q in given.questions("circles")
+    }
+    assert labels["Receptive field p"] == [("17", "base"), ("17 + 33", "P_17_33")]
+    assert labels["Model branch"] == [(m, "base") for m in ("A_loc", "A_glo", "A")]
+    assert isinstance(given, Ablations)
+
+
+@pytest.mark.parametrize(
+    "name", ["benchmark", "ablations", "toy", "seeds", "precision"]
+)
+def test_config_files_hold_runs_that_can_be_resolved(name):
+    for behind in ("", "small") if name == "toy" else ("", "small,circles"):
+        given = files.load(f"{CONFIGS}/study_{name}.py:{behind}")
+        for dataset in given.groups():
+            found = given.experiments(dataset)
+            assert found
+            for one in found.values():
+                config.resolve(one)
+        fields = dict(config.fields(given))
+        assert fields["seeds"] == tuple[int, ...]
+        assert any(field.endswith(".gcad.method.g") for field in fields)
+
+
+def test_flags_reach_every_run_of_every_data_set(tmp_path):
+    done = runs.command(
+        [
+            f"--config={CONFIGS}/study_benchmark.py:small,circles,folder",
+            f"--workdir={tmp_path}",
+            "--config.runs=('gcad','vae')",
+            "--config.circles.gcad.method.gg=3",
+        ]
+    )
+    assert done.returncode == 2
+    said = runs.one_sentence(done.stderr)
+    assert "Did you mean '--config.circles.gcad.method.g'?" in said
+
+
+def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path):
+    arguments = [
+        f"--config={CONFIGS}/study_benchmark.py:small,circles",
+        f"--workdir={tmp_path}",
+        "--config.runs=('variation_model',)",
+        "--config.image_size=32",
+        "--config.circles.data.num_train=8",
+        "--config.circles.data.num_test=2",
+    ]
+    for said in ("evaluate    6 test images", "its results are kept"):
+        done = runs.command(arguments)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+    assert "| Variation Model |" in (tmp_path / "benchmark.md").read_text()
+
+
+def test_ablations_write_a_report_under_their_names(tmp_path):
+    given = with_groups(
+        Ablations,
+        {"circles": group(runs.circles(), {"gcad": Cell(method=runs.method())})},
+        runs=("base",),
+        num_devices=1,
+        estimate=False,
+        write_maps=True,
+        g=(2, 32),
+    )
+    found = runner.run(given, str(tmp_path))["circles"]
+    assert [run.title for run in found.values()] == ["base"]
+    report = (tmp_path / "ablations.md").read_text()
+    assert report.startswith("# Ablations of GCAD\n")
+    assert "### Model branch (Fig. 12)" in report
+    assert "circles/distilled_image (not run)" in report
+    one = plan.plan(given, tmp_path)[0]
+    told = str(one.explained(UserError("lower --config.method.learning_rate.")))
+    assert told == "circles/base: lower --config.circles.gcad.method.learning_rate."
+    assert (tmp_path / "ablations.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"P": (17, 33)}, "tuple of tuples"),
+        ({"g": (2, 8.5)}, "config.g is .* whole numbers"),
+        ({"d_glo": ("5",)}, "config.d_glo is .* whole numbers"),
+    ],
+)
+def test_values_of_the_ablations_have_their_types(tmp_path, fields, says):
+    given = presets.ablations("small,circles")
+    for name, value in fields.items():
+        setattr(given, name, value)
+    with pytest.raises(UserError, match=says):
+        runner.run(given, str(tmp_path / "study"))
+
+
+def test_the_toy_study_is_of_the_circles_alone():
+    assert list(presets.toy("small").groups()) == ["circles"]
+    with pytest.raises(UserError, match="allowed are '', 'small'"):
+        presets.toy("loco")
+
+
+def test_what_cannot_start_is_named_as_in_the_study(tmp_path, capsys):
+    given = study(estimate=True, plan=True)
+    given.circles.gcad.method = runs.method(batch_size=100)
+    runner.run(given, str(tmp_path))
+    said = capsys.readouterr().out
+    assert "estimate    circles/gcad: cannot start: " in said
+    assert "circles/variation_model: nothing to train" in said
+
+
+def test_without_test_images_there_is_a_report_all_the_same(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(12):
+        pixels = np.random.default_rng(i).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(images / f"{i}.png")
+    cells = {"variation_model": Cell(method=VariationModel(image_size=32))}
+    data = Folder(root=str(images))
+    for kind, says in ((Seeds, "There are no test images."), (Benchmark, "| - |")):
+        given = with_groups(
+            kind, {"folder": group(data, cells)}, estimate=False, write_maps=True
+        )
+        runner.run(given, str(tmp_path / "study"))
+        assert says in (tmp_path / "study" / f"{given.name}.md").read_text()

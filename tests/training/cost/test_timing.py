@@ -1,0 +1,95 @@
+"""Timing of phases: every phase, the layout that was asked for, plausible numbers."""
+
+import itertools
+import time
+
+import pytest
+from helpers.doubles import Linear, category, options
+
+from gcad_jax.core.errors import UserError
+from gcad_jax.training.cost import timing
+from gcad_jax.training.cost.timing import time_phases
+from gcad_jax.training.input_pipeline import Resident
+from gcad_jax.training.logs import MetricsLog
+
+
+def timed(method, seeds=(0,), calls=2, **layout):
+    feed = Resident(method, category(), seeds)
+    frozen = method.prepare(category().train)
+    return time_phases(method, feed, frozen, seeds, options(**layout), calls)
+
+
+def test_each_phase_is_timed_with_its_number_of_steps():
+    fast, both = timed(Linear(), calls=1)
+    assert (fast.name, fast.num_steps) == ("fast", 2 * 4)
+    assert (both.name, both.num_steps) == ("both", 3 * 4)
+    for one in (fast, both):
+        assert min(one.compile_seconds, one.step_seconds, one.first_seconds) > 0
+        assert one.flops is None or one.flops > 0
+        assert one.held_bytes > 0
+    assert both.images_per_second == pytest.approx(4 / both.step_seconds)
+
+
+def test_seconds_are_those_of_an_update_of_all_seeds(monkeypatch):
+    ticks = itertools.count()  # a clock that is one second on whenever it is read
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(ticks)))
+    (first, _) = timed(Linear(), (0, 1), calls=2, map_seeds="vmap", steps_per_call=3)
+    assert (first.num_seeds, first.batch_size) == (2, 4)
+    assert (first.compile_seconds, first.first_seconds) == (1, 1)
+    assert first.step_seconds == pytest.approx(1 / 2 / 3)  # two calls in a second
+    assert first.images_per_second == pytest.approx(2 * 4 * 2 * 3)
+
+
+def test_several_devices_and_rounds():
+    method = Linear()
+    found = timed(method, calls=2, num_devices=2)
+    assert [one.num_steps for one in found] == [8, 12]
+    feed = Resident(method, category(), (0,))
+    frozen = method.prepare(category().train)
+    states, resources = timing.begun(method, feed, frozen, (0,), options())
+    (phase, _) = method.phases(feed.steps_per_epoch)
+    one, after = timing.time_phase(
+        phase, method.batch_size, feed, states, resources, options(), 2, rounds=3
+    )
+    assert int(after.step[0]) == 1 + 2 * 3
+    assert one.step_seconds > 0
+
+
+def test_more_updates_a_call_than_a_phase_has():
+    method = Linear(epochs=3)
+    assert len(timed(method, calls=1, steps_per_call=1000)) == 2
+
+
+def test_devices_that_cannot_share_the_batch():
+    with pytest.raises(UserError, match="batch_size is 3"):
+        timed(Linear(batch_size=3), num_devices=2)
+
+
+def loop_timed(folder, monkeypatch, slow=""):
+    """Of `Linear` with a row of the log in each update; `slow` takes 20 ms a call."""
+    method, own = Linear(), options(log_every=1)
+    feed = Resident(method, category(), (0,))
+    frozen = method.prepare(category().train)
+    states, resources = timing.begun(method, feed, frozen, (0,), own)
+    (phase, _) = method.phases(feed.steps_per_epoch)
+    with monkeypatch.context() as patched:
+        if slow:
+            kind = MetricsLog if slow == "write" else Resident
+            quick = getattr(kind, slow)
+
+            def slowed(*arguments):
+                time.sleep(0.02)
+                return quick(*arguments)
+
+            patched.setattr(kind, slow, slowed)
+        return timing.time_loop(
+            method, phase, feed, states, resources, (0,), own, folder, 8, 3
+        )
+
+
+@pytest.mark.parametrize("slow", ["write", "take"])
+def test_what_the_loop_adds_to_its_calls_shows(tmp_path, monkeypatch, slow):
+    added = loop_timed(tmp_path, monkeypatch, slow)
+    assert added.step_seconds > 0.02
+    assert added.call_seconds < 0.02
+    assert added.overhead == added.step_seconds / added.call_seconds - 1
