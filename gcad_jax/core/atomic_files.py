@@ -1,4 +1,4 @@
-"""."""
+"""Files that appear whole or not at all, on a disk or in an object store (gs://)."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""."""
+"""The error of a user, and what others' errors say in one line."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ class UserError(ValueError):
     what to do.
 
     agreed: whether every process of the command raises it at the same place
-        (`hosts.py`); with one that has it alone the others cannot go on.
+        (`multihost.py`); with one that has it alone the others cannot go on.
     """
 
     agreed = False

@@ -1,4 +1,4 @@
-"""Files of a disk or of an object store (gs://): where they are, and written whole.
+"""Files of a disk or of an object store (gs://): names, listings, reading.
 
 Paths are `epath.Path`s, which know both. What the two do differently is here: an
 object store has no folders, no links, no renaming and no appending; an object appears

@@ -1,4 +1,4 @@
-"""."""
+"""One panel of a figure: its numbers and its form."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

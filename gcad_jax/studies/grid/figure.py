@@ -1,4 +1,4 @@
-"""."""
+"""The panels of a study of runs: structural, logical and their mean, with seeds."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
