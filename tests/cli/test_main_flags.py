@@ -32,7 +32,7 @@ def show(_):
     except UserError as error:
         main_flags.fail(error, 2)
 
-app.run(show, flags_parser=command_line.parse)
+app.run(show, flags_parser=main_flags.parse)
 """
 
 
