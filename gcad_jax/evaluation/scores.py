@@ -159,8 +159,14 @@ def evaluate(
 
 
 def _source(maps: np.ndarray, truth: GroundTruth) -> MapSource | DeviceMaps:
-    """Maps of network size, for the accelerators where there are any."""
-    if maps.ndim == 3 and len(maps) == len(truth.images) and _accelerators():
+    """Maps of network size, for the accelerators where there are any.
+
+    Images of several sizes, as photos in a folder, are for the host: accelerators
+    would compile a program for each size, which takes longer than the counting.
+    """
+    fits = maps.ndim == 3 and len(maps) == len(truth.images)
+    sizes = {(image.height, image.width) for image in truth.images}
+    if fits and len(sizes) == 1 and _accelerators():
         return DeviceMaps(maps, truth.images, _accelerators())
     return upsampled(maps, truth.images)
 

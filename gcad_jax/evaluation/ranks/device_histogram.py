@@ -1,9 +1,12 @@
 """The pass over the pixels on accelerators: maps of network size in, counts out.
 
-Up-sampling, cells and counts are one program, scanned over the images, so that no
+Up-sampling, cells and counts are one program, a loop over the images, so that no
 full-size map leaves the device and only one is on it at a time. Counting sorts the
 cells and looks their ends up: no scatter, which TPUs do slowly. Images are shared out
 among the devices, and the counts of all of them added.
+
+A program is compiled for a size of images; its other shapes are those of the category,
+rounded up, so that branches, seeds and devices share it.
 """
 
 import dataclasses
@@ -13,6 +16,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import GOOD, TestImage
@@ -22,7 +26,20 @@ from gcad_jax.evaluation.ranks.bins import BLOCKS, LENGTH, Cells, for_sample
 from gcad_jax.evaluation.ranks.histogram import SAMPLE_PIXELS, Counted
 from gcad_jax.evaluation.ranks.sorting import divide
 
-BATCH = 64  # images of one call
+BATCH = 64  # images that a device gets in one call
+DEVICE = "device"  # the axis of a call's batches
+EACH, SAME = PartitionSpec(DEVICE), PartitionSpec()
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageBatch:
+    """What one device counts in one call.
+
+    images: their indices, of one size. subsets: positions of those they count for.
+    """
+
+    images: tuple[int, ...]
+    subsets: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,37 +73,41 @@ class DeviceMaps:
         Raises:
           UserError: a map with NaN or Inf.
         """
-        tables = [jax.device_put((cells.parts, cells.first), d) for d in self.devices]
+        mesh = Mesh(np.asarray(self.devices), (DEVICE,))
+        tables = jax.device_put((cells.parts, cells.first), NamedSharding(mesh, SAME))
+        batches = _batches(truth, subsets)
+        rows = max((len(batch.images) for batch in batches), default=0)
         pending = []
-        for number, (images, belongs) in enumerate(self._batches(truth, subsets)):
-            place = number % len(self.devices)
-            unions = _padded([truth.unions[i] for i in images])
-            maps = self.maps[list(images)].astype(np.float32)
-            spare = BATCH - len(images)
-            inputs = (
-                np.pad(maps, ((0, spare), (0, 0), (0, 0))),
-                np.arange(BATCH) < len(images),
-                np.pad(unions, ((0, spare), (0, 0))),
+        for call in _calls(truth, batches, len(self.devices)):
+            inputs = self._inputs(truth, call, rows)
+            on_devices = jax.device_put(inputs, NamedSharding(mesh, EACH))
+            found = _count(
+                *on_devices,
+                *tables,
+                mesh=mesh,
+                size=_size(truth, call[0]),
+                total=_power_of_two(cells.count),
             )
-            size = (truth.images[images[0]].height, truth.images[images[0]].width)
-            on_device = jax.device_put(inputs, self.devices[place])
-            found = _count(*on_device, *tables[place], size=size, total=cells.count)
-            pending.append((images, belongs, found))
+            pending.append((call, found))
         return self._gathered(truth, len(subsets), cells, pending)
 
-    @staticmethod
-    def _batches(
-        truth: GroundTruth, subsets: Sequence[Subset]
-    ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """Images of one group and one size, at most BATCH."""
-        groups: dict[tuple, list[int]] = {}
-        for chunk in divide(truth, subsets):
-            for i in chunk.images:
-                size = (truth.images[i].height, truth.images[i].width)
-                groups.setdefault((chunk.subsets, size), []).append(i)
-        for (belongs, _), images in groups.items():
-            for start in range(0, len(images), BATCH):
-                yield tuple(images[start : start + BATCH]), belongs
+    def _inputs(
+        self, truth: GroundTruth, call: Sequence[ImageBatch], rows: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Maps (D, rows, s, s) and pixels of regions (D, rows, U), filled up with 0.
+
+        Between them how many of the rows are images: (D,) int32.
+        """
+        D = len(self.devices)
+        maps = np.zeros((D, rows, *self.maps.shape[1:]), np.float32)
+        unions = np.zeros((D, rows, _width(truth, call[0])), np.int32)
+        used = np.zeros(D, np.int32)
+        for place, batch in enumerate(call):
+            used[place] = len(batch.images)
+            for row, i in enumerate(batch.images):
+                maps[place, row] = self.maps[i]
+                unions[place, row, : truth.unions[i].size] = truth.unions[i]
+        return maps, used, unions
 
     def _gathered(  # type: ignore[no-untyped-def]
         self, truth: GroundTruth, num_subsets: int, cells: Cells, pending
@@ -94,58 +115,119 @@ class DeviceMaps:
         image_scores = np.zeros(len(truth.images))
         counts = np.zeros((num_subsets, cells.count), np.int64)
         slots: list[np.ndarray] = [np.empty(0, np.int32)] * len(truth.regions)
-        for images, belongs, found in pending:
-            histogram, highest, finite, places = jax.device_get(found)
-            total = histogram.astype(np.int64)
-            for row, i in enumerate(images):
-                if not finite[row]:
-                    raise UserError(
-                        f"The anomaly map of test image {truth.images[i].name} holds "
-                        "NaN or infinite scores; every score must be finite."
-                    )
-                image_scores[i] = highest[row]
-                own = places[row, : truth.unions[i].size]
-                np.subtract.at(total, own, 1)
-                for r in truth.regions_of(i):
-                    at = np.searchsorted(truth.unions[i], truth.regions[r].pixels)
-                    slots[r] = np.sort(own[at])[::-1]
-            for k in belongs:
-                counts[k] += total
+        for call, found in pending:
+            for batch, *of_device in zip(call, *jax.device_get(found), strict=False):
+                histogram, highest, finite, places = of_device
+                total = histogram[: cells.count].astype(np.int64)
+                for row, i in enumerate(batch.images):
+                    if not finite[row]:
+                        raise UserError(
+                            f"The anomaly map of test image {truth.images[i].name} "
+                            "holds NaN or infinite scores; every score must be finite."
+                        )
+                    image_scores[i] = highest[row]
+                    own = places[row, : truth.unions[i].size]
+                    np.subtract.at(total, own, 1)
+                    for r in truth.regions_of(i):
+                        at = np.searchsorted(truth.unions[i], truth.regions[r].pixels)
+                        slots[r] = np.sort(own[at])[::-1]
+                for k in batch.subsets:
+                    counts[k] += total
         return Counted(image_scores, counts, tuple(slots), ~cells.single())
 
 
-def _padded(unions: Sequence[np.ndarray]) -> np.ndarray:  # (B, U) int32
-    """Rows of one length, a power of two: few lengths, so few programs."""
-    longest = max(union.size for union in unions)
-    width = 1 << (longest - 1).bit_length() if longest else 1
-    rows = np.zeros((len(unions), width), np.int32)
-    for row, union in zip(rows, unions, strict=True):
-        row[: union.size] = union
-    return rows
+def _batches(truth: GroundTruth, subsets: Sequence[Subset]) -> list[ImageBatch]:
+    """All images; those of a batch are of one group and one size, at most BATCH."""
+    groups: dict[tuple, list[int]] = {}
+    for chunk in divide(truth, subsets):
+        for i in chunk.images:
+            size = (truth.images[i].height, truth.images[i].width)
+            groups.setdefault((chunk.subsets, size), []).append(i)
+    return [
+        ImageBatch(tuple(images[start : start + BATCH]), belongs)
+        for (belongs, _), images in groups.items()
+        for start in range(0, len(images), BATCH)
+    ]
 
 
-@functools.partial(jax.jit, static_argnames=("size", "total"))
-def _count(maps, valid, unions, parts, first, *, size, total):  # type: ignore[no-untyped-def]
-    """Counts (T,) int32 over the valid maps; for each map its maximum, whether it is
-    finite, and the cells of its union.
+def _calls(
+    truth: GroundTruth, batches: Sequence[ImageBatch], num_devices: int
+) -> Iterator[list[ImageBatch]]:
+    """Batches for one program each, at most one a device."""
+    alike: dict[tuple, list[ImageBatch]] = {}
+    for batch in batches:
+        key = (_size(truth, batch), _width(truth, batch))
+        alike.setdefault(key, []).append(batch)
+    for of_program in alike.values():
+        for start in range(0, len(of_program), num_devices):
+            yield of_program[start : start + num_devices]
+
+
+def _size(truth: GroundTruth, batch: ImageBatch) -> tuple[int, int]:
+    image = truth.images[batch.images[0]]
+    return image.height, image.width
+
+
+def _width(truth: GroundTruth, batch: ImageBatch) -> int:
+    """Room for the pixels of regions of an image: two widths, so two programs."""
+    if not any(truth.unions[i].size for i in batch.images):
+        return 1
+    return _power_of_two(max(union.size for union in truth.unions))
+
+
+def _power_of_two(number: int) -> int:
+    """The next one that is not smaller: few shapes, so few programs."""
+    return 1 << max(0, number - 1).bit_length()
+
+
+@functools.partial(jax.jit, static_argnames=("mesh", "size", "total"))
+def _count(maps, used, unions, parts, first, *, mesh, size, total):  # type: ignore[no-untyped-def]
+    """`_count_batch` of each device for its part of the inputs."""
+
+    def on_device(maps, used, unions, parts, first):  # type: ignore[no-untyped-def]
+        inputs = (maps[0], used[0], unions[0])
+        found = _count_batch(*inputs, parts, first, size, total)
+        return jax.tree.map(lambda x: x[None], found)
+
+    return jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=(EACH, EACH, EACH, SAME, SAME),
+        out_specs=EACH,
+        check_vma=False,  # nothing crosses the devices
+    )(maps, used, unions, parts, first)
+
+
+def _count_batch(maps, used, unions, parts, first, size, total):  # type: ignore[no-untyped-def]
+    """Counts (total,) int32 over the first `used` maps (B, s, s); for each map its
+    maximum, whether it is finite, and the cells of its union: (B,), (B,), (B, U).
     """
 
-    def one(counts, inputs):  # type: ignore[no-untyped-def]
-        scores, counted, union = inputs
-        full = _upsample(scores, size)
+    def add_image(i, found):  # type: ignore[no-untyped-def]
+        counts, *of_images = found
+        full = _upsample(maps[i], size)
         places = _place(full.reshape(-1), parts, first)
         ends = jnp.searchsorted(
             jnp.sort(places), jnp.arange(total, dtype=jnp.int32), side="right"
         )
         own = jnp.diff(ends, prepend=jnp.zeros(1, ends.dtype)).astype(jnp.int32)
-        finite = jnp.all(jnp.isfinite(scores))
-        return counts + own * counted, (full.max(), finite, places[union])
+        finite = jnp.all(jnp.isfinite(maps[i]))
+        of_image = (full.max(), finite, places[unions[i]])
+        update = jax.lax.dynamic_update_index_in_dim
+        return counts + own, *(
+            update(rows, row, i, 0)
+            for rows, row in zip(of_images, of_image, strict=True)
+        )
 
     # At most BATCH maps, so int32 holds 2**25 pixels of each.
-    counts, rest = jax.lax.scan(
-        one, jnp.zeros(total, jnp.int32), (maps, valid.astype(jnp.int32), unions)
+    start = (
+        jnp.zeros(total, jnp.int32),
+        jnp.zeros(len(maps), maps.dtype),
+        jnp.zeros(len(maps), bool),
+        jnp.zeros(unions.shape, jnp.int32),
     )
-    return counts, *rest
+    # What the batch is filled up with costs nothing: the loop ends before it.
+    return jax.lax.fori_loop(0, used, add_image, start)
 
 
 def _upsample(scores, size):  # type: ignore[no-untyped-def]

@@ -1,6 +1,7 @@
 """The pass on accelerators, here on CPU devices, against the one on the host."""
 
 import dataclasses
+import time
 
 import jax
 import numpy as np
@@ -23,19 +24,37 @@ from gcad_jax.evaluation.scores import LIMITS, score
 COARSE = Precision("binned", tolerance=0.02)
 
 
-@pytest.fixture(scope="module")
-def category():
-    """Two sizes of images, overlapping regions, maps of 8 x 8."""
+def category_of(*sizes):
+    """Nine images of these sizes in turn, overlapping regions, maps of 8 x 8."""
     random = np.random.default_rng(1)
     images = []
     for number, kind in enumerate([GOOD] * 3 + [STRUCTURAL] * 3 + [LOGICAL] * 3):
-        size = (20, 30) if number % 2 else (25, 16)
+        size = sizes[number % len(sizes)]
         masks = [] if kind == GOOD else [random.random(size) < 0.1 for _ in range(2)]
         regions = [oracle.region(kind[:3], mask, 9, False) for mask in masks]
         images.append(oracle.an_image(number, kind, *size, regions))
     maps = random.normal(size=(9, 8, 8)).astype(np.float32)
     maps[0, :3] = 0  # up-sampled, many pixels of one score
     return GroundTruth.build(images), maps
+
+
+@pytest.fixture(scope="module")
+def category():
+    return category_of((25, 16), (20, 30))
+
+
+@pytest.fixture
+def compiled():
+    """The seconds of each compilation from here on."""
+    seconds = []
+
+    def listen(event, spent, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            seconds.append(spent)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seconds
+    jax.monitoring.clear_event_listeners()
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +128,8 @@ def test_values_are_within_the_bound_of_the_definition(category):
     assert max(found.bounds.values()) <= 0.02
 
 
-def test_evaluate_takes_the_accelerators(category, monkeypatch):
-    truth, maps = category
+def test_evaluate_takes_the_accelerators(monkeypatch):
+    truth, maps = category_of((20, 30))
     calls = []
     count = DeviceMaps.count
     monkeypatch.setattr(scores, "_accelerators", lambda: jax.devices()[:2])
@@ -121,6 +140,47 @@ def test_evaluate_takes_the_accelerators(category, monkeypatch):
     assert ours["A"][0].auroc == host.auroc
     for kind in (STRUCTURAL, LOGICAL):
         assert ours["A"][0].auspro[kind] == pytest.approx(host.auspro[kind], abs=0.022)
+
+
+def test_branches_seeds_and_devices_share_two_programs(compiled, monkeypatch):
+    """One of images with regions, one of those without."""
+    truth, maps = category_of((21, 31))
+    seeds = np.stack([maps, np.square(maps), np.flip(maps, 0)])
+    monkeypatch.setattr(scores, "_accelerators", lambda: jax.devices()[:3])
+    scores.evaluate(truth.images, {"A_loc": seeds, "A_glo": -seeds}, None, COARSE)
+    assert 1 <= len(compiled) <= 2
+
+
+def test_images_of_many_sizes_are_scored_as_on_a_host_alone(compiled, monkeypatch):
+    """Nothing is compiled for any of the sizes, so it takes no longer either."""
+    truth, maps = category_of(*((20 + i, 30 - i) for i in range(9)))
+
+    def evaluate():
+        started = time.perf_counter()
+        found = scores.evaluate(truth.images, {"A": maps[None]}, None, COARSE)
+        return found, time.perf_counter() - started
+
+    host, host_seconds = evaluate()
+    monkeypatch.setattr(scores, "_accelerators", lambda: jax.devices()[:1])
+    found, seconds = evaluate()
+    assert not compiled
+    assert found == host
+    assert seconds < 5 * host_seconds + 1
+
+
+def test_a_batch_is_no_larger_than_there_are_images(monkeypatch):
+    """Three images of each kind are three rows, whatever a batch could hold."""
+    truth, maps = category_of((22, 32))
+    shapes = []
+    count = device_histogram._count
+    monkeypatch.setattr(
+        device_histogram,
+        "_count",
+        lambda *a, **k: shapes.append(a[0].shape) or count(*a, **k),
+    )
+    source = DeviceMaps(maps, truth.images, jax.devices()[:1])
+    score(truth, source, COARSE)
+    assert set(shapes) == {(1, 3, 8, 8)}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
