@@ -101,7 +101,7 @@ def signature(name: str, value: Any) -> str:
     if inspect.isclass(value):
         return _joined(f"class {name}", class_parameters(value), "")
     node = _parsed(value)
-    result = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    result = f" -> {annotation(node.returns)}" if node.returns else ""
     return _joined(f"def {name}", parameters(node.args), result)
 
 
@@ -139,8 +139,15 @@ def parameters(arguments: ast.arguments) -> list[str]:
     return found
 
 
+def annotation(node: ast.expr) -> str:
+    """A type as in the source; one that is written as a string without its quotes."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    return ast.unparse(node)
+
+
 def _parameter(one: ast.arg, default: ast.expr | None) -> str:
-    kind = f": {ast.unparse(one.annotation)}" if one.annotation else ""
+    kind = f": {annotation(one.annotation)}" if one.annotation else ""
     equals = " = " if kind else "="
     return f"{one.arg}{kind}" + (f"{equals}{ast.unparse(default)}" if default else "")
 
@@ -153,7 +160,7 @@ def _field(kind: type, name: str) -> str:
             default = "" if line.value is None else f" = {ast.unparse(line.value)}"
             if "field(" in default:
                 default = " = ..."
-            return f"{name}: {ast.unparse(line.annotation)}{default}"
+            return f"{name}: {annotation(line.annotation)}{default}"
     raise LookupError(f"{kind.__qualname__}.{name} is not in the source")
 
 

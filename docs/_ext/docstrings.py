@@ -49,7 +49,7 @@ def sentence(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    text = re.sub(r"([\\*<`]|\](?=[(\[]))", r"\\\1", text)
+    text = re.sub(r"([\\*`]|<(?=[\w/!?])|\](?=[(\[]))", r"\\\1", text)
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
 
 

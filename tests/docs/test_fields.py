@@ -10,6 +10,7 @@ from helpers import runs
 from gcad_jax.config import files
 
 sys.path.insert(0, str(runs.ROOT / "docs" / "_ext"))
+import api
 import docstrings
 import fields
 
@@ -115,3 +116,39 @@ def test_no_line_of_a_paragraph_becomes_a_list():
     lines = docstrings.to_markdown("A. " + " ".join(words))
     assert not [line for line in lines if line.startswith(("-", "1."))]
     assert " ".join(lines).split()[1:] == words
+
+
+class Counter:
+    """Counts."""
+
+    def __init__(self, start: int = 0, *, step: "int" = 1, **names: str) -> None:
+        """Not shown."""
+
+    @property
+    def value(self) -> int:
+        """How far it is."""
+        return 0
+
+    def undocumented(self):
+        pass
+
+
+def test_signatures_and_members_are_those_of_the_source():
+    assert api.document("Counter", Counter) == [
+        "#### Counter",
+        "",
+        "```py",
+        "class Counter(start: int = 0, *, step: int = 1, **names: str)",
+        "```",
+        "",
+        "Counts.",
+        "",
+        "**`Counter.value`**",
+        "",
+        "How far it is.",
+        "",
+    ]
+    assert (
+        api.signature("Silent", Silent)
+        == "class Silent(said: int = 1, silent: int = 2)"
+    )
