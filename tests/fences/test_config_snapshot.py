@@ -1,0 +1,43 @@
+"""Every config file has, for every preset, the fields and values of version 0.1.0."""
+
+import dataclasses
+import json
+import lzma
+import runpy
+
+import outside
+import pytest
+
+PACKED = (outside.FILES / "configs.json.xz").read_bytes()
+SNAPSHOT = json.loads(lzma.decompress(PACKED))
+FILES = sorted({key.partition(":")[0] for key in SNAPSHOT})
+
+
+def flat(value, name=""):
+    """Every field of a dataclass by its flag, and the class of each part."""
+    if not dataclasses.is_dataclass(value):
+        return {name: value}
+    fields = {f"{name}:": type(value).__name__}
+    for field in dataclasses.fields(value):
+        fields |= flat(getattr(value, field.name), f"{name}.{field.name}".strip("."))
+    return fields
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_fields_and_values_are_those_of_then(name):
+    path = outside.ROOT / f"configs/{name}.py"
+    get_config = runpy.run_path(str(path))["get_config"]
+    presets = [k.partition(":")[2] for k in SNAPSHOT if k.startswith(f"{name}:")]
+    assert len(presets) > 1
+    for preset in presets:
+        before = SNAPSHOT[f"{name}:{preset}"]
+        made = json.loads(json.dumps(flat(get_config(preset))))
+        # A later version may have more fields; then the old ones keep their values.
+        assert {field: made.get(field, "gone") for field in before} == before, preset
+
+
+def test_the_preset_may_be_left_out():
+    for name in FILES:
+        path = outside.ROOT / f"configs/{name}.py"
+        default = flat(runpy.run_path(str(path))["get_config"]())
+        assert json.loads(json.dumps(default)).items() >= SNAPSHOT[f"{name}:"].items()
