@@ -16,7 +16,7 @@ PAGES = {
     str(page.relative_to(runs.ROOT).with_suffix("")): page.read_text()
     for page in (runs.ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
 }
-# What they say is run by test_worked_examples.py and test_afternoon.py.
+# What they say is run by test_worked_examples.py and test_own_images.py.
 WORKED = ("docs/new_method", "docs/new_data_set", "docs/own_images")
 ASKED = "docs/export"  # its Python asks an exported file: test_export.py
 SNIPPETS = [
@@ -126,6 +126,19 @@ def test_the_readme_is_short_and_has_the_commands_to_start():
     assert blocks[1] == (
         ". .venv/bin/activate && pip install -e '.[test]' && python -m pytest\n"
     )
+
+
+@pytest.mark.parametrize("name", sorted(PAGES.keys() - {*WORKED}))
+def test_the_files_that_a_page_names_are_there(name):
+    """Those in `code`; one in capitals, configs/NAME.py, stands for another."""
+    prose = re.sub(r"```.*?```", "", PAGES[name], flags=re.S)
+    files = re.findall(
+        r"`((?:gcad_jax|tests|configs|launch|docs|\.ci)/[\w/.]+)`", prose
+    )
+    for file in files:
+        # The package may be installed, and not in the checkout.
+        root = runs.PACKAGE.parent if file.startswith("gcad_jax/") else runs.ROOT
+        assert (root / file).exists() or re.search("[A-Z]{3}", file), file
 
 
 @pytest.mark.parametrize("name", PAGES)
