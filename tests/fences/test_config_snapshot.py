@@ -5,8 +5,8 @@ import json
 import lzma
 import runpy
 
-import outside
 import pytest
+from helpers import outside
 
 PACKED = (outside.FILES / "configs.json.xz").read_bytes()
 SNAPSHOT = json.loads(lzma.decompress(PACKED))

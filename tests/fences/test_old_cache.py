@@ -4,8 +4,8 @@ import hashlib
 import os
 import shutil
 
-import outside
 import pytest
+from helpers import outside
 
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd

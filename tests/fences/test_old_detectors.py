@@ -6,9 +6,9 @@ import json
 import shutil
 
 import numpy as np
-import outside
 import pytest
 import tifffile
+from helpers import outside
 
 import gcad_jax
 

@@ -2,8 +2,8 @@
 
 import json
 
-import outside
 import pytest
+from helpers import outside
 from jax import export
 
 # What somebody runs who has jax and not this package.

@@ -2,7 +2,7 @@
 
 import json
 
-import outside
+from helpers import outside
 
 # Of metrics in [0, 1], and of losses: after sixteen updates on another machine.
 METRICS, LOSSES = 1e-3, 1e-4

@@ -2,8 +2,8 @@
 
 import re
 
-import outside
 import pytest
+from helpers import outside
 
 HELP = outside.expected("help")
 COMMANDS = ("main", "predict", "export", "evaluate", "convert", "merge")

@@ -31,8 +31,8 @@ import subprocess
 import sys
 
 import numpy as np
-import outside
 import pytest
+from helpers import outside
 
 import gcad_jax
 
