@@ -141,6 +141,13 @@ def test_the_files_that_a_page_names_are_there(name):
         assert (root / file).exists() or re.search("[A-Z]{3}", file), file
 
 
+def test_every_figure_and_every_file_of_numbers_is_on_a_page():
+    files = [f for end in ("png", "json") for f in DOCS.rglob(f"*.{end}")]
+    assert len(files) > 10
+    for file in files:
+        assert any(f"{file.name})" in page for page in PAGES.values()), file
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_plain_markdown(name):
     """A directive of Sphinx would be an empty place on the repository's web page."""
