@@ -5,7 +5,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from gcad_jax.core import former_names
 from gcad_jax.core.version import __version__ as __version__
+
+former_names.install()
 
 if TYPE_CHECKING:
     from gcad_jax.inference.detector import load as load
