@@ -157,7 +157,7 @@ def _run(study: Study, one: Planned, folder: epath.Path, done: Done) -> None:
         say(f"failed      {error}", result=True)
         done.failures[one.label] = error
     else:
-        run = Finished(study.label(one.name, one.config), tuple(results))
+        run = Finished(study.labels(one.dataset)[one.name], tuple(results))
         done.finished.setdefault(one.dataset, {})[one.name] = run
 
 
@@ -194,7 +194,7 @@ def _with_others(
                 continue
             del missing[one.label]
             others.append(one)
-            ordered[name] = Finished(study.label(name, one.config), tuple(results))
+            ordered[name] = Finished(study.labels(dataset)[name], tuple(results))
         if ordered:
             finished[dataset] = ordered
     missing |= {

@@ -117,8 +117,21 @@ class Study(Training, abc.ABC):
         """The field of the group that a run is made from."""
         return run
 
+    def labels(self, name: str) -> dict[str, str]:
+        """What each run on a data set is called in tables and figures.
+
+        Figures tell runs apart by it: a label that another run has already is followed
+        by the name of the run.
+        """
+        labels: dict[str, str] = {}
+        for run, config in self.all_experiments(name).items():
+            label = self.label(run, config)
+            taken = label in labels.values()
+            labels[run] = f"{label}, {run}" if taken else label
+        return labels
+
     def label(self, run: str, config: Experiment) -> str:
-        """What a run is called in tables and figures."""
+        """What a run is called where no other has the label: see `labels`."""
         del run
         return config.method.title
 

@@ -17,7 +17,9 @@ from gcad_jax.data.folder import Folder
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.runs import train_and_evaluate, workdir
 from gcad_jax.studies.grid import plan, presets, runner
+from gcad_jax.studies.grid.figure import of_measures
 from gcad_jax.studies.grid.presets import Ablations, Benchmark, Seeds
+from gcad_jax.studies.grid.results import method_curves
 from gcad_jax.studies.grid.study import Cell, group, with_groups
 
 CONFIGS = runs.ROOT / "configs"
@@ -79,6 +81,28 @@ def test_every_run_is_a_workdir_of_its_own(finished):
     assert (folder / "circles_circles_maps.png").stat().st_size > 10_000
 
 
+def test_two_runs_of_one_method_stand_beside_each_other(tmp_path):
+    """Curves and panels are told apart by what a run is called."""
+    sizes = {"small": 32, "large": 64}
+    cells = {
+        name: Cell(method=VariationModel(image_size=size))
+        for name, size in sizes.items()
+    }
+    fields = {"num_devices": 1, "estimate": False, "figure_images": 0}
+    groups = {"circles": group(runs.circles(), cells)}
+    given = with_groups(Benchmark, groups, **fields)
+    found = runner.run(given, str(tmp_path))["circles"]
+    names = ["Variation Model", "Variation Model, large"]
+    assert [run.title for run in found.values()] == names
+    for lines in method_curves(found).values():
+        assert list(lines) == names
+    for panel in of_measures("circles", found):
+        assert list(panel.values) == names
+    report = (tmp_path / "benchmark.md").read_text()
+    assert "| Variation Model |" in report
+    assert "| Variation Model, large |" in report
+
+
 def test_what_is_finished_is_skipped(finished, capsys):
     folder, _ = finished
     before = runs.checkpoint_steps(folder / "circles" / "gcad" / "circles")
@@ -132,7 +156,7 @@ def test_what_another_command_leaves_is_taken_up(tmp_path, monkeypatch):
             other.close()
         return run(config, path, programs)
 
-    monkeypatch.setattr(runner.experiment, "run", hooked)
+    monkeypatch.setattr(runner.train_and_evaluate, "run", hooked)
     found = runner.run(quick(), str(tmp_path))
     assert list(found["circles"]) == ["variation_model", "gcad"]
 
