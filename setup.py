@@ -26,7 +26,7 @@ setup(
         "absl-py",
         "array_record",  # TFDS files without TensorFlow
         "etils[epath]>=1.11",  # paths of disks and of object stores (gs://)
-        "flatbuffers",  # jax.export writes artefacts with it
+        "flatbuffers",  # jax.export writes exported files with it
         "flax>=0.10",
         "grain>=0.2.3",  # streams patches to the pretraining
         "jax>=0.8",

@@ -32,7 +32,7 @@ To begin, with a toy set that is generated (minutes on two CPU cores):
 
 def run(argv: list[str]) -> None:
     """Prints the commands; exits with code 2 for anything but --help and --version."""
-    shared_flags.answer(argv if argv[1:] else ["", "--help"], HELP)
+    shared_flags.print_help(argv if argv[1:] else ["", "--help"], HELP)
     close = difflib.get_close_matches(argv[1], COMMANDS, n=1) or ["main"]
     told = (
         f"{argv[1]!r} is not a flag; a command is a module, such as "

@@ -12,7 +12,7 @@ from etils import epath
 
 from gcad_jax.cli import shared_flags
 from gcad_jax.cli.shared_flags import SHARED_HELP, fail, parse_all
-from gcad_jax.core.console import say
+from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 
@@ -41,7 +41,7 @@ def main(_: list[str]) -> None:
     from gcad_jax.runs.score_maps import evaluate_each
 
     if DISTANCE.value is not None:
-        say("--curve_max_distance has no effect: thresholds are not sampled.")
+        print_line("--curve_max_distance has no effect: thresholds are not sampled.")
     try:
         if NICENESS.value:
             os.nice(NICENESS.value)

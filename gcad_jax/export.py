@@ -8,9 +8,9 @@ import time
 from absl import flags
 
 from gcad_jax.cli import shared_flags
-from gcad_jax.cli.shared_flags import SHARED_HELP, STOPPED, fail, parse_all
+from gcad_jax.cli.shared_flags import INTERRUPTED, SHARED_HELP, fail, parse_all
 from gcad_jax.core.atomic_files import check_writable
-from gcad_jax.core.console import say
+from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 
@@ -41,7 +41,7 @@ def main(_: list[str]) -> None:
     from gcad_jax.inference import export_check, exported
     from gcad_jax.inference.detector import load, read
     from gcad_jax.inference.image_inputs import images_of
-    from gcad_jax.inference.metadata import lines
+    from gcad_jax.inference.metadata import as_text
 
     given = flags.FLAGS
     start = time.monotonic()
@@ -54,22 +54,24 @@ def main(_: list[str]) -> None:
         exported.check_size(detector.stored)
         channels = detector.stored.method.channels
         own = [read(path, channels) for path in list(paths.values())[:OWN]]
-        for line in lines(detector.stored, given.fpr):
-            say(line)
+        for line in as_text(detector.stored, given.fpr):
+            print_line(line)
         size, found = exported.write(detector, output, given.fpr, own)
     except UserError as error:
         fail(error, 2)
     except KeyboardInterrupt:
-        fail(UserError(f"stopped; {given.output} is not written."), STOPPED)
-    say(
+        fail(UserError(f"stopped; {given.output} is not written."), INTERRUPTED)
+    print_line(
         f"parity      largest difference from predict: {found.maps:.1e} of the range\n"
         f"            of a map ({found.images} images, on the CPU; "
         f"{export_check.LIMIT:g} is allowed)",
         result=True,
     )
-    say(f"platforms   {', '.join(exported.PLATFORMS)}")
-    say(f"size        {size / 1e6:,.1f} MB, in {time.monotonic() - start:.0f} s")
-    say(f"artefact    {output}\nabout it    {output.with_name(beside)}", result=True)
+    print_line(f"platforms   {', '.join(exported.PLATFORMS)}")
+    print_line(f"size        {size / 1e6:,.1f} MB, in {time.monotonic() - start:.0f} s")
+    print_line(
+        f"exported    {output}\nabout it    {output.with_name(beside)}", result=True
+    )
 
 
 EXAMPLE = "python -m gcad_jax.export --workdir=DIR --output=FILE"

@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from gcad_jax.cli import main_flags, shared_flags
-from gcad_jax.core.console import say
+from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -60,34 +60,34 @@ def main(_: list[str]) -> None:
     try:
         multihost.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
         file = config_flags.get_config_filename(flags.FLAGS["config"])
-        say(f"config      {file}")
+        print_line(f"config      {file}")
         if told := unlocked(workdir):
-            say(f"workdir     {told}")
+            print_line(f"workdir     {told}")
         _job(CONFIG.value, PLAN.value)(CONFIG.value, workdir)
     except UserError as error:
-        if multihost.count() > 1:
-            multihost.end(f"error: {error}", USER_ERROR)
+        if multihost.num_processes() > 1:
+            multihost.exit_process(f"error: {error}", USER_ERROR)
         main_flags.fail(error, USER_ERROR)
     except Preempted as stopped:
         main_flags.fail(stopped, PREEMPTED)
     except KeyboardInterrupt:
-        if multihost.count() > 1:
-            multihost.end(INTERRUPTED, shared_flags.STOPPED)
-        main_flags.fail(UserError(INTERRUPTED), shared_flags.STOPPED)
+        if multihost.num_processes() > 1:
+            multihost.exit_process(INTERRUPTED, shared_flags.INTERRUPTED)
+        main_flags.fail(UserError(INTERRUPTED), shared_flags.INTERRUPTED)
     except Exception as error:
-        if multihost.count() == 1:
+        if multihost.num_processes() == 1:
             if is_out_of_memory(error):
                 main_flags.fail(UserError(TOO_LARGE), USER_ERROR)
             raise
         # At a plain exit JAX would wait for the others, and they for this one.
         if multihost.is_lost(error):
-            multihost.end(
+            multihost.exit_process(
                 f"another process of this command was lost ({_first_line(error)}); "
                 "give the same command again on all hosts: it continues from the last "
                 "checkpoint.",
                 LOST,
             )
-        multihost.end(traceback.format_exc(), 1)
+        multihost.exit_process(traceback.format_exc(), 1)
 
 
 def _job(config: Any, planned: bool) -> Callable[[Any, str], Any]:

@@ -8,9 +8,9 @@ import sys
 from absl import flags
 
 from gcad_jax.cli import shared_flags
-from gcad_jax.cli.shared_flags import SHARED_HELP, STOPPED, fail, parse_all
+from gcad_jax.cli.shared_flags import INTERRUPTED, SHARED_HELP, fail, parse_all
 from gcad_jax.core.atomic_files import check_writable
-from gcad_jax.core.console import say
+from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 
@@ -53,7 +53,7 @@ def main(_: list[str]) -> None:
     from gcad_jax.inference import predict_folder
     from gcad_jax.inference.detector import load
     from gcad_jax.inference.image_inputs import OVERLAYS, images_of
-    from gcad_jax.inference.metadata import lines
+    from gcad_jax.inference.metadata import as_text
 
     given = flags.FLAGS
     try:
@@ -68,27 +68,28 @@ def main(_: list[str]) -> None:
         wanted = predict_folder.Wanted(
             given.fpr, given.maps, given.overlays, given.branches
         )
-        for line in lines(detector.stored, given.fpr):
-            say(line)
+        for line in as_text(detector.stored, given.fpr):
+            print_line(line)
         found = predict_folder.write(detector, images, output, wanted)
     except UserError as error:
         fail(error, 2)
     except KeyboardInterrupt:
         fail(
-            UserError(f"stopped; {output} has no {predict_folder.SCORES} yet."), STOPPED
+            UserError(f"stopped; {output} has no {predict_folder.SCORES} yet."),
+            INTERRUPTED,
         )
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         fail(UserError(TOO_LARGE), 2)
     anomalous = f"{found.anomalous} of {found.images} images are anomalous"
-    say(f"result      {anomalous}", result=True)
-    say(f"scores      {output / predict_folder.SCORES}", result=True)
+    print_line(f"result      {anomalous}", result=True)
+    print_line(f"scores      {output / predict_folder.SCORES}", result=True)
     until = f"{found.first_seconds:.1f} s until the first image, with compiling"
-    say(f"time        {found.seconds:.1f} s; {until}")
+    print_line(f"time        {found.seconds:.1f} s; {until}")
     for name, wished in ((MAPS, wanted.maps), (OVERLAYS, wanted.overlays)):
         if wished and found.images:
-            say(f"{name.removeprefix('anomaly_'):<12}{output / name}")
+            print_line(f"{name.removeprefix('anomaly_'):<12}{output / name}")
     if found.skipped:
         told = " ".join(map(str, found.skipped[:NAMED]))
         more = len(found.skipped) - NAMED
@@ -128,7 +129,7 @@ Score images with a trained detector, and mark what is wrong in them.
 
 An image is scored at the size of the network. Pixels inside the contour score
 above the threshold; a peak of few pixels may lose its contour in the zoom.
-Colours are the same for all images: half way up is the threshold.
+Colors are the same for all images: half way up is the threshold.
 
 {SHARED_HELP}
 Exit codes: 0 done; 2 a mistake in flags or files, said in one sentence;

@@ -16,11 +16,10 @@ from jax import export
 import gcad_jax
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
-from gcad_jax.inference import detector_file, export_check
-from gcad_jax.inference import exported as artefact
-from gcad_jax.inference.detector import TrainedDetector
+from gcad_jax.inference import detector_file, export_check, exported
+from gcad_jax.inference.detector import Detector
 from gcad_jax.inference.export_check import Difference
-from gcad_jax.methods.base import Detector, Learned
+from gcad_jax.methods.base import DetectorState, Learned
 
 # Runs the Python of docs/export.md where there is little but JAX, and asks further.
 ELSEWHERE = """
@@ -89,7 +88,7 @@ def test_elsewhere_it_says_what_predict_says(done, folder):
     detector = gcad_jax.load(folder / "run")
     with np.load(folder / "answers.npz") as answers:
         for place, batch in enumerate(batches.values()):
-            found = {n: answers[f"{n}_{place}"] for n in artefact_names()}
+            found = {n: answers[f"{n}_{place}"] for n in result_names()}
             assert found["threshold"] == np.float32(1.8)
             for row, want in enumerate(detector.predict(list(batch), fpr=0.1)):
                 assert found["score"][row] == pytest.approx(want.score, rel=1e-6)
@@ -101,8 +100,8 @@ def test_elsewhere_it_says_what_predict_says(done, folder):
         assert set(answers["anomalous_1"]) == {False, True}
 
 
-def artefact_names():
-    return artefact.about(stored(), 0.1)["results"]
+def result_names():
+    return exported.about(stored(), 0.1)["results"]
 
 
 def test_what_stands_beside_it(done, folder):
@@ -114,31 +113,31 @@ def test_what_stands_beside_it(done, folder):
     assert 0 <= about["parity"]["maps"] <= export_check.LIMIT
     assert about["parity"]["images"] == 3
     loaded = export.deserialize((folder / "out/nut.jax").read_bytes())
-    assert loaded.platforms == artefact.PLATFORMS
+    assert loaded.platforms == exported.PLATFORMS
     assert f"{about['parity']['maps']:.1e} of the range" in done.stdout
     assert "seed 3" in done.stdout
     assert runs.leftovers(folder) == []
 
 
 def test_one_that_differs_is_not_written(tmp_path, monkeypatch):
-    """The artefact of one detector against another, of a hundredth more."""
+    """The exported file of one detector against another, of a hundredth more."""
     right = stored()
     frozen = {**right.detector.frozen, "weight": np.float32(2.02)}
     other = dataclasses.replace(right, detector=right.detector.replace(frozen=frozen))
-    exported = artefact.exported
-    monkeypatch.setattr(artefact, "exported", lambda _, fpr: exported(other, fpr))
+    original = exported.exported
+    monkeypatch.setattr(exported, "exported", lambda _, fpr: original(other, fpr))
     with pytest.raises(UserError, match=r"differs from predict by 1\.6e-02 of the"):
-        artefact.write(TrainedDetector(right, 2), as_path(tmp_path / "a.jax"), 0.1)
+        exported.write(Detector(right, 2), as_path(tmp_path / "a.jax"), 0.1)
     assert list(tmp_path.iterdir()) == []
     assert not Difference(float("nan"), 0.0, 1).small
 
 
 def test_one_that_is_too_large_is_refused_before_anything_is_done():
     gallery = np.broadcast_to(np.float32(0), (575_000_000,))
-    detector = Detector({"gallery": gallery}, Learned({}, {}), {})
+    detector = DetectorState({"gallery": gallery}, Learned({}, {}), {})
     large = dataclasses.replace(stored(), detector=detector)
     with pytest.raises(UserError, match=r"nut holds 2\.3 GB of arrays.* at most 2 GB"):
-        artefact.exported(large, 0.1)
+        exported.exported(large, 0.1)
 
 
 @pytest.mark.parametrize(

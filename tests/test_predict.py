@@ -177,7 +177,7 @@ def test_a_folder_that_cannot_be_written_ends_it(folder, tmp_path):
     assert not (tmp_path / "out/scores.csv").exists()
 
 
-def test_colours_and_contour_are_set_by_the_threshold():
+def test_colors_and_contour_are_set_by_the_threshold():
     scores = np.full((8, 8), 1.0)
     scores[2:5, 3:6] = 9.0
     heat = overlay.Heat(scores, low=1.0, threshold=5.0)

@@ -18,8 +18,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 UNITS = (
     *("pixels", "images", "epochs", "updates", "features", "channels", "patches"),
     *("windows", "degrees", "minutes", "GiB", "devices", "threads", "processes"),
-    *("seeds", "passes", "calls", "draws", "grey values", "grey levels"),
-    "squared grey levels",
+    *("seeds", "passes", "calls", "draws", "gray values", "gray levels"),
+    "squared gray levels",
     *(f"fraction of the {whole}" for whole in ("epochs", "images", "area")),
 )
 # What the sources that a field may name begin with.

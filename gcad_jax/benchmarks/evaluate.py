@@ -4,7 +4,7 @@
 AD, with smooth random maps that are brighter on the anomalies. Times are of this
 machine; compare the rows with each other and with `numpy.sort` of as many scores.
 
-  --side=N     size of the maps before they are up-sampled; 64, with --device 256
+  --side=N     size of the maps before they are upsampled; 64, with --device 256
   --scale=X    share of the images, 1
   --size=H,W   of the images, 1000,1700
   --device     the pass as one program on JAX's devices, instead of NumPy on the host;
@@ -87,7 +87,7 @@ def line(name: str, seconds: float, note: str = "") -> None:
 def on_host(truth: GroundTruth, maps: np.ndarray) -> None:
     """Binned from network-size maps and from memory, exact, and NumPy's sort."""
     fused = upsampled(maps, truth.images)
-    name = f"binned, up-sampled from {maps.shape[1]} x {maps.shape[1]}"
+    name = f"binned, upsampled from {maps.shape[1]} x {maps.shape[1]}"
     for _ in range(3):
         seconds, bound = timed(truth, fused, BINNED)
         line(name, seconds, f"bound {bound:.1e}")

@@ -25,15 +25,15 @@ from PIL import Image
 
 from gcad_jax.config import presets
 from gcad_jax.core import threads
-from gcad_jax.core.console import set_loudness
+from gcad_jax.core.console import set_verbosity
 from gcad_jax.core.paths import as_path
 from gcad_jax.core.threads import thread_pool
 from gcad_jax.core.types import COMBINED
 from gcad_jax.inference import export_check, predict_folder
-from gcad_jax.inference.detector import FPR, TrainedDetector
-from gcad_jax.inference.detector_file import Scale, Stored
+from gcad_jax.inference.detector import FPR, Detector
+from gcad_jax.inference.detector_file import DetectorFile, Scale
 from gcad_jax.inference.predict_folder import Wanted
-from gcad_jax.methods.base import Detector, Method
+from gcad_jax.methods.base import DetectorState, Method
 from gcad_jax.methods.gcad import GCAD
 
 OUTPUTS: Mapping[str, Wanted] = {
@@ -44,16 +44,18 @@ OUTPUTS: Mapping[str, Wanted] = {
 VALIDATION = 39  # made scores; a threshold at 5 % needs 19
 
 
-def random_detector(method: Method) -> TrainedDetector:
+def random_detector(method: Method) -> Detector:
     """One that was not trained: it is as fast as one that was."""
     shape = (8, method.image_size, method.image_size, method.channels)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     frozen, learned = method.prepare(images), method.init(jax.random.key(0))
-    found = Detector(frozen, learned, method.calibrate(frozen, learned, images[:2]))
+    found = DetectorState(
+        frozen, learned, method.calibrate(frozen, learned, images[:2])
+    )
     scale = Scale(0.0, tuple(float(score) for score in range(VALIDATION)))
     scales = dict.fromkeys((*method.branches, COMBINED), scale)
-    stored = Stored(method, found, "drawn", "photos", 0, scales)
-    return TrainedDetector(stored, method.inference_batch_size)
+    stored = DetectorFile(method, found, "drawn", "photos", 0, scales)
+    return Detector(stored, method.inference_batch_size)
 
 
 def photos(
@@ -73,7 +75,7 @@ def photos(
         return {path.stem: path for path in pool.map(draw, range(count))}
 
 
-def bare(trained: TrainedDetector, count: int) -> float:
+def bare(trained: Detector, count: int) -> float:
     """Images a second of the program alone."""
     side, size = trained.stored.method.image_size, trained.batch_size
     batch = jax.device_put(np.zeros((size, side, side, 3), np.uint8))
@@ -87,7 +89,7 @@ def bare(trained: TrainedDetector, count: int) -> float:
 
 
 def predicted(
-    trained: TrainedDetector, files: Mapping[str, epath.Path], wanted: Wanted
+    trained: Detector, files: Mapping[str, epath.Path], wanted: Wanted
 ) -> float:
     """Images a second of reading, computing and writing."""
     with tempfile.TemporaryDirectory() as output:
@@ -112,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a row for each pair."""
     given = parser().parse_args(arguments)
-    set_loudness(quiet=True)  # no progress bars between the rows
+    set_verbosity(quiet=True)  # no progress bars between the rows
     small = given.preset == "small"
     trained = random_detector(presets.small() if small else GCAD(precision="bfloat16"))
     device = jax.local_devices()[0].device_kind

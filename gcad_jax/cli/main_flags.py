@@ -9,11 +9,11 @@ from absl import flags
 
 from gcad_jax.cli.shared_flags import (
     SHARED_HELP,
-    answer,
     check_names,
+    configure_verbosity,
     fail,
     given_values,
-    listen,
+    print_help,
 )
 from gcad_jax.config.files import found, load
 from gcad_jax.core.errors import UserError
@@ -30,7 +30,7 @@ def parse(argv: list[str]) -> list[str]:
     Exits with code 2 and one sentence for an unknown flag or field, a wrong type, a
     missing flag, or a config file that cannot be loaded.
     """
-    answer(argv, HELP)
+    print_help(argv, HELP)
     given: dict[str, str] = {}
     types: dict[str, Any] = {}
     try:
@@ -46,7 +46,7 @@ def parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS([_with_found(word, given["config"]) for word in argv])
         if len(rest) > 1:
             raise UserError(f"{rest[1]!r} is not a flag; flags begin with --.")
-        listen()
+        configure_verbosity()
     except UserError as error:
         fail(error, 2)
     except flags.IllegalFlagValueError as error:

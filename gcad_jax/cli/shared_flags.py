@@ -15,7 +15,7 @@ from gcad_jax.core.checks import nearest
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.version import __version__
 
-STOPPED = 130  # exit code: 128 + SIGINT, from Ctrl-C
+INTERRUPTED = 130  # exit code: 128 + SIGINT, from Ctrl-C
 HELP_FLAGS = ("--help", "-h", "-help", "--helpfull")
 QUIET = flags.DEFINE_boolean("quiet", False, "Only results and errors.")
 VERBOSE = flags.DEFINE_boolean("verbose", False, "What libraries say too.")
@@ -42,10 +42,10 @@ def _stoppable(main: Callable[[list[str]], None], argv: list[str]) -> None:
     try:
         main(argv)
     except KeyboardInterrupt:
-        fail(UserError("stopped; give the same command again."), STOPPED)
+        fail(UserError("stopped; give the same command again."), INTERRUPTED)
 
 
-def listen() -> None:
+def configure_verbosity() -> None:
     """Has --quiet and --verbose take effect; call it when the flags are parsed.
 
     Raises:
@@ -53,7 +53,7 @@ def listen() -> None:
     """
     if QUIET.value and VERBOSE.value:
         raise UserError("--quiet and --verbose contradict each other; give one.")
-    console.set_loudness(QUIET.value, VERBOSE.value)
+    console.set_verbosity(QUIET.value, VERBOSE.value)
     if VERBOSE.value:
         import jax
 
@@ -70,7 +70,7 @@ def fail(error: Exception, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def answer(argv: list[str], text: str) -> None:
+def print_help(argv: list[str], text: str) -> None:
     """Prints `text` where help is asked for, or the version, and ends the process."""
     if any(argument in HELP_FLAGS for argument in argv):
         print(text, end="")
@@ -123,11 +123,11 @@ def parse_all(
 ) -> list[str]:
     """Parses the flags of a command that needs every one of `names`.
 
-    Prints `text` where help is asked for, as `answer` does; exits with code 2 and one
+    Prints `text` where help is asked for; exits with code 2 and one
     sentence for an unknown or missing flag. example: of the command. stray: what to say
     of a word that is no flag. optional: the other flags that it knows.
     """
-    answer(argv, text)
+    print_help(argv, text)
     try:
         given = given_values(argv)
         check_names(given, (*names, *optional))
@@ -137,7 +137,7 @@ def parse_all(
         for name in names:
             if not given.get(name):
                 raise UserError(f"--{name} is missing; the command is {example}.")
-        listen()
+        configure_verbosity()
         return rest
     except UserError as error:
         fail(error, 2)

@@ -42,7 +42,7 @@ OVERRIDING = ("image_size", "epochs", "batch_size")
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Training:
+class RunOptions:
     """How a training is run; little of it changes what is learned.
 
     seeds: one model for each, all in one program [ours].
@@ -69,7 +69,7 @@ class Training:
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Experiment(Training):
+class Experiment(RunOptions):
     """Train one method on some categories, evaluate and report.
 
     The three sizes are the method's own where they are None. A method that trains
@@ -103,7 +103,7 @@ class Experiment(Training):
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Pretraining(Training):
+class Pretraining(RunOptions):
     """Distil a classification network into E_loc.
 
     data: the natural images [ours].
@@ -153,8 +153,8 @@ def resolve(config: Experiment) -> Experiment:
     return config
 
 
-def check_training(config: Training) -> None:
-    """Raises UserError for a field of `Training` outside its range."""
+def check_training(config: RunOptions) -> None:
+    """Raises UserError for a field of `RunOptions` outside its range."""
     if any(type(seed) is not int for seed in config.seeds):
         raise errors.UserError(
             f"config.seeds is {config.seeds}; seeds are whole numbers, as in "
@@ -199,7 +199,7 @@ def settings(config: Any) -> dict[str, Any]:
     return values
 
 
-def as_dict(config: Training) -> dict[str, Any]:
+def as_dict(config: RunOptions) -> dict[str, Any]:
     """The config as JSON can hold it, with version, class of `data` and `method`."""
     tree = json.loads(json.dumps(dataclasses.asdict(config)))
     for part in ("data", "method"):

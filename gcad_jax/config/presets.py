@@ -108,7 +108,7 @@ def circles() -> GCAD:
     )
 
 
-def chosen(given: str, presets: Sequence[str]) -> tuple[str, dict[str, DataSet]]:
+def parse_preset(given: str, presets: Sequence[str]) -> tuple[str, dict[str, DataSet]]:
     """Preset and data sets of "small,circles", "small", "circles,loco" or "".
 
     given: what stands behind the config file: one of `presets` and any names of
@@ -157,12 +157,12 @@ def run_of(kind: type[Method], preset: str, data: DataSet) -> tuple[Method, bool
 def baseline(kind: type[Method], given: str) -> Experiment:
     """A method that the paper compares with: its settings, or those of `SMALL_ONES`.
 
-    given: as in `chosen`, with one data set.
+    given: as in `parse_preset`, with one data set.
 
     Raises:
       UserError: a word that is none, or two data sets.
     """
-    preset, sets = chosen(given, (PAPER, SMALL))
+    preset, sets = parse_preset(given, (PAPER, SMALL))
     if len(sets) > 1:
         raise errors.UserError(
             f"{BEHIND} is {given!r}; a run has one data set. "

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from gcad_jax.core import multihost
 
-LABEL = " " * 12  # every line begins with a label of this width
+LABEL_INDENT = " " * 12  # every line begins with a label of this width
 
 
 @dataclasses.dataclass
@@ -25,7 +25,7 @@ class _Loudness:
 _loudness = _Loudness()
 
 
-class Say(Protocol):
+class PrintLine(Protocol):
     """How a line is said. result: one that a quiet command says too."""
 
     def __call__(self, line: str, result: bool = False) -> None:
@@ -33,7 +33,7 @@ class Say(Protocol):
         ...
 
 
-def set_loudness(quiet: bool = False, verbose: bool = False) -> None:
+def set_verbosity(quiet: bool = False, verbose: bool = False) -> None:
     """How much is said from now on."""
     _loudness.quiet, _loudness.verbose = quiet, verbose
 
@@ -48,7 +48,7 @@ def is_verbose() -> bool:
     return _loudness.verbose
 
 
-def say(line: str, result: bool = False) -> None:
+def print_line(line: str, result: bool = False) -> None:
     """One line for the person at the terminal, wrapped where it is one.
 
     Of several processes only the first says it.
@@ -64,7 +64,9 @@ def say(line: str, result: bool = False) -> None:
     if sys.stdout.isatty():
         width = max(40, shutil.get_terminal_size().columns)
         line = "\n".join(
-            textwrap.fill(part, width, subsequent_indent=LABEL, break_long_words=False)
+            textwrap.fill(
+                part, width, subsequent_indent=LABEL_INDENT, break_long_words=False
+            )
             for part in line.split("\n")
         )
     print(line, flush=True)

@@ -88,14 +88,14 @@ def _told_how_many() -> bool:
     return in_a_job and importlib.util.find_spec("kubernetes") is not None
 
 
-def count() -> int:
+def num_processes() -> int:
     """How many processes there are; does not start JAX's devices where it is alone."""
     return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def is_first() -> bool:
     """Whether this process is the one that writes and speaks."""
-    return count() == 1 or jax.process_index() == 0
+    return num_processes() == 1 or jax.process_index() == 0
 
 
 # What the libraries of collectives say when one that takes part has gone.
@@ -107,7 +107,7 @@ def is_lost(error: Exception) -> bool:
     return any(word in str(error) for word in _GONE)
 
 
-def end(text: str, code: int) -> NoReturn:
+def exit_process(text: str, code: int) -> NoReturn:
     """Ends the process without waiting for the others."""
     print(text, file=sys.stderr, flush=True)
     sys.stdout.flush()
@@ -116,21 +116,23 @@ def end(text: str, code: int) -> NoReturn:
 
 def check_alone(what: str) -> None:
     """Raises UserError for what runs on one host only."""
-    if count() > 1:
+    if num_processes() > 1:
         raise UserError(
-            f"{what} runs on one host, and this command on {count()}; start it on one, "
-            "with --num_processes=1."
+            f"{what} runs on one host, and this command on {num_processes()}; start it "
+            "on one, with --num_processes=1."
         )
 
 
-def share(number: int) -> range:
+def shard_of(number: int) -> range:
     """Which of `number` equal pieces of work are this process's."""
-    return range(jax.process_index() if count() > 1 else 0, number, count())
+    return range(
+        jax.process_index() if num_processes() > 1 else 0, number, num_processes()
+    )
 
 
-def gathered(value: T) -> list[T]:
+def all_gather(value: T) -> list[T]:
     """The values of all processes, in their order; every process must call it."""
-    if count() == 1:
+    if num_processes() == 1:
         return [value]
     from jax.experimental import multihost_utils
 
@@ -147,22 +149,22 @@ def gathered(value: T) -> list[T]:
     ]
 
 
-def together(function: Callable[[], T]) -> T:
+def run_on_all(function: Callable[[], T]) -> T:
     """What `function` returns here, once it has returned on every process.
 
     Raises:
       UserError: that of the first process that has one, on all of them.
     """
-    if count() == 1:
+    if num_processes() == 1:
         return function()
     result, error = _tried(function)
-    for other in gathered(error):
+    for other in all_gather(error):
         if other is not None:
             raise _agreed(other)
     return result
 
 
-def from_first(function: Callable[[], T]) -> T:
+def run_on_first(function: Callable[[], T]) -> T:
     """What `function` returns on the first process, which alone calls it.
 
     For what must be written once, and for every question to the file system whose
@@ -171,10 +173,10 @@ def from_first(function: Callable[[], T]) -> T:
     Raises:
       UserError: its, on all processes.
     """
-    if count() == 1:
+    if num_processes() == 1:
         return function()
     result, error = _tried(function) if is_first() else (None, None)
-    result, error = gathered((result, error))[0]
+    result, error = all_gather((result, error))[0]
     if error is not None:
         raise _agreed(error)
     return result  # type: ignore[return-value]
@@ -182,7 +184,7 @@ def from_first(function: Callable[[], T]) -> T:
 
 def is_mine(error: UserError) -> bool:
     """Whether this process alone has the error, and the others go on without it."""
-    return count() > 1 and not error.agreed
+    return num_processes() > 1 and not error.agreed
 
 
 def _agreed(error: UserError) -> UserError:
@@ -197,12 +199,12 @@ def _tried(function: Callable[[], T]) -> tuple[T | Any, UserError | None]:
         return None, error
 
 
-def check_alike(value: Any, what: str) -> None:
+def check_equal(value: Any, what: str) -> None:
     """Raises UserError where the processes do not have the same value.
 
     what: "the images of pushpins".
     """
-    values = gathered(value)
+    values = all_gather(value)
     differing = [i for i, other in enumerate(values) if other != values[0]]
     if differing:
         raise _agreed(

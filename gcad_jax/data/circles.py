@@ -3,15 +3,15 @@
 Stated there: 256 x 256 RGB, one black disc of radius 16 on a background whose pixels
 and channels are drawn from [247, 255], Gaussian smoothing with sigma 1.5 of every
 image as the last step, 1000 training and 100 validation images. A structural anomaly
-is a random region in the disc filled with a random colour; a logical one is a second
+is a random region in the disc filled with a random color; a logical one is a second
 disc that does not overlap.
 
 Not stated, chosen here, and fields of `Circles` where it is a number:
-  The discs lie fully inside the image; their centres are whole pixels.
-  The region is the part of the disc that a random disc covers, whose centre is a pixel
-    of the disc; a colour with no bright channel would hide it, so one is at least
+  The discs lie fully inside the image; their centers are whole pixels.
+  The region is the part of the disc that a random disc covers, whose center is a pixel
+    of the disc; a color with no bright channel would hide it, so one is at least
     `colour_min`.
-  The centres of two discs are at least `min_distance` apart: no blur touches another.
+  The centers of two discs are at least `min_distance` apart: no blur touches another.
   The number of test images. The masks: the filled region with its full area as
     saturation; both discs as one region saturated at half, the paper's rule for
     additional objects in MVTec LOCO AD, since either disc may be the additional one.
@@ -54,12 +54,12 @@ class Circles:
         (pixels) [P App. A].
     radius: of a black disc (pixels) [P App. A].
     blur_sigma: of the Gaussian that smooths every image (pixels) [P App. A].
-    region_radius_min: least radius of the disc that cuts a coloured region (pixels)
+    region_radius_min: least radius of the disc that cuts a colored region (pixels)
         [ours].
     region_radius_max: largest radius of it (pixels) [ours].
-    colour_min: the least value of the brightest channel of its colour (grey levels)
+    colour_min: the least value of the brightest channel of its color (gray levels)
         [ours].
-    min_distance: between the centres of the two discs of a logical anomaly (pixels)
+    min_distance: between the centers of the two discs of a logical anomaly (pixels)
         [ours].
     logical_saturation: share of the two discs' area that must be found (fraction of the
         area) [ours, after P 3.4].
@@ -132,41 +132,41 @@ class Circles:
         low, high = BACKGROUND
         shape = (self.side, self.side, 3)
         image = stream.integers(low, high, shape, np.uint8, endpoint=True)
-        centre = self._centre(stream)
-        disc = self._disc(centre, self.radius)
+        center = self._center(stream)
+        disc = self._disc(center, self.radius)
         image[disc] = 0
         anomalous = np.zeros((self.side, self.side), bool)
         if kind == STRUCTURAL:
             anomalous = disc & self._region(stream, disc)
-            image[anomalous] = self._colour(stream)
+            image[anomalous] = self._color(stream)
         elif kind == LOGICAL:
-            other = centre
-            while np.hypot(*(other - centre)) < self.min_distance:
-                other = self._centre(stream)
+            other = center
+            while np.hypot(*(other - center)) < self.min_distance:
+                other = self._center(stream)
             second = self._disc(other, self.radius)
             image[second] = 0
             anomalous = disc | second
         return smooth(image, self.blur_sigma), anomalous
 
-    def _centre(self, stream: np.random.Generator) -> np.ndarray:
+    def _center(self, stream: np.random.Generator) -> np.ndarray:
         return stream.integers(self.radius, self.side - self.radius, 2)
 
-    def _disc(self, centre: np.ndarray, radius: int) -> np.ndarray:  # (side, side) bool
+    def _disc(self, center: np.ndarray, radius: int) -> np.ndarray:  # (side, side) bool
         y, x = np.ogrid[: self.side, : self.side]
-        return (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
+        return (y - center[0]) ** 2 + (x - center[1]) ** 2 <= radius**2
 
     def _region(self, stream: np.random.Generator, disc: np.ndarray) -> np.ndarray:
-        centre = stream.choice(np.argwhere(disc))
+        center = stream.choice(np.argwhere(disc))
         radius = stream.integers(
             self.region_radius_min, self.region_radius_max, endpoint=True
         )
-        return self._disc(centre, int(radius))
+        return self._disc(center, int(radius))
 
-    def _colour(self, stream: np.random.Generator) -> np.ndarray:  # (3,) uint8
-        colour = np.zeros(3, np.uint8)
-        while colour.max() < self.colour_min:
-            colour = stream.integers(0, 255, 3, np.uint8, endpoint=True)
-        return colour
+    def _color(self, stream: np.random.Generator) -> np.ndarray:  # (3,) uint8
+        color = np.zeros(3, np.uint8)
+        while color.max() < self.colour_min:
+            color = stream.integers(0, 255, 3, np.uint8, endpoint=True)
+        return color
 
     def _entry(self, kind: str, index: int, mask: np.ndarray) -> TestImage:
         regions = {

@@ -92,5 +92,5 @@ class DataSet(Protocol):
         ...
 
     def load(self, category: str, image_size: int, channels: int) -> Category:
-        """Reads one category (channels: 3 RGB, 1 grey); raises UserError."""
+        """Reads one category (channels: 3 RGB, 1 gray); raises UserError."""
         ...

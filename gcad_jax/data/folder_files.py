@@ -124,7 +124,7 @@ def find_masks(
         for file in files:
             if file.suffix.lower() not in LOSSLESS:
                 raise UserError(
-                    f"{file} is a mask in a lossy format; save it as an 8-bit grey PNG."
+                    f"{file} is a mask in a lossy format; save it as an 8-bit gray PNG."
                 )
         found[stem] = files
     return found

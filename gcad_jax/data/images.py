@@ -2,12 +2,12 @@
 
 The rules, in the order in which they are applied to a file:
   EXIF orientation is applied, so that an array shows what a viewer shows.
-  Of several frames or pages the first is read. Colour profiles are ignored.
-  16-bit grey is scaled by value (65535 -> 255, round(value / 257)); of 16-bit colour
-    Pillow keeps the high byte, which differs by at most one grey level.
+  Of several frames or pages the first is read. Color profiles are ignored.
+  16-bit gray is scaled by value (65535 -> 255, round(value / 257)); of 16-bit color
+    Pillow keeps the high byte, which differs by at most one gray level.
   Palettes are looked up. Transparency is composited on white, so that the invisible
-    colour of a transparent pixel never trains a network.
-  Grey -> RGB replicates; colour -> grey is ITU-R 601 luma; CMYK -> RGB is Pillow's.
+    color of a transparent pixel never trains a network.
+  Gray -> RGB replicates; color -> gray is ITU-R 601 luma; CMYK -> RGB is Pillow's.
   Floating-point and 32-bit integer images have no known range and are refused.
 """
 
@@ -61,7 +61,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[epath.Path]:
 def read_image(
     source: Source, channels: int, name: str = ""
 ) -> np.ndarray:  # (H, W, channels) uint8
-    """One image with 3 (RGB) or 1 (grey) channels, by the rules above.
+    """One image with 3 (RGB) or 1 (gray) channels, by the rules above.
 
     name: how errors call it; the path where it is left out.
 
@@ -69,7 +69,7 @@ def read_image(
       UserError: a file that is missing, damaged, or of a kind that is refused.
     """
     if channels not in (1, 3):
-        raise UserError(f"channels is {channels}; allowed are 3 (RGB) and 1 (grey).")
+        raise UserError(f"channels is {channels}; allowed are 3 (RGB) and 1 (gray).")
     name = _name(source, name)
     image = _to_8_bit(_decode(source, name), name)
     if image.has_transparency_data:
@@ -88,14 +88,14 @@ def read_mask(
     size: (H, W) that the mask must have, of the image `image_name`.
 
     Raises:
-      UserError: unreadable, more than 8 bits, coloured, or of another size.
+      UserError: unreadable, more than 8 bits, colored, or of another size.
     """
     name = _name(source, name)
     image = _decode(source, name)
     if image.mode not in ("1", "L", "P", "LA", "RGB", "RGBA", "PA"):
         raise UserError(
             f"{name} is a mask of Pillow mode {image.mode!r}; masks have one channel "
-            "of 8 bits, save it as an 8-bit grey PNG."
+            "of 8 bits, save it as an 8-bit gray PNG."
         )
     if (image.height, image.width) != tuple(size):
         raise UserError(
@@ -105,14 +105,14 @@ def read_mask(
         )
     if image.mode in ("1", "L"):
         return np.array(image.convert("L"))
-    colour = np.asarray(image.convert("RGBA"))
-    equal = (colour[..., :2] == colour[..., 1:3]).all()
-    if not equal or (colour[..., 3] != 255).any():
+    color = np.asarray(image.convert("RGBA"))
+    equal = (color[..., :2] == color[..., 1:3]).all()
+    if not equal or (color[..., 3] != 255).any():
         raise UserError(
-            f"{name} is a mask with colours or transparency; masks have one channel, "
-            "save it as an 8-bit grey PNG."
+            f"{name} is a mask with colors or transparency; masks have one channel, "
+            "save it as an 8-bit gray PNG."
         )
-    return colour[..., 0].copy()
+    return color[..., 0].copy()
 
 
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from gcad_jax.data.mvtec.mvtec_ad_files import DATASET, LAYOUT, read_layout
 
 HINT = (
     "get MVTec AD from https://www.mvtec.com/company/research/datasets/mvtec-ad (it "
-    "asks for your consent to its licence), unpack it so that ROOT holds "
+    "asks for your consent to its license), unpack it so that ROOT holds "
     f"{LAYOUT}, and pass --config.data.root=ROOT."
 )
 
@@ -50,7 +50,7 @@ class MvtecAd:
         return tuple(self.categories)
 
     def load(self, category: str, image_size: int, channels: int) -> Category:
-        """Reads one category through its TFDS builder; grey images become RGB.
+        """Reads one category through its TFDS builder; gray images become RGB.
 
         Raises:
           UserError: data that are missing, unreadable or contradictory, or a cache

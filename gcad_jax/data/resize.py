@@ -31,12 +31,12 @@ def _shrunk(images: Array, new: int) -> Array:  # (B, H, W, C) -> (B, H, new, C)
     """
     old = jnp.int32(images.shape[2])
     reach = 2 * jnp.maximum(old, new)
-    centres = (2 * jnp.arange(new, dtype=jnp.int32) + 1) * old
-    first = (centres - reach - new) // (2 * new) + 1
+    centers = (2 * jnp.arange(new, dtype=jnp.int32) + 1) * old
+    first = (centers - reach - new) // (2 * new) + 1
     taps = (reach + new - 1) // new
 
     def weights(places: Array) -> Array:  # (new,) -> (new,)
-        apart = jnp.abs((2 * places + 1) * new - centres)
+        apart = jnp.abs((2 * places + 1) * new - centers)
         inside = (places >= 0) & (places < old)
         return jnp.where(inside, jnp.maximum(reach - apart, 0), 0)
 
@@ -70,7 +70,7 @@ def _share(part: Array, whole: Array) -> Array:
 def stretched(
     maps: AnomalyMaps, height: Array | int, width: Array | int
 ) -> AnomalyMaps:  # (B, S, S) -> (B, height, width)
-    """`maps.upsample`: bilinear, half-pixel centres, clamped edges."""
+    """`maps.upsample`: bilinear, half-pixel centers, clamped edges."""
     wide = _lerp(maps, width)
     return _lerp(wide.swapaxes(1, 2), height).swapaxes(1, 2)
 
@@ -78,9 +78,9 @@ def stretched(
 def _lerp(maps: Array, new: Array | int) -> Array:  # (B, H, W) -> (B, H, new)
     old = maps.shape[2]
     # In halves of a new pixel.
-    centres = (2 * jnp.arange(new, dtype=jnp.int32) + 1) * old - new
-    centres = jnp.clip(centres, 0, (old - 1) * 2 * new)
-    low, weight = centres // (2 * new), centres % (2 * new) / (2 * new)
+    centers = (2 * jnp.arange(new, dtype=jnp.int32) + 1) * old - new
+    centers = jnp.clip(centers, 0, (old - 1) * 2 * new)
+    low, weight = centers // (2 * new), centers % (2 * new) / (2 * new)
     below = jnp.take(maps, low, axis=2)
     above = jnp.take(maps, jnp.minimum(low + 1, old - 1), axis=2)
     return below + (above - below) * weight.astype(maps.dtype)[None, None]

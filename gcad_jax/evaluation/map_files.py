@@ -29,11 +29,11 @@ _PIECE = 2**17  # pixels whose intermediate values stay in the cache
 def upsample(
     scores: np.ndarray, height: int, width: int, space: Scratch | None = None
 ) -> np.ndarray:  # (h, w) -> (height, width), dtype kept
-    """Bilinear with half-pixel centres and clamped edges.
+    """Bilinear with half-pixel centers and clamped edges.
 
     The paper does not name the interpolation; this is the default of the common
     frameworks (`align_corners=False`). It never leaves the range of its input, keeps
-    equal neighbours equal, and does not filter where a side shrinks.
+    equal neighbors equal, and does not filter where a side shrinks.
 
     space: holds the result, until the same thread asks for the next.
     """
@@ -69,9 +69,9 @@ def _lerp(
 @functools.lru_cache(maxsize=64)
 def taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The two source rows of every new row, and the weight of the second."""
-    centre = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
-    low = np.floor(centre).astype(np.intp)
-    return low, np.minimum(low + 1, old - 1), centre - low
+    center = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    low = np.floor(center).astype(np.intp)
+    return low, np.minimum(low + 1, old - 1), center - low
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ With A_i a region, s_i its saturation and P(t) the pixels with a score above t
     sPRO(t) = 1/m sum_i min(|A_i & P(t)| / s_i, 1)
 
 The curve joins the points (FPR(t), sPRO(t)) of all thresholds t by straight lines.
-Between two neighbouring thresholds the false positive rate moves from x0 to x1, and a
+Between two neighboring thresholds the false positive rate moves from x0 to x1, and a
 pixel whose score lies between them moves the curve up by its share, linearly. Up to a
 limit L such a pixel therefore adds to the area the weight
 

@@ -20,7 +20,7 @@ def threshold(validation: Sequence[float], rate: float) -> float:
 
     Of V validation scores the k-th smallest, k = ceil((V + 1)(1 - rate)): of new good
     images at most the share `rate` scores higher, on average over all draws of the
-    validation images. Where V is too small for the rate (see `promised`) it is the
+    validation images. Where V is too small for the rate (`achievable_fpr`) it is the
     largest of them.
 
     validation: image scores of good images that training did not see.
@@ -44,7 +44,7 @@ def threshold(validation: Sequence[float], rate: float) -> float:
     return float(ordered[min(k, len(ordered)) - 1])
 
 
-def promised(count: int, rate: float) -> float:
+def achievable_fpr(count: int, rate: float) -> float:
     """The false positive rate that the threshold of `count` images keeps: rate or more.
 
     The largest of V scores is exceeded by a share of 1 / (V + 1), so that a smaller
@@ -53,7 +53,7 @@ def promised(count: int, rate: float) -> float:
     return max(rate, 1 / (count + 1))
 
 
-def needed(rate: float) -> int:
+def min_validation_images(rate: float) -> int:
     """The least number of validation images that is enough for a rate."""
     return math.ceil(round(1 / rate, 9)) - 1
 

@@ -22,9 +22,9 @@ from gcad_jax.core.types import COMBINED, Array, Tree
 from gcad_jax.data.images import read_image, to_channels, zoom
 from gcad_jax.data.input.device import to_float
 from gcad_jax.evaluation.map_files import upsample
-from gcad_jax.evaluation.threshold import p_values, promised, threshold
+from gcad_jax.evaluation.threshold import achievable_fpr, p_values, threshold
 from gcad_jax.inference import detector_file
-from gcad_jax.inference.detector_file import Stored
+from gcad_jax.inference.detector_file import DetectorFile
 from gcad_jax.methods.common.apply import all_maps
 
 FPR = 0.05
@@ -67,7 +67,7 @@ class Prediction:
         return upsample(self.network_maps[name], self.height, self.width, Scratch())
 
 
-class TrainedDetector:
+class Detector:
     """One category, one seed; made by `load`.
 
     stored: method, networks and calibration, and what they were trained on.
@@ -75,7 +75,7 @@ class TrainedDetector:
         is compiled once.
     """
 
-    def __init__(self, stored: Stored, batch_size: int) -> None:
+    def __init__(self, stored: DetectorFile, batch_size: int) -> None:
         self.stored = stored
         self.batch_size = batch_size
         self._detector = jax.device_put(stored.detector)
@@ -113,12 +113,12 @@ class TrainedDetector:
 
     def promised(self, fpr: float = FPR) -> float:
         """The rate that the validation images are enough for: `fpr` or a larger one."""
-        return promised(len(self.validation_scores), fpr)
+        return achievable_fpr(len(self.validation_scores), fpr)
 
     def predict(self, images: Sequence[Source], fpr: float = FPR) -> list[Prediction]:
         """What is wrong in each of the images, in their order.
 
-        images: paths, or uint8 arrays (H, W, 3) RGB, (H, W, 1) or (H, W) grey; of any
+        images: paths, or uint8 arrays (H, W, 3) RGB, (H, W, 1) or (H, W) gray; of any
             sizes. fpr: see `threshold`.
 
         Raises:
@@ -213,7 +213,7 @@ def load(
     category: str | None = None,
     seed: int | None = None,
     batch_size: int | None = None,
-) -> TrainedDetector:
+) -> Detector:
     """The detector of a finished run.
 
     Args:
@@ -237,7 +237,7 @@ def load(
             )
     size = stored.method.inference_batch_size if batch_size is None else batch_size
     positive("batch_size", size)
-    return TrainedDetector(stored, size)
+    return Detector(stored, size)
 
 
 def find(workdir: epath.Path, category: str | None, seed: int | None) -> epath.Path:
@@ -302,14 +302,14 @@ def read(source: Source, channels: int) -> np.ndarray:  # (H, W, channels) uint8
         raise UserError(
             f"an image is a {type(source).__name__}; images are paths or uint8 arrays."
         )
-    grey = source.ndim == 2 or (source.ndim == 3 and source.shape[-1] == 1)
-    colour = source.ndim == 3 and source.shape[-1] == 3
-    if source.dtype != np.uint8 or not (grey or colour) or not source.size:
+    gray = source.ndim == 2 or (source.ndim == 3 and source.shape[-1] == 1)
+    color = source.ndim == 3 and source.shape[-1] == 3
+    if source.dtype != np.uint8 or not (gray or color) or not source.size:
         raise UserError(
             f"an image is {source.dtype} of shape {source.shape}; images are uint8 of "
             "shape (H, W, 3), (H, W, 1) or (H, W)."
         )
-    if grey:
+    if gray:
         pixels = source.reshape(*source.shape[:2], 1)
         return np.repeat(pixels, channels, axis=-1)
     return to_channels(source, channels)

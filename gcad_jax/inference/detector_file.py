@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMBINED, Tree
-from gcad_jax.methods.base import Detector, Learned, Method
+from gcad_jax.methods.base import DetectorState, Learned, Method
 from gcad_jax.models.io.npz import check_sum, read_weights, write_weights
 
 FOLDER = "detectors"  # in the folder of a category
@@ -46,7 +46,7 @@ class Scale:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stored:
+class DetectorFile:
     """What a file holds.
 
     dataset, category, seed: of the training. scales: of the branches by their names,
@@ -54,7 +54,7 @@ class Stored:
     """
 
     method: Method
-    detector: Detector
+    detector: DetectorState
     dataset: str
     category: str
     seed: int
@@ -66,7 +66,7 @@ def path_of(category: epath.Path, seed: int) -> epath.Path:
     return category / FOLDER / f"seed_{seed}.npz"
 
 
-def write(path: epath.Path, stored: Stored) -> None:
+def write(path: epath.Path, stored: DetectorFile) -> None:
     """Writes a detector, whole or not at all; raises UserError where it cannot."""
     method = type(stored.method)
     header = {
@@ -93,7 +93,7 @@ def write(path: epath.Path, stored: Stored) -> None:
     )
 
 
-def read(path: epath.Path) -> Stored:
+def read(path: epath.Path) -> DetectorFile:
     """The detector in a file, its arrays on the host.
 
     Raises:
@@ -117,16 +117,16 @@ def read(path: epath.Path) -> Stored:
 
 def _stored(
     path: epath.Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-) -> Stored:
+) -> DetectorFile:
     """Raises KeyError, TypeError or ValueError where the header is not whole."""
     trees = unflatten_dict(arrays, sep="/")
     frozen, params, model_state, calibration = (trees.get(part, {}) for part in PARTS)
     method = _method(path, header)
     if set(header["scales"]) != {*method.branches, COMBINED}:
         raise ValueError(f"scales of {', '.join(header['scales']) or 'nothing'}")
-    return Stored(
+    return DetectorFile(
         method=method,
-        detector=Detector(frozen, Learned(params, model_state), calibration),
+        detector=DetectorState(frozen, Learned(params, model_state), calibration),
         dataset=header["dataset"],
         category=header["category"],
         seed=header["seed"],

@@ -1,4 +1,4 @@
-"""Does an artefact say what `predict` says? Both are asked about the same images."""
+"""Does an exported file say what `predict` says? Both see the same images."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from gcad_jax.core.types import Array
-from gcad_jax.inference.detector import TrainedDetector
+from gcad_jax.inference.detector import Detector
 
 LIMIT = 1e-4  # of the range of a map
 SMALLEST = 1e-12  # range that is divided by
@@ -28,18 +28,18 @@ class Difference:
 
     @property
     def small(self) -> bool:
-        """Whether an artefact may be written; NaN is not small."""
+        """Whether an exported file may be written; NaN is not small."""
         return self.maps <= LIMIT and self.scores <= LIMIT
 
 
 def difference(
     call: Callable[[np.ndarray], dict[str, Array]],
-    detector: TrainedDetector,
+    detector: Detector,
     batches: Sequence[np.ndarray],
 ) -> Difference:
-    """Between an artefact and `detector.predict`.
+    """Between an exported file and `detector.predict`.
 
-    call: of the artefact. batches: each (B, H, W, C) uint8.
+    call: of the exported file. batches: each (B, H, W, C) uint8.
 
     On the CPU, where there is one: products of an accelerator are rounded by how a
     program was tiled, which would be all that is seen.
@@ -47,7 +47,7 @@ def difference(
     maps, scores = [], []
     with jax.default_device(_cpu()):
         # One of its own, for the arrays of the other may be elsewhere.
-        detector = TrainedDetector(detector.stored, detector.batch_size)
+        detector = Detector(detector.stored, detector.batch_size)
         for batch in batches:
             found = jax.device_get(call(batch))
             for row, wanted in enumerate(detector.predict(list(batch))):

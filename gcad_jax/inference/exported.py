@@ -1,8 +1,8 @@
 """A detector as one exported program: loadable by JAX alone, wherever it is.
 
-Zoom, network, calibration and decision are traced with symbolic sides and serialised by
+Zoom, network, calibration and decision are traced with symbolic sides and serialized by
 `jax.export`, the arrays of the detector as constants in it. The durable form of a
-detector is its file (`detector_file`): what JAX promises of an artefact ends.
+detector is its file (`detector_file`): what JAX promises of an exported file ends.
 """
 
 import dataclasses
@@ -23,15 +23,17 @@ from gcad_jax.data.input.device import to_float
 from gcad_jax.data.resize import stretched, zoomed
 from gcad_jax.evaluation.threshold import threshold
 from gcad_jax.inference import export_check
-from gcad_jax.inference.detector import TrainedDetector
-from gcad_jax.inference.detector_file import Stored
+from gcad_jax.inference.detector import Detector
+from gcad_jax.inference.detector_file import DetectorFile
 from gcad_jax.inference.export_check import Difference
-from gcad_jax.inference.metadata import facts
+from gcad_jax.inference.metadata import as_json
 
-ABOUT = ".json"  # behind the name of an artefact: what stands beside it
+ABOUT = ".json"  # behind the name of an exported file: what stands beside it
 PLATFORMS = ("cpu", "cuda", "tpu")
 SIDES = "b, h, w"  # images, and their height and width
-LARGEST = 2 * 10**9  # bytes of arrays: FlatBuffers, of which artefacts are made, end
+LARGEST = (
+    2 * 10**9
+)  # bytes of arrays: FlatBuffers, of which exported files are made, end
 GUARANTEE = (
     "It can be loaded by a jax and jaxlib up to 6 months newer or 3 weeks older than "
     "those that exported it (docs.jax.dev, jax.export, compatibility guarantees); "
@@ -39,8 +41,8 @@ GUARANTEE = (
 )
 
 
-def program(stored: Stored, fpr: float) -> Callable[[Array], dict[str, Array]]:
-    """What an artefact computes.
+def program(stored: DetectorFile, fpr: float) -> Callable[[Array], dict[str, Array]]:
+    """What an exported file computes.
 
     fpr: false positive rate of images that sets the threshold, as `predict` has it.
 
@@ -73,11 +75,11 @@ def program(stored: Stored, fpr: float) -> Callable[[Array], dict[str, Array]]:
     return detect
 
 
-def exported(stored: Stored, fpr: float) -> export.Exported:
+def exported(stored: DetectorFile, fpr: float) -> export.Exported:
     """The program, for every platform and every number and size of images.
 
     Raises:
-      UserError: it would be larger than an artefact can be; a wrong `fpr`.
+      UserError: it would be larger than an exported file can be; a wrong `fpr`.
     """
     check_size(stored)
     sides = export.symbolic_shape(f"{SIDES}, {stored.method.channels}")
@@ -86,25 +88,25 @@ def exported(stored: Stored, fpr: float) -> export.Exported:
     return traced(images)
 
 
-def check_size(stored: Stored) -> None:
-    """Raises UserError where the arrays of a detector do not fit into an artefact."""
+def check_size(stored: DetectorFile) -> None:
+    """Raises UserError where the arrays do not fit into an exported file."""
     size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(stored.detector))
     if size > LARGEST:
         raise UserError(
             f"the {stored.method.title} of {stored.category} holds {size / 1e9:.1f} "
-            f"GB of arrays, and an artefact at most {LARGEST / 1e9:g} GB; export one "
-            "that was trained on fewer images or with a smaller method.image_size, or "
-            "take python -m gcad_jax.predict, which has no limit."
+            f"GB of arrays, and an exported file at most {LARGEST / 1e9:g} GB; export "
+            "one that was trained on fewer images or with a smaller method.image_size, "
+            "or take python -m gcad_jax.predict, which has no limit."
         )
 
 
-def about(stored: Stored, fpr: float) -> dict[str, Any]:
-    """What stands beside an artefact: how to call it and what its answers mean."""
+def about(stored: DetectorFile, fpr: float) -> dict[str, Any]:
+    """What stands beside an exported file: how to call it and what its answers mean."""
     channels = stored.method.channels
     return {
         "load": "jax.jit(jax.export.deserialize(bytes of the file).call)(images)",
         "images": f"uint8 ({SIDES}, {channels}), any b, h, w; "
-        + ("RGB" if channels == 3 else "grey"),
+        + ("RGB" if channels == 3 else "gray"),
         "results": {
             "score": "float32 (b,), larger is more anomalous",
             "anomalous": "bool (b,), score > threshold",
@@ -112,7 +114,7 @@ def about(stored: Stored, fpr: float) -> dict[str, Any]:
             "anomaly_map": "float32 (b, h, w), scores of the pixels",
             "threshold": "float32 ()",
         },
-        **facts(stored, fpr),
+        **as_json(stored, fpr),
         "platforms": PLATFORMS,
         "guarantee": GUARANTEE,
         "jax": jax.__version__,
@@ -120,12 +122,12 @@ def about(stored: Stored, fpr: float) -> dict[str, Any]:
 
 
 def write(
-    detector: TrainedDetector,
+    detector: Detector,
     output: epath.Path,
     fpr: float,
     images: Sequence[np.ndarray] = (),
 ) -> tuple[int, Difference]:
-    """Writes an artefact and what stands beside it, after asking it; both or none.
+    """Writes an exported file and what stands beside it, after asking it; both or none.
 
     It is read back as it was written, and compared with `detector.predict` on drawn
     images and on `images`, each (H, W, C) uint8 of any size.
@@ -158,7 +160,7 @@ def write(
 
 
 def said(found: Difference) -> dict[str, Any]:
-    """A difference, as it stands beside the artefact."""
+    """A difference, as it stands beside the exported file."""
     return dataclasses.asdict(found) | {
         "unit": "range of the map that predict gives, largest of all images",
         "device": "cpu",

@@ -4,11 +4,15 @@ from typing import Any
 
 from gcad_jax.core.types import COMBINED
 from gcad_jax.core.version import __version__
-from gcad_jax.evaluation.threshold import needed, promised, threshold
-from gcad_jax.inference.detector_file import Stored
+from gcad_jax.evaluation.threshold import (
+    achievable_fpr,
+    min_validation_images,
+    threshold,
+)
+from gcad_jax.inference.detector_file import DetectorFile
 
 
-def facts(stored: Stored, fpr: float) -> dict[str, Any]:
+def as_json(stored: DetectorFile, fpr: float) -> dict[str, Any]:
     """For the JSON beside results. fpr: false positive rate that sets the threshold.
 
     Raises UserError for a rate outside 0 to 1.
@@ -22,14 +26,14 @@ def facts(stored: Stored, fpr: float) -> dict[str, Any]:
         "seed": stored.seed,
         "threshold": threshold(validation, fpr),
         "false_positive_rate": fpr,
-        "promised_false_positive_rate": promised(len(validation), fpr),
+        "promised_false_positive_rate": achievable_fpr(len(validation), fpr),
         "validation_images": len(validation),
     }
 
 
-def lines(stored: Stored, fpr: float) -> list[str]:
-    """The same for a terminal of 80 columns; raises as `facts` does."""
-    told = facts(stored, fpr)
+def as_text(stored: DetectorFile, fpr: float) -> list[str]:
+    """The same for a terminal of 80 columns; raises as `as_json` does."""
+    told = as_json(stored, fpr)
     count, limit = told["validation_images"], told["threshold"]
     images = f"{count} validation image{'s' * (count != 1)}"
     who = f"detector    {told['method']} of {told['category']}, seed {told['seed']}"
@@ -44,5 +48,5 @@ def lines(stored: Stored, fpr: float) -> list[str]:
         who,
         f"threshold   {limit:.4g}, the highest of {images}, which promise a false",
         f"            positive rate of {own:.3g} %, not {rate:.3g} %: that needs "
-        f"{needed(fpr)}",
+        f"{min_validation_images(fpr)}",
     ]

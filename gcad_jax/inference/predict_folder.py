@@ -20,9 +20,9 @@ from gcad_jax.core.threads import background_writer
 from gcad_jax.core.types import COMBINED
 from gcad_jax.evaluation import threshold
 from gcad_jax.evaluation.map_files import MAPS
-from gcad_jax.inference.detector import Prediction, TrainedDetector
+from gcad_jax.inference.detector import Detector, Prediction
 from gcad_jax.inference.image_inputs import OVERLAYS
-from gcad_jax.inference.metadata import facts
+from gcad_jax.inference.metadata import as_json
 from gcad_jax.reporting.plots import overlay, png
 
 SCORES, ABOUT = "scores.csv", "predict.json"
@@ -60,7 +60,7 @@ class Found:
 
 
 def write(
-    detector: TrainedDetector,
+    detector: Detector,
     images: Mapping[str, epath.Path],
     output: epath.Path,
     wanted: Wanted,
@@ -93,7 +93,7 @@ def write(
             if wanted.overlays:
                 writer.submit(pictures.write_overlay, name, image, found)
     anomalous = sum(row[COLUMNS.index("anomalous")] for row in rows)
-    about = facts(detector.stored, wanted.fpr) | {
+    about = as_json(detector.stored, wanted.fpr) | {
         "images": len(rows),
         "anomalous": anomalous,
         "skipped": [str(error) for error in skipped],
@@ -124,7 +124,7 @@ def _write_tables(
 class Pictures:
     """The files of one image."""
 
-    detector: TrainedDetector
+    detector: Detector
     output: epath.Path
     wanted: Wanted
 
@@ -153,7 +153,7 @@ class Pictures:
             part.write_bytes(png.encoded(np.asarray(picture)))
 
     def _heat(self, branch: str, scores: np.ndarray) -> overlay.Heat:
-        """In colours that are the same for all images: good ones set the scale."""
+        """In colors that are the same for all images: good ones set the scale."""
         scale = self.detector.stored.scales[branch]
         limit = threshold.threshold(scale.image_scores, self.wanted.fpr)
         return overlay.Heat(scores, scale.median, limit)

@@ -1,1 +1,1 @@
-"""Losses, optimisers and scores: one file a method, one small protocol."""
+"""Losses, optimizers and scores: one file a method, one small protocol."""

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from gcad_jax.core.types import AnomalyMaps, Array, Images, Key, Keys, Metrics, Tree
-from gcad_jax.methods.base import Detector, Learned, Phase
-from gcad_jax.methods.common import optimizers as optimisers
+from gcad_jax.methods.base import DetectorState, Learned, Phase
 from gcad_jax.methods.common import reconstruction
 from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
 from gcad_jax.methods.common.hparams import settings
+from gcad_jax.methods.common.optimizers import adam
 from gcad_jax.models.autoencoder import Autoencoder
 
 NETWORK = "AE"
@@ -76,7 +76,7 @@ class AE(NothingFrozen, OneMap):
 
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
         """Adam for the one network."""
-        return {NETWORK: optimisers.adam(self.learning_rate, self.weight_decay)}
+        return {NETWORK: adam(self.learning_rate, self.weight_decay)}
 
     def init(self, key: Key) -> Learned:
         """The network and its running batch statistics."""
@@ -108,7 +108,7 @@ class AE(NothingFrozen, OneMap):
 
     # -- scoring ----------------------------------------------------------------
 
-    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
         """Squared distance of each pixel from its reconstruction."""
         net = self.network()
         return reconstruction.distance(net, NETWORK, detector.learned, images)

@@ -53,7 +53,7 @@ class TrainState:
 
 
 @struct.dataclass
-class Detector:
+class DetectorState:
     """All that inference needs, for one seed.
 
     frozen: E_loc, a feature gallery, pixel statistics; shared by all seeds.
@@ -101,7 +101,7 @@ class Trainable(Protocol):
         ...
 
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
-        """One optimiser for each named network."""
+        """One optimizer for each named network."""
         ...
 
     def init(self, key: Key) -> Learned:
@@ -162,7 +162,7 @@ class Method(Trainable, Protocol):
 
     @property
     def channels(self) -> int:
-        """3 (RGB) or 1 (grey)."""
+        """3 (RGB) or 1 (gray)."""
         ...
 
     @property
@@ -186,16 +186,16 @@ class Method(Trainable, Protocol):
         """Scale of the scores, from the good validation images (V, H, W, C) uint8."""
         ...
 
-    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
         """The combined anomaly map (B, H, W), larger = more anomalous.
 
-        An artefact is traced with a symbol for B: `x.shape[0]` is one, `len(x)` and
+        It is exported with a symbol for B: `x.shape[0]` is one, `len(x)` and
         `int(x.shape[0])` are errors.
         """
         ...
 
     def branch_maps(
-        self, detector: Detector, images: Images
+        self, detector: DetectorState, images: Images
     ) -> Mapping[str, AnomalyMaps]:
         """The maps that are combined, by the names in `branches`; {} without."""
         ...

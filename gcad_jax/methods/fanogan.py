@@ -2,7 +2,7 @@
 
 A generator learns to draw good images (WGAN-GP); then an encoder learns which z draws
 a given image, by the image and by the critic's features of it (izi_f). What the
-generator does not draw again is anomalous. 64 x 64 pixels, grey.
+generator does not draw again is anomalous. 64 x 64 pixels, gray.
 """
 
 import dataclasses
@@ -25,10 +25,10 @@ from gcad_jax.core.types import (
     Metrics,
     Tree,
 )
-from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
-from gcad_jax.methods.common import optimizers as optimisers
+from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
 from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
 from gcad_jax.methods.common.hparams import settings
+from gcad_jax.methods.common.optimizers import apply_gradients, with_model_state
 from gcad_jax.models.fanogan import (
     WIDTHS,
     Discriminator,
@@ -164,15 +164,15 @@ class FAnoGAN(NothingFrozen, OneMap):
         gradient, metrics = jax.grad(self.critic_loss, has_aux=True)(
             learned.params["D"], learned, 2 * batch.images - 1, keys
         )
-        after = optimisers.apply_gradients(optimizers, state, {"D": gradient})
+        after = apply_gradients(optimizers, state, {"D": gradient})
 
         def generator(after: TrainState) -> TrainState:
             gradient, statistics = jax.grad(self.generator_loss, has_aux=True)(
                 after.learned.params["G"], after.learned, keys
             )
-            moved = optimisers.apply_gradients(optimizers, after, {"G": gradient})
+            moved = apply_gradients(optimizers, after, {"G": gradient})
             model_state = {**after.learned.model_state, "G": statistics}
-            moved = optimisers.with_model_state(moved, model_state)
+            moved = with_model_state(moved, model_state)
             return moved.replace(step=after.step)  # type: ignore[attr-defined]
 
         due = state.step % self.critic_updates == self.critic_updates - 1
@@ -238,9 +238,9 @@ class FAnoGAN(NothingFrozen, OneMap):
         gradient, (metrics, statistics) = jax.grad(self.encoder_loss, has_aux=True)(
             state.learned.params["E"], state.learned, 2 * batch.images - 1
         )
-        state = optimisers.apply_gradients(self.optimizers(), state, {"E": gradient})
+        state = apply_gradients(self.optimizers(), state, {"E": gradient})
         model_state = {**state.learned.model_state, "E": statistics}
-        state = optimisers.with_model_state(state, model_state)
+        state = with_model_state(state, model_state)
         return state, mean_over_batch(metrics)
 
     def encoder_loss(
@@ -277,8 +277,8 @@ class FAnoGAN(NothingFrozen, OneMap):
 
     # -- scoring ----------------------------------------------------------------
 
-    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
-        """(x - G(E(x)))^2, grey values in [-1, 1]; (B, S, S)."""
+    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
+        """(x - G(E(x)))^2, gray values in [-1, 1]; (B, S, S)."""
         learned, x = detector.learned, 2 * images - 1
         variables = {
             "params": learned.params["E"],

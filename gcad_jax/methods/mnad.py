@@ -24,10 +24,14 @@ from gcad_jax.core.types import (
     Metrics,
     Tree,
 )
-from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
-from gcad_jax.methods.common import optimizers as optimisers
+from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
 from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
 from gcad_jax.methods.common.hparams import settings
+from gcad_jax.methods.common.optimizers import (
+    apply_gradients,
+    cosine_decay,
+    with_model_state,
+)
 from gcad_jax.models import mnad
 from gcad_jax.models.layers.init import scaled
 from gcad_jax.models.mnad import STEP, WIDTHS, MemoryDecoder, MemoryEncoder
@@ -140,9 +144,9 @@ class MNAD(NothingFrozen, OneMap):
             )
             # After each epoch, as the published code does.
             epoch = state.step // steps_per_epoch
-            rate = optimisers.cosine_decay(epoch, self.epochs, self.final_learning_rate)
-            state = optimisers.apply_gradients(optimizers, state, gradients, rate)
-            state = optimisers.with_model_state(state, model_state)
+            rate = cosine_decay(epoch, self.epochs, self.final_learning_rate)
+            state = apply_gradients(optimizers, state, gradients, rate)
+            state = with_model_state(state, model_state)
             return state, mean_over_batch(metrics)
 
         return (Phase("reconstruction", num_steps, update),)
@@ -184,8 +188,8 @@ class MNAD(NothingFrozen, OneMap):
 
     # -- scoring ----------------------------------------------------------------
 
-    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
-        """Squared distance from the reconstruction, grey values in [-1, 1]; (B, S, S).
+    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
+        """Squared distance from the reconstruction, gray values in [-1, 1]; (B, S, S).
 
         The memory stays as training left it: written at test time, it would make the
         score of an image depend on those before it.

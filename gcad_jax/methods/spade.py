@@ -1,8 +1,8 @@
-"""SPADE (arXiv 2005.02357), as the paper runs it: nearest neighbours in feature space.
+"""SPADE (arXiv 2005.02357), as the paper runs it: nearest neighbors in feature space.
 
 Nothing is trained. Of the K training images nearest to a test image the features of
 all places make a gallery; a place of the test image is as anomalous as it is far from
-its nearest neighbour in the gallery [P 5.2].
+its nearest neighbor in the gallery [P 5.2].
 """
 
 import dataclasses
@@ -16,13 +16,13 @@ import numpy as np
 from gcad_jax.core import checks, errors
 from gcad_jax.core.paths import as_path
 from gcad_jax.core.types import AnomalyMaps, Array, Features, Images, ImagesU8, Tree
-from gcad_jax.methods.base import Detector
+from gcad_jax.methods.base import DetectorState
 from gcad_jax.methods.common import pretrained_e_loc as teachers
 from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.common.defaults import OneMap, Untrained
 from gcad_jax.methods.common.hparams import settings
 from gcad_jax.models.classifiers.classifier import classifier, load_classifier
-from gcad_jax.models.layers.init import imagenet_normalised
+from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 
 # Maps at a quarter, an eighth and a sixteenth of the image's side.
@@ -58,7 +58,7 @@ class SPADE(Untrained, OneMap):
         (images) [P 5.2].
     combination: "separate", distances of each level, averaged; or "concatenated", one
         distance of the features of all levels [ours].
-    places: neighbours are sought "everywhere" in the gallery's images or at the
+    places: neighbors are sought "everywhere" in the gallery's images or at the
         "same_place" [ours].
     sigma: of the Gaussian that smooths the map, at the size of the input; 0 for none
         (pixels) [P 5.2].
@@ -173,7 +173,7 @@ class SPADE(Untrained, OneMap):
             return levels, maps["pooled"]
         # Deviates: E_loc at three sizes, averaged, stands in for three levels of a
         # Wide ResNet-50-2, whose weights do not come with the package.
-        x = imagenet_normalised(images)
+        x = imagenet_normalized(images)
         found = []
         for p, step in E_LOC_STEPS.items():
             features = self.E_loc(p).apply({"params": params[f"E_loc_{p}"]}, x)
@@ -191,8 +191,8 @@ class SPADE(Untrained, OneMap):
 
     # -- scoring ----------------------------------------------------------------
 
-    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
-        """Distance from the nearest neighbour, smoothed; (B, S, S)."""
+    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
+        """Distance from the nearest neighbor, smoothed; (B, S, S)."""
         frozen = detector.frozen
         gallery = [frozen[name] for name in sorted(frozen) if name.startswith("level_")]
         count = min(self.K, len(frozen["pooled"]))

@@ -28,13 +28,13 @@ from gcad_jax.core.types import (
     Metrics,
     Tree,
 )
-from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
-from gcad_jax.methods.common import optimizers as optimisers
+from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
 from gcad_jax.methods.common import pretrained_e_loc as teachers
 from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.common.calibration import mean_over_scales, moments
 from gcad_jax.methods.common.hparams import settings
-from gcad_jax.models.layers.init import imagenet_normalised
+from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
+from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import BORDERS, PatchDescriptor
 
 
@@ -130,11 +130,11 @@ class StudentTeacher:
 
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
         """Adam for each student."""
-        adam = optimisers.adam(self.learning_rate, self.weight_decay)
-        return {name: adam for p in self.P for name in self.names(p)}
+        optimizer = adam(self.learning_rate, self.weight_decay)
+        return {name: optimizer for p in self.P for name in self.names(p)}
 
     def prepare(self, images: ImagesU8) -> Tree:
-        """The teachers, their features normalised over all training pixels.
+        """The teachers, their features normalized over all training pixels.
 
         images: (N, S, S, 3) uint8, unaugmented. Returns {"T_<p>": parameters}.
         """
@@ -162,7 +162,7 @@ class StudentTeacher:
 
     def cache(self, frozen: Tree, images: Images) -> Tree:
         """The teachers' descriptors: {"T_<p>": (B, S, S, d_loc)}."""
-        x = imagenet_normalised(images)
+        x = imagenet_normalized(images)
         return {f"T_{p}": self._described(p, frozen[f"T_{p}"], x) for p in self.P}
 
     def _described(self, p: int, params: Tree, x: Images) -> Features:
@@ -186,10 +186,8 @@ class StudentTeacher:
             gradients, metrics = jax.grad(self.loss, has_aux=True)(
                 state.learned.params, targets, batch.images
             )
-            rate = optimisers.cosine_decay(
-                state.step, num_steps, self.final_learning_rate
-            )
-            state = optimisers.apply_gradients(optimizers, state, gradients, rate)
+            rate = cosine_decay(state.step, num_steps, self.final_learning_rate)
+            state = apply_gradients(optimizers, state, gradients, rate)
             return state, mean_over_batch(metrics)
 
         return (Phase("students", num_steps, update),)
@@ -206,7 +204,7 @@ class StudentTeacher:
         nothing: each one's gradient is that of its own term. The metric of a p is
         the mean of its students.
         """
-        x = imagenet_normalised(images)
+        x = imagenet_normalized(images)
         losses, metrics = [], {}
         for p in self.P:
             of_p = [
@@ -234,7 +232,7 @@ class StudentTeacher:
 
         (B, S, S) float32 each; means over the students.
         """
-        x = imagenet_normalised(images)
+        x = imagenet_normalized(images)
         maps = {}
         for p, T in zip(self.P, self.cache(frozen, images).values(), strict=True):
             S = [self._described(p, learned.params[n], x) for n in self.names(p)]
@@ -246,16 +244,16 @@ class StudentTeacher:
         return maps
 
     def branch_maps(
-        self, detector: Detector, images: Images
+        self, detector: DetectorState, images: Images
     ) -> Mapping[str, AnomalyMaps]:
-        """Error and variance, each normalised and averaged over P; their sum is A."""
+        """Error and variance, each normalized and averaged over P; their sum is A."""
         raw = self._raw_maps(detector.frozen, detector.learned, images)
         return {
             name: mean_over_scales(raw, detector.calibration, name, self.P)
             for name in self.branches
         }
 
-    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
         """A = (e - mu_e) / sigma_e + (v - mu_v) / sigma_v, mean over P; (B, S, S)."""
         maps = self.branch_maps(detector, images)
         return maps["e"] + maps["v"]

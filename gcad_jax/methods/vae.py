@@ -10,11 +10,11 @@ import optax
 
 from gcad_jax.core import checks
 from gcad_jax.core.types import AnomalyMaps, Array, Images, Key, Keys, Metrics, Tree
-from gcad_jax.methods.base import Detector, Learned, Phase
-from gcad_jax.methods.common import optimizers as optimisers
+from gcad_jax.methods.base import DetectorState, Learned, Phase
 from gcad_jax.methods.common import reconstruction
 from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
 from gcad_jax.methods.common.hparams import settings
+from gcad_jax.methods.common.optimizers import adam
 from gcad_jax.models.autoencoder import Autoencoder
 
 NETWORK = "VAE"
@@ -82,7 +82,7 @@ class VAE(NothingFrozen, OneMap):
 
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
         """Adam for the one network."""
-        return {NETWORK: optimisers.adam(self.learning_rate, self.weight_decay)}
+        return {NETWORK: adam(self.learning_rate, self.weight_decay)}
 
     def init(self, key: Key) -> Learned:
         """The network and its running batch statistics."""
@@ -118,7 +118,7 @@ class VAE(NothingFrozen, OneMap):
 
     # -- scoring ----------------------------------------------------------------
 
-    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
         """Squared distance of each pixel from its reconstruction; decodes the mean."""
         net = self.network()
         return reconstruction.distance(net, NETWORK, detector.learned, images)

@@ -13,13 +13,13 @@ import numpy as np
 
 from gcad_jax.core import checks, errors
 from gcad_jax.core.types import AnomalyMaps, Array, Images, ImagesU8, Tree
-from gcad_jax.methods.base import Detector
+from gcad_jax.methods.base import DetectorState
 from gcad_jax.methods.common import registration
 from gcad_jax.methods.common.apply import each_batch
 from gcad_jax.methods.common.defaults import OneMap, Untrained
 
 NONE, RIGID = "none", "rigid"
-GREY_LEVELS = 255.0
+GRAY_LEVELS = 255.0
 SMALLEST = 8  # side of an image in pixels that can be aligned
 
 
@@ -34,8 +34,8 @@ class VariationModel(Untrained, OneMap):
         shape-based matching].
     degrees: largest angle that is tried, and the step between angles (degrees) [ours].
     variance_floor: added to each variance; 1/12 is the variance of rounding to whole
-        grey levels, which keeps a pixel that never changed from an infinite score
-        (squared grey levels) [ours].
+        gray levels, which keeps a pixel that never changed from an infinite score
+        (squared gray levels) [ours].
     inference_batch_size: size of one call (images) [ours].
     """
 
@@ -66,19 +66,19 @@ class VariationModel(Untrained, OneMap):
     # -- the model --------------------------------------------------------------
 
     def prepare(self, images: ImagesU8) -> Tree:
-        """Mean and deviation of each pixel and channel, in grey levels.
+        """Mean and deviation of each pixel and channel, in gray levels.
 
         images: (N, S, S, 3) uint8. Aligned, a pixel counts the images that cover it;
-        one that none covers has the deviation of all grey levels. Returns "mean" and
+        one that none covers has the deviation of all gray levels. Returns "mean" and
         "std" (S, S, 3), "covered" (S, S) 0 or 1, "reference" (S, S, 3) in [0, 1].
         """
-        reference = jnp.asarray(nearest_to_median(images) / GREY_LEVELS, jnp.float32)
+        reference = jnp.asarray(nearest_to_median(images) / GRAY_LEVELS, jnp.float32)
 
         @jax.jit
         def sums(x: Images) -> tuple[Array, Array, Array]:
             values, weights = jax.vmap(lambda image: self._aligned(image, reference))(x)
             # From the reference: squares of what is left keep their digits.
-            values = (values - reference[None]) * GREY_LEVELS
+            values = (values - reference[None]) * GRAY_LEVELS
             weights = weights[..., None]
             # One row an image, so that repeats in the last batch can be dropped.
             return weights, weights * values, weights * jnp.square(values)
@@ -94,9 +94,9 @@ class VariationModel(Untrained, OneMap):
         count = np.maximum(count, 1)
         mean = first / count
         variance = np.maximum(second / count - mean**2, 0) + self.variance_floor
-        std = np.where(covered, np.sqrt(variance), GREY_LEVELS)
+        std = np.where(covered, np.sqrt(variance), GRAY_LEVELS)
         return {
-            "mean": jnp.asarray(mean, jnp.float32) + reference * GREY_LEVELS,
+            "mean": jnp.asarray(mean, jnp.float32) + reference * GRAY_LEVELS,
             "std": jnp.asarray(std, jnp.float32),
             "covered": jnp.asarray(covered[..., 0], jnp.float32),
             "reference": reference,
@@ -120,7 +120,7 @@ class VariationModel(Untrained, OneMap):
 
     # -- scoring ----------------------------------------------------------------
 
-    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
         """|I - mean| / std, averaged over the channels; (B, S, S).
 
         Aligned, the model is laid over the image, not the image over the model, so
@@ -137,7 +137,7 @@ class VariationModel(Untrained, OneMap):
                 std = registration.sampled(std, at)
                 whole = registration.sampled(covered[..., None], at)[..., 0] >= 1 - 1e-6
                 covered = (registration.inside(at) & whole).astype(jnp.float32)
-            scores = jnp.abs(image * GREY_LEVELS - mean) / std
+            scores = jnp.abs(image * GRAY_LEVELS - mean) / std
             return covered * jnp.mean(scores, axis=-1)
 
         return jax.lax.map(one, images)

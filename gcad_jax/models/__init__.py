@@ -1,1 +1,1 @@
-"""Networks as linen modules; no losses, no optimisers."""
+"""Networks as linen modules; no losses, no optimizers."""

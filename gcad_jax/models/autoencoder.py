@@ -10,7 +10,7 @@ from gcad_jax.models.global_encoder import Decoder, Encoder
 
 
 class Autoencoder(nn.Module):
-    """An image through a code of g numbers; initialise with `skips` = ones.
+    """An image through a code of g numbers; initialize with `skips` = ones.
 
     As E_glo, with batch norms after every convolution and transposed convolution but
     the last of each half, those of the skips among them.

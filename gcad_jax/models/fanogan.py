@@ -50,7 +50,7 @@ def dense(width: int, inputs: int, name: str, dtype: Any) -> nn.Dense:
     return nn.Dense(width, dtype=dtype, kernel_init=init, name=name)
 
 
-class Normalised(nn.Module):
+class Normalized(nn.Module):
     """Batch norm, or layer norm over a whole image with a scale for each channel.
 
     momentum: of the batch norm's running statistics; None for layer norm.
@@ -87,11 +87,11 @@ class Residual(nn.Module):
         # The shortcut changes the side first: a 1x1 convolution of fewer pixels.
         change = doubled if self.up else halved
         shortcut = convolution(self.width, 1, inputs, "shortcut", dtype)(change(x))
-        y = nn.relu(Normalised(self.momentum, dtype, name="norm1")(x, train))
+        y = nn.relu(Normalized(self.momentum, dtype, name="norm1")(x, train))
         y = convolution(inner, 3, inputs, "conv1", dtype, gain=4, use_bias=False)(
             before(y)
         )
-        y = nn.relu(Normalised(self.momentum, dtype, name="norm2")(y, train))
+        y = nn.relu(Normalized(self.momentum, dtype, name="norm2")(y, train))
         y = convolution(self.width, 3, inner, "conv2", dtype, gain=4)(y)
         return shortcut + after(y)
 
@@ -129,7 +129,7 @@ class Generator(nn.Module):
             x = Residual(
                 self.widths[i], True, self.momentum, self.dtype, name=f"up{i}"
             )(x, train)
-        x = nn.relu(Normalised(self.momentum, self.dtype, name="norm_out")(x, train))
+        x = nn.relu(Normalized(self.momentum, self.dtype, name="norm_out")(x, train))
         inputs = x.shape[-1]
         y = convolution(self.channels, 3, inputs, "conv_out", self.dtype, gain=4)(x)
         return jnp.tanh(y)

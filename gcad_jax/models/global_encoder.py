@@ -73,7 +73,7 @@ def skip_weights(
 
 
 class GlobalEncoder(nn.Module):
-    """E_glo. Initialise with `skips` = ones: the skip layers must have parameters.
+    """E_glo. Initialize with `skips` = ones: the skip layers must have parameters.
 
     The paper fixes the 4x4 convolutions, g, d_glo and the five additive skips; the
     widths (its Fig. 7) and the slope are chosen between two networks of the same group

@@ -37,7 +37,7 @@ MINIMUM_STD = 1e-6
 class PatchDescriptor(nn.Module):
     """E_loc for one patch size. Parameters: conv1, conv2, ..., conv_out.
 
-    No activation follows conv_out, so that the normalisation of the features can be
+    No activation follows conv_out, so that the normalization of the features can be
     folded into it [P 5.2]. Differentiable in parameters and images.
 
     Attributes:
@@ -46,10 +46,10 @@ class PatchDescriptor(nn.Module):
       width: factor on the hidden widths of Student-Teacher; a PDN keeps its own.
       slope: slope of Student-Teacher's leaky ReLU; a PDN has a ReLU.
       p65_conv3: width of the third convolution of p = 65, before `width`.
-      border: what surrounds the image: 'zero' (of the normalised image), 'reflect' or
+      border: what surrounds the image: 'zero' (of the normalized image), 'reflect' or
         'edge' (the outermost pixels repeated).
       dtype: of the computation and of the result; parameters are float32.
-      kernel_init: initial kernels; None for He's normal initialiser at `slope`, which
+      kernel_init: initial kernels; None for He's normal initializer at `slope`, which
         keeps the variance of an untrained descriptor through the layers.
       arch: "student_teacher", "pdn_small" or "pdn_medium".
     """
@@ -94,7 +94,7 @@ class PatchDescriptor(nn.Module):
         """The descriptors of the patches `stride(p, arch)` pixels apart.
 
         n patches side by side need h = p + stride * (n - 1) pixels. What is computed
-        for one patch serves its neighbours, unlike in `patch`.
+        for one patch serves its neighbors, unlike in `patch`.
         """
         return self._network(windows, every_second)
 
@@ -195,7 +195,7 @@ def _image_moments(features: Features) -> tuple[Array, Array]:  # (B, D), (B, D)
     return mean[:, 0, 0], squares
 
 
-def fold_normalisation(
+def fold_normalization(
     params: Mapping[str, Tree], mean: np.ndarray, std: np.ndarray
 ) -> Tree:
     """Parameters whose descriptors are (x - mean) / max(std, 1e-6) [P 5.2].

@@ -154,6 +154,6 @@ def stride(p: int, arch: str = STUDENT_TEACHER) -> int:
 
 
 def padding(p: int, arch: str = STUDENT_TEACHER) -> tuple[int, int]:
-    """Border pixels (before, after) of each axis; a patch is centred on its pixel."""
+    """Border pixels (before, after) of each axis; a patch is centered on its pixel."""
     before = p // 2
     return before, receptive_field(p, arch) - 1 - before

@@ -6,7 +6,7 @@ network. L = lambda_k L_k + lambda_c L_c + lambda_m L_m.
 
 There P describes each patch alone. With `grid` and `context` it describes a whole
 window at once, as classification networks were trained to, and T learns the features
-that P has at the centre of each of many patches.
+that P has at the center of each of many patches.
 """
 
 import dataclasses
@@ -31,10 +31,10 @@ from gcad_jax.core.types import (
     Metrics,
     Tree,
 )
-from gcad_jax.data.input.augment import grey
+from gcad_jax.data.input.augment import gray
 from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
-from gcad_jax.methods.common import optimizers as optimisers
-from gcad_jax.models.layers.init import imagenet_normalised
+from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
+from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.models.patch_layers import check_size, stride
 from gcad_jax.pretraining.targets import Target
@@ -63,7 +63,7 @@ class Distillation:
     lambda_m: weight of the metric term [arXiv 1911.02357].
     target_layers: features of P that are learned, one layer after the other: names of
         stages, or 'pooled' where grid is 1 and context 0. There it is their mean over
-        the patch, else their values at the centres of the patches [arXiv 1911.02357;
+        the patch, else their values at the centers of the patches [arXiv 1911.02357;
         stages are ours].
     target_zoom: P sees the window enlarged by this factor [ours].
     standardised: features of P have mean 0 and deviation 1 over the training patches
@@ -72,9 +72,9 @@ class Distillation:
         "dims_abs" absolute or "dims_signed", or "samples_sq" between the patches,
         squared [ours: printed without square or magnitude].
     margin: delta of L_m, a squared distance [ours].
-    noise: deviation of the noise on the positive patch of L_m; white is 1 (grey values)
+    noise: deviation of the noise on the positive patch of L_m; white is 1 (gray values)
         [arXiv 1911.02357, not checked].
-    grey_probability: of a patch to lose its colours [arXiv 1911.02357, not checked].
+    grey_probability: of a patch to lose its colors [arXiv 1911.02357, not checked].
     zoom: smallest and largest side of the zoomed image (patches) [arXiv 1911.02357, not
         checked].
     learning_rate: Adam's rate at the beginning [arXiv 1911.02357].
@@ -155,11 +155,11 @@ class Distillation:
             raise errors.UserError(
                 "method.target_layers is empty; name one layer of the target or more."
             )
-        if self.centres and {"pooled", "logits"} & set(self.target_layers):
+        if self.centers and {"pooled", "logits"} & set(self.target_layers):
             raise errors.UserError(
                 f"method.target_layers is {self.target_layers}; with grid "
                 f"{self.grid} and context {self.context} the target is read at the "
-                "centres of the patches, which 'pooled' and 'logits' do not have: "
+                "centers of the patches, which 'pooled' and 'logits' do not have: "
                 "name maps, such as ('stage2', 'stage3')."
             )
 
@@ -197,8 +197,8 @@ class Distillation:
         return self.window + 2 * self.shift
 
     @property
-    def centres(self) -> tuple[int, ...] | None:
-        """Rows, and columns, of a window that patches are centred on.
+    def centers(self) -> tuple[int, ...] | None:
+        """Rows, and columns, of a window that patches are centered on.
 
         None where P describes the one patch alone.
         """
@@ -210,7 +210,7 @@ class Distillation:
     def descriptors(self, params: Tree, windows: Images) -> Features:
         """(B, window, window, 3) in [0, 1] -> (B, grid, grid, d_loc)."""
         inside = slice(self.context, self.context + self.side)
-        x = imagenet_normalised(windows[:, inside, inside])
+        x = imagenet_normalized(windows[:, inside, inside])
         y = self.E_loc().apply({"params": params}, x, method="strided")
         return jnp.asarray(y, jnp.float32)
 
@@ -220,12 +220,12 @@ class Distillation:
 
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
         """Adam with L2 in the gradient for both networks."""
-        adam = optimisers.adam(self.learning_rate, self.weight_decay)
-        return dict.fromkeys(self.networks, adam)
+        optimizer = adam(self.learning_rate, self.weight_decay)
+        return dict.fromkeys(self.networks, optimizer)
 
 
 @dataclasses.dataclass(eq=False)
-class Lesson:
+class DistillationTask:
     """What the trainer trains: the settings, and P that is learned from."""
 
     settings: Distillation
@@ -262,26 +262,25 @@ class Lesson:
         gradients, metrics = jax.grad(self.loss, has_aux=True)(
             state.learned.params, goal, anchors, positives
         )
-        rate = optimisers.cosine_decay(
+        rate = cosine_decay(
             state.step, self.settings.num_steps, self.settings.final_learning_rate
         )
-        optimizers = self.optimizers()
-        state = optimisers.apply_gradients(optimizers, state, gradients, rate)
+        state = apply_gradients(self.optimizers(), state, gradients, rate)
         return state, mean_over_batch(metrics)
 
     # -- windows ----------------------------------------------------------------
 
     def drawn(self, windows: Images, keys: Keys) -> tuple[Images, Images | None]:
-        """Windows, some of them grey, and with L_m a positive of each.
+        """Windows, some of them gray, and with L_m a positive of each.
 
         windows: (B, drawn_side, drawn_side, 3) in [0, 1]. keys: (B,).
         """
         settings, middle = self.settings, self.settings.shift
 
         def one(window: Array, key: Key) -> tuple[Array, Array]:
-            colour, place, noise = jax.random.split(key, 3)
-            is_grey = jax.random.bernoulli(colour, settings.grey_probability)
-            window = jnp.where(is_grey, grey(window), window)
+            color, place, noise = jax.random.split(key, 3)
+            is_gray = jax.random.bernoulli(color, settings.grey_probability)
+            window = jnp.where(is_gray, gray(window), window)
             shifts = jax.random.randint(place, (2,), 0, 2 * middle + 1)
             size = (settings.window, settings.window, 3)
             anchor = jax.lax.slice(
@@ -361,8 +360,8 @@ def compactness(descriptors: Array, kind: str) -> Array:
 
 def _correlation(samples: Array, mean: Callable[[Array], Array]) -> Array:
     """(n, d) -> (d, d), moments averaged by `mean` too."""
-    centred = samples - mean(jnp.mean(samples, axis=0))[None]
-    covariance = mean(centred.T @ centred / samples.shape[0])
+    centered = samples - mean(jnp.mean(samples, axis=0))[None]
+    covariance = mean(centered.T @ centered / samples.shape[0])
     std = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), SMALLEST**2))
     return covariance / (std[:, None] * std[None])
 

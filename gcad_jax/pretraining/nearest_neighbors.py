@@ -1,10 +1,10 @@
-"""What descriptors are worth by themselves: nearest neighbours on held-out photos.
+"""What descriptors are worth by themselves: nearest neighbors on held-out photos.
 
-A query is right if its nearest neighbour in the gallery has the same owner. Two
+A query is right if its nearest neighbor in the gallery has the same owner. Two
 questions, each a gallery and queries of patches:
 
 - `halves`: which photo is a patch of? The gallery is of the left halves, the queries
-  are of the right ones. Colours alone tell much, and any filter keeps them: `grey`.
+  are of the right ones. Colors alone tell much, and any filter keeps them: `gray`.
 - `places`: which place is it? The queries show the places of the gallery again, a
   little beside, larger or smaller, in other light and with noise.
 
@@ -25,7 +25,7 @@ OF_EACH = 20  # patches of each half of a photo
 MOST = 200  # photos
 PLACES = 1000
 SHIFT, SCALE = 1 / 8, 0.1  # of the side of the patch
-LIGHT, NOISE = 0.3, 5.0  # brightness and contrast by 0.7 to 1.3; grey levels of 255
+LIGHT, NOISE = 0.3, 5.0  # brightness and contrast by 0.7 to 1.3; gray levels of 255
 SMALLEST = 1e-6
 
 
@@ -40,14 +40,14 @@ class Question:
     queries: np.ndarray
     of_each: int = 1
 
-    def grey(self) -> "Question":
-        """The same without colours."""
+    def gray(self) -> "Question":
+        """The same without colors."""
         return dataclasses.replace(
-            self, gallery=_grey(self.gallery), queries=_grey(self.queries)
+            self, gallery=_gray(self.gallery), queries=_gray(self.queries)
         )
 
     def answered(self, describe: Callable[[np.ndarray], np.ndarray]) -> float:
-        """The fraction of queries whose nearest neighbour has their owner.
+        """The fraction of queries whose nearest neighbor has their owner.
 
         describe: (N, side, side, 3) uint8 -> (N, d). Dimensions are standardised over
             the gallery, as E_loc's are over the training images.
@@ -111,6 +111,6 @@ def _seen_again(around: np.ndarray, side: int, draw: np.random.Generator) -> np.
     return pixels.clip(0, 255).round().astype(np.uint8)
 
 
-def _grey(patches: np.ndarray) -> np.ndarray:
-    grey = (patches @ np.array(LUMA)).round().astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=-1)
+def _gray(patches: np.ndarray) -> np.ndarray:
+    gray = (patches @ np.array(LUMA)).round().astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=-1)

@@ -30,14 +30,14 @@ class Layers:
 
     network: P. layers: names of its maps, or 'pooled' and 'logits'.
     zoom: P sees a window enlarged by this factor.
-    centres: rows, and columns, of the window that are described; None for one
+    centers: rows, and columns, of the window that are described; None for one
         description of the whole window, the mean over it.
     """
 
     network: Classifier
     layers: tuple[str, ...]
     zoom: float = 1.0
-    centres: tuple[int, ...] | None = None
+    centers: tuple[int, ...] | None = None
 
     @property
     def num_features(self) -> int:
@@ -49,7 +49,7 @@ class Layers:
         """Pixels between the cells of each layer, of a window of `side` as P sees it.
 
         No power of 2: the first and the last cell do not stand on the first and the
-        last pixel, and `interpolation` would read beside the centres.
+        last pixel, and `interpolation` would read beside the centers.
         """
         zoomed = self._zoomed(side)
         windows = jax.ShapeDtypeStruct((1, zoomed, zoomed, 3), jnp.float32)
@@ -61,7 +61,7 @@ class Layers:
         return round((side - 1) * self.zoom) + 1
 
     def features(self, params: Tree, windows: Images) -> Features:
-        """(B, w, w, 3) in [0, 1] -> (B, n, n, F) float32; n = 1 without centres."""
+        """(B, w, w, 3) in [0, 1] -> (B, n, n, F) float32; n = 1 without centers."""
         batch, side = windows.shape[:2]
         if self.zoom != 1:
             zoomed = self._zoomed(side)
@@ -74,21 +74,21 @@ class Layers:
     def _placed(self, features: Array, side: int) -> Features:
         if features.ndim == 2:
             return features[:, None, None]
-        if self.centres is None:
+        if self.centers is None:
             return jnp.mean(features, axis=(1, 2), keepdims=True)
         rows, columns = (
-            interpolation(size, side, self.centres) for size in features.shape[1:3]
+            interpolation(size, side, self.centers) for size in features.shape[1:3]
         )
         return jnp.einsum("ia,bacd,jc->bijd", rows, features, columns)
 
 
-def interpolation(size: int, side: int, centres: tuple[int, ...]) -> np.ndarray:
+def interpolation(size: int, side: int, centers: tuple[int, ...]) -> np.ndarray:
     """Weights (n, size) that read a map of `size` cells at pixels of `side`.
 
     Linear between cells. Convolutions of stride 2 that pad by half a kernel keep cell i
     at pixel 2 i, so the first and the last cell of a map stand on the first and the
     last pixel wherever side - 1 is a multiple of the map's stride.
     """
-    at = np.asarray(centres, np.float64) / (side - 1) * (size - 1)
+    at = np.asarray(centers, np.float64) / (side - 1) * (size - 1)
     apart = np.abs(at[:, None] - np.arange(size)[None])
     return np.maximum(0.0, 1.0 - apart).astype(np.float32)

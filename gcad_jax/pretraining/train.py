@@ -26,12 +26,12 @@ from gcad_jax.models.io.patch_descriptors import save_descriptor
 from gcad_jax.pretraining.distillation import (
     SMALLEST,
     Distillation,
-    Lesson,
+    DistillationTask,
     flat,
 )
 from gcad_jax.pretraining.nearest_neighbors import Question, halves, places
 from gcad_jax.pretraining.targets import Layers, Target
-from gcad_jax.training.input_pipeline import Streamed
+from gcad_jax.training.input_pipeline import Streaming
 from gcad_jax.training.loop import LoopOptions, fit
 
 LEAST = 0.1  # deviation of a feature, of the median one
@@ -42,13 +42,13 @@ RESULT = "result.json"
 # Of `probe`: a title for the terminal, and what its rate says.
 QUESTIONS = {
     "photo": ("own photo", "patches nearest to one of the other half of their photo"),
-    "photo_grey": ("own photo, grey", "the same without colours"),
+    "photo_grey": ("own photo, gray", "the same without colors"),
     "place": ("own place", "places found again, moved, scaled, in other light"),
 }
 
 
 @dataclasses.dataclass(frozen=True)
-class Teacher:
+class TargetNetwork:
     """P: its name for reports, which features are learned, its parameters."""
 
     name: str
@@ -56,13 +56,15 @@ class Teacher:
     params: Tree
 
     @classmethod
-    def of(cls, network: Classifier, params: Tree, settings: Distillation) -> "Teacher":
+    def of(
+        cls, network: Classifier, params: Tree, settings: Distillation
+    ) -> "TargetNetwork":
         """The layers of a network that the settings name; raises UserError."""
         for layer in settings.target_layers:
             one_of("method.target_layers", layer, network.widths())
         layers = tuple(settings.target_layers)
-        target = Layers(network, layers, settings.target_zoom, settings.centres)
-        if settings.centres:
+        target = Layers(network, layers, settings.target_zoom, settings.centers)
+        if settings.centers:
             _check_strides(target, settings)
         return cls(f"{network.arch}, {', '.join(layers)}", target, params)
 
@@ -72,7 +74,7 @@ def _check_strides(target: Layers, settings: Distillation) -> None:
         if math.frexp(step)[0] != 0.5:
             raise UserError(
                 f"method.context is {settings.context} and method.grid is "
-                f"{settings.grid}: the cells of {layer} do not stand on the centres of "
+                f"{settings.grid}: the cells of {layer} do not stand on the centers of "
                 f"patches in a window of {settings.window} pixels (p = {settings.p}); "
                 "choose them so that the window less 1 is a multiple of 16, such as "
                 "grid 17 with context 16."
@@ -80,7 +82,7 @@ def _check_strides(target: Layers, settings: Distillation) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Learning:
+class DistillationJob:
     """What is learned from what.
 
     threads, processes: that cut patches. stored_as: type of the numbers in the file.
@@ -89,7 +91,7 @@ class Learning:
     settings: Distillation
     photos: Photos
     images: Photographs
-    teacher: Teacher
+    teacher: TargetNetwork
     threads: int = 2
     processes: int = 0
     stored_as: str = "float32"
@@ -101,7 +103,7 @@ def weights_name(p: int) -> str:
 
 
 def teach(
-    learning: Learning,
+    learning: DistillationJob,
     folder: epath.Path,
     weights: epath.Path,
     seed: int,
@@ -149,8 +151,8 @@ def teach(
 
 
 def prepared(
-    learning: Learning, seed: int, say: Callable[[str], None]
-) -> tuple[Lesson, Streamed, Tree]:
+    learning: DistillationJob, seed: int, say: Callable[[str], None]
+) -> tuple[DistillationTask, Streaming, Tree]:
     """What is learned, the patches it is learned from, and the frozen part."""
     settings, images = learning.settings, learning.images
     cut = Cut(settings.drawn_side, settings.p, settings.zoom)
@@ -158,13 +160,13 @@ def prepared(
     say(f"data        {images.where}: {len(train)} images, {len(held_out)} held out")
     workers = learning.threads, learning.processes
     stream = PatchStream(images, train, cut, settings.batch_size, *workers)
-    lesson = Lesson(settings, learning.teacher.target)
+    lesson = DistillationTask(settings, learning.teacher.target)
     frozen = frozen_part(lesson, learning.teacher.params, stream)
-    return lesson, Streamed(f"E_loc_{settings.p}", stream, (seed,)), frozen
+    return lesson, Streaming(f"E_loc_{settings.p}", stream, (seed,)), frozen
 
 
 def measured(
-    lesson: Lesson,
+    lesson: DistillationTask,
     frozen: Tree,
     networks: tuple[Learned, Learned],
     test: PatchStream,
@@ -179,7 +181,7 @@ def measured(
     constant = spread(lesson, frozen, fixed)
     alone = Cut(settings.p, settings.p, settings.zoom)
     photo, place = (ask(test.images, test.rows, alone) for ask in (halves, places))
-    questions = {"photo": photo, "photo_grey": photo.grey(), "place": place}
+    questions = {"photo": photo, "photo_grey": photo.gray(), "place": place}
     right = [answers(settings, learned, questions) for learned in networks]
     return {
         "L_k_held_out": found,
@@ -238,7 +240,7 @@ def windows(settings: Distillation, stream: PatchStream, seed: int) -> np.ndarra
     return dataclasses.replace(stream, cut=cut).fixed(seed, max(count, LEAST_WINDOWS))
 
 
-def frozen_part(lesson: Lesson, params: Tree, stream: PatchStream) -> Tree:
+def frozen_part(lesson: DistillationTask, params: Tree, stream: PatchStream) -> Tree:
     """P, and the moments that its features are standardised by (0 and 1 if not)."""
     width = lesson.target.num_features
     mean, std = np.zeros(width, np.float32), np.ones(width, np.float32)
@@ -254,7 +256,9 @@ def frozen_part(lesson: Lesson, params: Tree, stream: PatchStream) -> Tree:
     return {"P": params, "mean": mean, "std": std}
 
 
-def error(lesson: Lesson, frozen: Tree, learned: Learned, fixed: np.ndarray) -> float:
+def error(
+    lesson: DistillationTask, frozen: Tree, learned: Learned, fixed: np.ndarray
+) -> float:
     """Mean L_k over windows (N, window, window, 3) uint8."""
 
     def errors(x: jax.Array) -> jax.Array:
@@ -266,7 +270,7 @@ def error(lesson: Lesson, frozen: Tree, learned: Learned, fixed: np.ndarray) -> 
     return float(_of_all(errors, fixed).mean(dtype=np.float64))
 
 
-def spread(lesson: Lesson, frozen: Tree, fixed: np.ndarray) -> float:
+def spread(lesson: DistillationTask, frozen: Tree, fixed: np.ndarray) -> float:
     """L_k over the windows if one vector, the best, were said of all patches."""
     goals = _of_all(lambda x: lesson.goal(frozen, x), fixed)
     return float(np.var(goals, axis=0, dtype=np.float64).sum())

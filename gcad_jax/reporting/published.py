@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 
 @dataclasses.dataclass(frozen=True)
-class Published:
+class PublishedResults:
     """One method on one data set.
 
     by_category: AU-sPRO at 0.05, mean of both kinds, by category; {} where not printed.
@@ -108,7 +108,7 @@ _AD = {
 
 PUBLISHED = {
     "mvtec_loco_ad": {
-        method: Published(
+        method: PublishedResults(
             by_category=dict(zip(CATEGORIES["mvtec_loco_ad"], categories, strict=True)),
             auspro=auspro,
             auroc=auroc,
@@ -118,7 +118,7 @@ PUBLISHED = {
         for method, (categories, auspro, auroc, limits) in _LOCO.items()
     },
     "mvtec_ad": {
-        method: Published(
+        method: PublishedResults(
             by_category={},
             auspro=auspro,
             auroc=auroc,

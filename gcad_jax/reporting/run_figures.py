@@ -17,7 +17,7 @@ from gcad_jax.reporting.tables import short
 
 MAPS, WORST, BEST = "maps.png", "worst.png", "best.png"
 CURVES, LOSSES = "curves.png", "losses.png"
-SCALE = "one colour scale a column, from the median of the scores shown to their 99.9 %"
+SCALE = "one color scale a column, from the median of the scores shown to their 99.9 %"
 # By file, in the order of the report: what a picture shows, and what is said of it.
 CAPTIONS = {
     MAPS: (
@@ -31,11 +31,11 @@ CAPTIONS = {
     ),
     WORST: (
         "the worst test images with their anomaly maps",
-        f"the worst {example_selection.WORST}; colour scales as of the best",
+        f"the worst {example_selection.WORST}; color scales as of the best",
     ),
     BEST: (
         "the best test images with their anomaly maps",
-        f"the best {example_selection.BEST}; colour scales as of the worst",
+        f"the best {example_selection.BEST}; color scales as of the worst",
     ),
     LOSSES: ("losses in training", "losses in training"),
 }

@@ -19,7 +19,7 @@ from gcad_jax.evaluation.scores import (
     Scores,
     half_sum,
 )
-from gcad_jax.reporting.published import CATEGORIES, PUBLISHED, Published
+from gcad_jax.reporting.published import CATEGORIES, PUBLISHED, PublishedResults
 
 LIMIT = "0.05"  # the paper's false positive rate [P 5.3]
 HEADS = tuple(kind.replace("_anomalies", "") for kind in KIND_OR_MEAN)
@@ -90,7 +90,9 @@ def short(kind: str) -> str:
     return kind.replace("_anomalies", "")
 
 
-def published(method: str, results: Sequence[CategoryResult]) -> Published | None:
+def published(
+    method: str, results: Sequence[CategoryResult]
+) -> PublishedResults | None:
     """The paper's numbers of this method on this data set."""
     return PUBLISHED.get(results[0].dataset, {}).get(method)
 

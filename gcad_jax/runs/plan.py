@@ -14,7 +14,7 @@ from etils import epath
 from gcad_jax.config import Experiment
 from gcad_jax.config import experiment as configs
 from gcad_jax.core import multihost
-from gcad_jax.core.console import say
+from gcad_jax.core.console import print_line
 from gcad_jax.core.paths import is_local
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation.map_files import MAPS
@@ -24,9 +24,9 @@ from gcad_jax.runs import train_and_evaluate, workdir
 from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
 from gcad_jax.training.checkpoint import newest_step
 from gcad_jax.training.cost import summary
-from gcad_jax.training.cost.estimate import Cost, duration, measured, megabytes
+from gcad_jax.training.cost.estimate import Cost, duration, measure_cost, megabytes
 from gcad_jax.training.frozen_cache import FILE as FROZEN
-from gcad_jax.training.input_pipeline import Resident
+from gcad_jax.training.input_pipeline import InMemory
 from gcad_jax.training.loop import LoopOptions
 
 
@@ -41,12 +41,12 @@ def measured_on(
     if not method.phases(feed.steps_per_epoch):
         size = summary.num_bytes(frozen)
         return Cost({}, 0.0, size, 0, 0, 0, size, ()), prepared
-    return measured(method, feed, frozen, config.seeds, options), prepared
+    return measure_cost(method, feed, frozen, config.seeds, options), prepared
 
 
-def feed_of(config: Experiment, category: Category) -> Resident:
+def feed_of(config: Experiment, category: Category) -> InMemory:
     """The training images as the run takes them."""
-    return Resident(config.method, category, config.seeds, config.cache_features)
+    return InMemory(config.method, category, config.seeds, config.cache_features)
 
 
 def plan(config: Experiment, path: str) -> float:
@@ -58,19 +58,21 @@ def plan(config: Experiment, path: str) -> float:
       UserError: a mistake in config, data or folder, as the run would.
     """
     config = configs.resolve(config)
-    multihost.check_alike(configs.settings(config), "the settings")
+    multihost.check_equal(configs.settings(config), "the settings")
     options = train_and_evaluate.options_of(config)
-    names = multihost.from_first(config.data.names)
+    names = multihost.run_on_first(config.data.names)
     settings = configs.as_dict(config)
-    folder = multihost.from_first(lambda: workdir.checked(path, settings))
+    folder = multihost.run_on_first(lambda: workdir.checked(path, settings))
     there = "there already" if folder.is_dir() else "new"
-    say(f"plan        {config.method.title}, nothing is trained; {folder} is {there}")
+    print_line(
+        f"plan        {config.method.title}, nothing is trained; {folder} is {there}"
+    )
     train_and_evaluate.keep_programs(folder)
     for line in config.method.describe():
-        say(f"method      {line}")
+        print_line(f"method      {line}")
     found = _Found(config, folder, options)
     for name in names:
-        say(f"\n== {name}")
+        print_line(f"\n== {name}")
         found.add(name)
     found.conclude(names)
     return found.seconds
@@ -92,16 +94,16 @@ class _Found:
         """Says what is known of a category; the first to be trained is measured."""
         category = train_and_evaluate.loaded(self.config, name)
         for line in summary.data_lines(category):
-            say(line)
+            print_line(line)
         own = self.folder / name
-        finished, done = multihost.from_first(
+        finished, done = multihost.run_on_first(
             functools.partial(_where, self.config, category, own)
         )
         phases = self.config.method.phases(
             feed_of(self.config, category).steps_per_epoch
         )
         total = sum(phase.num_steps for phase in phases)
-        say(f"state       {_state(finished, done, total)}")
+        print_line(f"state       {_state(finished, done, total)}")
         if finished:
             return
         self.unfinished.append(name)
@@ -117,27 +119,31 @@ class _Found:
                 self.config, category, self.options
             )
             for line in (*_training(self.config.method, total), *self.cost.lines):
-                say(line)
+                print_line(line)
         self.seconds += self.cost.seconds(phases, done)
 
     def conclude(self, names: Sequence[str]) -> None:
         """Says how long all will take, and what it will write."""
         if not self.unfinished:
-            say("\nestimate    nothing is left to do", result=True)
+            print_line("\nestimate    nothing is left to do", result=True)
             return
         first, *others = self.estimate()
-        say(f"\nestimate    {first}", result=True)
+        print_line(f"\nestimate    {first}", result=True)
         for line in others:
-            say(f"            {line}")
-        categories = summary.counted(len(self.unfinished), "category", "categories")
-        say(f"writes      for {categories}, below {self.folder}:")
+            print_line(f"            {line}")
+        categories = summary.count_operations(
+            len(self.unfinished), "category", "categories"
+        )
+        print_line(f"writes      for {categories}, below {self.folder}:")
         for line in self.files():
-            say(f"            {line}")
-        say("            report.md, results, figures and logs: a few MB a category")
+            print_line(f"            {line}")
+        print_line(
+            "            report.md, results, figures and logs: a few MB a category"
+        )
         if is_local(self.folder):
             there = next(p for p in (self.folder, *self.folder.parents) if p.exists())
             free = megabytes(shutil.disk_usage(there).free)
-            say(f"            {free} are free there")
+            print_line(f"            {free} are free there")
         say_kept()
 
     def estimate(self) -> list[str]:
@@ -175,7 +181,9 @@ class _Found:
 def say_kept() -> None:
     """What a plan leaves behind, and that this is of use."""
     place = jax.config.values["jax_compilation_cache_dir"]
-    say(f"kept        {place}: compiled programs, which the run need not compile again")
+    print_line(
+        f"kept        {place}: compiled programs, which the run need not compile again"
+    )
 
 
 def _where(
@@ -203,4 +211,6 @@ def _training(method: Method, total: int) -> list[str]:
     epochs = getattr(method, "epochs", None)
     if not epochs:
         return []
-    return [f"training    {summary.counted(epochs, 'epoch')}, {total:,} updates"]
+    return [
+        f"training    {summary.count_operations(epochs, 'epoch')}, {total:,} updates"
+    ]

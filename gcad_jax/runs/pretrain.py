@@ -11,7 +11,7 @@ from gcad_jax.config import Pretraining
 from gcad_jax.config import experiment as configs
 from gcad_jax.core import checks, errors
 from gcad_jax.core.atomic_files import write_text
-from gcad_jax.core.console import say
+from gcad_jax.core.console import print_line
 from gcad_jax.core.paths import make_folder
 from gcad_jax.models.classifiers.classifier import load_classifier
 from gcad_jax.models.io.npz import STORED_TYPES, read_weights
@@ -19,8 +19,8 @@ from gcad_jax.models.patch_layers import PATCH_SIZES, check_size
 from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.train import (
     QUESTIONS,
-    Learning,
-    Teacher,
+    DistillationJob,
+    TargetNetwork,
     prepared,
     teach,
     weights_name,
@@ -31,7 +31,7 @@ from gcad_jax.runs.plan import say_kept
 from gcad_jax.runs.train_and_evaluate import hardware, keep_programs, loop_options
 from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
 from gcad_jax.training.checkpoint import newest_step
-from gcad_jax.training.cost.estimate import duration, measured
+from gcad_jax.training.cost.estimate import duration, measure_cost
 from gcad_jax.training.logs import ROWS, read_rows
 from gcad_jax.training.loop import LoopOptions
 
@@ -53,7 +53,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
     with workdir.opened(path, job.made_of) as folder:
         keep_programs(folder)
         for p, learning in job.learnings.items():
-            say(f"\n== E_loc, p = {p}")
+            print_line(f"\n== E_loc, p = {p}")
             inside = folder / f"E_loc_{p}"
             make_folder(inside)
             results.append(
@@ -64,13 +64,13 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
                     config.seeds[0],
                     job.options,
                     job.made_of,
-                    say,
+                    print_line,
                 )
             )
             run_figures.draw_training(inside, read_rows(inside / ROWS))
         minutes = (time.monotonic() - started) / 60
         write_report(folder, results, hardware(job.options, minutes))
-        say(f"\nreport      {folder / REPORT}", result=True)
+        print_line(f"\nreport      {folder / REPORT}", result=True)
     return results
 
 
@@ -87,24 +87,24 @@ def plan(config: Pretraining, path: str) -> float:
     keep_programs(folder)
     seconds = 0.0
     for p, learning in job.learnings.items():
-        say(f"\n== E_loc, p = {p}")
-        lesson, feed, frozen = prepared(learning, config.seeds[0], say)
+        print_line(f"\n== E_loc, p = {p}")
+        lesson, feed, frozen = prepared(learning, config.seeds[0], print_line)
         phases = lesson.phases(feed.steps_per_epoch)
         total = sum(phase.num_steps for phase in phases)
         done = newest_step(folder / f"E_loc_{p}" / CHECKPOINTS)
-        say(f"state       {done:,} of {total:,} updates are done")
+        print_line(f"state       {done:,} of {total:,} updates are done")
         if done < total:
-            cost = measured(lesson, feed, frozen, config.seeds, job.options)
+            cost = measure_cost(lesson, feed, frozen, config.seeds, job.options)
             for line in cost.lines:
-                say(line)
+                print_line(line)
             seconds += cost.seconds(phases, done)
-    say(
+    print_line(
         f"\nestimate    about {duration(seconds)} of training here; measuring on the "
         "images that were held out comes on top",
         result=True,
     )
     files = ", ".join(map(weights_name, config.P))
-    say(f"writes      in {folder}: {files}, {REPORT}, checkpoints and logs")
+    print_line(f"writes      in {folder}: {files}, {REPORT}, checkpoints and logs")
     say_kept()
     return seconds
 
@@ -114,7 +114,7 @@ class _Job:
     """What is learned, by p. made_of: the config and what it names."""
 
     options: LoopOptions
-    learnings: Mapping[int, Learning]
+    learnings: Mapping[int, DistillationJob]
     made_of: dict[str, Any]
 
 
@@ -122,17 +122,17 @@ def _begun(config: Pretraining) -> _Job:
     """Checks all that a pretraining needs, and reads it."""
     check(config)
     network, params = load_classifier(config.target)
-    teachers = {p: Teacher.of(network, params, _of(config, p)) for p in config.P}
+    teachers = {p: TargetNetwork.of(network, params, _of(config, p)) for p in config.P}
     options = loop_options(config, config.method.batch_size)
     _check_devices(config, len(options.layout.devices))
-    images = config.data.load(say)
+    images = config.data.load(print_line)
     # The same paths may hold other photos or another network by the next call.
     made_of = configs.as_dict(config) | {
         "photos": {"sha256": images.digest()},
         "learned_from": {"sha256": read_weights(config.target)[0].get("sha256")},
     }
     learnings = {
-        p: Learning(
+        p: DistillationJob(
             _of(config, p),
             config.data,
             images,
@@ -230,7 +230,7 @@ def write_report(
         "|---:|---:|---:|---:|---:|---:|---:|",
         *rows,
         "",
-        "Nearest neighbours among patches of the held-out images:",
+        "Nearest neighbors among patches of the held-out images:",
         "",
         "| p | found | untrained | trained |",
         "|---:|:---|---:|---:|",

@@ -13,9 +13,9 @@ import numpy as np
 from etils import epath
 
 from gcad_jax.config import experiment as configs
-from gcad_jax.config.experiment import Experiment, Training
+from gcad_jax.config.experiment import Experiment, RunOptions
 from gcad_jax.core import multihost
-from gcad_jax.core.console import say
+from gcad_jax.core.console import print_line
 from gcad_jax.core.paths import is_local, make_folder
 from gcad_jax.core.types import COMBINED
 from gcad_jax.core.version import __version__
@@ -24,15 +24,15 @@ from gcad_jax.evaluation import map_files, result_files
 from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.evaluation.scores import CategoryResult, Scores, evaluate
 from gcad_jax.inference import detector_file
-from gcad_jax.methods.base import Detector, Method
+from gcad_jax.methods.base import DetectorState, Method
 from gcad_jax.methods.common.apply import all_maps, anomaly_maps
 from gcad_jax.reporting import html, run_figures
 from gcad_jax.reporting.report import write_report
 from gcad_jax.runs import workdir
 from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
 from gcad_jax.training.logs import ROWS, read_rows
-from gcad_jax.training.loop import LoopOptions, Trained, train
-from gcad_jax.training.parallel.layout import Layout, chosen
+from gcad_jax.training.loop import LoopOptions, TrainResult, train
+from gcad_jax.training.parallel.layout import Layout, choose_layout
 from gcad_jax.training.step import UNROLL, VMAP, StepOptions
 
 REPORT = "report.md"
@@ -51,14 +51,14 @@ def run(
       Preempted: on SIGTERM, after saving.
     """
     config = configs.resolve(config)
-    multihost.check_alike(configs.settings(config), "the settings")
+    multihost.check_equal(configs.settings(config), "the settings")
     options = options_of(config)
-    names = multihost.from_first(config.data.names)
+    names = multihost.run_on_first(config.data.names)
     started = time.monotonic()
     with workdir.opened(path, configs.as_dict(config)) as folder:
         keep_programs(programs or folder)
         results, sentences = [], {}
-        complete = multihost.from_first(functools.partial(_complete, folder, names))
+        complete = multihost.run_on_first(functools.partial(_complete, folder, names))
         for name in names:
             result, described = run_category(config, name, folder / name, options)
             results.append(result)
@@ -66,12 +66,12 @@ def run(
         if not complete:
             minutes = (time.monotonic() - started) / 60
             made_on = hardware(options, minutes)
-            multihost.from_first(
+            multihost.run_on_first(
                 lambda: report(config, folder, results, [*sentences, made_on])
             )
-        multihost.from_first(lambda: html.update(folder / REPORT))
+        multihost.run_on_first(lambda: html.update(folder / REPORT))
         written = f"{folder / REPORT} and {html.name_of(folder / REPORT).name}"
-        say(f"\nreport      {written}", result=True)
+        print_line(f"\nreport      {written}", result=True)
     return results
 
 
@@ -92,7 +92,7 @@ def keep_programs(folder: epath.Path) -> None:
 
 
 def loop_options(
-    config: Training, batch: int, cache_features: bool = False, trained: bool = True
+    config: RunOptions, batch: int, cache_features: bool = False, trained: bool = True
 ) -> LoopOptions:
     """Devices and layout of the steps; raises UserError where they do not fit.
 
@@ -102,7 +102,7 @@ def loop_options(
     seeds = len(config.seeds)
     if trained:
         kind, count = config.layout, config.num_devices
-        layout = chosen(kind, batch, seeds, count, available)
+        layout = choose_layout(kind, batch, seeds, count, available)
     else:  # nothing is shared out
         layout = Layout((jax.local_devices()[0],))
     on_cpu = available[0].platform == "cpu"
@@ -130,18 +130,24 @@ def run_category(
 ) -> tuple[CategoryResult, tuple[str, ...]]:
     """Result of one category, and what the method says of itself."""
     method = config.method
-    say(f"\n== {name}", result=True)
+    print_line(f"\n== {name}", result=True)
     category = loaded(config, name)
     rows = functools.partial(read_rows, folder / ROWS)
-    earlier = multihost.from_first(lambda: _earlier(config, category, folder))
+    earlier = multihost.run_on_first(lambda: _earlier(config, category, folder))
     if earlier:
-        say("finished    earlier: its results are kept", result=True)
-        multihost.from_first(lambda: run_figures.draw_missing(folder, earlier, rows))
+        print_line("finished    earlier: its results are kept", result=True)
+        multihost.run_on_first(lambda: run_figures.draw_missing(folder, earlier, rows))
         return earlier, method.describe()
     for line in method.describe():
-        say(f"method      {line}")
+        print_line(f"method      {line}")
     trained = train(
-        method, category, config.seeds, folder, options, configs.as_dict(config), say
+        method,
+        category,
+        config.seeds,
+        folder,
+        options,
+        configs.as_dict(config),
+        print_line,
     )
     result = evaluate_category(config, category, trained, folder)
     _say_result(result)
@@ -152,9 +158,9 @@ def loaded(config: Experiment, name: str) -> Category:
     """A category as the method wants it, the same on every process."""
     method = config.method
     load = functools.partial(config.data.load, name, method.image_size, method.channels)
-    category = multihost.together(load)
-    if multihost.count() > 1:
-        multihost.check_alike(workdir.digests(category), f"the images of {name}")
+    category = multihost.run_on_all(load)
+    if multihost.num_processes() > 1:
+        multihost.check_equal(workdir.digests(category), f"the images of {name}")
     return category
 
 
@@ -181,20 +187,20 @@ def has_results(config: Experiment, folder: epath.Path, tests: bool = True) -> b
 
 
 def evaluate_category(
-    config: Experiment, category: Category, trained: Trained, folder: epath.Path
+    config: Experiment, category: Category, trained: TrainResult, folder: epath.Path
 ) -> CategoryResult:
     """Calibrates on the validation images, scores the test images, writes and draws.
 
     Each process has its share of the seeds; the first one writes what all found.
     """
-    say(f"evaluate    {len(category.test)} test images")
+    print_line(f"evaluate    {len(category.test)} test images")
     places = trained.places
     if len(places) == len(config.seeds):  # every process has them all
-        places = multihost.share(len(places))
-    found = multihost.together(
+        places = multihost.shard_of(len(places))
+    found = multihost.run_on_all(
         lambda: _scored(config, category, trained, places, folder) if places else None
     )
-    of_seeds = multihost.gathered(found.by_seed(places) if found else {})
+    of_seeds = multihost.all_gather(found.by_seed(places) if found else {})
     by_place = {place: own for part in of_seeds for place, own in part.items()}
     ordered = [by_place[place] for place in range(len(config.seeds))]
     result = CategoryResult(
@@ -210,7 +216,7 @@ def evaluate_category(
         validation=tuple(validation for _, validation in ordered),
     )
     maps = found.maps if found else {}  # the first process has the first seed
-    multihost.from_first(lambda: _write(config, folder, category, maps, result))
+    multihost.run_on_first(lambda: _write(config, folder, category, maps, result))
     return result
 
 
@@ -239,7 +245,7 @@ class _Found:
 def _scored(
     config: Experiment,
     category: Category,
-    trained: Trained,
+    trained: TrainResult,
     places: Sequence[int],
     folder: epath.Path,
 ) -> _Found:
@@ -272,7 +278,7 @@ def _write_detectors(
     config: Experiment,
     category: Category,
     places: Sequence[int],
-    detectors: Sequence[Detector],
+    detectors: Sequence[DetectorState],
     validation: Mapping[str, np.ndarray],
     folder: epath.Path,
 ) -> None:
@@ -284,7 +290,7 @@ def _write_detectors(
         }
         detector_file.write(
             detector_file.path_of(folder, seed),
-            detector_file.Stored(
+            detector_file.DetectorFile(
                 config.method, detector, category.dataset, category.name, seed, scales
             ),
         )
@@ -304,12 +310,12 @@ def _write(
 
 
 def calibrated(
-    method: Method, trained: Trained, category: Category, places: Sequence[int]
-) -> list[Detector]:
+    method: Method, trained: TrainResult, category: Category, places: Sequence[int]
+) -> list[DetectorState]:
     """A detector for each of the seeds at `places`."""
     here = [trained.learned[trained.places.index(place)] for place in places]
     return [
-        Detector(
+        DetectorState(
             trained.frozen,
             learned,
             method.calibrate(trained.frozen, learned, category.validation),
@@ -319,7 +325,7 @@ def calibrated(
 
 
 def _say_turn(turn: str) -> None:
-    say(f"score       map {turn}")
+    print_line(f"score       map {turn}")
 
 
 def _write_maps(
@@ -355,7 +361,7 @@ def _say_result(result: CategoryResult) -> None:
     values = result_files.metrics(result.combined) if result.combined else None
     if values is None:
         told = "no test images: only the validation images were scored"
-        say(f"result      {told}", result=True)
+        print_line(f"result      {told}", result=True)
         return
     spro = {k: v["0.05"] for k, v in values["localization"]["auc_spro"].items()}
     for title, numbers, note in (
@@ -367,13 +373,17 @@ def _say_result(result: CategoryResult) -> None:
             + ("-" if numbers[kind] is None else f"{numbers[kind]:.3f}")
             for kind in ("structural_anomalies", "logical_anomalies", "mean")
         )
-        say(f"{title:<12}{cells} ({note})", result=True)
+        print_line(f"{title:<12}{cells} ({note})", result=True)
 
 
 def hardware(options: LoopOptions, minutes: float) -> str:
     """Devices, versions and time, as a sentence of the report."""
     devices = options.layout.devices
-    on = f" of {multihost.count()} processes" if multihost.count() > 1 else ""
+    on = (
+        f" of {multihost.num_processes()} processes"
+        if multihost.num_processes() > 1
+        else ""
+    )
     return (
         f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}){on}, "
         f"Python {platform.python_version()}, jax {jax.__version__}, gcad_jax "

@@ -38,7 +38,7 @@ def opened(path: str, config: dict[str, Any]) -> Iterator[epath.Path]:
         sentence names the fields that differ).
     """
     with alone(path) as folder:
-        multihost.from_first(lambda: _begun(folder, config))
+        multihost.run_on_first(lambda: _begun(folder, config))
         yield folder
 
 
@@ -77,7 +77,7 @@ def alone(path: Path, wait: bool = False) -> Iterator[epath.Path]:
       InUse, UserError: as `locked`, on every process.
     """
     with contextlib.ExitStack() as stack:
-        multihost.from_first(lambda: bool(stack.enter_context(locked(path, wait))))
+        multihost.run_on_first(lambda: bool(stack.enter_context(locked(path, wait))))
         yield as_path(path)
 
 

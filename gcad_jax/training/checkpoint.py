@@ -84,12 +84,12 @@ class Checkpoints:
         Raises:
           UserError: if there are checkpoints and none can be read; all are kept.
         """
-        steps = multihost.from_first(
+        steps = multihost.run_on_first(
             lambda: sorted(self._manager.all_steps(), reverse=True)
         )
         for i, step in enumerate(steps):
             state, reason = self._tried(step, like)
-            reasons = [told for told in multihost.gathered(reason) if told]
+            reasons = [told for told in multihost.all_gather(reason) if told]
             if state is None or reasons:
                 say(
                     f"checkpoint  {self._folder / str(step)} cannot be read: "
@@ -97,7 +97,7 @@ class Checkpoints:
                 )
                 continue
             if i:
-                multihost.from_first(functools.partial(self._set_aside, steps[:i]))
+                multihost.run_on_first(functools.partial(self._set_aside, steps[:i]))
                 self._manager.reload()
             return step, state
         if steps:
@@ -178,7 +178,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # Orbax and its storage raise many kinds
-            if multihost.count() > 1 and multihost.is_lost(error):
+            if multihost.num_processes() > 1 and multihost.is_lost(error):
                 raise
             raise UserError(
                 f"a checkpoint cannot be written to {self._folder} "

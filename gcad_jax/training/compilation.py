@@ -19,7 +19,7 @@ class Program:
     """A compiled step.
 
     flops: of one update of all seeds and devices, from the program before
-        optimisation; None where the compiler does not say.
+        optimization; None where the compiler does not say.
     scratch_bytes: working memory on each device; None likewise.
     """
 
@@ -54,7 +54,7 @@ def compile_step(
 def traced_flops(
     phase: Phase, augmentation: Augmentation, states: TrainState, resources: Resources
 ) -> float | None:
-    """Of one update of one example and one seed, before optimisation.
+    """Of one update of one example and one seed, before optimization.
 
     For devices whose compiler does not say: lowered for the CPU, and not compiled.
 

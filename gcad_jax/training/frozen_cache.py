@@ -59,10 +59,10 @@ def kept(
             )
         return there
 
-    if multihost.count() == 1:
+    if multihost.num_processes() == 1:
         return made()
-    multihost.from_first(lambda: bool(made()))
-    return multihost.together(written)
+    multihost.run_on_first(lambda: bool(made()))
+    return multihost.run_on_all(written)
 
 
 def _read(

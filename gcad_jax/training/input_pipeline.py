@@ -23,7 +23,7 @@ from gcad_jax.training.step import Resources
 IDENTITY = Augmentation()
 
 
-class Feed(Protocol):
+class InputPipeline(Protocol):
     """What the loop knows of its data.
 
     name: for the progress bar. augmentation: done inside the step.
@@ -46,7 +46,7 @@ class Feed(Protocol):
         ...
 
 
-class Resident:
+class InMemory:
     """A category that lies on the device: an update is fed row numbers."""
 
     def __init__(
@@ -94,7 +94,7 @@ class Resident:
 
 
 @dataclasses.dataclass
-class Streamed:
+class Streaming:
     """Patches that are cut on the host while the device computes."""
 
     name: str

@@ -22,7 +22,7 @@ from gcad_jax.training.compilation import Program, compile_step
 from gcad_jax.training.cost import summary
 from gcad_jax.training.cost.communication import crossing_bytes
 from gcad_jax.training.frozen_cache import kept
-from gcad_jax.training.input_pipeline import Feed, Resident
+from gcad_jax.training.input_pipeline import InMemory, InputPipeline
 from gcad_jax.training.logs import MetricsLog, check_finite
 from gcad_jax.training.parallel.layout import Layout
 from gcad_jax.training.preemption import Preempted, Preemption
@@ -54,7 +54,7 @@ class LoopOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """What a training leaves on this process.
 
     frozen: shared by all seeds. places: among the seeds, of those that this process
@@ -75,7 +75,7 @@ def train(
     options: LoopOptions,
     config: dict[str, Any],
     say: Callable[[str], None],
-) -> Trained:
+) -> TrainResult:
     """Trains a method on a category, or continues or merely restores it.
 
     seeds, folder, config, say: as in `fit`.
@@ -86,19 +86,19 @@ def train(
     """
     for line in summary.data_lines(category):
         say(line)
-    feed = Resident(method, category, seeds, options.cache_features)
+    feed = InMemory(method, category, seeds, options.cache_features)
     if not read_phases(method, feed.steps_per_epoch):
         # Nothing is trained that would have to go on with the very same numbers.
         frozen = method.prepare(category.train)
     else:
         frozen = kept(folder, method.prepare, category.train, config, say)
     learned = fit(method, feed, frozen, seeds, folder, options, config, say)
-    return Trained(frozen, options.layout.own_seeds(len(seeds)), learned)
+    return TrainResult(frozen, options.layout.own_seeds(len(seeds)), learned)
 
 
 def fit(
     task: Trainable,
-    feed: Feed,
+    feed: InputPipeline,
     frozen: Tree,
     seeds: Sequence[int],
     folder: epath.Path,
@@ -117,7 +117,7 @@ def fit(
       UserError: a batch that does not fit, a loss that is not finite.
       Preempted: after SIGTERM, when the state has been saved.
     """
-    training = Training(task, feed, seeds, folder, options, say)
+    training = Trainer(task, feed, seeds, folder, options, say)
     own = options.layout.own_seeds(len(seeds))
     states = first_states(task, [seeds[place] for place in own])
     checkpoints = Checkpoints(folder / FOLDER, config, options.layout)
@@ -135,13 +135,13 @@ def all_finite(tree: Tree) -> jax.Array:
     return jnp.all(jnp.stack(leaves))
 
 
-class Training:
+class Trainer:
     """The parts of a run that stay the same from its first step to its last."""
 
     def __init__(
         self,
         task: Trainable,
-        feed: Feed,
+        feed: InputPipeline,
         seeds: Sequence[int],
         folder: epath.Path,
         options: LoopOptions,
@@ -275,7 +275,7 @@ class Training:
                 break
         checkpoints.wait()
         # A signal may have come while the last state was written.
-        stop = stop or any(multihost.gathered(preemption.requested))
+        stop = stop or any(multihost.all_gather(preemption.requested))
         bar.close()  # or the line would stand behind it
         self.say(
             f"input       waited {self.waited:.1f} s of "
@@ -291,12 +291,12 @@ class Training:
         """Whether it is time to save, and whether to stop, on every process alike."""
         due = time.monotonic() - saved_at > 60 * self.options.checkpoint_minutes
         stop = preemption.requested
-        if multihost.count() == 1:
+        if multihost.num_processes() == 1:
             return due, stop
         every = self.options.log_every
         if done // every == (done - calls) // every and done < self.total:
             return False, False
-        told = multihost.gathered((due, stop))
+        told = multihost.all_gather((due, stop))
         return told[0][0], any(stop for _, stop in told)
 
     def next_call(self, done: int) -> tuple[int, int]:
@@ -319,7 +319,7 @@ class Training:
         for i in range(calls):
             step = start + i + 1
             values = {name: column[i] for name, column in columns.items()}
-            if multihost.count() == 1 or self.layout.kind == BATCH:
+            if multihost.num_processes() == 1 or self.layout.kind == BATCH:
                 check_finite(step, own, values)  # else one process would stop alone
             if step % self.options.log_every == 0 or step in (1, self.total):
                 values = self.of_all_seeds(values)
@@ -332,7 +332,7 @@ class Training:
         """Values of the own seeds on each process -> of all, on every one."""
         if self.layout.kind == BATCH:
             return values
-        told = multihost.gathered(values)
+        told = multihost.all_gather(values)
         return {name: np.concatenate([own[name] for own in told]) for name in values}
 
     def save(

@@ -24,7 +24,7 @@ def printed(monkeypatch, capsys):
         ["--preset=small", "--images=9", "--sides=5,30", "--pairs=1", "--threads=1,2"]
     )
     yield capsys.readouterr()
-    console.set_loudness()
+    console.set_verbosity()
 
 
 def test_every_kind_of_output_is_set_against_the_bare_program(printed):
@@ -45,7 +45,7 @@ def test_a_row_is_a_pair_and_its_ratio(monkeypatch, capsys):
         predict, "predicted", lambda *given: asked.append(given[2]) or 6.0
     )
     predict.main(["--preset=small", "--images=2", "--sides=5,9"])
-    console.set_loudness()
+    console.set_verbosity()
     assert asked == [w for w in predict.OUTPUTS.values() for _ in range(2)]
     rows = [ROW.fullmatch(line) for line in capsys.readouterr().out.splitlines()]
     assert [row.groups()[1:] for row in rows if row] == [("8.00", "6.00", "0.75")] * 6

@@ -16,14 +16,14 @@ from gcad_jax.core.errors import UserError
 @pytest.fixture(autouse=True)
 def _loud_again():
     yield
-    console.set_loudness()
+    console.set_verbosity()
 
 
 def test_a_quiet_command_says_only_results(capsys):
-    console.say("data")
-    console.set_loudness(quiet=True)
-    console.say("data")
-    console.say("\nreport", result=True)
+    console.print_line("data")
+    console.set_verbosity(quiet=True)
+    console.print_line("data")
+    console.print_line("\nreport", result=True)
     with progress_bar(10, 0, "circles") as bar:
         bar.update(10)
     told = capsys.readouterr()
@@ -35,7 +35,7 @@ def test_a_verbose_command_says_where_an_error_arose(verbose, capsys):
     def fails():
         raise UserError("a\nb")
 
-    console.set_loudness(verbose=verbose)
+    console.set_verbosity(verbose=verbose)
     with pytest.raises(UserError) as error:
         fails()
     with pytest.raises(SystemExit) as stopped:

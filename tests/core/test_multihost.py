@@ -279,8 +279,8 @@ def test_others_that_do_not_come_are_one_sentence(joined, monkeypatch):
 
 
 def test_alone_everything_is_the_plain_thing():
-    assert multihost.gathered(3) == [3]
-    assert list(multihost.share(3)) == [0, 1, 2]
-    assert multihost.together(lambda: 4) == multihost.from_first(lambda: 4) == 4
-    multihost.check_alike({"a": 1}, "the images")
+    assert multihost.all_gather(3) == [3]
+    assert list(multihost.shard_of(3)) == [0, 1, 2]
+    assert multihost.run_on_all(lambda: 4) == multihost.run_on_first(lambda: 4) == 4
+    multihost.check_equal({"a": 1}, "the images")
     multihost.check_alone("pretraining")

@@ -76,7 +76,7 @@ def test_good_images_show_one_black_disc_on_white_noise(category):
     assert len(places) == len(good)
 
 
-def test_a_structural_anomaly_is_coloured_inside_the_disc(category):
+def test_a_structural_anomaly_is_colored_inside_the_disc(category):
     areas = set()
     for image, entry in of_kind(category, STRUCTURAL):
         mask = mask_of(entry)
@@ -86,8 +86,8 @@ def test_a_structural_anomaly_is_coloured_inside_the_disc(category):
         assert region.area == mask.sum()
         assert 20 <= region.area < DISC
         y, x = np.nonzero(image.min(axis=2) < 125)
-        centre = (y.min() + y.max()) / 2, (x.min() + x.max()) / 2
-        distances = np.hypot(*(np.argwhere(mask) - centre).T)
+        center = (y.min() + y.max()) / 2, (x.min() + x.max()) / 2
+        distances = np.hypot(*(np.argwhere(mask) - center).T)
         assert distances.max() < 20  # 16, and what a bright edge takes off the outline
         inside = scipy.ndimage.binary_erosion(mask, iterations=3)
         if inside.any():
@@ -110,8 +110,8 @@ def test_a_logical_anomaly_has_two_discs_in_one_mask(category):
         assert image[scipy.ndimage.binary_erosion(mask, iterations=4)].max() < 10
         assert (image[~mask].min(axis=1) > 60).all()
         parts, _ = scipy.ndimage.label(mask)
-        centres = scipy.ndimage.center_of_mass(mask, parts, [1, 2])
-        assert np.hypot(*np.subtract(*centres)) >= 36
+        centers = scipy.ndimage.center_of_mass(mask, parts, [1, 2])
+        assert np.hypot(*np.subtract(*centers)) >= 36
 
 
 def test_pixels_are_ascending_int32(category):
@@ -138,7 +138,7 @@ def test_splits_share_no_image(category):
     assert len({image.tobytes() for image in images}) == len(images)
 
 
-def test_zoom_and_grey(category):
+def test_zoom_and_gray(category):
     small = FEW.load("circles", 64, 1)
     assert small.train.shape == (12, 64, 64, 1)
     assert small.test_images[0].height == 256  # scored at the generated size

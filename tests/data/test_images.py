@@ -18,7 +18,7 @@ from gcad_jax.data.images import (
 )
 
 RNG = np.random.default_rng(0)
-GREY = RNG.integers(0, 256, (5, 7), np.uint8)
+GRAY = RNG.integers(0, 256, (5, 7), np.uint8)
 RGB = RNG.integers(0, 256, (5, 7, 3), np.uint8)
 
 
@@ -35,10 +35,10 @@ def chunk(kind, data):
 
 
 def png_16_bit(values):  # (H, W) or (H, W, 3) uint16
-    """A PNG written by hand, because Pillow writes no 16-bit colour."""
+    """A PNG written by hand, because Pillow writes no 16-bit color."""
     height, width = values.shape[:2]
-    colour = 0 if values.ndim == 2 else 2
-    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    color = 0 if values.ndim == 2 else 2
+    header = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -55,7 +55,7 @@ def luma(rgb):
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF"])
 def test_lossless_formats_keep_every_value(format):
     np.testing.assert_array_equal(read_image(encoded(RGB, format), 3), RGB)
-    np.testing.assert_array_equal(read_image(encoded(GREY, format), 1)[..., 0], GREY)
+    np.testing.assert_array_equal(read_image(encoded(GRAY, format), 1)[..., 0], GRAY)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "WEBP"])
@@ -66,9 +66,9 @@ def test_lossy_formats_are_near(format):
     assert np.abs(got.astype(int) - flat).max() <= 6
 
 
-def test_grey_to_rgb_replicates_and_rgb_to_grey_is_luma():
-    got = read_image(encoded(GREY), 3)
-    np.testing.assert_array_equal(got, np.repeat(GREY[..., None], 3, axis=2))
+def test_gray_to_rgb_replicates_and_rgb_to_gray_is_luma():
+    got = read_image(encoded(GRAY), 3)
+    np.testing.assert_array_equal(got, np.repeat(GRAY[..., None], 3, axis=2))
     got = read_image(encoded(RGB), 1)
     assert got.shape == (5, 7, 1)
     assert np.abs(got[..., 0] - luma(RGB)).max() <= 1.0
@@ -76,7 +76,7 @@ def test_grey_to_rgb_replicates_and_rgb_to_grey_is_luma():
     np.testing.assert_array_equal(to_channels(RGB, 3), RGB)
 
 
-def test_16_bit_grey_is_scaled_by_value():
+def test_16_bit_gray_is_scaled_by_value():
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     want = np.floor(values / 257 + 0.5)
     for data in (png_16_bit(values), encoded(values), encoded(values, "TIFF")):
@@ -84,7 +84,7 @@ def test_16_bit_grey_is_scaled_by_value():
     assert read_image(png_16_bit(values), 3).shape == (256, 256, 3)
 
 
-def test_16_bit_colour_differs_by_at_most_one():
+def test_16_bit_color_differs_by_at_most_one():
     values = RNG.integers(0, 65536, (9, 8, 3)).astype(np.uint16)
     got = read_image(png_16_bit(values), 3)
     assert np.abs(got - values / 257).max() <= 1.0
@@ -95,7 +95,7 @@ def test_16_bit_colour_differs_by_at_most_one():
 
 
 def test_1_bit():
-    bits = GREY > 127
+    bits = GRAY > 127
     got = read_image(encoded(Image.fromarray(bits)), 1)
     np.testing.assert_array_equal(got[..., 0], 255 * bits)
 
@@ -113,15 +113,15 @@ def test_palette_is_looked_up_and_its_transparency_is_white():
 
 def test_alpha_is_composited_on_white():
     alpha = np.array([[255, 0, 128]], np.uint8)[..., None]
-    colour = np.array([[[10, 20, 30]] * 3], np.uint8)
-    got = read_image(encoded(np.concatenate([colour, alpha], axis=2)), 3)
+    color = np.array([[[10, 20, 30]] * 3], np.uint8)
+    got = read_image(encoded(np.concatenate([color, alpha], axis=2)), 3)
     share = alpha / 255
-    assert np.abs(got - (share * colour + (1 - share) * 255)).max() <= 1.0
+    assert np.abs(got - (share * color + (1 - share) * 255)).max() <= 1.0
     np.testing.assert_array_equal(got[0, :2], [[10, 20, 30], [255, 255, 255]])
-    grey = Image.frombytes(
-        "LA", (3, 1), np.concatenate([colour[..., :1], alpha], axis=2).tobytes()
+    gray = Image.frombytes(
+        "LA", (3, 1), np.concatenate([color[..., :1], alpha], axis=2).tobytes()
     )
-    np.testing.assert_array_equal(read_image(encoded(grey), 1)[0, :2, 0], [10, 255])
+    np.testing.assert_array_equal(read_image(encoded(gray), 1)[0, :2, 0], [10, 255])
 
 
 def test_cmyk_becomes_rgb():
@@ -196,9 +196,9 @@ def test_channels_are_one_or_three():
 def test_mask_values_are_kept():
     mask = np.zeros((5, 7), np.uint8)
     mask[1, 2:5] = 247
-    colour = np.repeat(mask[..., None], 3, axis=2)
-    opaque = np.concatenate([colour, np.full((5, 7, 1), 255, np.uint8)], axis=2)
-    for form in (mask, colour, opaque):
+    color = np.repeat(mask[..., None], 3, axis=2)
+    opaque = np.concatenate([color, np.full((5, 7, 1), 255, np.uint8)], axis=2)
+    for form in (mask, color, opaque):
         np.testing.assert_array_equal(read_mask(encoded(form), (5, 7)), mask)
     bits = read_mask(encoded(Image.fromarray(mask > 0)), (5, 7))
     np.testing.assert_array_equal(bits, 255 * (mask > 0))
@@ -206,26 +206,26 @@ def test_mask_values_are_kept():
 
 def test_mask_of_another_size_names_both():
     with pytest.raises(UserError) as error:
-        read_mask(encoded(GREY), (7, 5), "m.png", "photo.jpg")
+        read_mask(encoded(GRAY), (7, 5), "m.png", "photo.jpg")
     sentence = str(error.value)
     for part in ("m.png", "7 x 5 pixels", "photo.jpg", "5 x 7"):
         assert part in sentence
 
 
-def test_coloured_transparent_and_16_bit_masks_are_refused():
-    with pytest.raises(UserError, match=r"^m\.png is a mask with colours"):
+def test_colored_transparent_and_16_bit_masks_are_refused():
+    with pytest.raises(UserError, match=r"^m\.png is a mask with colors"):
         read_mask(encoded(RGB), (5, 7), "m.png")
     clear = np.zeros((5, 7, 4), np.uint8)
-    with pytest.raises(UserError, match="colours or transparency"):
+    with pytest.raises(UserError, match="colors or transparency"):
         read_mask(encoded(clear), (5, 7))
     with pytest.raises(UserError, match="8 bits"):
-        read_mask(encoded(GREY.astype(np.uint16)), (5, 7))
+        read_mask(encoded(GRAY.astype(np.uint16)), (5, 7))
     with pytest.raises(UserError, match="is not a readable image"):
         read_mask(b"broken", (5, 7), "m.png")
 
 
 def triangle_average(row, size):
-    """Bilinear reduction written out: a triangle as wide as the factor, normalised."""
+    """Bilinear reduction written out: a triangle as wide as the factor, normalized."""
     factor = len(row) / size
     result = []
     for i in range(size):
@@ -271,8 +271,8 @@ def test_load_keeps_the_order_and_the_sizes(tmp_path):
     assert sizes == [size for _, size in want]
     for image, (value, _) in zip(images, want, strict=True):
         assert (image == value).all()
-    grey, _ = load_images([path.read_bytes() for path in paths], 8, 1)
-    np.testing.assert_array_equal(grey, images[..., :1])
+    gray, _ = load_images([path.read_bytes() for path in paths], 8, 1)
+    np.testing.assert_array_equal(gray, images[..., :1])
 
 
 def test_load_nothing_and_name_what_is_broken():

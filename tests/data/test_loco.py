@@ -34,7 +34,7 @@ def test_round_trip_of_pixels(folder):
         np.testing.assert_array_equal(images, np.stack([zoomed(s) for s in seeds]))
 
 
-def test_grey_input(folder):
+def test_gray_input(folder):
     category = load(folder, channels=1)
     assert category.train.shape == (4, 16, 16, 1)
 
@@ -82,11 +82,11 @@ def test_a_subset_is_said(folder):
 
 def test_complete_needs_counts_and_sizes(folder, monkeypatch):
     counts = {"train": 4, "validation": 2, "good": 2, "structural": 1, "logical": 2}
-    small = facts.Published(**counts, height=24, width=16)
+    small = facts.DatasetFacts(**counts, height=24, width=16)
     monkeypatch.setitem(facts.LOCO, "juice_bottle", small)
     assert load(folder).complete
     assert load(folder).notes == ()
-    swapped = facts.Published(**counts, height=16, width=24)
+    swapped = facts.DatasetFacts(**counts, height=16, width=24)
     monkeypatch.setitem(facts.LOCO, "juice_bottle", swapped)
     assert not load(folder).complete
 

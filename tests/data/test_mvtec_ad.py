@@ -73,7 +73,7 @@ def test_validation_is_held_out(tmp_path):
 
 def test_complete_counts_the_images_held_out(tmp_path, monkeypatch):
     folder = trees.make_ad(tmp_path / "root")
-    small = facts.Published(10, 0, 2, 2, 0, height=24, width=16)
+    small = facts.DatasetFacts(10, 0, 2, 2, 0, height=24, width=16)
     monkeypatch.setitem(facts.AD, "hazelnut", small)
     assert data_of(folder).load("hazelnut", 16, 3).complete
 
@@ -85,8 +85,8 @@ def test_single_channel_images(tmp_path, category):
     assert loaded.test.shape == (4, 16, 16, 3)
     expected = np.repeat(zoomed(200, 1)[..., None], 3, axis=-1)
     np.testing.assert_array_equal(loaded.test[0], expected)
-    grey = data_of(folder).load(category, 16, 1)
-    np.testing.assert_array_equal(grey.test[0], expected[..., :1])
+    gray = data_of(folder).load(category, 16, 1)
+    np.testing.assert_array_equal(gray.test[0], expected[..., :1])
 
 
 def logical(folder):

@@ -1,4 +1,4 @@
-"""Up-sampling against another implementation, and the TIFF files."""
+"""Upsampling against another implementation, and the TIFF files."""
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ from gcad_jax.evaluation.map_files import (
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (100, 170), (33, 129), (32, 20), (1, 7)])
-def test_upsample_is_bilinear_with_half_pixel_centres(shape):
+def test_upsample_is_bilinear_with_half_pixel_centers(shape):
     scores = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float32)
     expected = jax.image.resize(scores, shape, "linear", antialias=False)
     result = upsample(scores, *shape)
@@ -30,7 +30,7 @@ def test_upsample_is_bilinear_with_half_pixel_centres(shape):
 
 
 def test_upsample_by_hand():
-    # Centres of four pixels over two: -1/4 (clamped to 0), 1/4, 3/4, 5/4 (clamped).
+    # Centers of four pixels over two: -1/4 (clamped to 0), 1/4, 3/4, 5/4 (clamped).
     result = upsample(np.array([[0.0, 4.0]]), 1, 4)
     np.testing.assert_array_equal(result, [[0, 1, 3, 4]])
 

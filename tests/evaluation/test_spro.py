@@ -24,7 +24,7 @@ CASES = [
     "basic",
     "multichannel_overlap",
     "saturation_edge",
-    "ties_quantised",
+    "ties_quantized",
 ]
 
 

@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.evaluation.threshold import needed, p_values, promised, threshold
+from gcad_jax.evaluation.threshold import (
+    achievable_fpr,
+    min_validation_images,
+    p_values,
+    threshold,
+)
 
 scores = st.lists(st.integers(0, 8).map(float), min_size=1, max_size=30)
 rates = st.sampled_from([0.01, 0.05, 0.1, 0.25, 0.5, 0.9])
@@ -20,8 +25,8 @@ def test_by_hand():
     assert threshold(nineteen[::-1], 0.1) == 17
     # Too few for this rate: the largest, which promises one in twenty.
     assert threshold(nineteen, 0.01) == 18
-    assert promised(19, 0.01) == 0.05
-    assert promised(19, 0.1) == 0.1
+    assert achievable_fpr(19, 0.01) == 0.05
+    assert achievable_fpr(19, 0.1) == 0.1
 
 
 @given(scores, rates, st.integers(-1, 9))
@@ -30,7 +35,7 @@ def test_a_score_is_above_the_threshold_exactly_where_its_p_value_is_small(
 ):
     [p] = p_values(np.array([float(score)]), validation)
     assert p == (1 + sum(v >= score for v in validation)) / (len(validation) + 1)
-    if promised(len(validation), rate) == rate:
+    if achievable_fpr(len(validation), rate) == rate:
         assert (score > threshold(validation, rate)) == (p <= rate + 1e-12)
 
 
@@ -43,14 +48,14 @@ def test_new_good_images_exceed_it_no_more_often_than_promised(rate, count):
     # Of a continuous distribution the share is known: V + 1 - k places of V + 1.
     expected = np.floor((count + 1) * rate + 1e-9) / (count + 1) or 1 / (count + 1)
     assert exceeded == pytest.approx(expected, abs=0.01)
-    assert exceeded <= promised(count, rate) + 0.005
+    assert exceeded <= achievable_fpr(count, rate) + 0.005
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.03, 0.05, 0.07, 0.1, 0.4, 0.5])
 def test_how_many_images_a_rate_needs(rate):
-    count = needed(rate)
-    assert promised(count, rate) == rate
-    assert promised(count - 1, rate) > rate
+    count = min_validation_images(rate)
+    assert achievable_fpr(count, rate) == rate
+    assert achievable_fpr(count - 1, rate) > rate
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan")])

@@ -5,8 +5,8 @@ import numpy as np
 from PIL import Image
 
 
-class Colours:
-    """Mean and mean square of each colour of the window, by hand."""
+class Colors:
+    """Mean and mean square of each color of the window, by hand."""
 
     num_features = 6
 
@@ -17,7 +17,7 @@ class Colours:
 
 
 def write_photos(folder, count=8):
-    """Smooth random colours."""
+    """Smooth random colors."""
     draw = np.random.default_rng(0)
     for i in range(count):
         small = Image.fromarray(draw.integers(0, 256, (4, 4, 3), dtype=np.uint8))

@@ -19,8 +19,8 @@ from gcad_jax.data.images import zoom
 from gcad_jax.evaluation.map_files import upsample
 from gcad_jax.inference import detector as detectors
 from gcad_jax.inference import detector_file
-from gcad_jax.inference.detector_file import Scale, Stored
-from gcad_jax.methods.base import Detector
+from gcad_jax.inference.detector_file import DetectorFile, Scale
+from gcad_jax.methods.base import DetectorState
 from gcad_jax.models.io.npz import read_weights, write_weights
 
 SIDE = doubles.SIDE
@@ -45,10 +45,10 @@ def stored(**fields):
     method = Red()
     learned = method.init(jax.random.key(0))
     frozen = {"weight": np.float32(2), "deep": {"er": np.arange(3)}}
-    detector = Detector(frozen, learned, {"mu": np.float32(0.25)})
+    detector = DetectorState(frozen, learned, {"mu": np.float32(0.25)})
     validation = tuple(i / 20 for i in range(1, 40))
     scales = {"B": Scale(0.1, validation), COMBINED: Scale(0.2, validation)}
-    return Stored(method, detector, "set", "nut", 3, scales, **fields)
+    return DetectorFile(method, detector, "set", "nut", 3, scales, **fields)
 
 
 @pytest.fixture
@@ -147,10 +147,10 @@ def test_a_batch_is_full_when_enough_of_it_could_be_read():
     assert batches == [[bad, 1, 2], [bad, 3, 4], [bad, 5, bad]]
 
 
-def test_files_arrays_and_grey_give_the_same(workdir, tmp_path):
+def test_files_arrays_and_gray_give_the_same(workdir, tmp_path):
     image = images(2)[0]
     Image.fromarray(image).save(tmp_path / "a.png")
-    grey = image[..., 0]
+    gray = image[..., 0]
     detector = gcad_jax.load(workdir)
     of_file, of_array = detector.predict([tmp_path / "a.png", image])
     assert of_file.score == of_array.score
@@ -158,7 +158,7 @@ def test_files_arrays_and_grey_give_the_same(workdir, tmp_path):
         assert detector.predict([same])[0].score == of_array.score
     with pytest.raises(UserError, match="NoneType"):
         detector.predict([None])
-    for one in (grey, grey[..., None]):
+    for one in (gray, gray[..., None]):
         assert detector.predict([one])[0].score == pytest.approx(of_array.score)
 
 

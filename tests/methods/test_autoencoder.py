@@ -10,7 +10,7 @@ from helpers import doubles, numpy_nets
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.methods.autoencoder import AE
-from gcad_jax.methods.base import Batch, Detector
+from gcad_jax.methods.base import Batch, DetectorState
 from gcad_jax.methods.vae import VAE, kl_divergence
 from gcad_jax.training.step import init_state
 
@@ -65,7 +65,7 @@ def test_the_defaults_are_the_papers(kind, parameters):
     ]
 
 
-def normalised(x, p, s=None):
+def normalized(x, p, s=None):
     """By its own statistics, or by running ones."""
     axes = tuple(range(x.ndim - 1))
     mean = x.mean(axis=axes) if s is None else s["norm"]["mean"]
@@ -79,7 +79,7 @@ def oracle(params, x, skips, statistics=None):
     s = {} if statistics is None else jax.tree.map(np.asarray, statistics)
 
     def norm(half, name, x):
-        return normalised(x, p[half][name], s.get(half, {}).get(name))
+        return normalized(x, p[half][name], s.get(half, {}).get(name))
 
     levels = []
     for i in range(5):
@@ -164,7 +164,7 @@ def test_the_map_is_the_squared_distance_from_the_reconstruction(kind, images):
         lambda s: jnp.asarray(drawn.uniform(0.5, 1.5, s.shape), jnp.float32),
         learned.model_state,
     )
-    detector = Detector({}, learned.replace(model_state=statistics), {})
+    detector = DetectorState({}, learned.replace(model_state=statistics), {})
     x = jnp.asarray(images[:2] / 255.0, jnp.float32)
     y = oracle(
         learned.params[kind.title], images[:2] / 255.0, None, statistics[kind.title]

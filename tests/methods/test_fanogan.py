@@ -9,7 +9,7 @@ import pytest
 from helpers import doubles, numpy_nets
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.methods.base import Batch, Detector
+from gcad_jax.methods.base import Batch, DetectorState
 from gcad_jax.methods.fanogan import FAnoGAN
 from gcad_jax.models.fanogan import (
     WIDTHS,
@@ -204,25 +204,25 @@ def test_the_map_is_the_squared_distance_from_what_is_drawn_again(
         G, method.encoder().apply(E, 2 * x - 1, False), False
     )
     expected = np.square(2 * np.asarray(x) - 1 - np.asarray(again))[..., 0]
-    found = method.anomaly_map(Detector({}, learned, {}), x)
+    found = method.anomaly_map(DetectorState({}, learned, {}), x)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_rmsprop_is_tensorflows():
     """Against its rule by hand: the mean square starts at 1, the root has epsilon."""
-    optimiser = FAnoGAN().optimizers()["E"]
+    optimizer = FAnoGAN().optimizers()["E"]
     w, square = np.array([0.3, -0.2]), np.ones(2)
     params = jnp.asarray(w, jnp.float32)
-    state = optimiser.init(params)
+    state = optimizer.init(params)
     for g in (np.array([0.5, -2.0]), np.array([0.1, 0.0])):
         square = 0.9 * square + 0.1 * g**2
         w = w - 5e-5 * g / np.sqrt(square + 1e-10)
-        updates, state = optimiser.update(jnp.asarray(g, jnp.float32), state, params)
+        updates, state = optimizer.update(jnp.asarray(g, jnp.float32), state, params)
         params = params + updates
     np.testing.assert_allclose(params, w, rtol=1e-6)
 
 
-def test_images_are_grey():
+def test_images_are_gray():
     assert FAnoGAN().channels == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 from helpers.costs import multiply_adds
 
 from gcad_jax.methods.autoencoder import AE
-from gcad_jax.methods.base import Batch, Detector
+from gcad_jax.methods.base import Batch, DetectorState
 from gcad_jax.methods.fanogan import FAnoGAN
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.methods.mnad import MNAD
@@ -90,7 +90,7 @@ def test_the_page_says_what_a_method_costs(title):
     image = jax.ShapeDtypeStruct((1, side, side, method.channels), jnp.float32)
     traced = jax.make_jaxpr(
         lambda frozen, learned, x: method.anomaly_map(
-            Detector(frozen, learned, calibration), x
+            DetectorState(frozen, learned, calibration), x
         )
     )(frozen(method), state.learned, image)
     assert inference == pytest.approx(

@@ -9,7 +9,7 @@ import pytest
 from helpers import doubles, numpy_nets
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.methods.base import Batch, Detector
+from gcad_jax.methods.base import Batch, DetectorState
 from gcad_jax.methods.mnad import MNAD, triplet
 from gcad_jax.models import mnad
 from gcad_jax.models.global_encoder import UpConvolution
@@ -193,11 +193,11 @@ def test_the_map_is_the_squared_distance_of_the_network_in_numpy(method, state, 
     statistics["memory"] = state.learned.model_state["memory"]
     learned = state.learned.replace(model_state=statistics)
     x = jnp.asarray(images / 255.0, jnp.float32)
-    maps = np.asarray(method.anomaly_map(Detector({}, learned, {}), x))
+    maps = np.asarray(method.anomaly_map(DetectorState({}, learned, {}), x))
     signed = 2 * np.asarray(x, np.float64) - 1
     expected = np.sum((signed - oracle(learned, signed)) ** 2, axis=-1)
     np.testing.assert_allclose(maps, expected, rtol=1e-3, atol=1e-4)
-    alone = np.asarray(method.anomaly_map(Detector({}, learned, {}), x[2:3]))
+    alone = np.asarray(method.anomaly_map(DetectorState({}, learned, {}), x[2:3]))
     np.testing.assert_allclose(alone[0], maps[2], rtol=1e-4, atol=1e-5)
 
 

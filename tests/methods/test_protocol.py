@@ -19,10 +19,10 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.inference import export_check, exported
-from gcad_jax.inference.detector import TrainedDetector
-from gcad_jax.inference.detector_file import Scale, Stored
+from gcad_jax.inference.detector import Detector
+from gcad_jax.inference.detector_file import DetectorFile, Scale
 from gcad_jax.methods.autoencoder import AE
-from gcad_jax.methods.base import Batch, Detector, Method
+from gcad_jax.methods.base import Batch, DetectorState, Method
 from gcad_jax.methods.common.apply import all_maps, anomaly_maps
 from gcad_jax.methods.fanogan import FAnoGAN
 from gcad_jax.methods.gcad import GCAD
@@ -54,7 +54,7 @@ class Case:
 
     branches: names of the maps that are combined.
     wrong: a field and a value that `validate` must refuse.
-    plain: the same, or nearly, with optimisers that are linear in the gradient; None
+    plain: the same, or nearly, with optimizers that are linear in the gradient; None
         where nothing is trained.
     moves: of each phase, the networks that its update moves; no other may move.
     still: words in the names of parameters that one update may leave where they were:
@@ -230,7 +230,9 @@ def state(states):
 @pytest.fixture(scope="module")
 def detector(case, frozen, state, images):
     learned = state.learned
-    return Detector(frozen, learned, case.method.calibrate(frozen, learned, images))
+    return DetectorState(
+        frozen, learned, case.method.calibrate(frozen, learned, images)
+    )
 
 
 @functools.cache
@@ -266,7 +268,7 @@ def test_a_report_can_say_what_ran(case):
     assert all(isinstance(s, str) and s.endswith(".") for s in sentences)
 
 
-def test_every_network_has_an_optimiser(case, state):
+def test_every_network_has_an_optimizer(case, state):
     assert set(case.method.optimizers()) == set(state.learned.params)
     assert set(state.opt_state) == set(state.learned.params)
 
@@ -296,7 +298,7 @@ def test_phases_cover_the_epochs(case):
 
 
 def test_each_phase_moves_its_networks_and_no_other(case, frozen, state, images):
-    """One update on one device; a network at rest keeps its optimiser state too."""
+    """One update on one device; a network at rest keeps its optimizer state too."""
     x = jax.numpy.asarray(images[:2] / 255.0, jax.numpy.float32)
     state = state.replace(step=jax.numpy.int32(case.step))
     for phase in case.method.phases(1):
@@ -361,7 +363,7 @@ def test_in_bfloat16_all_that_is_kept_stays_float32(case, frozen, state, images)
         for branch in method.branches
         for p in getattr(method, "P", ())
     }
-    detector = Detector(frozen, state.learned, calibration)
+    detector = DetectorState(frozen, state.learned, calibration)
     maps = jax.eval_shape(method.anomaly_map, detector, x)
     assert maps.dtype == np.float32
 
@@ -435,10 +437,10 @@ def test_a_detector_is_arrays_that_come_back_from_a_file(
 def test_exported_it_says_what_it_says_here(case, detector):
     """Of images that are smaller than the network's, read back from its bytes."""
     scales = {COMBINED: Scale(0.0, tuple(i / 20 for i in range(1, 40)))}
-    stored = Stored(case.method, detector, "set", "nut", 0, scales)
+    stored = DetectorFile(case.method, detector, "set", "nut", 0, scales)
     call = export.deserialize(exported.exported(stored, 0.1).serialize()).call
     *_, batch = export_check.drawn(SIDE, case.method.channels)
-    found = export_check.difference(call, TrainedDetector(stored, 2), [batch])
+    found = export_check.difference(call, Detector(stored, 2), [batch])
     assert found.images == 2
     assert found.small, found
 
@@ -452,7 +454,7 @@ def test_seeds_are_scored_together_as_alone_and_what_they_share_is_computed_once
             lambda x: x[0], doubles.states_of(case.method, [seed])
         ).learned
         calibration = case.method.calibrate(frozen, learned, images)
-        detectors.append(Detector(frozen, learned, calibration))
+        detectors.append(DetectorState(frozen, learned, calibration))
     compiled = compiled_maps(case.method)
     together = anomaly_maps(case.method, compiled, detectors, images)
     for i, detector in enumerate(detectors):

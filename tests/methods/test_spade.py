@@ -11,7 +11,7 @@ from helpers import doubles
 from scipy import ndimage
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.methods.base import Detector, Learned
+from gcad_jax.methods.base import DetectorState, Learned
 from gcad_jax.methods.spade import SPADE, averaged, smoothed
 from gcad_jax.models.classifiers.classifier import classifier, save_classifier
 
@@ -55,7 +55,7 @@ def anomaly_map(method, frozen, images):
 
     @jax.jit
     def score(frozen, images):
-        return method.anomaly_map(Detector(frozen, Learned({}, {}), {}), images)
+        return method.anomaly_map(DetectorState(frozen, Learned({}, {}), {}), images)
 
     return score(frozen, jnp.asarray(images, jnp.float32))
 
@@ -97,7 +97,7 @@ def by_hand(method, frozen, test):
 
 @pytest.mark.parametrize("combination", ["separate", "concatenated"])
 @pytest.mark.parametrize("places", ["everywhere", "same_place"])
-def test_neighbours_are_those_of_the_full_search(weights, images, combination, places):
+def test_neighbors_are_those_of_the_full_search(weights, images, combination, places):
     method = spade(weights, combination=combination, places=places)
     method.validate()
     frozen = method.prepare(images[:TRAIN])
@@ -111,7 +111,7 @@ def test_neighbours_are_those_of_the_full_search(weights, images, combination, p
 
 
 @pytest.mark.parametrize("backbone", ["E_loc", "mobilenet_v2"])
-def test_a_training_image_is_its_own_neighbour(weights, images, backbone):
+def test_a_training_image_is_its_own_neighbor(weights, images, backbone):
     of = {"backbone": backbone, "weights": "random" if backbone == "E_loc" else weights}
     method = spade(**of, K=1, d_loc=8, E_loc_width=1 / 16)
     frozen = method.prepare(images[:TRAIN])
@@ -163,7 +163,7 @@ def test_the_full_size_fits_into_16_gb():
     }
 
     def score(frozen, images):
-        return method.anomaly_map(Detector(frozen, Learned({}, {}), {}), images)
+        return method.anomaly_map(DetectorState(frozen, Learned({}, {}), {}), images)
 
     eight = jax.ShapeDtypeStruct((8, 224, 224, 3), jnp.float32)
     memory = jax.jit(score).lower(frozen, eight).compile().memory_analysis()

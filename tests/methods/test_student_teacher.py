@@ -9,7 +9,7 @@ import pytest
 from helpers import doubles
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.methods.base import Batch, Detector
+from gcad_jax.methods.base import Batch, DetectorState
 from gcad_jax.methods.student_teacher import StudentTeacher
 from gcad_jax.training.step import init_state
 
@@ -113,7 +113,7 @@ def test_loss_is_the_distance_summed_over_features_and_averaged_over_pixels(
 
 def test_error_and_variance_are_those_of_the_paper(method, frozen, learned, images):
     calibration = method.calibrate(frozen, learned, images[:2])
-    detector = Detector(frozen, learned, calibration)
+    detector = DetectorState(frozen, learned, calibration)
     e, v = 0.0, 0.0
     for p in method.P:
         T = described(method, p, frozen[f"T_{p}"], images)

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.methods.base import Detector, Learned
+from gcad_jax.methods.base import DetectorState, Learned
 from gcad_jax.methods.common import registration
 from gcad_jax.methods.common.registration import Pose
 from gcad_jax.methods.variation_model import VariationModel, nearest_to_median
@@ -34,7 +34,7 @@ def moved(image, degrees, shift):
 
 
 def detector(model, images):
-    return Detector(model.prepare(images), Learned({}, {}), {})
+    return DetectorState(model.prepare(images), Learned({}, {}), {})
 
 
 def test_mean_and_deviation_are_those_of_each_pixel():
@@ -50,7 +50,7 @@ def test_mean_and_deviation_are_those_of_each_pixel():
         detector(model, images), jnp.asarray(tests / 255.0, jnp.float32)
     )
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    # One grey level from a pixel that never changed: the root of 12 deviations.
+    # One gray level from a pixel that never changed: the root of 12 deviations.
     changed = tests[:1].copy()
     changed[0, 0, 0] = 251
     found = model.anomaly_map(

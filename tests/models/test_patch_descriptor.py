@@ -10,7 +10,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.models.patch_descriptor import (
     PatchDescriptor,
     feature_moments,
-    fold_normalisation,
+    fold_normalization,
 )
 from gcad_jax.models.patch_layers import padding, receptive_field
 
@@ -190,7 +190,7 @@ def test_bfloat16_computes_near_float32_with_float32_parameters():
     assert error < 0.05 * np.abs(expected).max()
 
 
-def test_moments_are_those_of_all_pixels_and_folding_standardises():
+def test_moments_are_those_of_all_pixels_and_folding_standardizes():
     net, variables = small(33)
     batches = [image(24, 32, batch=3), image(16, 16, batch=1) + 1]
     features = [np.asarray(compiled(net)(variables, x)) * 1 for x in batches]
@@ -199,7 +199,7 @@ def test_moments_are_those_of_all_pixels_and_folding_standardises():
     np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-5)
     np.testing.assert_allclose(std, pixels.std(0), rtol=1e-5)
 
-    folded = fold_normalisation(variables["params"], mean, std)
+    folded = fold_normalization(variables["params"], mean, std)
     out = [np.asarray(compiled(net)({"params": folded}, x)) for x in batches]
     pixels = np.concatenate([f.reshape(-1, 5) for f in out]).astype(np.float64)
     np.testing.assert_allclose(pixels.mean(0), np.zeros(5), atol=1e-4)
@@ -218,7 +218,7 @@ def test_moments_keep_a_small_deviation_on_a_large_mean():
 def test_constant_dimension_is_divided_by_the_smallest_deviation():
     _, variables = small(17)
     params = variables["params"]
-    folded = fold_normalisation(params, np.zeros(5), np.zeros(5))
+    folded = fold_normalization(params, np.zeros(5), np.zeros(5))
     np.testing.assert_allclose(
         folded["conv_out"]["kernel"], params["conv_out"]["kernel"] * 1e6, rtol=1e-6
     )

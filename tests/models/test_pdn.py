@@ -57,7 +57,7 @@ def test_parameters_of_the_published_table(arch, count):
 
 
 @pytest.mark.parametrize("arch", PDNS)
-def test_a_descriptor_sees_33_pixels_centred_on_its_own(arch):
+def test_a_descriptor_sees_33_pixels_centered_on_its_own(arch):
     assert receptive_field(33, arch) == 33
     assert padding(33, arch) == (16, 16)
     assert stride(33, arch) == 4

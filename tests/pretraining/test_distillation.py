@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.colors import Colours
+from helpers.colors import Colors
 
 from gcad_jax.core.axes import BATCH
 from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Batch
-from gcad_jax.models.layers.init import imagenet_normalised
+from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.pretraining import distillation
-from gcad_jax.pretraining.distillation import Distillation, Lesson
+from gcad_jax.pretraining.distillation import Distillation, DistillationTask
 from gcad_jax.training.step import init_state
 
 DRAW = np.random.default_rng(5)
@@ -19,7 +19,7 @@ DRAW = np.random.default_rng(5)
 
 def lesson(**settings):
     values = {"p": 17, "width": 1 / 32, "d_loc": 4, "num_steps": 4} | settings
-    return Lesson(Distillation(**values), Colours())
+    return DistillationTask(Distillation(**values), Colors())
 
 
 def frozen(mean=0.0, std=1.0):
@@ -96,15 +96,15 @@ def test_distillation_term_by_hand():
     assert set(metrics) == {"L_k"}
 
 
-def test_grey_patches_are_as_many_as_asked_for_and_lose_their_colours():
+def test_gray_patches_are_as_many_as_asked_for_and_lose_their_colors():
     windows = DRAW.uniform(size=(400, 17, 17, 3)).astype(np.float32)
     keys = jax.random.split(jax.random.key(1), 400)
     anchors, positives = lesson(grey_probability=0.25).drawn(windows, keys)
     anchors = np.asarray(anchors)
-    is_grey = np.ptp(anchors, axis=-1).max(axis=(1, 2)) < 1e-6
+    is_gray = np.ptp(anchors, axis=-1).max(axis=(1, 2)) < 1e-6
     assert positives is None
-    assert 0.15 < is_grey.mean() < 0.35
-    np.testing.assert_array_equal(anchors[~is_grey], windows[~is_grey])
+    assert 0.15 < is_gray.mean() < 0.35
+    np.testing.assert_array_equal(anchors[~is_gray], windows[~is_gray])
 
 
 def test_positives_are_the_patch_shifted_by_a_quarter_at_most():
@@ -125,7 +125,9 @@ def test_descriptors_of_a_window_are_those_of_its_patches(p, grid):
     settings = Distillation(p=p, width=1 / 32, d_loc=4, grid=grid, context=3)
     step = {17: 1, 33: 4, 65: 8}[p]
     assert settings.window == p + step * (grid - 1) + 6
-    params = Lesson(settings, Colours()).init(jax.random.key(0)).params["E_loc"]
+    params = (
+        DistillationTask(settings, Colors()).init(jax.random.key(0)).params["E_loc"]
+    )
     shape = (2, settings.window, settings.window, 3)
     windows = DRAW.uniform(size=shape).astype(np.float32)
     found = settings.descriptors(params, windows)
@@ -135,10 +137,10 @@ def test_descriptors_of_a_window_are_those_of_its_patches(p, grid):
             row, column = 3 + step * i, 3 + step * j
             patch = windows[:, row : row + p, column : column + p]
             alone = settings.E_loc().apply(
-                {"params": params}, imagenet_normalised(patch), method="patch"
+                {"params": params}, imagenet_normalized(patch), method="patch"
             )
             np.testing.assert_allclose(found[:, i, j], alone, rtol=1e-3, atol=1e-4)
-            assert settings.centres[i] == row + (p - 1) // 2
+            assert settings.centers[i] == row + (p - 1) // 2
 
 
 @pytest.mark.parametrize("settings", [{}, {"correlation": "dims_abs"}])
@@ -146,11 +148,11 @@ def test_an_update_is_the_same_on_one_two_and_four_devices(settings):
     """With plain SGD in the place of Adam, which would hide a wrong scale."""
     import optax
 
-    class Plain(Lesson):
+    class Plain(DistillationTask):
         def optimizers(self):
             return dict.fromkeys(("E_loc", "Decode"), optax.sgd(1e-3))
 
-    task = Plain(lesson(**settings).settings, Colours())
+    task = Plain(lesson(**settings).settings, Colors())
     state = init_state(task, 0)
     images = DRAW.uniform(size=(8, 17, 17, 3)).astype(np.float32)
     keys = jax.random.split(jax.random.key(3), 8)

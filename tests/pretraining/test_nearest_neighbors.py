@@ -1,4 +1,4 @@
-"""Nearest neighbours of patches, by hand."""
+"""Nearest neighbors of patches, by hand."""
 
 import numpy as np
 import pytest
@@ -45,10 +45,10 @@ def test_the_fraction_is_counted(right):
     assert found == (right + OF_EACH) / (2 * OF_EACH)
 
 
-def test_grey_patches_keep_their_luma_and_no_colour():
-    colours = np.array([[[[255, 0, 0]]], [[[0, 255, 0]]], [[[9, 9, 9]]]], np.uint8)
-    grey = Question(colours, colours).grey().queries
-    assert grey[:, 0, 0].tolist() == [[76] * 3, [150] * 3, [9] * 3]
+def test_gray_patches_keep_their_luma_and_no_color():
+    colors = np.array([[[[255, 0, 0]]], [[[0, 255, 0]]], [[[9, 9, 9]]]], np.uint8)
+    gray = Question(colors, colors).gray().queries
+    assert gray[:, 0, 0].tolist() == [[76] * 3, [150] * 3, [9] * 3]
 
 
 class Ramp:

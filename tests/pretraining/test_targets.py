@@ -12,7 +12,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.models.classifiers.classifier import CLASSIFIERS, Classifier
 from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.targets import Layers, interpolation
-from gcad_jax.pretraining.train import Teacher
+from gcad_jax.pretraining.train import TargetNetwork
 
 DRAW = np.random.default_rng(7)
 
@@ -34,12 +34,12 @@ class Positions(nn.Module):
 NETWORK = Classifier("positions", Positions(), lambda images: images)
 
 
-def test_maps_are_read_at_the_centres_of_the_patches():
-    centres = (3, 7, 8, 14)
-    target = Layers(NETWORK, ("by1", "by2", "by4"), centres=centres)
+def test_maps_are_read_at_the_centers_of_the_patches():
+    centers = (3, 7, 8, 14)
+    target = Layers(NETWORK, ("by1", "by2", "by4"), centers=centers)
     found = target.features({}, jnp.zeros((2, 17, 17, 3)))
     assert found.shape == (2, 4, 4, target.num_features)
-    expected = np.stack(np.meshgrid(centres, centres, indexing="ij"), axis=-1)
+    expected = np.stack(np.meshgrid(centers, centers, indexing="ij"), axis=-1)
     for layer in range(3):
         part = found[1, :, :, 2 * layer : 2 * layer + 2]
         np.testing.assert_allclose(part, expected, atol=1e-5)
@@ -52,7 +52,7 @@ def test_weights_are_those_of_numpy_interp():
     np.testing.assert_allclose(found, np.interp(at, np.arange(9), values), rtol=1e-6)
 
 
-def test_without_centres_it_is_the_mean_over_the_window():
+def test_without_centers_it_is_the_mean_over_the_window():
     windows = DRAW.uniform(size=(2, 6, 6, 3)).astype(np.float32)
     found = Layers(NETWORK, ("seen", "pooled")).features({}, jnp.asarray(windows))
     assert found.shape == (2, 1, 1, 5)
@@ -61,27 +61,27 @@ def test_without_centres_it_is_the_mean_over_the_window():
     np.testing.assert_allclose(found[:, 0, 0, 3:], 2.5, rtol=1e-6)
 
 
-def test_zoom_keeps_the_centres_where_they_were():
+def test_zoom_keeps_the_centers_where_they_were():
     """Of a horizontal ramp, which enlarging does not change away from the border."""
     ramp = np.broadcast_to(
         np.arange(33.0, dtype=np.float32)[None, None, :, None], (1, 33, 33, 3)
     )
-    target = Layers(NETWORK, ("seen",), zoom=2.0, centres=(8, 16, 20))
+    target = Layers(NETWORK, ("seen",), zoom=2.0, centers=(8, 16, 20))
     found = target.features({}, jnp.asarray(ramp))
     np.testing.assert_allclose(found[0, 1, :, 0], (8, 16, 20), atol=0.3)
 
 
 def test_cells_of_mobilenet_stand_where_they_are_read():
-    """A grey image with one white pixel moves the cell at that pixel most."""
+    """A gray image with one white pixel moves the cell at that pixel most."""
     network = CLASSIFIERS["mobilenet_v2"]
     params = network.module.init(jax.random.key(0), jnp.zeros((1, 65, 65, 3)))["params"]
-    grey = jnp.full((1, 65, 65, 3), 0.5)
+    gray = jnp.full((1, 65, 65, 3), 0.5)
     for layer, step in (("stage1", 2), ("stage2", 4)):
         # Batches of one: the spot goes to every cell in turn.
-        before = network.maps(params, grey)[layer]
+        before = network.maps(params, gray)[layer]
         apart = []
         for cell in range(4, before.shape[1] - 4, 3):
-            spot = grey.at[0, cell * step, cell * step].set(1.0)
+            spot = gray.at[0, cell * step, cell * step].set(1.0)
             moved = jnp.abs(network.maps(params, spot)[layer] - before).sum(-1)[0]
             weights = moved / moved.sum()
             rows = (weights.sum(1) * jnp.arange(len(weights))).sum()
@@ -95,4 +95,4 @@ def test_a_layer_that_is_not_there_is_named(settings):
         Distillation(**settings), target_layers=("by2", "stage9")
     )
     with pytest.raises(UserError, match=r"method\.target_layers.*stage9"):
-        Teacher.of(NETWORK, {}, wrong)
+        TargetNetwork.of(NETWORK, {}, wrong)

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import doubles
-from helpers.colors import Colours, write_photos
+from helpers.colors import Colors, write_photos
 
 from gcad_jax.data.photos import Photos
 from gcad_jax.models.classifiers.classifier import Classifier
 from gcad_jax.models.io.patch_descriptors import load_descriptor
-from gcad_jax.models.layers.init import imagenet_normalised
+from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.pretraining.distillation import Distillation
-from gcad_jax.pretraining.train import Learning, Teacher, explained, teach
+from gcad_jax.pretraining.train import DistillationJob, TargetNetwork, explained, teach
 from gcad_jax.training.logs import MetricsLog, read_rows
 from gcad_jax.training.preemption import Preempted
 
@@ -32,7 +32,7 @@ SETTINGS = Distillation(
 )
 
 
-COLOURS = Teacher("colours", Colours(), {"scale": jnp.float32(3.0)})
+COLORS = TargetNetwork("colors", Colors(), {"scale": jnp.float32(3.0)})
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def photos(tmp_path_factory):
     return Photos(root=str(folder), held_out_fraction=0.25)
 
 
-def train(photos, folder, seed=0, settings=SETTINGS, teacher=COLOURS):
+def train(photos, folder, seed=0, settings=SETTINGS, teacher=COLORS):
     folder.mkdir(exist_ok=True)
-    learning = Learning(settings, photos, photos.load(print), teacher)
+    learning = DistillationJob(settings, photos, photos.load(print), teacher)
     weights = folder / "E_loc_17.npz"
     options = doubles.options(log_every=10)
     return teach(learning, folder, weights, seed, options, {"a": "config"}, print)
@@ -62,7 +62,7 @@ def test_held_out_patches_are_described_far_better_than_untrained(whole):
     assert result["L_k_held_out"] < 0.8 * result["L_k_held_out_constant"]
 
 
-def test_dense_windows_teach_what_stands_at_the_centre_of_each_patch(photos, tmp_path):
+def test_dense_windows_teach_what_stands_at_the_center_of_each_patch(photos, tmp_path):
     class Pixels(nn.Module):
         @nn.compact
         def __call__(self, images):
@@ -78,7 +78,7 @@ def test_dense_windows_teach_what_stands_at_the_centre_of_each_patch(photos, tmp
         target_layers=("pixels",),
     )
     network = Classifier("pixels", Pixels(), lambda images: images)
-    teacher = Teacher.of(network, {}, settings)
+    teacher = TargetNetwork.of(network, {}, settings)
     result = train(photos, tmp_path, settings=settings, teacher=teacher)
     assert result["R2_held_out"] > 0.7
 
@@ -95,7 +95,7 @@ def test_the_weights_load_and_their_dense_form_equals_the_patch_form(whole):
     params = load_descriptor(whole[0] / "E_loc_17.npz", E_loc)
     draw = np.random.default_rng(0)
     image = draw.uniform(size=(1, 24, 24, 3)).astype(np.float32)
-    x = imagenet_normalised(jnp.asarray(image))
+    x = imagenet_normalized(jnp.asarray(image))
     dense = E_loc.apply({"params": params}, x)[0, 10, 12]
     patch = SETTINGS.descriptors(params, image[:, 2:19, 4:21])[0, 0, 0]
     np.testing.assert_allclose(dense, patch, rtol=1e-3, atol=1e-4)

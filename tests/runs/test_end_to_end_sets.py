@@ -188,7 +188,7 @@ def test_a_method_that_trains_nothing_reports_once(tmp_path: pathlib.Path) -> No
     assert "kept" in succeeded(arguments, tmp_path).stdout
 
 
-def test_grey_images_and_batches_larger_than_the_data(tmp_path: pathlib.Path) -> None:
+def test_gray_images_and_batches_larger_than_the_data(tmp_path: pathlib.Path) -> None:
     arguments = [
         "--config=configs/fanogan.py:small,circles",
         *TINY_CIRCLES,

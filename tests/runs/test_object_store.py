@@ -31,7 +31,7 @@ from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.data.photos import Photos
 from gcad_jax.evaluate import outputs
 from gcad_jax.inference import exported
-from gcad_jax.inference.detector import TrainedDetector
+from gcad_jax.inference.detector import Detector
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.models.classifiers.classifier import load_classifier
 from gcad_jax.runs import score_maps, train_and_evaluate, workdir
@@ -94,7 +94,7 @@ def test_a_large_file_arrives_in_parts(folder):
 
 
 def test_a_detector_is_exported_to_it(folder):
-    detector = TrainedDetector(stored(), batch_size=2)
+    detector = Detector(stored(), batch_size=2)
     path = folder / "a.jax"
     size, _ = exported.write(detector, path, 0.1)
     assert paths.listing(folder) == [path, folder / "a.jax.json"]

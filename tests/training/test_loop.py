@@ -13,7 +13,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.training import loop
 from gcad_jax.training.checkpoint import Checkpoints
 from gcad_jax.training.cost import estimate, timing
-from gcad_jax.training.input_pipeline import Resident
+from gcad_jax.training.input_pipeline import InMemory
 from gcad_jax.training.logs import MetricsLog, read_rows
 from gcad_jax.training.preemption import Preempted
 
@@ -238,9 +238,9 @@ def test_phases_of_one_name_are_refused_before_training(tmp_path):
 
 def test_costs_of_phases_of_one_name_are_refused():
     method, category = Namesakes(), doubles.category(doubles.IDENTITY)
-    feed = Resident(method, category, SEEDS, False)
+    feed = InMemory(method, category, SEEDS, False)
     frozen = method.prepare(category.train)
-    for measure in (estimate.measured, timing.time_phases):
+    for measure in (estimate.measure_cost, timing.time_phases):
         with pytest.raises(UserError, match="2 phases named 'fast'"):
             measure(method, feed, frozen, SEEDS, doubles.options())
 
@@ -248,8 +248,8 @@ def test_costs_of_phases_of_one_name_are_refused():
 def test_each_phase_is_compiled_from_its_own_update(tmp_path):
     """Whatever its name: a program is looked up by the position of its phase."""
     method, category = doubles.Linear(), doubles.category(doubles.IDENTITY)
-    feed, options = Resident(method, category, SEEDS, False), doubles.options()
-    training = loop.Training(method, feed, SEEDS, tmp_path, options, ignore)
+    feed, options = InMemory(method, category, SEEDS, False), doubles.options()
+    training = loop.Trainer(method, feed, SEEDS, tmp_path, options, ignore)
     training.phases = Namesakes(traces=method.traces).phases(feed.steps_per_epoch)
     frozen = method.prepare(category.train)
     states, resources = timing.begun(method, feed, frozen, SEEDS, options)

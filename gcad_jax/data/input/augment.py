@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import Array, Key
 
-# ITU-R 601 luma: the grey value of an RGB pixel.
+# ITU-R 601 luma: the gray value of an RGB pixel.
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -22,7 +22,7 @@ class Augmentation:
 
     vertical_flip: mirror top and bottom with probability 1/2.
     horizontal_flip: mirror left and right with probability 1/2.
-    rotation_degrees: r of an angle drawn from U(-r, r), about the image centre.
+    rotation_degrees: r of an angle drawn from U(-r, r), about the image center.
     jitter: j of factors drawn from U(1 - j, 1 + j), one each for brightness, contrast
         and saturation; 0 <= j < 1.
 
@@ -56,7 +56,7 @@ def augment(
 ) -> Array:  # (H, W, C) -> (H, W, C)
     """One example, float32 in [0, 1]; callers vmap over one key an example.
 
-    Order: brightness, contrast, saturation, flips, rotation. The colours come first, so
+    Order: brightness, contrast, saturation, flips, rotation. The colors come first, so
     that the mean of the contrast is that of the image, and because XLA would repeat
     the rotation inside each of their loops (9 times slower on CPU). Each draw has its
     own key: switching one operation off leaves the others as they were.
@@ -89,7 +89,7 @@ def rotate(
     """Flips, then turns the content counter-clockwise about ((H-1)/2, (W-1)/2).
 
     Bilinear; coordinates outside are clamped, which replicates the border and leaves no
-    invented colour in the corners. Four gathers of whole pixels; H and W at least 2.
+    invented color in the corners. Four gathers of whole pixels; H and W at least 2.
     """
     height, width, channels = image.shape
     cos, sin = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
@@ -102,7 +102,7 @@ def rotate(
     source_x = jnp.where(flip_x, -1.0, 1.0) * (cos * x - sin * y) + (width - 1) / 2
     source_y = jnp.clip(source_y, 0, height - 1)
     source_x = jnp.clip(source_x, 0, width - 1)
-    # The last row and column are the lower and right neighbours with weight 1.
+    # The last row and column are the lower and right neighbors with weight 1.
     top = jnp.minimum(jnp.floor(source_y), height - 2)
     left = jnp.minimum(jnp.floor(source_x), width - 2)
     down, right = (source_y - top)[..., None], (source_x - left)[..., None]
@@ -117,7 +117,7 @@ def rotate(
     return (1 - down) * upper + down * lower
 
 
-def grey(image: Array) -> Array:  # (H, W, C) -> (H, W, 1)
+def gray(image: Array) -> Array:  # (H, W, C) -> (H, W, 1)
     """Luma of RGB by ITU-R 601; a single channel is returned as it is."""
     if image.shape[-1] == 1:
         return image
@@ -130,14 +130,14 @@ def adjust_brightness(image: Array, factor: Array) -> Array:
 
 
 def adjust_contrast(image: Array, factor: Array) -> Array:
-    """clip(mean + factor * (image - mean), 0, 1); mean of the image's grey."""
-    mean = jnp.mean(grey(image))
+    """clip(mean + factor * (image - mean), 0, 1); mean of the image's gray."""
+    mean = jnp.mean(gray(image))
     return jnp.clip(mean + factor * (image - mean), 0.0, 1.0)
 
 
 def adjust_saturation(image: Array, factor: Array) -> Array:
-    """clip(grey + factor * (image - grey), 0, 1), pixel by pixel; nothing for C = 1."""
+    """clip(gray + factor * (image - gray), 0, 1), pixel by pixel; nothing for C = 1."""
     if image.shape[-1] == 1:
         return image
-    luma = grey(image)
+    luma = gray(image)
     return jnp.clip(luma + factor * (image - luma), 0.0, 1.0)

@@ -21,7 +21,7 @@ def to_device(images: ImagesU8) -> Array:  # (N, H, W, C) uint8
 
 
 def to_float(images: Array) -> Images:  # (B, H, W, C) uint8 -> float32 in [0, 1]
-    """Grey levels 0..255 to [0, 1]."""
+    """Gray levels 0..255 to [0, 1]."""
     return images.astype(jnp.float32) / 255.0
 
 

@@ -75,7 +75,7 @@ class PatchStream:
 
     def fixed(self, seed: int, count: int) -> np.ndarray:  # (count, side, side, 3)
         """The same `count` patches whenever they are asked for, of images far apart."""
-        # Neighbours are often alike: folders are sorted by what they show.
+        # Neighbors are often alike: folders are sorted by what they show.
         rows = self.rows[evenly(len(self.rows), count)]
         patches = []
         for i, row in enumerate(rows):

@@ -12,7 +12,7 @@ from gcad_jax.data.annotations.masks import region
 from gcad_jax.data.annotations.saturation import Defect
 from gcad_jax.data.dataset import KINDS, Region, TestImage
 from gcad_jax.data.images import load_images
-from gcad_jax.data.mvtec.facts import Published
+from gcad_jax.data.mvtec.facts import DatasetFacts
 from gcad_jax.data.mvtec.files import Layout, Record
 
 # Encoded images of full size are held a chunk at a time: a category has over 1 GB.
@@ -57,7 +57,7 @@ def load_split(
 
 
 def compare(
-    layout: Layout, splits: Sequence[Split], published: Published
+    layout: Layout, splits: Sequence[Split], published: DatasetFacts
 ) -> tuple[bool, tuple[str, ...]]:
     """Whether counts and image sizes equal the published ones, and notes on it."""
     here = layout.counts

@@ -10,7 +10,7 @@ from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 
 
 @dataclasses.dataclass(frozen=True)
-class Published:
+class DatasetFacts:
     """Numbers of images of one category, and their size in pixels."""
 
     train: int
@@ -35,30 +35,30 @@ class Published:
 
 # [P Table 1]
 LOCO = {
-    "breakfast_box": Published(351, 62, 102, 90, 83, 1280, 1600),
-    "juice_bottle": Published(335, 54, 94, 94, 142, 1600, 800),
-    "pushpins": Published(372, 69, 138, 81, 91, 1000, 1700),
-    "screw_bag": Published(360, 60, 122, 82, 137, 1100, 1600),
-    "splicing_connectors": Published(354, 59, 119, 85, 108, 850, 1700),
+    "breakfast_box": DatasetFacts(351, 62, 102, 90, 83, 1280, 1600),
+    "juice_bottle": DatasetFacts(335, 54, 94, 94, 142, 1600, 800),
+    "pushpins": DatasetFacts(372, 69, 138, 81, 91, 1000, 1700),
+    "screw_bag": DatasetFacts(360, 60, 122, 82, 137, 1100, 1600),
+    "splicing_connectors": DatasetFacts(354, 59, 119, 85, 108, 850, 1700),
 }
 
 # MVTec AD has no validation images; its kinds are those of `AD_LOGICAL`.
 AD = {
-    "bottle": Published(209, 0, 20, 63, 0, 900, 900),
-    "cable": Published(224, 0, 58, 77, 15, 1024, 1024),
-    "capsule": Published(219, 0, 23, 107, 2, 1000, 1000),
-    "carpet": Published(280, 0, 28, 89, 0, 1024, 1024),
-    "grid": Published(264, 0, 21, 57, 0, 1024, 1024),
-    "hazelnut": Published(391, 0, 40, 70, 0, 1024, 1024),
-    "leather": Published(245, 0, 32, 92, 0, 1024, 1024),
-    "metal_nut": Published(220, 0, 22, 93, 0, 700, 700),
-    "pill": Published(267, 0, 26, 141, 0, 800, 800),
-    "screw": Published(320, 0, 41, 119, 0, 1024, 1024),
-    "tile": Published(230, 0, 33, 84, 0, 840, 840),
-    "toothbrush": Published(60, 0, 12, 30, 0, 1024, 1024),
-    "transistor": Published(213, 0, 60, 20, 20, 1024, 1024),
-    "wood": Published(247, 0, 19, 60, 0, 1024, 1024),
-    "zipper": Published(240, 0, 32, 119, 0, 1024, 1024),
+    "bottle": DatasetFacts(209, 0, 20, 63, 0, 900, 900),
+    "cable": DatasetFacts(224, 0, 58, 77, 15, 1024, 1024),
+    "capsule": DatasetFacts(219, 0, 23, 107, 2, 1000, 1000),
+    "carpet": DatasetFacts(280, 0, 28, 89, 0, 1024, 1024),
+    "grid": DatasetFacts(264, 0, 21, 57, 0, 1024, 1024),
+    "hazelnut": DatasetFacts(391, 0, 40, 70, 0, 1024, 1024),
+    "leather": DatasetFacts(245, 0, 32, 92, 0, 1024, 1024),
+    "metal_nut": DatasetFacts(220, 0, 22, 93, 0, 700, 700),
+    "pill": DatasetFacts(267, 0, 26, 141, 0, 800, 800),
+    "screw": DatasetFacts(320, 0, 41, 119, 0, 1024, 1024),
+    "tile": DatasetFacts(230, 0, 33, 84, 0, 840, 840),
+    "toothbrush": DatasetFacts(60, 0, 12, 30, 0, 1024, 1024),
+    "transistor": DatasetFacts(213, 0, 60, 20, 20, 1024, 1024),
+    "wood": DatasetFacts(247, 0, 19, 60, 0, 1024, 1024),
+    "zipper": DatasetFacts(240, 0, 32, 119, 0, 1024, 1024),
 }
 
 # Defects of MVTec AD that are logical, and of which images (None: all) [P Table 4].

@@ -21,7 +21,7 @@ MOST_FINER = 32  # times as many cells of a block in one step
 
 
 @dataclasses.dataclass(frozen=True)
-class Enclosed:
+class BoundedRanks:
     """image_scores: (N,). ranks, areas: of each subset; no area without negatives."""
 
     image_scores: np.ndarray
@@ -34,13 +34,13 @@ class Enclosed:
         return max((areas.bound for areas in self.areas if areas), default=0.0)
 
 
-def enclosed(
+def bounded_ranks(
     truth: GroundTruth,
     subsets: Sequence[Subset],
     source: MapSource | DeviceMaps,
     tolerance: float,
     workers: int = 0,
-) -> Enclosed:
+) -> BoundedRanks:
     """With a bound below the tolerance or, where float32 cannot tell scores apart or
     too many cells would be needed, above it.
 
@@ -48,32 +48,32 @@ def enclosed(
       UserError: a map of another size than its image, or with NaN or Inf.
     """
     kinds = [s for s in subsets if s.name in (STRUCTURAL, LOGICAL)]
-    quantised = False
+    quantized = False
     if isinstance(source, DeviceMaps):
         parts = source.sample(truth, kinds, tolerance)
     else:
-        parts, quantised = histogram.sample(truth, kinds, source, tolerance, workers)
+        parts, quantized = histogram.sample(truth, kinds, source, tolerance, workers)
     cells = bins.Cells.of(parts)
     while True:
         if isinstance(source, DeviceMaps):
             counted = source.count(truth, subsets, cells)
         else:
             counted = histogram.count_cells(
-                truth, subsets, source, cells, quantised, workers
+                truth, subsets, source, cells, quantized, workers
             )
         ranks = _cell_ranks(truth, subsets, cells, counted)
         areas = [spro.areas(of_subset, truth.saturations) for of_subset in ranks]
-        found = Enclosed(counted.image_scores, ranks, areas)
+        found = BoundedRanks(counted.image_scores, ranks, areas)
         if found.bound <= tolerance:
             return found
         finer = _finer(ranks, cells, tolerance)
-        if finer is None and quantised:
+        if finer is None and quantized:
             return found
         if isinstance(source, DeviceMaps):
             if finer is None:  # ties, which only the host looks for
-                source, quantised = source.host(), True
+                source, quantized = source.host(), True
         else:
-            quantised = True
+            quantized = True
         cells = finer or cells
 
 

@@ -1,6 +1,6 @@
 """The pass over the pixels on accelerators: maps of network size in, counts out.
 
-Up-sampling, cells and counts are one program, a loop over the images, so that no
+Upsampling, cells and counts are one program, a loop over the images, so that no
 full-size map leaves the device and only one is on it at a time. Counting sorts the
 cells and looks their ends up: no scatter, which TPUs do slowly. Images are shared out
 among the devices, and the counts of all of them added.
@@ -57,7 +57,7 @@ class DeviceMaps:
     def sample(
         self, truth: GroundTruth, subsets: Sequence[Subset], tolerance: float
     ) -> np.ndarray:  # (BLOCKS,)
-        """How many cells each block needs, by the maps before up-sampling."""
+        """How many cells each block needs, by the maps before upsampling."""
         needed = np.ones(BLOCKS)
         for subset in subsets:
             scores = self.maps[[*truth.of_kind(GOOD), *subset.images]].reshape(-1)

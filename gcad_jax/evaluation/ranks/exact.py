@@ -12,7 +12,7 @@ from gcad_jax.evaluation.ranks.sorting import Sorted, sort_pixels
 from gcad_jax.evaluation.spro import LIMITS
 
 
-def exactly(
+def exact_ranks(
     truth: GroundTruth, subsets: Sequence[Subset], source: MapSource, workers: int = 0
 ) -> tuple[np.ndarray, list[Ranks]]:
     """Image scores (N,), and the ranks of each subset.

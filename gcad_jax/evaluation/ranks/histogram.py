@@ -64,12 +64,12 @@ def sample(
     images = sorted(set().union(*chosen))
     with thread_pool(workers) as threads:
         found = dict(zip(images, threads.map(some, images), strict=True))
-    needed, quantised = np.ones(BLOCKS), False
+    needed, quantized = np.ones(BLOCKS), False
     for of_subset in chosen:
         scores = np.concatenate([found[i] for i in of_subset])
         parts, many = ties.separate(for_sample(scores, tolerance), scores)
-        needed, quantised = np.maximum(needed, parts), quantised or many
-    return needed, quantised
+        needed, quantized = np.maximum(needed, parts), quantized or many
+    return needed, quantized
 
 
 def count_cells(
@@ -77,12 +77,12 @@ def count_cells(
     subsets: Sequence[Subset],
     source: MapSource,
     cells: Cells,
-    quantised: bool = True,
+    quantized: bool = True,
     workers: int = 0,
 ) -> Counted:
     """Reads every map once, by several threads.
 
-    quantised: look for cells that hold one distinct score. Without it those are known
+    quantized: look for cells that hold one distinct score. Without it those are known
         that can hold but one float32, and no other number.
 
     Raises:
@@ -92,7 +92,7 @@ def count_cells(
     counts = np.zeros((len(subsets), cells.count), np.int64)
     in_all = np.zeros(cells.count, np.int64)  # of good images
     slots: list[np.ndarray] = [np.empty(0, np.int32)] * len(truth.regions)
-    distinct = ties.Distinct(cells, quantised)
+    distinct = ties.Distinct(cells, quantized)
     adding = threading.Lock()
     space = Scratch()
 

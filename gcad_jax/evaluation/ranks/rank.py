@@ -16,9 +16,9 @@ from gcad_jax.data.dataset import LOGICAL, STRUCTURAL
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.map_files import MapSource
-from gcad_jax.evaluation.ranks.bounded import enclosed
+from gcad_jax.evaluation.ranks.bounded import bounded_ranks
 from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
-from gcad_jax.evaluation.ranks.exact import exactly
+from gcad_jax.evaluation.ranks.exact import exact_ranks
 from gcad_jax.evaluation.ranks.ranks import Ranks
 
 __all__ = ["AUTO", "BINNED", "EXACT", "Precision", "Ranking", "Ranks", "rank"]
@@ -86,12 +86,12 @@ def rank(
         precision.mode == AUTO and pixels <= EXACT_PIXELS
     )
     if not exact:
-        found = enclosed(truth, subsets, source, precision.tolerance, workers)
+        found = bounded_ranks(truth, subsets, source, precision.tolerance, workers)
         image_scores, ranks, areas = found.image_scores, found.ranks, found.areas
         exact = precision.mode == AUTO and found.bound > precision.tolerance
     if exact:
         source = source.host() if isinstance(source, DeviceMaps) else source
-        image_scores, ranks = exactly(truth, subsets, source, workers)
+        image_scores, ranks = exact_ranks(truth, subsets, source, workers)
         areas = [spro.areas(of_subset, truth.saturations) for of_subset in ranks]
     both = list(zip(ranks, areas, strict=True))
     of_kinds, of_types = both[: len(kinds)], both[len(kinds) :]

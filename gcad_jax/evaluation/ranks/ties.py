@@ -10,7 +10,7 @@ from gcad_jax.evaluation.ranks.bins import LENGTH, Cells, keys
 SAMPLE = 2**16
 COMMON = 16  # times in the sample that a score occurs which is kept apart
 MOST_APART = 6  # blocks cut for such scores, each into as many cells as it has scores
-MANY = 1 / 64  # share of other tied scores in the sample: quantised, of eight bits, say
+MANY = 1 / 64  # share of other tied scores in the sample: quantized, of eight bits, say
 
 
 def separate(
@@ -35,11 +35,11 @@ def separate(
 class Distinct:
     """Cells that hold several distinct scores, or might; threads may share it."""
 
-    def __init__(self, cells: Cells, quantised: bool) -> None:
-        """quantised: compare the scores of each cell. Else a cell that can hold but one
+    def __init__(self, cells: Cells, quantized: bool) -> None:
+        """quantized: compare the scores of each cell. Else a cell that can hold but one
         float32 holds one score, and any other cell several.
         """
-        self._quantised = quantised
+        self._quantized = quantized
         self._loose = ~cells.single()
         self._own = threading.local()
         self._seen: list[_Seen] = []
@@ -52,7 +52,7 @@ class Distinct:
         space: Scratch,
     ) -> None:
         """places, scores: (P,) of a map; single: the scores as float32."""
-        if self._quantised:
+        if self._quantized:
             if not hasattr(self._own, "seen"):
                 self._own.seen = _Seen(self._loose.size)
                 self._seen.append(self._own.seen)
@@ -62,7 +62,7 @@ class Distinct:
 
     def loose(self) -> np.ndarray:  # (T,) bool
         """After all maps: which cells may hold several distinct scores."""
-        if not self._quantised:
+        if not self._quantized:
             return self._loose
         every = _Seen(self._loose.size)
         for seen in self._seen:

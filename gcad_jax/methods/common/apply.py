@@ -9,7 +9,7 @@ import numpy as np
 
 from gcad_jax.core.types import COMBINED, AnomalyMaps, Images, ImagesU8, Tree
 from gcad_jax.data.input.device import to_float
-from gcad_jax.methods.base import Detector, Method
+from gcad_jax.methods.base import DetectorState, Method
 
 # (frozen, for each seed its learned part and calibration, images) -> a tree of maps
 # for each seed.
@@ -54,7 +54,7 @@ def all_maps(method: Method) -> AllMaps:
     Jit it once for all calls.
     """
 
-    def of_one(detector: Detector, images: Images) -> dict[str, AnomalyMaps]:
+    def of_one(detector: DetectorState, images: Images) -> dict[str, AnomalyMaps]:
         branches = dict(method.branch_maps(detector, images))
         return {COMBINED: method.anomaly_map(detector, images), **branches}
 
@@ -62,7 +62,7 @@ def all_maps(method: Method) -> AllMaps:
         frozen: Tree, seeds: Sequence[tuple[Tree, Tree]], images: Images
     ) -> list[dict[str, AnomalyMaps]]:
         return [
-            of_one(Detector(frozen, learned, calibration), images)
+            of_one(DetectorState(frozen, learned, calibration), images)
             for learned, calibration in seeds
         ]
 
@@ -72,7 +72,7 @@ def all_maps(method: Method) -> AllMaps:
 def anomaly_maps(
     method: Method,
     maps: AllMaps,
-    detectors: Sequence[Detector],
+    detectors: Sequence[DetectorState],
     images: ImagesU8,
 ) -> Mapping[str, np.ndarray]:
     """Maps of every detector (one a seed) at network size.

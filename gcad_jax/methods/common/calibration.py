@@ -25,13 +25,13 @@ def moments(maps: Mapping[str, np.ndarray]) -> Tree:
 def mean_over_scales(
     maps: Mapping[str, AnomalyMaps], calibration: Tree, name: str, P: Sequence[int]
 ) -> AnomalyMaps:
-    """The maps "<name>_<p>", each normalised by its moments, averaged over P [P 4]."""
+    """The maps "<name>_<p>", each normalized by its moments, averaged over P [P 4]."""
     first, *others = (
-        _normalised(maps[f"{name}_{p}"], calibration[f"{name}_{p}"]) for p in P
+        _normalized(maps[f"{name}_{p}"], calibration[f"{name}_{p}"]) for p in P
     )
     return sum(others, first) / len(P)
 
 
-def _normalised(scores: AnomalyMaps, calibration: Tree) -> AnomalyMaps:
+def _normalized(scores: AnomalyMaps, calibration: Tree) -> AnomalyMaps:
     # A constant map has sigma 0: keep it finite.
     return (scores - calibration["mu"]) / jnp.maximum(calibration["sigma"], 1e-12)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import optax
 
 from gcad_jax.core.types import AnomalyMaps, Images, ImagesU8, Key, Tree
-from gcad_jax.methods.base import Detector, Learned, Phase
+from gcad_jax.methods.base import DetectorState, Learned, Phase
 
 
 class OneMap:
@@ -23,7 +23,7 @@ class OneMap:
         return {}
 
     def branch_maps(
-        self, detector: Detector, images: Images
+        self, detector: DetectorState, images: Images
     ) -> Mapping[str, AnomalyMaps]:
         """One map alone."""
         del detector, images

@@ -1,4 +1,4 @@
-"""Optimisers of the paper, and the one place where a gradient becomes an update."""
+"""Optimizers of the paper, and the one place where a gradient becomes an update."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from gcad_jax.methods.base import TrainState
 def adam(learning_rate: float, weight_decay: float) -> optax.GradientTransformation:
     """Adam with L2 in the gradient, on every parameter [P 5.2: "weight decay"].
 
-    Equals torch.optim.Adam(weight_decay=...), the optimiser of the linked U-Net and
+    Equals torch.optim.Adam(weight_decay=...), the optimizer of the linked U-Net and
     Student-Teacher codes; optax.adamw (decoupled decay) does not.
     """
     return optax.chain(
@@ -40,13 +40,13 @@ def apply_gradients(
     """Moves the networks named in `gradients`, no others, and counts the step.
 
     gradients: of the mean loss over this device's examples; averaged over the batch
-        axis here. A network that is not named keeps its parameters and its optimiser
+        axis here. A network that is not named keeps its parameters and its optimizer
         state: with L2 in the gradient, zero gradients would not keep it still.
-    scale: factor on the step that the optimiser proposes (learning-rate decay).
+    scale: factor on the step that the optimizer proposes (learning-rate decay).
     """
     gradients = mean_over_batch(dict(gradients))
     # Kernels come in another layout on GPU. Without this XLA transposes inside the
-    # optimiser, which then cannot write in place.
+    # optimizer, which then cannot write in place.
     gradients = jax.tree.map(jax.lax.optimization_barrier, gradients)
     params = dict(state.learned.params)
     opt_state = dict(state.opt_state)

@@ -1,4 +1,4 @@
-"""E_loc before training: where its weights come from, and their normalisation."""
+"""E_loc before training: where its weights come from, and their normalization."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -13,11 +13,11 @@ from gcad_jax.core.types import Features, Images, ImagesU8, Tree
 from gcad_jax.methods.common.apply import each_batch
 from gcad_jax.models.io import patch_descriptors
 from gcad_jax.models.io.patch_descriptors import load_descriptor
-from gcad_jax.models.layers.init import imagenet_normalised
+from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import (
     PatchDescriptor,
     feature_moments,
-    fold_normalisation,
+    fold_normalization,
 )
 from gcad_jax.models.patch_layers import ARCHS, PATCH_SIZES, check_size
 
@@ -64,7 +64,7 @@ def weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:
     """Parameters of E_loc as pretraining left them.
 
     source: `SHIPPED` for those that come with the package, `RANDOM` for a fixed-seed
-        initialisation, or the path of a weights file in which {p} stands for the
+        initialization, or the path of a weights file in which {p} stands for the
         receptive field.
 
     Raises:
@@ -98,22 +98,22 @@ def prepared(
 
     @jax.jit
     def describe(params: Tree, x: Images) -> Features:
-        return jnp.asarray(E_loc.apply({"params": params}, imagenet_normalised(x)))
+        return jnp.asarray(E_loc.apply({"params": params}, imagenet_normalized(x)))
 
     batches = each_batch(functools.partial(describe, params), images, batch_size)
     mean, std = feature_moments(batches)
-    return fold_normalisation(params, mean, std)
+    return fold_normalization(params, mean, std)
 
 
 def sentence(network: str, source: str, seed: int) -> str:
     """What the report says of the weights of the network of that name."""
     if source == RANDOM:
         return (
-            f"{network}: random initialisation (seed {seed}), features "
-            "normalised on the training images; not pretrained."
+            f"{network}: random initialization (seed {seed}), features "
+            "normalized on the training images; not pretrained."
         )
     if source == SHIPPED:
         source = "the package (distilled from MobileNetV2: docs/teacher.md)"
     return (
-        f"{network}: weights from {source}, features normalised on the training images."
+        f"{network}: weights from {source}, features normalized on the training images."
     )

@@ -21,7 +21,11 @@ from gcad_jax.core.types import (
     Tree,
 )
 from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
-from gcad_jax.methods.common import optimizers as optimisers
+from gcad_jax.methods.common.optimizers import (
+    apply_gradients,
+    cosine_decay,
+    with_model_state,
+)
 from gcad_jax.models.autoencoder import Autoencoder
 from gcad_jax.models.global_encoder import NUM_SKIPS, fades, skip_weights
 from gcad_jax.models.layers.init import scaled
@@ -132,11 +136,11 @@ def _update(  # type: ignore[no-untyped-def]
             skips if with_skips else None,
             keys,
         )
-        rate = optimisers.cosine_decay(
+        rate = cosine_decay(
             state.step, settings.epochs * steps_per_epoch, settings.final_learning_rate
         )
-        state = optimisers.apply_gradients(optimizers, state, gradients, rate)
-        return optimisers.with_model_state(state, statistics), mean_over_batch(metrics)
+        state = apply_gradients(optimizers, state, gradients, rate)
+        return with_model_state(state, statistics), mean_over_batch(metrics)
 
     return update
 

@@ -1,7 +1,7 @@
 """Rigid registration: the turn and the shift between an image and a reference.
 
 The correlation of gradient magnitudes finds the shift for each angle of a grid; the
-angle whose correlation peaks highest is taken. It is normalised, but not whitened as
+angle whose correlation peaks highest is taken. It is normalized, but not whitened as
 phase correlation is: that weighs the noise of good images like their content.
 """
 
@@ -22,7 +22,7 @@ BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 class Pose(NamedTuple):
     """Pixel x of the image shows what pixel T(x) of the reference shows.
 
-    T turns by `degrees` (counter-clockwise) about the centre, then moves by `shift`,
+    T turns by `degrees` (counter-clockwise) about the center, then moves by `shift`,
     rows and columns; () and (2,) float32.
     """
 
@@ -74,16 +74,16 @@ def edges(image: Array) -> Array:  # (H, W, C) -> (H, W)
     Mean 0 and norm 1.
     """
     blur = jnp.array(BLUR)
-    grey = jnp.mean(image, axis=-1)
+    gray = jnp.mean(image, axis=-1)
     for axis in (0, 1):
         padded = jnp.pad(
-            grey, [(2, 2) if a == axis else (0, 0) for a in (0, 1)], "edge"
+            gray, [(2, 2) if a == axis else (0, 0) for a in (0, 1)], "edge"
         )
-        grey = jax.vmap(lambda x: jnp.convolve(x, blur, "valid"), 1 - axis, 1 - axis)(
+        gray = jax.vmap(lambda x: jnp.convolve(x, blur, "valid"), 1 - axis, 1 - axis)(
             padded
         )
-    dy, dx = jnp.gradient(grey)
-    fade = [faded(n) for n in grey.shape]
+    dy, dx = jnp.gradient(gray)
+    fade = [faded(n) for n in gray.shape]
     found = jnp.sqrt(dy**2 + dx**2) * fade[0][:, None] * fade[1][None]
     found = found - jnp.mean(found)
     return found / jnp.maximum(jnp.linalg.norm(found), SMALLEST)

@@ -30,14 +30,14 @@ from gcad_jax.core.types import (
     Metrics,
     Tree,
 )
-from gcad_jax.methods.base import Batch, Detector, Learned, Phase, TrainState
-from gcad_jax.methods.common import optimizers as optimisers
+from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
 from gcad_jax.methods.common import pretrained_e_loc as teachers
 from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.common.calibration import mean_over_scales, moments
 from gcad_jax.methods.common.hparams import settings
+from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
 from gcad_jax.models.global_encoder import GlobalEncoder, fades, skip_weights
-from gcad_jax.models.layers.init import imagenet_normalised, scaled
+from gcad_jax.models.layers.init import imagenet_normalized, scaled
 from gcad_jax.models.patch_descriptor import BORDERS, PatchDescriptor
 from gcad_jax.models.patch_layers import STUDENT_TEACHER
 from gcad_jax.models.unet import UNet
@@ -218,11 +218,11 @@ class GCAD:
 
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
         """Adam for each network, each with its own state."""
-        adam = optimisers.adam(self.learning_rate, self.weight_decay)
-        return {f"{net}_{p}": adam for p in self.P for net in self.trained}
+        optimizer = adam(self.learning_rate, self.weight_decay)
+        return {f"{net}_{p}": optimizer for p in self.P for net in self.trained}
 
     def prepare(self, images: ImagesU8) -> Tree:
-        """E_loc of each p, its features normalised over all training pixels [P 5.2].
+        """E_loc of each p, its features normalized over all training pixels [P 5.2].
 
         images: (N, S, S, 3) uint8, unaugmented. Returns {"E_loc_<p>": parameters}.
         """
@@ -258,7 +258,7 @@ class GCAD:
 
     def cache(self, frozen: Tree, images: Images) -> Tree:
         """E_loc(I) of each p: {"E_loc_<p>": (B, S, S, d_loc)}."""
-        x = imagenet_normalised(images)
+        x = imagenet_normalized(images)
         return {
             f"E_loc_{p}": self.E_loc(p).apply({"params": frozen[f"E_loc_{p}"]}, x)
             for p in self.P
@@ -312,10 +312,10 @@ class GCAD:
                 skips if with_skips else None,
                 self._joint(state.step, steps_per_epoch),
             )
-            rate = optimisers.cosine_decay(
+            rate = cosine_decay(
                 state.step, self.epochs * steps_per_epoch, self.final_learning_rate
             )
-            state = optimisers.apply_gradients(optimizers, state, gradients, rate)
+            state = apply_gradients(optimizers, state, gradients, rate)
             return state, mean_over_batch(metrics)
 
         return update
@@ -343,7 +343,7 @@ class GCAD:
         targets: {"E_loc_<p>": (B, S, S, d_loc)}. skips: (5,) or None, faded. joint:
             factor on the gradient of L_glo into E_glo, not on its value.
         """
-        x = imagenet_normalised(images)
+        x = imagenet_normalized(images)
         metrics: Metrics = {}  # what is logged; only `terms` are optimized
         terms: list[Array] = []
         for p in self.P:
@@ -383,7 +383,7 @@ class GCAD:
 
     def _raw_maps(self, frozen: Tree, learned: Learned, images: Images) -> Tree:
         """{"A_loc_<p>", "A_glo_<p>"}: squared distances (B, S, S), float32 [P 4]."""
-        x, params = imagenet_normalised(images), learned.params
+        x, params = imagenet_normalized(images), learned.params
         taught_E_loc = self.distilled == FEATURES
         reconstructed = self.A_glo_from == RECONSTRUCTION
         needed = "A_loc" in self.branches or (reconstructed and taught_E_loc)
@@ -406,16 +406,16 @@ class GCAD:
         return maps
 
     def branch_maps(
-        self, detector: Detector, images: Images
+        self, detector: DetectorState, images: Images
     ) -> Mapping[str, AnomalyMaps]:
-        """Each branch, normalised and averaged over P; their sum is A."""
+        """Each branch, normalized and averaged over P; their sum is A."""
         raw = self._raw_maps(detector.frozen, detector.learned, images)
         return {
             branch: mean_over_scales(raw, detector.calibration, branch, self.P)
             for branch in self.branches
         }
 
-    def anomaly_map(self, detector: Detector, images: Images) -> AnomalyMaps:
+    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
         """A = (A_loc - mu_loc) / sigma_loc + (A_glo - mu_glo) / sigma_glo, mean over P.
 
         [P 4]; (B, S, S) at network size. A single branch is A by itself.

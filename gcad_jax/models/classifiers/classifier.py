@@ -19,7 +19,7 @@ from gcad_jax.core.paths import Path
 from gcad_jax.core.types import Array, Images, Tree
 from gcad_jax.models.classifiers import mobilenet, resnet
 from gcad_jax.models.io.npz import check_sum, difference, read_weights, write_weights
-from gcad_jax.models.layers.init import imagenet_normalised
+from gcad_jax.models.layers.init import imagenet_normalized
 
 FORMAT = "gcad_jax classifier"
 VERSION = 1
@@ -29,17 +29,17 @@ VERSION = 1
 class Classifier:
     """A network and what it takes.
 
-    module: (B, H, W, 3) normalised -> maps by name, among them 'pooled' (B, F).
-    normalise: images in [0, 1] -> what the module takes.
+    module: (B, H, W, 3) normalized -> maps by name, among them 'pooled' (B, F).
+    normalize: images in [0, 1] -> what the module takes.
     """
 
     arch: str
     module: nn.Module
-    normalise: Callable[[Images], Array]
+    normalize: Callable[[Images], Array]
 
     def maps(self, params: Tree, images: Images) -> Mapping[str, Array]:
         """All features of (B, H, W, 3) in [0, 1], by name."""
-        features = self.module.apply({"params": params}, self.normalise(images))
+        features = self.module.apply({"params": params}, self.normalize(images))
         return features  # type: ignore[return-value]
 
     def widths(self) -> dict[str, int]:
@@ -59,9 +59,9 @@ CLASSIFIERS: Mapping[str, Classifier] = {
     "mobilenet_v2": Classifier(
         "mobilenet_v2", mobilenet.MobileNetV2(), lambda images: 2.0 * images - 1.0
     ),
-    "resnet18": Classifier("resnet18", resnet.resnet18(), imagenet_normalised),
+    "resnet18": Classifier("resnet18", resnet.resnet18(), imagenet_normalized),
     "wide_resnet50_2": Classifier(
-        "wide_resnet50_2", resnet.wide_resnet50_2(), imagenet_normalised
+        "wide_resnet50_2", resnet.wide_resnet50_2(), imagenet_normalized
     ),
 }
 

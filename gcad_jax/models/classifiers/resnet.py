@@ -2,7 +2,7 @@
 
 Batch norms are folded into the convolutions when weights are converted: the networks
 are never trained here, and then hold nothing but kernels and biases. Input is
-ImageNet-normalised RGB; paddings are PyTorch's, as in the published weights.
+ImageNet-normalized RGB; paddings are PyTorch's, as in the published weights.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Images) -> Mapping[str, Array]:
-        """Feature maps and logits of normalised (B, H, W, 3) of any size.
+        """Feature maps and logits of normalized (B, H, W, 3) of any size.
 
         Returns 'layer1' ... 'layer4', (B, h, w, C) with h = H/4 ... H/32 rounded up;
         'pooled' (B, C), the mean of the last; 'logits' (B, 1000).

@@ -1,6 +1,6 @@
 """Weight files of E_loc: one .npz with its arrays and a JSON header.
 
-A file holds the parameters of a `PatchDescriptor` before the normalisation of a
+A file holds the parameters of a `PatchDescriptor` before the normalization of a
 category is folded in. The header says which descriptor it belongs to and carries a
 checksum, so that a wrong or damaged file is an error and never a bad teacher.
 """

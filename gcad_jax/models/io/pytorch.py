@@ -144,7 +144,7 @@ def pdn(
 
     Numbers are those of an nn.Sequential, as in nelson1425/EfficientAD. The mean and
     deviation of the outputs, which both keep elsewhere, are not needed: features are
-    normalised for each category.
+    normalized for each category.
 
     layers: of the network. shapes: of our arrays, 'conv1/kernel' and so on.
 

@@ -1,4 +1,4 @@
-"""Batch normalisation whose statistics are those of the whole batch, on all devices."""
+"""Batch normalization whose statistics are those of the whole batch, on all devices."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from gcad_jax.core.types import Array
 
 
 class BatchNorm(nn.Module):
-    """Normalises each channel; defaults are PyTorch's.
+    """Normalizes each channel; defaults are PyTorch's.
 
     dtype: of the result; statistics and parameters are float32.
     momentum: what is kept of a running statistic with each batch.

@@ -48,7 +48,7 @@ def uniform(bound: float) -> Initializer:
 
 
 def he_normal(slope: float) -> Initializer:
-    """He's normal initialiser for kernels (..., in, out) before a leaky ReLU.
+    """He's normal initializer for kernels (..., in, out) before a leaky ReLU.
 
     `variance_scaling(2 / (1 + slope^2), 'fan_in', 'normal')`: features keep their
     variance through the layers.
@@ -86,7 +86,7 @@ def _mix(x: Array) -> Array:  # uint32 -> uint32, one to one
     return x ^ (x >> 16)
 
 
-def imagenet_normalised(images: Images) -> Array:
+def imagenet_normalized(images: Images) -> Array:
     """(B, H, W, 3) in [0, 1] -> mean 0 and deviation 1 over ImageNet, per channel."""
     mean = jnp.asarray(IMAGENET_MEAN, images.dtype).reshape(1, 1, 1, 3)
     std = jnp.asarray(IMAGENET_STD, images.dtype).reshape(1, 1, 1, 3)

@@ -38,7 +38,7 @@ def draw(axis: "Axes", one: "Panel") -> None:
     span = max(at.values()) - min(at.values())
     for k, label in enumerate(filter(lambda label: label not in at, labels), 1):
         at[label] = max(math.log2(n) for n in whole.values()) + 1.5 * k * _APART * span
-    for k, colour in enumerate(style.KIND_COLOURS):
+    for k, color in enumerate(style.KIND_COLORS):
         for joined in (True, False):
             own = [label for label in labels if (label in whole) == joined]
             own.sort(key=lambda label: at[label])
@@ -54,7 +54,7 @@ def draw(axis: "Axes", one: "Panel") -> None:
                 [at[label] + (k - 1) * _BESIDE * span for label in there],
                 [np.mean(known[label]) for label in there],
                 deviations if len(deviations) == len(there) else None,
-                color=colour,
+                color=color,
                 marker=style.KIND_MARKERS[k],
                 linestyle=style.KIND_DASHES[k] if joined else "none",
                 linewidth=1.2,

@@ -57,13 +57,13 @@ def qualitative(
     height: float = TALL,
     limits: Mapping[str, tuple[float, float]] | None = None,
 ) -> "Figure":
-    """Rows of input, ground truth, every map; one colour scale a column.
+    """Rows of input, ground truth, every map; one color scale a column.
 
-    width, height: the figure fits into these inches. limits: of the colour scales by
+    width, height: the figure fits into these inches. limits: of the color scales by
     branch; where left out, `scales` of these rows.
 
     Scores outside a scale are drawn as its end, so that the maps of a column compare
-    and the noise of normal pixels stays dark. Colours rise with a power of 0.4 of the
+    and the noise of normal pixels stays dark. Colors rise with a power of 0.4 of the
     score, so that a weak anomaly shows beside a strong one.
     """
     branches = list(rows[0].maps)
@@ -85,7 +85,7 @@ def qualitative(
             _beside(axis, layout, number, title, row.notes, size)
             shown = np.repeat(row.image, 3 // row.image.shape[-1], axis=-1)
             pictures = [shown, _marked(shown, row.mask)]
-            pictures += [_coloured(row.maps[b], *limits[b]) for b in branches]
+            pictures += [_colored(row.maps[b], *limits[b]) for b in branches]
             for column, picture in enumerate(pictures):
                 _picture(axis, canvas, layout.box(number, column), picture)
             _outline(axis, layout.box(number, 1), row.mask)
@@ -197,9 +197,9 @@ def _beside(
     lines += [(note, 7, "0.25") for note in notes]
     step = min(1.35 * 8 / 72, box.height / len(lines))  # smaller in a low row
     smaller = step / (1.35 * 8 / 72)
-    for k, (line, points, colour) in enumerate(lines):
+    for k, (line, points, color) in enumerate(lines):
         top = middle + (k - len(lines) / 2) * step
-        axis.text(0.02, top, line, fontsize=points * smaller, color=colour, va="top")
+        axis.text(0.02, top, line, fontsize=points * smaller, color=color, va="top")
 
 
 def _picture(axis: "Axes", canvas: np.ndarray, box: _Box, picture: np.ndarray) -> None:
@@ -236,8 +236,8 @@ def _outline(axis: "Axes", box: _Box, mask: np.ndarray | None) -> None:
         height, width = mask.shape
         x = box.left + box.width * (np.arange(-1, width + 1) + 0.5) / width
         y = box.top + box.height * (np.arange(-1, height + 1) + 0.5) / height
-        for colour, line in (("black", 2.0), (MASK, 1.0)):  # visible on any ground
-            drawn = axis.contour(x, y, framed, [0.5], colors=[colour], linewidths=line)
+        for color, line in (("black", 2.0), (MASK, 1.0)):  # visible on any ground
+            drawn = axis.contour(x, y, framed, [0.5], colors=[color], linewidths=line)
             drawn.set_clip_path(_rectangle(box, transform=axis.transData))
     else:
         axis.text(
@@ -249,8 +249,8 @@ def _outline(axis: "Axes", box: _Box, mask: np.ndarray | None) -> None:
         )
 
 
-def _coloured(scores: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scores as colours, (h, w, 3) uint8."""
+def _colored(scores: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Scores as colors, (h, w, 3) uint8."""
     from matplotlib import colormaps
 
     share = np.clip((scores - low) / (high - low), 0, 1) ** _GAMMA
@@ -260,12 +260,12 @@ def _coloured(scores: np.ndarray, low: float, high: float) -> np.ndarray:
 def _scale(
     axis: "Axes", canvas: np.ndarray, above: _Box, low: float, high: float
 ) -> None:
-    """The colours of a column and the scores that its ends stand for."""
+    """The colors of a column and the scores that its ends stand for."""
     width = 0.88 * above.width
     left, top = above.left + 0.06 * above.width, above.top + above.height + 0.06
     bar = _Box(left, top, width, 0.06)
     ramp = np.linspace(low, high, 256)[None]
-    _picture(axis, canvas, bar, _coloured(ramp, low, high))
+    _picture(axis, canvas, bar, _colored(ramp, low, high))
     names = [_short(low), _short(high)]
     size = min(7, 7 * width / _inches("  ".join(names), 7))
     for name, place, side in zip(names, (left, left + width), _SIDES, strict=True):

@@ -24,9 +24,9 @@ VISIBLE = 0.75  # of the heat map on the image, where it is brightest
 
 @dataclasses.dataclass(frozen=True)
 class Heat:
-    """One map as colours.
+    """One map as colors.
 
-    scores: (h, w). low: drawn as the darkest colour; threshold: as the middle one, and
+    scores: (h, w). low: drawn as the darkest color; threshold: as the middle one, and
     twice as far from `low` is the brightest.
     """
 
@@ -66,11 +66,11 @@ def draw(
     combined = combined.at(*shown.shape[:2])
     panels = {
         "input": shown,
-        "anomaly map": colours(combined.levels(*shown.shape[:2])),
+        "anomaly map": colors(combined.levels(*shown.shape[:2])),
         "contour at the threshold": marked(shown, combined),
     }
     for name, heat in branches.items():
-        panels[name] = colours(heat.levels(*shown.shape[:2]))
+        panels[name] = colors(heat.levels(*shown.shape[:2]))
     return _in_a_row(headline, panels)
 
 
@@ -80,11 +80,11 @@ def marked(image: np.ndarray, heat: Heat) -> np.ndarray:  # (h, w, 3) uint8
     levels = heat.levels(height, width)
     # Below the threshold the image is seen, above it the heat map.
     alpha = [round(255 * VISIBLE * min(max(i / 127.5 - 0.5, 0), 1)) for i in range(256)]
-    hot, plain = Image.fromarray(colours(levels)), Image.fromarray(image)
+    hot, plain = Image.fromarray(colors(levels)), Image.fromarray(image)
     marked = np.array(Image.composite(hot, plain, _in_steps(levels).point(alpha)))
     inside = heat.zoomed(height, width) > heat.threshold
-    for colour, steps in zip(OUTLINE, (2, 1), strict=True):
-        marked[outline(inside, steps)] = colour
+    for color, steps in zip(OUTLINE, (2, 1), strict=True):
+        marked[outline(inside, steps)] = color
     return marked
 
 
@@ -101,8 +101,8 @@ def outline(inside: np.ndarray, steps: int) -> np.ndarray:  # (h, w) bool
     return grown & ~inside
 
 
-def colours(levels: np.ndarray) -> np.ndarray:  # (h, w) in 0..1 -> (h, w, 3) uint8
-    """The colours of the figures: their lightness rises with the level."""
+def colors(levels: np.ndarray) -> np.ndarray:  # (h, w) in 0..1 -> (h, w, 3) uint8
+    """The colors of the figures: their lightness rises with the level."""
     indexed = _in_steps(levels)
     indexed.putpalette(_palette())
     return np.asarray(indexed.convert("RGB"))

@@ -69,17 +69,17 @@ def _legend(panels: Sequence[Panel]) -> tuple[list[Any], list[str]]:
     handles: list[Any] = []
     for k in range(len(HEADS)):
         own: list[Any] = []
-        colour, marker = style.KIND_COLOURS[k], style.KIND_MARKERS[k]
+        color, marker = style.KIND_COLORS[k], style.KIND_MARKERS[k]
         if BARS in forms:
             fill, hatch = style.KIND_FILLS[k], style.KIND_HATCHES[k]
             own.append(Patch(facecolor=fill, hatch=hatch, edgecolor="white"))
         if VALUES in forms:
             dashes = style.KIND_DASHES[k]
             own.append(
-                Line2D([], [], color=colour, marker=marker, ms=4, lw=1.2, ls=dashes)
+                Line2D([], [], color=color, marker=marker, ms=4, lw=1.2, ls=dashes)
             )
         if POINTS in forms:
-            own.append(Line2D([], [], color=colour, marker=marker, ms=4, lw=0))
+            own.append(Line2D([], [], color=color, marker=marker, ms=4, lw=0))
         handles.append(tuple(own))
     labels = list(HEADS)
     if BARS in several:

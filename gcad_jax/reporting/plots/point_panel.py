@@ -26,7 +26,7 @@ def draw(axis: "Axes", one: "Panel") -> None:
                 x + np.linspace(-reach, reach, len(known)),
                 known,
                 style.KIND_MARKERS[k],
-                color=style.KIND_COLOURS[k],
+                color=style.KIND_COLORS[k],
                 mec="white",
                 mew=0.3,
                 ms=3.3,

@@ -1,8 +1,8 @@
-"""One style for every figure: sizes of a paper, fonts, colours, and how it is saved.
+"""One style for every figure: sizes of a paper, fonts, colors, and how it is saved.
 
 Figures are drawn without a display and without the state of pyplot. What differs in
-colour differs in a line style, a marker or a hatch as well, and colour maps ascend in
-lightness, so that prints in grey and colour-blind readers see the same.
+color differs in a line style, a marker or a hatch as well, and color maps ascend in
+lightness, so that prints in gray and color-blind readers see the same.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 COLUMN, PAGE, TALL = 3.3, 6.9, 8.8  # inches: a column, a page, and its height
 DPI = 200  # of PNGs, and of the images within PDFs
 FORMATS = ("png", "pdf")
-SCORES = "inferno"  # the colour map of anomaly scores
+SCORES = "inferno"  # the color map of anomaly scores
 MASK = (0.0, 0.9, 1.0)  # rare in photos, bright on dark
-# Okabe and Ito's colours without their yellow, which is lost on white, and a grey.
-COLOURS = (
+# Okabe and Ito's colors without their yellow, which is lost on white, and a gray.
+COLORS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
     *("#E69F00", "#56B4E9", "#000000", "#777777"),
 )
 _DASHES = ("-", "--", "-.", ":")  # more lines than these have markers as well
 _MARKERS = ("o", "s", "^", "D")
 # Structural, logical and their mean, in every study.
-KIND_COLOURS = ("#E69F00", "#0072B2", "#4D4D4D")
-KIND_FILLS = (*KIND_COLOURS[:2], "#D4D4D4")  # of bars, which are lighter than lines
+KIND_COLORS = ("#E69F00", "#0072B2", "#4D4D4D")
+KIND_FILLS = (*KIND_COLORS[:2], "#D4D4D4")  # of bars, which are lighter than lines
 KIND_HATCHES = ("", "/////", "")
 KIND_MARKERS = ("o", "s", "^")
 KIND_DASHES = ("-", "--", ":")
@@ -100,9 +100,9 @@ def save(figure: "Figure", paths: Mapping[str, Path]) -> None:
 
 
 def line(number: int) -> dict[str, Any]:
-    """Colour, dashes and marker of the line that is drawn as number `number`."""
-    k = number % len(COLOURS)
-    own = {"color": COLOURS[k], "linestyle": _DASHES[k % 4], "linewidth": 1.4}
+    """Color, dashes and marker of the line that is drawn as number `number`."""
+    k = number % len(COLORS)
+    own = {"color": COLORS[k], "linestyle": _DASHES[k % 4], "linewidth": 1.4}
     return own | ({"marker": _MARKERS[k % 4], "markersize": 3.5} if k >= 4 else {})
 
 

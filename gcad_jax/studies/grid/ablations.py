@@ -14,7 +14,7 @@ from gcad_jax.studies.grid.results import MEASURES, Finished
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class AblationSetting:
     """One bar of a figure.
 
     label: the value. run: its name. changes: the fields that it changes. branch: the
@@ -28,16 +28,16 @@ class Setting:
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
+class AblationGroup:
     """Settings that are compared. title: what differs. figure: the paper's."""
 
     title: str
     figure: str
-    settings: tuple[Setting, ...]
+    settings: tuple[AblationSetting, ...]
 
 
 def sections(
-    dataset: str, runs: Mapping[str, Finished], questions: Sequence[Question]
+    dataset: str, runs: Mapping[str, Finished], questions: Sequence[AblationGroup]
 ) -> list[str]:
     """A table for each question, of the runs that there are."""
     parts = [
@@ -65,7 +65,7 @@ def sections(
 
 
 def panels(
-    dataset: str, runs: Mapping[str, Finished], questions: Sequence[Question]
+    dataset: str, runs: Mapping[str, Finished], questions: Sequence[AblationGroup]
 ) -> list[Panel]:
     """AU-sPRO at 0.05 for each question, of the runs that there are.
 
@@ -81,8 +81,8 @@ def panels(
 
 
 def _answered(
-    runs: Mapping[str, Finished], questions: Sequence[Question]
-) -> list[tuple[Question, dict[str, Finished]]]:
+    runs: Mapping[str, Finished], questions: Sequence[AblationGroup]
+) -> list[tuple[AblationGroup, dict[str, Finished]]]:
     """The questions with their results by label, where there are two or more."""
     answered = []
     for question in questions:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS, MEAN
 from gcad_jax.reporting import tables
-from gcad_jax.reporting.published import Published
+from gcad_jax.reporting.published import PublishedResults
 from gcad_jax.reporting.tables import Pick, at_limit, auroc, auspro, cell, table
 from gcad_jax.studies.grid.results import Finished, main_kind, of_kind
 
 PAPER = " (paper)"
 # The paper's numbers, None where they do not compare with those of the run.
-Theirs = Callable[[Published, Finished], Sequence[float | None]]
+Theirs = Callable[[PublishedResults, Finished], Sequence[float | None]]
 
 
 def sections(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
@@ -91,7 +91,7 @@ def _by_category(
         of_each = [cell([pick(s, kind) for s in r.combined]) for r in run.results]
         return [*of_each, cell(run.values(pick, kind))]
 
-    def theirs(paper: Published, run: Finished) -> list[float | None]:
+    def theirs(paper: PublishedResults, run: Finished) -> list[float | None]:
         if pick is not auspro or kind != MEAN:  # of these the paper prints no table
             return []
         of_each = [
@@ -116,7 +116,7 @@ def _auroc_by_category(
 def _by_kind(
     runs: Mapping[str, Finished],
     pick: Pick,
-    theirs: Callable[[Published], Sequence[float]],
+    theirs: Callable[[PublishedResults], Sequence[float]],
 ) -> str:
     rows = _rows(
         runs,
@@ -126,7 +126,9 @@ def _by_kind(
     return table(["Method", *tables.HEADS], rows, 1)
 
 
-def _if_comparable(theirs: Callable[[Published], Sequence[float | None]]) -> Theirs:
+def _if_comparable(
+    theirs: Callable[[PublishedResults], Sequence[float | None]],
+) -> Theirs:
     return lambda paper, run: theirs(paper) if tables.comparable(run.results) else []
 
 

@@ -12,7 +12,7 @@ from etils import epath
 from gcad_jax.config import Experiment
 from gcad_jax.config import experiment as configs
 from gcad_jax.core import multihost
-from gcad_jax.core.console import say
+from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError, is_out_of_memory
 from gcad_jax.runs import train_and_evaluate, workdir
 from gcad_jax.runs.plan import feed_of, measured_on
@@ -21,7 +21,7 @@ from gcad_jax.studies.grid.study import Study
 from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
 from gcad_jax.training.checkpoint import newest_step
 from gcad_jax.training.cost.estimate import Cost, duration
-from gcad_jax.training.cost.summary import counted
+from gcad_jax.training.cost.summary import count_operations
 
 T = TypeVar("T")
 CATEGORIES = ("category", "categories")
@@ -55,7 +55,9 @@ class Planned:
         left = self.unfinished()
         told, done = list[str](), len(self.config.data.names()) - len(left)
         if done:
-            told = [f"{done} of {counted(done + len(left), *CATEGORIES)} finished"]
+            told = [
+                f"{done} of {count_operations(done + len(left), *CATEGORIES)} finished"
+            ]
         for name in left:
             if step := newest_step(self.folder / name / CHECKPOINTS):
                 told.append(f"{name} at update {step:,}")
@@ -108,14 +110,14 @@ def say_plan(planned: Sequence[Planned]) -> None:
         runs = list(own)
         done = sum(not p.unfinished() for p in runs)
         categories = len(runs[0].config.data.names())
-        say(
-            f"study       {dataset}: {counted(len(runs), 'run')} x "
-            f"{counted(categories, *CATEGORIES)}, {done} finished"
+        print_line(
+            f"study       {dataset}: {count_operations(len(runs), 'run')} x "
+            f"{count_operations(categories, *CATEGORIES)}, {done} finished"
         )
         for one in runs:
             seeds = ", ".join(map(str, one.config.seeds))
             plural = "s" if len(one.config.seeds) > 1 else ""
-            say(
+            print_line(
                 f"            {one.name}: {one.config.method.title}, "
                 f"seed{plural} {seeds}{one.progress()}"
             )
@@ -125,14 +127,14 @@ def say_estimate(planned: Sequence[Planned]) -> float:
     """Times the first updates of what is not finished; returns seconds of training."""
     total = 0.0
     for one in planned:
-        if not (names := multihost.from_first(one.unfinished)):
+        if not (names := multihost.run_on_first(one.unfinished)):
             continue
         try:
             seconds, cost = attempt(functools.partial(estimate, one, names), one)
         except UserError as error:
             if multihost.is_mine(error):
                 raise
-            say(f"estimate    {one.label}: cannot start: {error}")
+            print_line(f"estimate    {one.label}: cannot start: {error}")
             continue
         total += seconds
         trains = "nothing to train"
@@ -141,8 +143,8 @@ def say_estimate(planned: Sequence[Planned]) -> float:
                 f"{duration(seconds)}, {cost.parameters:,} trained parameters, "
                 f"{cost.device_bytes / 2**20:,.0f} MiB a device"
             )
-        say(f"estimate    {one.label}: {trains}")
-    say(
+        print_line(f"estimate    {one.label}: {trains}")
+    print_line(
         f"estimate    about {duration(total)} of training in all; preparing and "
         "scoring come on top",
         result=True,
@@ -163,7 +165,7 @@ def estimate(one: Planned, names: Sequence[str]) -> tuple[float, Cost | None]:
         category = train_and_evaluate.loaded(config, name)
         phases = config.method.phases(feed_of(config, category).steps_per_epoch)
         saved = one.folder / name / CHECKPOINTS
-        done = multihost.from_first(functools.partial(newest_step, saved))
+        done = multihost.run_on_first(functools.partial(newest_step, saved))
         if done >= sum(phase.num_steps for phase in phases):
             continue
         if cost is None:

@@ -30,7 +30,7 @@ from gcad_jax.studies.grid import ablations as ablation_tables
 from gcad_jax.studies.grid import benchmark as benchmark_tables
 from gcad_jax.studies.grid import precision as precision_tables
 from gcad_jax.studies.grid import seeds as seed_tables
-from gcad_jax.studies.grid.ablations import Question, Setting
+from gcad_jax.studies.grid.ablations import AblationGroup, AblationSetting
 from gcad_jax.studies.grid.figure import of_measures
 from gcad_jax.studies.grid.precision import BFLOAT16, FLOAT32
 from gcad_jax.studies.grid.results import Finished, Lines, method_curves
@@ -155,24 +155,24 @@ class Ablations(Study):
         asked = [s for question in self.questions(name) for s in question.settings]
         return {BASE: {}} | {s.run: s.changes for s in asked if s.run != BASE}
 
-    def questions(self, name: str) -> tuple[Question, ...]:
+    def questions(self, name: str) -> tuple[AblationGroup, ...]:
         """What is asked of the runs on a data set."""
         base = self.groups()[name].gcad.method
         maps = (*base.branches, COMBINED)
 
         def vary(
             title: str, figure: str, field: str, values: Sequence[Any]
-        ) -> Question:
+        ) -> AblationGroup:
             settings = tuple(_setting(base, field, value) for value in values)
-            return Question(title, figure, settings)
+            return AblationGroup(title, figure, settings)
 
         return (
             vary("Global context dimension g", "Fig. 12", "g", self.g),
             vary("Receptive field p", "Fig. 12", "P", self.P),
-            Question(
+            AblationGroup(
                 "Model branch",
                 "Fig. 12",
-                tuple(Setting(branch, BASE, branch=branch) for branch in maps),
+                tuple(AblationSetting(branch, BASE, branch=branch) for branch in maps),
             ),
             vary("A_glo from", "Fig. 12", "A_glo_from", (REGRESSION, RECONSTRUCTION)),
             vary("Descriptor dimension d_glo", "Fig. 14", "d_glo", self.d_glo),
@@ -180,13 +180,13 @@ class Ablations(Study):
         )
 
 
-def _setting(base: GCAD, field: str, value: Any) -> Setting:
+def _setting(base: GCAD, field: str, value: Any) -> AblationSetting:
     several = isinstance(value, tuple)
     label = " + ".join(map(str, value)) if several else str(value)
     if getattr(base, field) == value:
-        return Setting(label, BASE)
+        return AblationSetting(label, BASE)
     words = "_".join(map(str, value)) if several else value
-    return Setting(label, f"{field}_{words}", {field: value})
+    return AblationSetting(label, f"{field}_{words}", {field: value})
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -228,8 +228,8 @@ class Precisions(Study):
 
 
 def benchmark(given: str) -> Study:
-    """All eight methods; given: as in `presets.chosen`."""
-    preset, sets = presets.chosen(given, (PAPER, SMALL))
+    """All eight methods; given: as in `presets.parse_preset`."""
+    preset, sets = presets.parse_preset(given, (PAPER, SMALL))
     return _of_methods(Benchmark, preset, sets)
 
 
@@ -248,19 +248,19 @@ def toy(given: str) -> Study:
 
 def seeds(given: str) -> Study:
     """Eight seeds of GCAD, or of the methods that `runs` names."""
-    preset, sets = presets.chosen(given, (PAPER, SMALL))
+    preset, sets = presets.parse_preset(given, (PAPER, SMALL))
     return _of_methods(Seeds, preset, sets, runs=("gcad",), seeds=tuple(range(8)))
 
 
 def ablations(given: str) -> Study:
-    """One setting of GCAD changed at a time; given: as in `presets.chosen`."""
-    preset, sets = presets.chosen(given, (PAPER, SMALL))
+    """One setting of GCAD changed at a time; given: as in `presets.parse_preset`."""
+    preset, sets = presets.parse_preset(given, (PAPER, SMALL))
     return _of_methods(Ablations, preset, sets, {"gcad": GCAD})
 
 
 def precision(given: str) -> Study:
-    """Five seeds of one method in both precisions; given: as in `presets.chosen`."""
-    preset, sets = presets.chosen(given, (PAPER, SMALL))
+    """Five seeds of one method in both precisions; `given` as in `parse_preset`."""
+    preset, sets = presets.parse_preset(given, (PAPER, SMALL))
     return _of_methods(Precisions, preset, sets, PRECISE, seeds=tuple(range(5)))
 
 

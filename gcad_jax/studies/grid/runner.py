@@ -15,7 +15,7 @@ from etils import epath
 from gcad_jax.config import experiment as configs
 from gcad_jax.core import multihost
 from gcad_jax.core.atomic_files import check_writable
-from gcad_jax.core.console import say
+from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 from gcad_jax.data.dataset import KINDS
@@ -66,9 +66,9 @@ def run(study: Study, path: str) -> Runs:
     """
     folder = as_path(path).expanduser()
     files = study_report.outputs(study.name).values()
-    multihost.check_alike(configs.settings(study), "the settings")
-    multihost.from_first(lambda: check_writable(folder, tuple(files), "--workdir"))
-    planned = multihost.together(lambda: plan(study, folder))
+    multihost.check_equal(configs.settings(study), "the settings")
+    multihost.run_on_first(lambda: check_writable(folder, tuple(files), "--workdir"))
+    planned = multihost.run_on_all(lambda: plan(study, folder))
     started = time.monotonic()
     train_and_evaluate.keep_programs(folder)
     say_plan(planned)
@@ -80,7 +80,7 @@ def run(study: Study, path: str) -> Runs:
     done = _run_all(study, planned, folder)
     with workdir.alone(folder, wait=True):  # another command may be writing it
         minutes = (time.monotonic() - started) / 60
-        finished = multihost.from_first(
+        finished = multihost.run_on_first(
             lambda: _report(study, done, planned, folder, minutes)
         )
     if done.failures:
@@ -95,7 +95,9 @@ def run(study: Study, path: str) -> Runs:
 def _say_outputs(study: Study, folder: epath.Path) -> None:
     """Where a study will have written what."""
     own = ", ".join(study_report.outputs(study.name).values())
-    say(f"writes      in {folder}: {own}; a workdir for each run in DATA_SET/RUN")
+    print_line(
+        f"writes      in {folder}: {own}; a workdir for each run in DATA_SET/RUN"
+    )
     if study.estimate:
         say_kept()
 
@@ -121,10 +123,12 @@ def _report(
             _write(study, finished, missing, shown, folder, minutes)
         report = folder / study_report.outputs(study.name)["md"]
         html.update(report)
-        say(f"\nstudy       {report} and {html.name_of(report).name}", result=True)
+        print_line(
+            f"\nstudy       {report} and {html.name_of(report).name}", result=True
+        )
     elif not done.failures:
         told = "nothing is finished yet, so there is no report"
-        say(f"\nstudy       {told}", result=True)
+        print_line(f"\nstudy       {told}", result=True)
     return finished
 
 
@@ -132,12 +136,12 @@ def _run_all(study: Study, planned: Sequence[Planned], folder: epath.Path) -> Do
     """Those that another command is at are tried again when the others are done."""
     done = Done()
     for number, one in enumerate(planned, 1):
-        say(f"\n#### {one.label} ({number} of {len(planned)})", result=True)
+        print_line(f"\n#### {one.label} ({number} of {len(planned)})", result=True)
         _run(study, one, folder, done)
     again = [one for one in planned if one.label in done.elsewhere]
     done.elsewhere.clear()
     for one in again:
-        say(f"\n#### {one.label} again", result=True)
+        print_line(f"\n#### {one.label} again", result=True)
         _run(study, one, folder, done)
     return done
 
@@ -149,12 +153,12 @@ def _run(study: Study, one: Planned, folder: epath.Path, done: Done) -> None:
     try:
         results = attempt(call, one)
     except workdir.InUse:
-        say(f"elsewhere   another command is at {one.label}", result=True)
+        print_line(f"elsewhere   another command is at {one.label}", result=True)
         done.elsewhere.add(one.label)
     except UserError as error:
         if multihost.is_mine(error):
             raise
-        say(f"failed      {error}", result=True)
+        print_line(f"failed      {error}", result=True)
         done.failures[one.label] = error
     else:
         run = Finished(study.labels(one.dataset)[one.name], tuple(results))
@@ -240,7 +244,7 @@ def _write(
         try:
             drawn += _draw_maps(dataset, runs, own, folder)
         except UserError as error:  # a map was lost; the numbers are all there
-            say(f"figure      {error}")
+            print_line(f"figure      {error}")
         parts += ["### Figures", *drawn] if drawn else []
     study_report.write(folder, study.name, as_json(finished), parts, panels)
 

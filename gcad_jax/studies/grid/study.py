@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from gcad_jax.config.experiment import OVERRIDING, Experiment, Training
+from gcad_jax.config.experiment import OVERRIDING, Experiment, RunOptions
 from gcad_jax.core.checks import nearest
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import DataSet
@@ -43,7 +43,7 @@ def group(data: DataSet, cells: Mapping[str, Cell]) -> Any:
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Study(Training, abc.ABC):
+class Study(RunOptions, abc.ABC):
     """Many runs that answer one question; seeds and devices are those of each run.
 
     Beside these a study has a field for each data set, made by `with_groups`.

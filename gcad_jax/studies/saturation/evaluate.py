@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from gcad_jax.core.atomic_files import write_text, written
-from gcad_jax.core.console import Say
+from gcad_jax.core.console import PrintLine
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import opened
 from gcad_jax.data.dataset import TestImage
@@ -21,7 +21,7 @@ from gcad_jax.evaluation.ranks.rank import Precision, rank
 from gcad_jax.evaluation.ranks.ranks import Ranks
 from gcad_jax.evaluation.scores import ANOMALOUS, LIMITS
 from gcad_jax.studies.saturation.config import SaturationStudy
-from gcad_jax.studies.saturation.sampling import Drawn, draw
+from gcad_jax.studies.saturation.sampling import SampledThresholds, sample_thresholds
 from gcad_jax.studies.saturation.spro_at_thresholds import auspro
 
 JSON, DRAWS = "saturation.json", "draws.npz"  # in the folder of a category
@@ -34,7 +34,7 @@ Maps: TypeAlias = tuple[str, epath.Path, Mapping[str, epath.Path]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawings:
+class ThresholdStudy:
     """One category after its passes.
 
     values: (methods, kinds, limits, 1 + draws) AU-sPRO of structural and logical
@@ -52,8 +52,8 @@ def compute(
     category: str,
     images: Sequence[TestImage],
     methods: Sequence[Maps],
-    say: Say,
-) -> tuple[Drawings, Mapping[str, Drawn]]:
+    say: PrintLine,
+) -> tuple[ThresholdStudy, Mapping[str, SampledThresholds]]:
     """One pass over the maps of each method, then all draws; and the thresholds.
 
     Raises:
@@ -66,7 +66,9 @@ def compute(
             "it out by --config.object_names."
         )
     draws, span = config.num_draws, (config.low, config.high)
-    drawn = draw(truth, category, draws, config.seed, *span, config.vary_relative)
+    drawn = sample_thresholds(
+        truth, category, draws, config.seed, *span, config.vary_relative
+    )
     if not drawn:
         say(f"{category}: {NOTHING_VARIES}")
     values, exact, bounds, seconds = [], {}, {}, 0.0
@@ -82,13 +84,13 @@ def compute(
         values.append(of_kinds)
     say(f"{category}: after the passes over the maps all draws took {seconds:.2f} s")
     facts = _facts(truth, drawn) | {"exact": exact, "bound": bounds}
-    return Drawings(np.stack(values), facts), drawn
+    return ThresholdStudy(np.stack(values), facts), drawn
 
 
 def by_kind(
     kinds: Mapping[str, Ranks],
     truth: GroundTruth,
-    drawn: Mapping[str, Drawn],
+    drawn: Mapping[str, SampledThresholds],
     draws: int,
 ) -> tuple[np.ndarray, float]:  # (kinds, limits, 1 + draws)
     """AU-sPRO of structural and logical images at every threshold, and their bound.
@@ -105,7 +107,9 @@ def by_kind(
     return values, largest
 
 
-def _facts(truth: GroundTruth, drawn: Mapping[str, Drawn]) -> dict[str, Any]:
+def _facts(
+    truth: GroundTruth, drawn: Mapping[str, SampledThresholds]
+) -> dict[str, Any]:
     units = {False: "pixels", True: "share_of_area"}
     return {
         "thresholds": {
@@ -120,8 +124,8 @@ def _facts(truth: GroundTruth, drawn: Mapping[str, Drawn]) -> dict[str, Any]:
 def write(
     folder: epath.Path,
     settings: Mapping[str, Any],
-    drawings: Drawings,
-    drawn: Mapping[str, Drawn],
+    drawings: ThresholdStudy,
+    drawn: Mapping[str, SampledThresholds],
 ) -> None:
     """The draws, and last the file that makes them valid."""
     (folder / JSON).unlink(missing_ok=True)
@@ -132,14 +136,14 @@ def write(
     write_text(folder / JSON, json.dumps(shown, indent=2) + "\n")
 
 
-def read(folder: epath.Path, settings: Mapping[str, Any]) -> Drawings | None:
+def read(folder: epath.Path, settings: Mapping[str, Any]) -> ThresholdStudy | None:
     """What `write` wrote with these settings; None where there is no such thing."""
     try:
         facts = json.loads((folder / JSON).read_text())
         if facts.pop("settings") != settings:
             return None
         with opened(folder / DRAWS) as file:
-            return Drawings(np.load(file)["auspro"], facts)
+            return ThresholdStudy(np.load(file)["auspro"], facts)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None
     except (EOFError, zipfile.BadZipFile):

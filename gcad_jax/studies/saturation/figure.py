@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Told apart by lightness, too.
-_FILL, _EDGE, _ORIGINAL = style.COLOURS[5], style.COLOURS[0], style.COLOURS[1]
+_FILL, _EDGE, _ORIGINAL = style.COLORS[5], style.COLORS[0], style.COLORS[1]
 _BINS = 60
 _HEIGHT = 0.8  # of a distribution; rows are 1 apart
 

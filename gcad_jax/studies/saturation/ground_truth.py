@@ -14,7 +14,7 @@ from gcad_jax.evaluation import ground_truth_files, map_folders
 from gcad_jax.studies.saturation.finished_runs import Workdir
 
 
-class Truths(Protocol):
+class GroundTruthSource(Protocol):
     """Ground truth of several categories."""
 
     def categories(self) -> tuple[str, ...]:
@@ -32,15 +32,17 @@ class Truths(Protocol):
         ...
 
 
-def truths(dataset_base_dir: str, runs: Sequence[Workdir]) -> Truths:
+def ground_truth_source(
+    dataset_base_dir: str, runs: Sequence[Workdir]
+) -> GroundTruthSource:
     """The data set in `dataset_base_dir` or, without it, that of the runs."""
     if dataset_base_dir:
-        return OnDisk(as_path(dataset_base_dir).expanduser())
-    return OfRuns(tuple(runs))
+        return FolderGroundTruth(as_path(dataset_base_dir).expanduser())
+    return RunGroundTruth(tuple(runs))
 
 
 @dataclasses.dataclass(frozen=True)
-class OnDisk:
+class FolderGroundTruth:
     """A data set in MVTec LOCO AD's or MVTec AD's layout; images are not needed."""
 
     root: epath.Path
@@ -73,7 +75,7 @@ class OnDisk:
 
 
 @dataclasses.dataclass(frozen=True)
-class OfRuns:
+class RunGroundTruth:
     """The data set that runs were evaluated on, any that a config can name."""
 
     runs: tuple[Workdir, ...]

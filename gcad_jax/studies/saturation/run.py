@@ -14,14 +14,18 @@ from etils import epath
 
 from gcad_jax.core import console
 from gcad_jax.core.atomic_files import check_writable
-from gcad_jax.core.console import Say
+from gcad_jax.core.console import PrintLine
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import absolute, as_path
 from gcad_jax.evaluation import map_folders
 from gcad_jax.studies.saturation import evaluate, finished_runs, report
 from gcad_jax.studies.saturation.config import SaturationStudy, check
-from gcad_jax.studies.saturation.evaluate import Drawings
-from gcad_jax.studies.saturation.ground_truth import Truths, files_digest, truths
+from gcad_jax.studies.saturation.evaluate import ThresholdStudy
+from gcad_jax.studies.saturation.ground_truth import (
+    GroundTruthSource,
+    files_digest,
+    ground_truth_source,
+)
 from gcad_jax.studies.saturation.inputs import MapSet, map_sets
 from gcad_jax.studies.saturation.report import OUTPUTS, count
 from gcad_jax.studies.saturation.statistics import result
@@ -29,7 +33,9 @@ from gcad_jax.studies.saturation.statistics import result
 METHODS = ("method", "methods")
 
 
-def run(config: SaturationStudy, path: str, say: Say = console.say) -> dict[str, Any]:
+def run(
+    config: SaturationStudy, path: str, say: PrintLine = console.print_line
+) -> dict[str, Any]:
     """Writes `OUTPUTS` into the folder `path`, and each category into its own in it.
 
     A category that is finished there, with these settings and files, is kept.
@@ -56,7 +62,9 @@ def run(config: SaturationStudy, path: str, say: Say = console.say) -> dict[str,
         return shown
 
 
-def plan(config: SaturationStudy, path: str, say: Say = console.say) -> None:
+def plan(
+    config: SaturationStudy, path: str, say: PrintLine = console.print_line
+) -> None:
     """Says what `run` would do; nothing is written.
 
     Raises:
@@ -77,7 +85,7 @@ def plan(config: SaturationStudy, path: str, say: Say = console.say) -> None:
 class _Work:
     """Sets of maps by category, the methods they are of, and the ground truth."""
 
-    truth: Truths
+    truth: GroundTruthSource
     sets: Mapping[str, Sequence[MapSet]]
     methods: tuple[str, ...]
     digests: Mapping[str, str]
@@ -99,7 +107,7 @@ def _opened(config: SaturationStudy, path: str) -> Iterator[tuple[_Work, epath.P
     check_writable(folder, OUTPUTS, "--workdir")
     try:
         with finished_runs.opened(config.workdirs) as runs:
-            truth = truths(config.dataset_base_dir, runs)
+            truth = ground_truth_source(config.dataset_base_dir, runs)
             names = config.object_names or truth.categories()
             sets = {
                 name: map_sets(name, config.maps, runs, config.names) for name in names
@@ -140,8 +148,8 @@ def _inputs(
 
 
 def _category(
-    config: SaturationStudy, work: _Work, name: str, folder: epath.Path, say: Say
-) -> Drawings:
+    config: SaturationStudy, work: _Work, name: str, folder: epath.Path, say: PrintLine
+) -> ThresholdStudy:
     """What is kept in `folder`, or the passes and draws anew."""
     settings, folders, maps = _inputs(config, work, name)
     if kept := evaluate.read(folder, settings):

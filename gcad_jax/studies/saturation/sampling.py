@@ -23,7 +23,7 @@ from gcad_jax.evaluation.ground_truth import GroundTruth
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class SampledThresholds:
     """Thresholds of one defect type.
 
     original: in pixels or, where `relative`, a share of the area.
@@ -54,7 +54,7 @@ def varies(truth: GroundTruth) -> np.ndarray:  # (m,) bool
     return truth.saturations < truth.areas
 
 
-def draw(
+def sample_thresholds(
     truth: GroundTruth,
     category: str,
     draws: int,
@@ -62,7 +62,7 @@ def draw(
     low: float = 0.5,
     high: float = 1.5,
     vary_relative: bool = True,
-) -> Mapping[str, Drawn]:
+) -> Mapping[str, SampledThresholds]:
     """Thresholds by defect type, only of types of which a region varies.
 
     category, seed: the draws of a type depend on these, its name and nothing else: not
@@ -86,7 +86,7 @@ def draw(
             if not relative:
                 values = np.maximum(np.rint(values), 1).astype(np.int64)
             every = np.concatenate([[original], values])
-            drawn[name] = Drawn(
+            drawn[name] = SampledThresholds(
                 original, relative, regions, *np.unique(every, return_inverse=True)
             )
     return drawn

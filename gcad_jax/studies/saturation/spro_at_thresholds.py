@@ -21,13 +21,13 @@ import numpy as np
 from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.ranks.ranks import Ranks
 from gcad_jax.evaluation.spro import LIMITS
-from gcad_jax.studies.saturation.sampling import Drawn, varies
+from gcad_jax.studies.saturation.sampling import SampledThresholds, varies
 
 
 def auspro(
     ranks: Ranks,
     truth: GroundTruth,
-    drawn: Mapping[str, Drawn],
+    drawn: Mapping[str, SampledThresholds],
     limits: Sequence[float] = LIMITS,
 ) -> tuple[np.ndarray, float] | None:
     """AU-sPRO of a subset, (limits, 1 + draws): the original first; and its bound.

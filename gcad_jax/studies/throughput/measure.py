@@ -22,7 +22,7 @@ from gcad_jax.core.types import COMBINED, Tree
 from gcad_jax.data.dataset import Category
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.data.input.device import to_float
-from gcad_jax.methods.base import Detector, Learned, Method, Phase, TrainState
+from gcad_jax.methods.base import DetectorState, Learned, Method, Phase, TrainState
 from gcad_jax.methods.common.apply import all_maps
 from gcad_jax.studies.throughput.config import ThroughputStudy
 from gcad_jax.studies.throughput.flops import budget
@@ -31,7 +31,7 @@ from gcad_jax.studies.throughput.rows import INFERENCE, LATENCY, LOOP, TRAINING,
 from gcad_jax.training.compilation import compile_step, traced_flops, traced_flops_of
 from gcad_jax.training.cost.communication import crossing_bytes
 from gcad_jax.training.cost.timing import time_loop, time_phase
-from gcad_jax.training.input_pipeline import Resident
+from gcad_jax.training.input_pipeline import InMemory
 from gcad_jax.training.loop import LoopOptions
 from gcad_jax.training.parallel.layout import Layout
 from gcad_jax.training.state import first_states
@@ -138,7 +138,7 @@ class Measurements:
 
     def begin(
         self, row: Row
-    ) -> tuple[Resident, Phase, LoopOptions, TrainState, Resources]:
+    ) -> tuple[InMemory, Phase, LoopOptions, TrainState, Resources]:
         """What is trained: its longest phase, with states and data on the devices."""
         assert row.step is not None
         method = row.method
@@ -146,7 +146,7 @@ class Measurements:
         category = self.category
         if len(category.train) < row.batch_size:
             category = dataclasses.replace(category, train=self.images(row.batch_size))
-        feed = Resident(method, category, tuple(range(row.num_seeds)))
+        feed = InMemory(method, category, tuple(range(row.num_seeds)))
         devices = tuple(jax.local_devices()[: row.num_devices])
         options = LoopOptions(Layout(devices, row.layout), row.step)
         phase = max(method.phases(feed.steps_per_epoch), key=lambda p: p.num_steps)
@@ -245,7 +245,7 @@ class Measurements:
         self,
         folder: epath.Path,
         phase: Phase,
-        feed: Resident,
+        feed: InMemory,
         states: TrainState,
         resources: Resources,
     ) -> None:
@@ -338,7 +338,7 @@ class Measurements:
         }
 
     def training_flops(self, method: Method, phase: Phase) -> float | None:
-        """Of an image and one seed, of the program before optimisation."""
+        """Of an image and one seed, of the program before optimization."""
         key = (TRAINING, _networks(method))
         if key not in self.flops:
             frozen, state = self.start(method)
@@ -350,14 +350,14 @@ class Measurements:
         return self.flops[key]
 
     def inference_flops(self, method: Method, frozen: Tree, seeds: Any) -> float | None:
-        """Of an image, of the program before optimisation."""
+        """Of an image, of the program before optimization."""
         key = (INFERENCE, _networks(method))
         if key not in self.flops:
             shape = (1, *self.category.train.shape[1:])
             ((learned, calibration),) = seeds
             self.flops[key] = traced_flops_of(
                 method.anomaly_map,
-                Detector(frozen, learned, calibration),
+                DetectorState(frozen, learned, calibration),
                 jax.ShapeDtypeStruct(shape, np.float32),
             )
         return self.flops[key]

@@ -12,7 +12,7 @@ import jaxlib
 from etils import epath
 
 from gcad_jax.core.atomic_files import check_writable, write_text
-from gcad_jax.core.console import say
+from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 from gcad_jax.reporting import html
@@ -59,9 +59,11 @@ def plan(config: ThroughputStudy, path: str) -> None:
     kept = study.kept(study.earlier())
     study.say_rows(kept)
     for row, old in zip(study.rows, kept, strict=True):
-        say(f"{row.kind:<12}{row.varied}{', kept' if old else ''}")
-    say("estimate    none: how long a row takes is what it measures", result=True)
-    say(f"writes      in {folder}: {JSON}, {MARKDOWN}")
+        print_line(f"{row.kind:<12}{row.varied}{', kept' if old else ''}")
+    print_line(
+        "estimate    none: how long a row takes is what it measures", result=True
+    )
+    print_line(f"writes      in {folder}: {JSON}, {MARKDOWN}")
 
 
 def _checked(config: ThroughputStudy, path: str) -> epath.Path:
@@ -81,7 +83,7 @@ class _Study:
         self.rows = rows(config, jax.local_device_count())
         for row in self.rows:
             row.method.validate()
-        self.measurements = Measurements(config, self.device, say)
+        self.measurements = Measurements(config, self.device, print_line)
         self.found: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
@@ -99,20 +101,20 @@ class _Study:
         kept = self.kept(earlier)
         self.say_rows(kept)
         if self.found["peaks"] is None:
-            say("peaks       a matrix product and a convolution")
+            print_line("peaks       a matrix product and a convolution")
             self.found["peaks"] = self.measurements.measured_peaks()
             self.write(kept)
         for row, old in zip(self.rows, kept, strict=True):
             if old is None:
-                say(f"{row.kind:<12}{row.varied} ...")
+                print_line(f"{row.kind:<12}{row.varied} ...")
             new = old or {**self.entry(row), "values": self.measured(row)}
             self.found["rows"].append(new)
             self.found["start"] = self.found["start"] or self.measurements.begun
             self.write(kept[len(self.found["rows"]) :])
             if old is None:
-                say(f"            {_sentence(new['values'])}")
+                print_line(f"            {_sentence(new['values'])}")
         self.write()
-        say(f"report      {self.folder / MARKDOWN}", result=True)
+        print_line(f"report      {self.folder / MARKDOWN}", result=True)
         return self.found
 
     def kept(self, earlier: Mapping[str, Any]) -> list[Any]:
@@ -129,7 +131,7 @@ class _Study:
             f"{sum(row.kind == kind for row in self.rows)} of {kind}"
             for kind in (TRAINING, LOOP, INFERENCE, LATENCY)
         )
-        say(
+        print_line(
             f"study       {len(self.rows)} rows on {self.device.device_kind}: "
             f"{counts}; {len(self.rows) - kept.count(None)} are kept from earlier"
         )

@@ -8,7 +8,7 @@ from gcad_jax.methods.base import Phase, Trainable, read_phases
 from gcad_jax.training.compilation import Program
 from gcad_jax.training.cost import summary
 from gcad_jax.training.cost.timing import begun, time_phase
-from gcad_jax.training.input_pipeline import Feed
+from gcad_jax.training.input_pipeline import InputPipeline
 from gcad_jax.training.loop import LoopOptions
 
 # Of each phase, after one to warm up: f-AnoGAN's updates repeat after five.
@@ -44,9 +44,9 @@ class Cost:
         return total
 
 
-def measured(
+def measure_cost(
     task: Trainable,
-    feed: Feed,
+    feed: InputPipeline,
     frozen: Tree,
     seeds: Sequence[int],
     options: LoopOptions,

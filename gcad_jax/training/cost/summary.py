@@ -53,7 +53,7 @@ def model_lines(states: TrainState, resources: Resources, num_seeds: int) -> lis
     return lines
 
 
-def counted(number: int, noun: str, several: str = "") -> str:
+def count_operations(number: int, noun: str, several: str = "") -> str:
     """'1 seed', '2 seeds'; several: a plural that is not made by an s."""
     return f"{number} {noun if number == 1 else several or f'{noun}s'}"
 
@@ -69,12 +69,12 @@ def cost_lines(
     """Steps and FLOPs of each phase, and the memory of a device."""
     platform, there = jax.devices()[0].platform, len(jax.devices())
     count = len(layout.devices)
-    devices = counted(count, f"{platform} device")
+    devices = count_operations(count, f"{platform} device")
     if there > count:  # the others stay idle
-        devices = f"{count} of {counted(there, f'{platform} device')}"
-    if multihost.count() > 1:
-        devices += f" of {multihost.count()} processes"
-    seeds, batch = counted(num_seeds, "seed"), f"batch {batch_size}"
+        devices = f"{count} of {count_operations(there, f'{platform} device')}"
+    if multihost.num_processes() > 1:
+        devices += f" of {multihost.num_processes()} processes"
+    seeds, batch = count_operations(num_seeds, "seed"), f"batch {batch_size}"
     if layout.kind == SEED:
         lines = [f"layout      {seeds} over {devices}, {batch} each"]
     else:

@@ -19,9 +19,9 @@ from gcad_jax.core.types import Tree
 from gcad_jax.methods.base import Phase, Trainable, TrainState, read_phases
 from gcad_jax.training.compilation import compile_step
 from gcad_jax.training.cost.summary import num_bytes
-from gcad_jax.training.input_pipeline import Feed
+from gcad_jax.training.input_pipeline import InputPipeline
 from gcad_jax.training.logs import MetricsLog
-from gcad_jax.training.loop import LoopOptions, Training
+from gcad_jax.training.loop import LoopOptions, Trainer
 from gcad_jax.training.preemption import Preemption
 from gcad_jax.training.state import first_states
 from gcad_jax.training.step import Resources
@@ -63,7 +63,7 @@ class PhaseTiming:
 
 def time_phases(
     task: Trainable,
-    feed: Feed,
+    feed: InputPipeline,
     frozen: Tree,
     seeds: Sequence[int],
     options: LoopOptions,
@@ -105,7 +105,7 @@ class LoopTiming:
         return self.step_seconds / self.call_seconds - 1
 
 
-class _Unsaved(Training):
+class _Unsaved(Trainer):
     """A training that does not save: that costs as much as one does it often."""
 
     def save(self, *_: Any) -> None:
@@ -118,7 +118,7 @@ class _Unsaved(Training):
 def time_loop(
     task: Trainable,
     phase: Phase,
-    feed: Feed,
+    feed: InputPipeline,
     states: TrainState,
     resources: Resources,
     seeds: Sequence[int],
@@ -181,7 +181,7 @@ def time_loop(
 
 def begun(
     task: Trainable,
-    feed: Feed,
+    feed: InputPipeline,
     frozen: Tree,
     seeds: Sequence[int],
     options: LoopOptions,
@@ -200,7 +200,7 @@ def begun(
 def time_phase(
     phase: Phase,
     batch_size: int,
-    feed: Feed,
+    feed: InputPipeline,
     states: TrainState,
     resources: Resources,
     options: LoopOptions,

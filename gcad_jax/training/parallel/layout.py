@@ -61,7 +61,7 @@ class Layout:
         count = len(self.devices)
         if self.kind == BATCH:
             fewer = "fewer devices with --config.num_devices"
-            if count == multihost.count() > 1:
+            if count == multihost.num_processes() > 1:
                 fewer = "fewer hosts"
             raise errors.UserError(
                 f"{field} is {batch_size}, which {count} devices cannot share "
@@ -91,7 +91,7 @@ class Layout:
         """
         if self.kind == SEED:
             step = _alone(step)
-        if multihost.count() == 1:
+        if multihost.num_processes() == 1:
             axis = 0 if self.kind == SEED else None
             return jax.pmap(
                 step,
@@ -134,7 +134,7 @@ class Layout:
 
     def fed(self, parts: np.ndarray) -> Array | np.ndarray:
         """What `split` gave as a program takes it."""
-        if multihost.count() == 1:
+        if multihost.num_processes() == 1:
             return parts
         return _placed(parts, self._sharding(self._split))
 
@@ -199,7 +199,7 @@ class Layout:
         its own seeds: they take the memory of these states once more, until written.
         """
         own = self.own(states)
-        if multihost.count() == 1 or self.kind == BATCH:
+        if multihost.num_processes() == 1 or self.kind == BATCH:
             return own
         sharding = self._sharding(self._states)
         return jax.tree.map(
@@ -213,7 +213,7 @@ class Layout:
     def restorable(self, like: Tree) -> Tree:
         """What a checkpoint is to be read into. like: leaves (own seeds, ...)."""
         own = jax.tree.map(lambda leaf: np.asarray(_data(leaf)), like)
-        if multihost.count() == 1:
+        if multihost.num_processes() == 1:
             return own
         times = len(self.devices) // len(self._local) if self.kind == SEED else 1
         sharding = self._sharding(self._states)
@@ -225,7 +225,7 @@ class Layout:
         return jax.tree.map(of_all, own)
 
 
-def chosen(
+def choose_layout(
     kind: str,
     batch_size: int,
     num_seeds: int,

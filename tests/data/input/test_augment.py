@@ -26,7 +26,7 @@ def augmented(image, augmentation, seeds):
     return np.asarray(run(seeds, images, augmentation))
 
 
-def numpy_grey(image):
+def numpy_gray(image):
     return image @ np.array([0.299, 0.587, 0.114])
 
 
@@ -70,13 +70,13 @@ def test_rotation_is_bilinear_with_a_replicated_border_as_in_scipy(degrees, shap
     got = np.asarray(jax.jit(aug.rotate)(image, degrees, False, False))
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     matrix = np.array([[cos, sin], [-sin, cos]])
-    centre = (np.array(shape[:2]) - 1) / 2
+    center = (np.array(shape[:2]) - 1) / 2
     want = np.stack(
         [
             scipy.ndimage.affine_transform(
                 image[..., channel].astype(np.float64),
                 matrix,
-                centre - matrix @ centre,
+                center - matrix @ center,
                 order=1,
                 mode="nearest",
             )
@@ -115,7 +115,7 @@ def test_angles_fill_the_range_and_stay_in_it():
 
 def test_brightness_contrast_saturation_by_hand():
     image = RNG.random((7, 6, 3), np.float32)
-    grey = numpy_grey(image)
+    gray = numpy_gray(image)
     for factor in (0.5, 0.9, 1.1, 2.0):
         np.testing.assert_allclose(
             aug.adjust_brightness(image, factor),
@@ -124,12 +124,12 @@ def test_brightness_contrast_saturation_by_hand():
         )
         np.testing.assert_allclose(
             aug.adjust_contrast(image, factor),
-            np.clip(grey.mean() + factor * (image - grey.mean()), 0, 1),
+            np.clip(gray.mean() + factor * (image - gray.mean()), 0, 1),
             atol=1e-6,
         )
         np.testing.assert_allclose(
             aug.adjust_saturation(image, factor),
-            np.clip(grey[..., None] + factor * (image - grey[..., None]), 0, 1),
+            np.clip(gray[..., None] + factor * (image - gray[..., None]), 0, 1),
             atol=1e-6,
         )
 
@@ -138,23 +138,23 @@ def test_jitter_is_brightness_then_contrast_then_saturation():
     """Factors are recovered from the result, which fixes the order and the range."""
     image = 0.3 + 0.4 * RNG.random((16, 16, 3), np.float32)  # nothing clips
     results = augmented(image, Augmentation(jitter=0.2), range(200))
-    grey = numpy_grey(image)
+    gray = numpy_gray(image)
     saturations, contrasts, brightnesses = [], [], []
     for result in results:
-        after = numpy_grey(result)
-        # Saturation keeps the grey; brightness b then contrast c leave it at
+        after = numpy_gray(result)
+        # Saturation keeps the gray; brightness b then contrast c leave it at
         # b * (m + c (g - m)) with the mean m: the mean gives b, the spread b * c.
-        brightness = after.mean() / grey.mean()
-        contrast = after.std() / grey.std() / brightness
-        chroma, before = result - after[..., None], image - grey[..., None]
+        brightness = after.mean() / gray.mean()
+        contrast = after.std() / gray.std() / brightness
+        chroma, before = result - after[..., None], image - gray[..., None]
         scale = np.sum(chroma * before) / np.sum(before**2)
         brightnesses.append(brightness)
         contrasts.append(contrast)
         saturations.append(scale / (brightness * contrast))
         want = brightness * image
-        mean = numpy_grey(want).mean()
+        mean = numpy_gray(want).mean()
         want = mean + contrast * (want - mean)
-        luma = numpy_grey(want)[..., None]
+        luma = numpy_gray(want)[..., None]
         want = luma + saturations[-1] * (want - luma)
         np.testing.assert_allclose(result, want, atol=1e-5)
     for factors in (brightnesses, contrasts, saturations):
@@ -164,7 +164,7 @@ def test_jitter_is_brightness_then_contrast_then_saturation():
     assert np.abs(table - np.eye(3)).max() < 0.3  # three independent draws
 
 
-def test_grey_images_keep_one_channel_and_skip_saturation():
+def test_gray_images_keep_one_channel_and_skip_saturation():
     image = 0.4 + 0.2 * RNG.random((8, 8, 1), np.float32)
     np.testing.assert_array_equal(aug.adjust_saturation(image, 1.7), image)
     results = augmented(image, Augmentation(True, True, 3.0, 0.1), range(5))
@@ -187,8 +187,8 @@ def test_a_key_decides_alone():
     # Neither the other examples nor the place in the batch matter ...
     np.testing.assert_array_equal(augmented(image, full, [7, 2, 2, 9])[1], many[2])
     # ... and each operation draws from a key of its own.
-    colours = augmented(image, Augmentation(jitter=0.1), [0, 1, 2, 3])
-    both = augmented(colours, Augmentation(True, True, 3.0), [0, 1, 2, 3])
+    colors = augmented(image, Augmentation(jitter=0.1), [0, 1, 2, 3])
+    both = augmented(colors, Augmentation(True, True, 3.0), [0, 1, 2, 3])
     np.testing.assert_allclose(both, many, atol=4e-6)
 
 

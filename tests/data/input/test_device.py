@@ -15,7 +15,7 @@ def test_the_device_holds_the_bytes():
     np.testing.assert_array_equal(array, IMAGES)
 
 
-def test_every_grey_level_has_its_value():
+def test_every_gray_level_has_its_value():
     values = np.asarray(jax.jit(to_float)(IMAGES))
     assert values.dtype == np.float32
     assert values.min() == 0.0

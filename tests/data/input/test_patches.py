@@ -31,7 +31,7 @@ def stream(folder, say=print, **fields):
 
 
 def test_a_patch_of_a_ramp_is_a_part_of_it_at_the_drawn_scale():
-    """The grey level is 2 x + 3 y, so that a patch tells where and how large it was."""
+    """The gray level is 2 x + 3 y, so that a patch tells where and how large it was."""
     y, x = np.mgrid[:60, :60]
     ramp = np.stack([2 * x + 60, 2 * y + 60, x * 0], axis=-1).astype(np.uint8)
     cut, scales = Cut(9, 9, (2, 6)), []

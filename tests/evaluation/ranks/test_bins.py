@@ -87,7 +87,7 @@ def test_encloses_adversarial_scores(category, how):
     images, maps = category
     spread = {
         "decades": lambda m: np.exp(25 * m.astype(np.float64)),
-        # Neighbouring float64 numbers that are one float32, on either side of a block.
+        # Neighboring float64 numbers that are one float32, on either side of a block.
         "crowded": lambda m: 1 + 1e-9 * m.astype(np.float64),
         "zeros": lambda m: np.where(m > 0.3, m, -0.0).astype(np.float64),
     }[how]

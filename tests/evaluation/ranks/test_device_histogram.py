@@ -34,7 +34,7 @@ def category_of(*sizes):
         regions = [oracle.region(kind[:3], mask, 9, False) for mask in masks]
         images.append(oracle.an_image(number, kind, *size, regions))
     maps = random.normal(size=(9, 8, 8)).astype(np.float32)
-    maps[0, :3] = 0  # up-sampled, many pixels of one score
+    maps[0, :3] = 0  # upsampled, many pixels of one score
     return GroundTruth.build(images), maps
 
 
@@ -59,7 +59,7 @@ def compiled():
 
 @pytest.fixture(scope="module")
 def whole(category):
-    """Cells of integers, which up-sampling of integers by rounding cannot leave."""
+    """Cells of integers, which upsampling of integers by rounding cannot leave."""
     parts = np.ones(BLOCKS)
     parts[0x3E00:0xC200] = 3
     return Cells.of(parts)
@@ -83,7 +83,7 @@ def test_counts_are_those_of_the_host(category, whole, num_devices, monkeypatch)
     source = DeviceMaps(maps, truth.images, jax.devices()[:num_devices])
     found = source.count(truth, subsets_of(truth), whole)
     expected = count_cells(
-        truth, subsets_of(truth), full.__getitem__, whole, quantised=False
+        truth, subsets_of(truth), full.__getitem__, whole, quantized=False
     )
     # Fused, a product and a sum may round once: a score at the end of a cell moves.
     assert np.abs(found.counts - expected.counts).sum() <= 4

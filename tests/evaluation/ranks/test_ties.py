@@ -1,4 +1,4 @@
-"""Cells of one distinct score: kept apart where common, found where quantised."""
+"""Cells of one distinct score: kept apart where common, found where quantized."""
 
 import threading
 
@@ -24,15 +24,15 @@ def test_common_scores_get_blocks_of_single_cells(common):
     scores = normal()
     for number, value in enumerate(common):
         scores[number::10] = value
-    parts, quantised = separate(np.full(BLOCKS, 3.0), scores)
-    assert not quantised
+    parts, quantized = separate(np.full(BLOCKS, 3.0), scores)
+    assert not quantized
     apart = keys(np.array(common, np.float32)) >> 16
     assert sorted(np.flatnonzero(parts == LENGTH)) == sorted(apart)
     assert (np.delete(parts, apart) == 3).all()
 
 
 @pytest.mark.parametrize("levels", [20, 200, 5000])
-def test_many_tied_scores_are_quantised(levels):
+def test_many_tied_scores_are_quantized(levels):
     scores = np.round(normal() * levels) / levels
     assert separate(np.ones(BLOCKS), scores)[1]
     # In cells of one score each there is nothing to look for.
@@ -40,8 +40,8 @@ def test_many_tied_scores_are_quantised(levels):
 
 
 def test_neither():
-    parts, quantised = separate(np.ones(BLOCKS), normal())
-    assert not quantised
+    parts, quantized = separate(np.ones(BLOCKS), normal())
+    assert not quantized
     assert (parts == 1).all()
 
 
@@ -61,7 +61,7 @@ def test_threads_together_find_what_one_finds():
             of_cell.setdefault(cell, set()).add(score)
     expected[[cell for cell, scores in of_cell.items() if len(scores) > 1]] = True
 
-    distinct = Distinct(cells, quantised=True)
+    distinct = Distinct(cells, quantized=True)
     for half in (slice(0, 3), slice(3, 6)):
 
         def see(half=half):

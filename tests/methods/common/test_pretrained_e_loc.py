@@ -31,7 +31,7 @@ def pdn(**fields):
     return GCAD(**settings | fields)
 
 
-def test_a_converted_pdn_is_E_loc_with_normalised_features(tmp_path, images):
+def test_a_converted_pdn_is_E_loc_with_normalized_features(tmp_path, images):
     state = {
         name: np.ascontiguousarray(tensor)
         for name, tensor in pdn_states.random_state("pdn_small").items()

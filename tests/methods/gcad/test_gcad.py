@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.methods.base import Batch, Detector
+from gcad_jax.methods.base import Batch, DetectorState
 from gcad_jax.methods.common import optimizers, pretrained_e_loc
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.models.io.patch_descriptors import save_descriptor
@@ -61,7 +61,7 @@ def joint(method):
 @pytest.fixture(scope="module")
 def detector(method, frozen, state, images):
     calibration = method.calibrate(frozen, state.learned, images)
-    return Detector(frozen, state.learned, calibration)
+    return DetectorState(frozen, state.learned, calibration)
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +310,7 @@ def test_one_branch_alone_learns_and_scores_as_beside_the_other(
         )
     x = jnp.asarray(images / 255.0, jnp.float32)
     calibration = alone.calibrate(frozen, start.learned, images)
-    detector = Detector(frozen, start.learned, calibration)
+    detector = DetectorState(frozen, start.learned, calibration)
     assert set(alone.branch_maps(detector, x)) == {branch}
     np.testing.assert_allclose(
         alone.anomaly_map(detector, x), branches[branch], rtol=1e-3, atol=1e-4
@@ -328,13 +328,13 @@ def test_the_reconstruction_of_the_ablations(method, state, frozen, images, dist
         assert all(jax.tree.leaves(same))
     x = jnp.asarray(images / 255, jnp.float32)
     maps = jax.jit(other._raw_maps)(frozen, learned, x)
-    normalised = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    normalized = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     E_glo = other.E_glo().apply(
-        {"params": learned.params["E_glo_17"]}, jnp.float32(normalised), None
+        {"params": learned.params["E_glo_17"]}, jnp.float32(normalized), None
     )
     U = np.asarray(other.U().apply({"params": learned.params["U_17"]}, E_glo))
     E_loc = np.asarray(other.cache(frozen, x)["E_loc_17"])
-    taught = E_loc if distilled == "E_loc" else normalised
+    taught = E_loc if distilled == "E_loc" else normalized
     expected = np.square(taught - U).sum(-1)
     np.testing.assert_allclose(maps["A_glo_17"], expected, rtol=2e-4, atol=2e-4)
     targets = other.cache(frozen, x)
@@ -362,7 +362,7 @@ def test_scales_are_separate_models_whose_maps_are_averaged(images):
     learned = jax.jit(lambda seed: init_state(both, seed))(0).learned
     calibration = both.calibrate(frozen, learned, images)
     x = jnp.asarray(images / 255.0, jnp.float32)
-    averaged = both.anomaly_map(Detector(frozen, learned, calibration), x)
+    averaged = both.anomaly_map(DetectorState(frozen, learned, calibration), x)
     singles = []
     for p in both.P:
         single = GCAD(
@@ -373,7 +373,9 @@ def test_scales_are_separate_models_whose_maps_are_averaged(images):
             E_loc_width=1 / 16,
             teacher="random",
         )
-        singles.append(single.anomaly_map(Detector(frozen, learned, calibration), x))
+        singles.append(
+            single.anomaly_map(DetectorState(frozen, learned, calibration), x)
+        )
     np.testing.assert_allclose(averaged, sum(singles) / 2, rtol=1e-4, atol=1e-5)
 
 

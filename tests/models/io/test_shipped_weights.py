@@ -19,7 +19,7 @@ from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.models.io import patch_descriptors
 from gcad_jax.models.io.patch_descriptors import load_descriptor, save_descriptor
-from gcad_jax.models.layers.init import imagenet_normalised
+from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.pretraining.nearest_neighbors import places
 
@@ -34,8 +34,8 @@ NETS = {net: net for m in METHODS.values() for net in map(m.E_loc, m.P)}
 SIDE = 65  # of the largest patch
 
 
-def normalised(images):
-    return imagenet_normalised(jnp.asarray(images / 255.0, jnp.float32))
+def normalized(images):
+    return imagenet_normalized(jnp.asarray(images / 255.0, jnp.float32))
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def described(net, source):
     params = pretrained_e_loc.weights(net, source, 0)
     apply = functools.partial(net.apply, {"params": params}, method="strided")
     middle = slice((SIDE - net.p) // 2, (SIDE + net.p) // 2)
-    return np.asarray(jax.jit(apply)(normalised(patches()[:, middle, middle])))[:, 0, 0]
+    return np.asarray(jax.jit(apply)(normalized(patches()[:, middle, middle])))[:, 0, 0]
 
 
 def test_every_file_is_of_a_preset_and_every_preset_has_its_file():
@@ -78,7 +78,7 @@ def test_a_file_is_small_and_says_what_it_learned_from(path):
 @pytest.mark.parametrize("net", NETS, ids=lambda net: f"{net.p}-{net.d_loc}")
 def test_the_dense_form_of_trained_weights_equals_their_patch_form(net):
     params = {"params": patch_descriptors.load(net)}
-    image = normalised(patches()[:1, :32, :32])
+    image = normalized(patches()[:1, :32, :32])
     dense = jax.jit(net.apply)(params, image)
     half = net.p // 2
     mode = {"zero": "constant", "edge": "edge"}[net.border]
@@ -107,7 +107,7 @@ def test_half_precision_storage_moves_features_by_less_than_a_hundredth(tmp_path
     save_descriptor(tmp_path / "half.npz", params, net, stored_as="float16")
     half = load_descriptor(tmp_path / "half.npz", net)
     middle = slice((SIDE - p) // 2, (SIDE + p) // 2)
-    x = normalised(patches()[:, middle, middle])
+    x = normalized(patches()[:, middle, middle])
     apply = jax.jit(functools.partial(net.apply, method="strided"))
     full, stored = (np.asarray(apply({"params": w}, x)) for w in (params, half))
     assert np.abs(full - stored).max() <= 1e-2 * full.std()
@@ -147,7 +147,7 @@ def test_places_of_photos_are_found_again_more_often_than_untrained(real_data, n
     def found(source):
         params = {"params": pretrained_e_loc.weights(net, source, 0)}
         apply = jax.jit(functools.partial(net.apply, params, method="strided"))
-        describe = lambda x: apply(imagenet_normalised(x))  # noqa: E731
+        describe = lambda x: apply(imagenet_normalized(x))  # noqa: E731
         return asked.answered(lambda x: in_batches(describe, x, 32)[:, 0, 0])
 
     assert found("shipped") > 1.05 * found("random")

@@ -27,7 +27,7 @@ def test_torch_default_is_uniform_within_one_over_root_fan_in():
     assert 50 < chi_squared < 160  # 99 degrees of freedom; 1e-4 beyond either end
 
 
-def test_values_of_different_keys_and_neighbours_are_uncorrelated():
+def test_values_of_different_keys_and_neighbors_are_uncorrelated():
     keys = jax.random.split(jax.random.key(0), 8)
     draws = np.stack([torch_default(1)(key, (20000,)) for key in keys])
     shifted = [np.roll(draws[0], shift) for shift in (1, 2, 7, 64)]

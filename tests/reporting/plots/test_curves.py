@@ -18,8 +18,8 @@ def read(path):
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def colour_count(pixels, colour, tolerance=30):
-    distance = np.abs(pixels - np.array(colour).reshape(1, 1, 3)).max(-1)
+def color_count(pixels, color, tolerance=30):
+    distance = np.abs(pixels - np.array(color).reshape(1, 1, 3)).max(-1)
     return int((distance <= tolerance).sum())
 
 
@@ -34,10 +34,10 @@ def test_curves_mark_the_limit(tmp_path):
     two, one = read(tmp_path / "two.png"), read(tmp_path / "one.png")
     assert two.shape[1] == pytest.approx(style.PAGE * style.DPI, abs=1)
     assert one.shape[1] == pytest.approx(style.COLUMN * style.DPI, abs=1)
-    assert colour_count(one, (235, 235, 235), 1) > 1000  # left of the limit
+    assert color_count(one, (235, 235, 235), 1) > 1000  # left of the limit
 
 
-def test_a_line_that_one_panel_lacks_keeps_its_colour():
+def test_a_line_that_one_panel_lacks_keeps_its_color():
     """Of a method without logical anomalies, say."""
     of_all = {name: np.sqrt(RATES) for name in ("one", "two")}
     figure = curves.curves(RATES, {"structural": of_all, "logical": {"two": RATES}})
@@ -60,8 +60,8 @@ def test_training_with_seeds_and_late_losses(tmp_path):
     style.save(curves.training(rows), {"png": tmp_path / "losses.png"})
     blue, green = (0, 114, 178), (0, 158, 115)
     pixels = read(tmp_path / "losses.png")
-    assert colour_count(pixels, blue) > 200
-    assert colour_count(pixels, green) == 0  # no L_loc in these rows
+    assert color_count(pixels, blue) > 200
+    assert color_count(pixels, green) == 0  # no L_loc in these rows
 
 
 @pytest.mark.parametrize("rows", [[], [{"step": 1, "L_kd": 0.5}], [{"step": 1}]])

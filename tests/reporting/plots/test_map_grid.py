@@ -24,8 +24,8 @@ def row(title, mask, channels=3, side=16, branches=BRANCHES):
     return map_grid.Row(title, image, mask, maps)
 
 
-def colour_count(pixels, colour, tolerance=30):
-    distance = np.abs(pixels - np.array(colour).reshape(1, 1, 3)).max(-1)
+def color_count(pixels, color, tolerance=30):
+    distance = np.abs(pixels - np.array(color).reshape(1, 1, 3)).max(-1)
     return int((distance <= tolerance).sum())
 
 
@@ -36,9 +36,9 @@ def test_qualitative(tmp_path):
     pixels = saved(tmp_path / "figures" / "maps.png", rows)
     assert abs(pixels.shape[1] / style.DPI - style.PAGE) < 0.05  # inches
     outline = (0, 230, 255)
-    assert colour_count(pixels, outline) > 500
+    assert color_count(pixels, outline) > 500
     third = pixels.shape[1] // 5
-    assert colour_count(pixels[:, :third], outline) == 0  # the input stays clean
+    assert color_count(pixels[:, :third], outline) == 0  # the input stays clean
 
 
 def test_masks_that_fill_the_image_are_marked(tmp_path):
@@ -46,12 +46,12 @@ def test_masks_that_fill_the_image_are_marked(tmp_path):
     filled = saved(tmp_path / "full.png", [row("logical", full)])
     none = saved(tmp_path / "none.png", [row("logical", None)])
     outline = (0, 230, 255)
-    assert colour_count(filled, outline) > 300
-    assert colour_count(none, outline) == 0
+    assert color_count(filled, outline) > 300
+    assert color_count(none, outline) == 0
 
 
 def test_a_map_lies_where_its_image_does():
-    """A bright corner is in that corner, and one scale of colours is used for all."""
+    """A bright corner is in that corner, and one scale of colors is used for all."""
     scores = np.zeros((8, 8), np.float32)
     scores[:4, 4:] = 1.0
     image = np.zeros((16, 16, 3), np.uint8)

@@ -13,7 +13,7 @@ from gcad_jax.reporting.plots import panel, panels
 from gcad_jax.reporting.published import CATEGORIES
 from gcad_jax.studies.grid import ablations, benchmark, figure, report, results
 from gcad_jax.studies.grid import seeds as seed_tables
-from gcad_jax.studies.grid.ablations import Question, Setting
+from gcad_jax.studies.grid.ablations import AblationGroup, AblationSetting
 from gcad_jax.studies.grid.results import Finished, as_json
 
 LOCO = CATEGORIES["mvtec_loco_ad"]
@@ -137,13 +137,21 @@ def test_one_seed_of_one_method_has_no_ranking():
 
 
 QUESTIONS = (
-    Question("g", "Fig. 12", (Setting("2", "g_2", {"g": 2}), Setting("32", "base"))),
-    Question(
+    AblationGroup(
+        "g",
+        "Fig. 12",
+        (AblationSetting("2", "g_2", {"g": 2}), AblationSetting("32", "base")),
+    ),
+    AblationGroup(
         "Branch",
         "Fig. 12",
-        (Setting("A_loc", "base", {}, "A_loc"), Setting("A", "base")),
+        (AblationSetting("A_loc", "base", {}, "A_loc"), AblationSetting("A", "base")),
     ),
-    Question("d_glo", "Fig. 14", (Setting("5", "d_glo_5"), Setting("10", "base"))),
+    AblationGroup(
+        "d_glo",
+        "Fig. 14",
+        (AblationSetting("5", "d_glo_5"), AblationSetting("10", "base")),
+    ),
 )
 
 

@@ -193,7 +193,7 @@ def of_another_method(run):
 
 
 def of_other_fields(run):
-    change(run, "data", "colour", "red")
+    change(run, "data", "color", "red")
 
 
 def damaged_digests(run):

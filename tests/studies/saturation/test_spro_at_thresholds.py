@@ -12,7 +12,7 @@ from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.ranks.rank import Precision, rank
 from gcad_jax.evaluation.scores import score
 from gcad_jax.evaluation.spro import LIMITS
-from gcad_jax.studies.saturation.sampling import draw
+from gcad_jax.studies.saturation.sampling import sample_thresholds
 from gcad_jax.studies.saturation.spro_at_thresholds import auspro
 
 KINDS = (STRUCTURAL, LOGICAL)
@@ -69,7 +69,7 @@ def with_thresholds(thresholds) -> list:
 def test_each_draw_is_the_score_with_its_thresholds(form, precision):
     scores = maps(form)
     ranking = rank(TRUTH, scores.__getitem__, precision)
-    drawn = draw(TRUTH, "pushpins", draws=4, seed=3)
+    drawn = sample_thresholds(TRUTH, "pushpins", draws=4, seed=3)
     assert sorted(drawn) == ["a", "b", "c"]
     for kind in KINDS:
         values, bound = auspro(ranking.kinds[kind], TRUTH, drawn)
@@ -108,7 +108,7 @@ def test_some_regions_stay_at_their_area():
 def test_draws_of_the_original_are_the_score(precision):
     scores = maps("normal")
     ranking = rank(TRUTH, scores.__getitem__, precision)
-    drawn = draw(TRUTH, "pushpins", draws=3, low=1, high=1)
+    drawn = sample_thresholds(TRUTH, "pushpins", draws=3, low=1, high=1)
     expected = score(TRUTH, scores.__getitem__, precision)
     for kind in KINDS:
         values, bound = auspro(ranking.kinds[kind], TRUTH, drawn)
@@ -132,11 +132,13 @@ def test_no_negatives():
     full = oracle.region("a", np.ones(SIDES, bool), 7.0, False)
     truth = GroundTruth.build([oracle.an_image(0, LOGICAL, *SIDES, [full])])
     ranking = rank(truth, lambda _: np.zeros(SIDES, np.float32))
-    assert auspro(ranking.kinds[LOGICAL], truth, draw(truth, "x", 5)) is None
+    assert (
+        auspro(ranking.kinds[LOGICAL], truth, sample_thresholds(truth, "x", 5)) is None
+    )
 
 
 def test_thresholds():
-    drawn = draw(TRUTH, "pushpins", draws=4000, seed=1)
+    drawn = sample_thresholds(TRUTH, "pushpins", draws=4000, seed=1)
     assert sorted(drawn) == ["a", "b", "c"]  # "d" is above every area
     for name, original in (("a", 40), ("b", 9)):
         first, *others = drawn[name].all
@@ -154,23 +156,23 @@ def test_thresholds():
 
 
 def test_relative_thresholds():
-    shares = draw(TRUTH, "pushpins", draws=4000, seed=1)["c"]
+    shares = sample_thresholds(TRUTH, "pushpins", draws=4000, seed=1)["c"]
     assert shares.relative
     assert shares.all[0] == shares.original == 0.5
     assert shares.all.min() == pytest.approx(0.25, abs=1e-3)
     assert shares.all.max() == pytest.approx(0.75, abs=1e-3)
     assert shares.all.mean() == pytest.approx(0.5, abs=0.01)
     assert shares.regions == sum(r.defect_name == "c" for r in TRUTH.regions)
-    stay = draw(TRUTH, "pushpins", draws=9, vary_relative=False)
+    stay = sample_thresholds(TRUTH, "pushpins", draws=9, vary_relative=False)
     assert sorted(stay) == ["a", "b"]
     assert [stay["a"].relative, stay["b"].relative] == [False, False]
 
 
 def test_sizes_of_a_region():
-    pixels = draw(TRUTH, "pushpins", draws=300)["b"]  # 9 of them
+    pixels = sample_thresholds(TRUTH, "pushpins", draws=300)["b"]  # 9 of them
     assert {5, 9, 13} <= set(pixels.values.tolist()) <= set(range(4, 15))
     assert pixels.sizes(12).tolist() == [min(p, 12) for p in pixels.values]
-    shares = draw(TRUTH, "pushpins", draws=300, low=0.001, high=3)["c"]
+    shares = sample_thresholds(TRUTH, "pushpins", draws=300, low=0.001, high=3)["c"]
     # As the official program does: whole pixels, cut off; at least 1, at most all.
     expected = [min(max(int(share * 7), 1), 7) for share in shares.values]
     assert shares.sizes(7).tolist() == expected
@@ -181,17 +183,19 @@ def test_a_type_has_one_threshold():
     regions = [oracle.region("a", np.ones(SIDES), t, False) for t in (2.0, 3.0)]
     truth = GroundTruth.build([oracle.an_image(0, LOGICAL, *SIDES, regions)])
     with pytest.raises(ValueError, match="'a' has the thresholds 2 and 3"):
-        draw(truth, "pushpins", 1)
+        sample_thresholds(truth, "pushpins", 1)
 
 
 def test_thresholds_are_at_least_one_pixel():
-    drawn = draw(TRUTH, "pushpins", draws=200, low=0.001, high=0.2)
+    drawn = sample_thresholds(TRUTH, "pushpins", draws=200, low=0.001, high=0.2)
     assert drawn["b"].all.min() == 1
 
 
 def test_thresholds_depend_on_seed_category_and_type_alone():
     def of(images=IMAGES, category="pushpins", seed=0):
-        return draw(GroundTruth.build(images), category, 50, seed)["b"].all.tolist()
+        return sample_thresholds(GroundTruth.build(images), category, 50, seed)[
+            "b"
+        ].all.tolist()
 
     assert of() == of() == of(IMAGES[::-1])
     without_a = [

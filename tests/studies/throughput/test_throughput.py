@@ -135,7 +135,7 @@ def test_all_rows_are_measured_and_written(finished):
 def test_finished_rows_are_kept(finished, monkeypatch):
     folder, found = finished
     lines = []
-    monkeypatch.setattr(run, "say", lambda line, **_: lines.append(line))
+    monkeypatch.setattr(run, "print_line", lambda line, **_: lines.append(line))
     again = run.run(study(several_devices=True), str(folder))
     assert again["rows"] == json.loads(json.dumps(found["rows"]))
     assert f"{len(found['rows'])} are kept" in lines[0]
@@ -148,7 +148,7 @@ def test_finished_rows_are_kept(finished, monkeypatch):
 def test_a_plan_only_says(finished, tmp_path, monkeypatch):
     folder, found = finished
     lines = []
-    monkeypatch.setattr(run, "say", lambda line, **_: lines.append(line))
+    monkeypatch.setattr(run, "print_line", lambda line, **_: lines.append(line))
     run.plan(study(several_devices=True), str(folder))
     assert len([line for line in lines if line.endswith(", kept")]) == len(
         found["rows"]

@@ -9,12 +9,12 @@ from helpers.doubles import Linear, category, options
 from gcad_jax.core.errors import UserError
 from gcad_jax.training.cost import timing
 from gcad_jax.training.cost.timing import time_phases
-from gcad_jax.training.input_pipeline import Resident
+from gcad_jax.training.input_pipeline import InMemory
 from gcad_jax.training.logs import MetricsLog
 
 
 def timed(method, seeds=(0,), calls=2, **layout):
-    feed = Resident(method, category(), seeds)
+    feed = InMemory(method, category(), seeds)
     frozen = method.prepare(category().train)
     return time_phases(method, feed, frozen, seeds, options(**layout), calls)
 
@@ -44,7 +44,7 @@ def test_several_devices_and_rounds():
     method = Linear()
     found = timed(method, calls=2, num_devices=2)
     assert [one.num_steps for one in found] == [8, 12]
-    feed = Resident(method, category(), (0,))
+    feed = InMemory(method, category(), (0,))
     frozen = method.prepare(category().train)
     states, resources = timing.begun(method, feed, frozen, (0,), options())
     (phase, _) = method.phases(feed.steps_per_epoch)
@@ -68,13 +68,13 @@ def test_devices_that_cannot_share_the_batch():
 def loop_timed(folder, monkeypatch, slow=""):
     """Of `Linear` with a row of the log in each update; `slow` takes 20 ms a call."""
     method, own = Linear(), options(log_every=1)
-    feed = Resident(method, category(), (0,))
+    feed = InMemory(method, category(), (0,))
     frozen = method.prepare(category().train)
     states, resources = timing.begun(method, feed, frozen, (0,), own)
     (phase, _) = method.phases(feed.steps_per_epoch)
     with monkeypatch.context() as patched:
         if slow:
-            kind = MetricsLog if slow == "write" else Resident
+            kind = MetricsLog if slow == "write" else InMemory
             quick = getattr(kind, slow)
 
             def slowed(*arguments):

@@ -10,7 +10,7 @@ from gcad_jax.core.axes import BATCH, SEED
 from gcad_jax.core.errors import UserError
 from gcad_jax.training import loop
 from gcad_jax.training.logs import read_rows
-from gcad_jax.training.parallel.layout import Layout, chosen
+from gcad_jax.training.parallel.layout import Layout, choose_layout
 from gcad_jax.training.step import StepOptions
 
 SEEDS = (0, 7, 3, 5)
@@ -47,7 +47,7 @@ TWO_HOSTS = tuple(device(p, i) for p in range(2) for i in range(4))
 def test_the_layout_that_uses_most_devices(
     kind, batch, seeds, count, devices, expected
 ):
-    layout = chosen(kind, batch, seeds, count, devices)
+    layout = choose_layout(kind, batch, seeds, count, devices)
     assert (layout.kind, len(layout.devices)) == expected
     of_host = [d.process_index for d in layout.devices]
     assert of_host == sorted(of_host)
@@ -66,7 +66,7 @@ def test_the_layout_that_uses_most_devices(
 )
 def test_a_layout_that_there_is_not(kind, batch, seeds, count, devices, words):
     with pytest.raises(UserError) as raised:
-        chosen(kind, batch, seeds, count, devices)
+        choose_layout(kind, batch, seeds, count, devices)
     assert all(word in str(raised.value) for word in words), raised.value
 
 
