@@ -35,9 +35,11 @@ MOVED: Mapping[str, Mapping[str, str]] = {
     "methods.teacher": {
         "methods.common.pretrained_e_loc": "RANDOM SHIPPED check prepared sentence",
     },
-    "models.imagenet": {"models.layers.init": "imagenet_normalised"},
+    "models.imagenet": {
+        "models.layers.init": "imagenet_normalized=imagenet_normalised"
+    },
     "presets": {
-        "config.presets": "baseline chosen data_set gcad run_of",
+        "config.presets": "baseline data_set gcad parse_preset=chosen run_of",
     },
     "types": {
         "core.types": "AnomalyMaps Array Features Images ImagesU8 Key Keys Tree",

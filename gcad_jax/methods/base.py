@@ -66,6 +66,10 @@ class DetectorState:
     calibration: Tree
 
 
+# Its name in version 0.1.0, which methods of others import.
+Detector = DetectorState
+
+
 @struct.dataclass
 class Batch:
     """The examples of one update on one device.
