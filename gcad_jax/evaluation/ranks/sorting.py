@@ -114,9 +114,10 @@ def sort_pixels(
 def divide(truth: GroundTruth, subsets: Sequence[Subset]) -> list[Chunk]:
     """All images, in chunks of a group; good images count for every subset."""
     groups: dict[tuple[int, ...], list[int]] = {}
+    anomalous = [frozenset(subset.images) for subset in subsets]
     for i, image in enumerate(truth.images):
         belongs = tuple(
-            k for k, s in enumerate(subsets) if image.kind == GOOD or i in s.images
+            k for k, own in enumerate(anomalous) if image.kind == GOOD or i in own
         )
         groups.setdefault(belongs, []).append(i)
     return [
