@@ -284,7 +284,7 @@ def find(workdir: epath.Path, category: str | None, seed: int | None) -> epath.P
 
 def _files(category: epath.Path) -> dict[int, epath.Path]:
     """By seed."""
-    folder = category / detector_file.FOLDER
+    folder = category / detector_file.DETECTORS
     if not folder.is_dir():
         return {}
     stems = {path.name: path for path in inside(folder)[1] if path.suffix == ".npz"}

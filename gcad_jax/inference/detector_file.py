@@ -21,7 +21,7 @@ from gcad_jax.core.types import COMBINED, Tree
 from gcad_jax.methods.base import DetectorState, Learned, Method
 from gcad_jax.models.io.npz import check_sum, read_weights, write_weights
 
-FOLDER = "detectors"  # in the folder of a category
+DETECTORS = "detectors"  # in the folder of a category
 KIND = "detector"
 # What a class must have that a file may name as its method.
 MEMBERS = ("anomaly_map", "branch_maps", "calibrate", "prepare", "phases")
@@ -63,7 +63,7 @@ class DetectorFile:
 
 def path_of(category: epath.Path, seed: int) -> epath.Path:
     """Where a run keeps the detector of a seed; category: its folder."""
-    return category / FOLDER / f"seed_{seed}.npz"
+    return category / DETECTORS / f"seed_{seed}.npz"
 
 
 def write(path: epath.Path, stored: DetectorFile) -> None:
@@ -103,7 +103,7 @@ def read(path: epath.Path) -> DetectorFile:
     header, arrays = read_weights(path)
     if header.get("kind") != KIND:
         raise UserError(
-            f"{path} holds no detector; those of a run are in CATEGORY/{FOLDER}/."
+            f"{path} holds no detector; those of a run are in CATEGORY/{DETECTORS}/."
         )
     check_sum(path, header, arrays)
     try:

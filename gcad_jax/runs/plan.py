@@ -21,8 +21,7 @@ from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.inference import detector_file
 from gcad_jax.methods.base import Method
 from gcad_jax.runs import train_and_evaluate, workdir
-from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
-from gcad_jax.training.checkpoint import newest_step
+from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
 from gcad_jax.training.cost import summary
 from gcad_jax.training.cost.estimate import Cost, duration, measure_cost, megabytes
 from gcad_jax.training.frozen_cache import FILE as FROZEN
@@ -172,7 +171,7 @@ class _Found:
         if self.cost and self.config.write_detectors:
             frozen = self.cost.frozen_bytes * len(self.config.seeds)
             size = megabytes((frozen + self.cost.learned_bytes) * count)
-            lines.append(f"{detector_file.FOLDER}/ {size}: one a seed")
+            lines.append(f"{detector_file.DETECTORS}/ {size}: one a seed")
         if self.config.write_maps:
             lines.append(f"{MAPS}/ {megabytes(self.map_bytes)}: of the test images")
         return lines

@@ -29,8 +29,7 @@ from gcad_jax.reporting import html, run_figures
 from gcad_jax.runs import workdir
 from gcad_jax.runs.plan import say_kept
 from gcad_jax.runs.train_and_evaluate import hardware, keep_programs, loop_options
-from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
-from gcad_jax.training.checkpoint import newest_step
+from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
 from gcad_jax.training.cost.estimate import duration, measure_cost
 from gcad_jax.training.logs import ROWS, read_rows
 from gcad_jax.training.loop import LoopOptions

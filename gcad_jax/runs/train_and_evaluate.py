@@ -29,7 +29,7 @@ from gcad_jax.methods.common.apply import all_maps, anomaly_maps
 from gcad_jax.reporting import html, run_figures
 from gcad_jax.reporting.report import write_report
 from gcad_jax.runs import workdir
-from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
+from gcad_jax.training.checkpoint import CHECKPOINTS
 from gcad_jax.training.logs import ROWS, read_rows
 from gcad_jax.training.loop import LoopOptions, TrainResult, train
 from gcad_jax.training.parallel.layout import Layout, choose_layout
@@ -182,7 +182,9 @@ def has_results(config: Experiment, folder: epath.Path, tests: bool = True) -> b
         wanted.append(MAPS)
     # A merged workdir has neither detectors nor what they could be made of.
     if config.write_detectors and (folder / CHECKPOINTS).exists():
-        wanted += [f"{detector_file.FOLDER}/seed_{seed}.npz" for seed in config.seeds]
+        wanted += [
+            f"{detector_file.DETECTORS}/seed_{seed}.npz" for seed in config.seeds
+        ]
     return all((folder / file).exists() for file in wanted)
 
 

@@ -16,8 +16,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import Path, as_path, inside, is_local, make_folder
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation.result_files import METRICS
-from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
-from gcad_jax.training.checkpoint import finished_steps
+from gcad_jax.training.checkpoint import CHECKPOINTS, finished_steps
 
 CONFIG, DATA, LOCK = "config.json", "data.json", ".lock"
 

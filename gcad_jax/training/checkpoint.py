@@ -17,7 +17,7 @@ from gcad_jax.core.types import Tree
 from gcad_jax.methods.base import TrainState
 from gcad_jax.training.parallel.layout import Layout
 
-FOLDER = "checkpoints"  # beside the results of a category
+CHECKPOINTS = "checkpoints"  # beside the results of a category
 # By this file Orbax tells that a checkpoint on gs:// is complete; it comes last.
 COMMITTED = "commit_success.txt"
 

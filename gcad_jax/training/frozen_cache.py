@@ -14,7 +14,7 @@ from gcad_jax.core import multihost
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import ImagesU8, Tree
 from gcad_jax.models.io.npz import checksum, read_weights, write_weights
-from gcad_jax.training.checkpoint import FOLDER, finished_steps
+from gcad_jax.training.checkpoint import CHECKPOINTS, finished_steps
 
 FILE = "frozen.npz"
 
@@ -40,7 +40,7 @@ def kept(
     made_of = json.loads(json.dumps(own))
 
     def made() -> Tree:
-        begun = path.exists() and finished_steps(folder / FOLDER)
+        begun = path.exists() and finished_steps(folder / CHECKPOINTS)
         if begun and (there := _read(path, made_of, say)) is not None:
             return there
         frozen = prepare(images)

@@ -17,7 +17,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import Array, Tree
 from gcad_jax.data.dataset import Category
 from gcad_jax.methods.base import Learned, Method, Trainable, TrainState, read_phases
-from gcad_jax.training.checkpoint import FOLDER, Checkpoints
+from gcad_jax.training.checkpoint import CHECKPOINTS, Checkpoints
 from gcad_jax.training.compilation import Program, compile_step
 from gcad_jax.training.cost import summary
 from gcad_jax.training.cost.communication import crossing_bytes
@@ -120,7 +120,7 @@ def fit(
     training = Trainer(task, feed, seeds, folder, options, say)
     own = options.layout.own_seeds(len(seeds))
     states = first_states(task, [seeds[place] for place in own])
-    checkpoints = Checkpoints(folder / FOLDER, config, options.layout)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, config, options.layout)
     try:
         learned = training.run(frozen, states, checkpoints)
     finally:

@@ -18,8 +18,7 @@ from gcad_jax.runs import train_and_evaluate, workdir
 from gcad_jax.runs.plan import feed_of, measured_on
 from gcad_jax.runs.train_and_evaluate import has_results
 from gcad_jax.studies.grid.study import Study
-from gcad_jax.training.checkpoint import FOLDER as CHECKPOINTS
-from gcad_jax.training.checkpoint import newest_step
+from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
 from gcad_jax.training.cost.estimate import Cost, duration
 from gcad_jax.training.cost.summary import count_operations
 
