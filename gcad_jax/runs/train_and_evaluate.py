@@ -29,6 +29,7 @@ from gcad_jax.methods.common.apply import all_maps, anomaly_maps
 from gcad_jax.reporting import html, run_figures
 from gcad_jax.reporting.report import write_report
 from gcad_jax.runs import workdir
+from gcad_jax.runs.data_digest import digest_category
 from gcad_jax.training.checkpoint import CHECKPOINTS
 from gcad_jax.training.logs import ROWS, read_rows
 from gcad_jax.training.loop import LoopOptions, TrainResult, train
@@ -160,7 +161,7 @@ def loaded(config: Experiment, name: str) -> Category:
     load = functools.partial(config.data.load, name, method.image_size, method.channels)
     category = multihost.run_on_all(load)
     if multihost.num_processes() > 1:
-        multihost.check_equal(workdir.digests(category), f"the images of {name}")
+        multihost.check_equal(digest_category(category), f"the images of {name}")
     return category
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import Path, as_path, inside, is_local, make_folder
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation.result_files import METRICS
+from gcad_jax.runs.data_digest import digest_category
 from gcad_jax.training.checkpoint import CHECKPOINTS, finished_steps
 
 CONFIG, DATA, LOCK = "config.json", "data.json", ".lock"
@@ -184,7 +184,7 @@ def same_data(folder: epath.Path, category: Category) -> bool:
 
 def _compared(folder: epath.Path, category: Category) -> tuple[dict[str, Any], bool]:
     """The digests of a category, and whether those that `folder` has are the same."""
-    found = digests(category)
+    found = digest_category(category)
     tests = {"test": found.pop("test")}
     before = _data_before(folder / DATA) if has_begun(folder) else {}
     if before:
@@ -199,21 +199,6 @@ def _compared(folder: epath.Path, category: Category) -> tuple[dict[str, Any], b
     return found | tests, before == found | tests
 
 
-def digests(category: Category) -> dict[str, Any]:
-    """Number and checksum of the images of each split, of tests with their regions."""
-    found = {
-        split: {
-            "images": len(images),
-            "sha256": hashlib.sha256(images.tobytes()).hexdigest(),
-        }
-        for split, images in (
-            ("train", category.train),
-            ("validation", category.validation),
-        )
-    }
-    return {**found, "test": _digest_tests(category)}
-
-
 def _data_before(file: epath.Path) -> dict[str, Any]:
     """What the file says; raises UserError where it is gone or damaged."""
     try:
@@ -225,17 +210,3 @@ def _data_before(file: epath.Path) -> dict[str, Any]:
             f"({error!r}); restore it, or delete {file.parent} to begin again."
         ) from error
     return before
-
-
-def _digest_tests(category: Category) -> dict[str, Any]:
-    digest = hashlib.sha256(category.test.tobytes())
-    for image in category.test_images:
-        fields = (image.name, image.kind, image.height, image.width, image.annotated)
-        digest.update(repr(fields).encode())
-        for region in image.regions:
-            digest.update(
-                f"{region.defect_name} {region.saturation_threshold} "
-                f"{region.relative_saturation}".encode()
-            )
-            digest.update(region.pixels.tobytes())
-    return {"images": len(category.test), "sha256": digest.hexdigest()}

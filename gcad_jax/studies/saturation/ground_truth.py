@@ -1,16 +1,16 @@
 """Where a study takes ground truth from: a data set on disk, or the runs themselves."""
 
 import dataclasses
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import absolute, as_path, below, listing, stamp
+from gcad_jax.core.paths import as_path, below, listing
 from gcad_jax.data.dataset import TestImage
 from gcad_jax.evaluation import ground_truth_files, map_folders
+from gcad_jax.runs.data_digest import digest_files, digest_ground_truth
 from gcad_jax.studies.saturation.finished_runs import Workdir
 
 
@@ -63,7 +63,7 @@ class FolderGroundTruth:
         truth = map(epath.Path, below(data / "ground_truth"))
         test = data / "test" / "good"
         good = listing(test) if test.is_dir() else []
-        return files_digest([data / ground_truth_files.CONFIG, *truth, *good])
+        return digest_files([data / ground_truth_files.CONFIG, *truth, *good])
 
     def load(
         self, category: str, maps: Mapping[str, epath.Path]
@@ -101,8 +101,9 @@ class RunGroundTruth:
         """
         first, *others = self._distinct(category).values()
         images = first.test_images(category)
+        digest = digest_ground_truth(images)
         for other in others:
-            if description(other.test_images(category)) != description(images):
+            if digest_ground_truth(other.test_images(category)) != digest:
                 raise _differ(category, first, other)
         return images
 
@@ -129,26 +130,3 @@ def _differ(category: str, first: Workdir, other: Workdir) -> UserError:
         "compare runs of the same ones, or run the command of the older one again, "
         "which evaluates it anew."
     )
-
-
-def description(images: Sequence[TestImage]) -> str:
-    """Digest of all that evaluation knows of test images."""
-    digest = hashlib.sha256()
-    for image in images:
-        fields = (image.name, image.kind, image.height, image.width, image.annotated)
-        digest.update(repr(fields).encode())
-        for region in image.regions:
-            threshold = (region.saturation_threshold, region.relative_saturation)
-            digest.update(repr((region.defect_name, threshold)).encode())
-            digest.update(region.pixels.tobytes())
-    return digest.hexdigest()
-
-
-def files_digest(paths: Iterable[epath.Path]) -> str:
-    """Of names, sizes and times: reading the files would take longer."""
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        if path.exists():
-            size, time = stamp(path)
-            digest.update(f"{absolute(path)} {size} {time}\n".encode())
-    return digest.hexdigest()

@@ -18,12 +18,12 @@ from gcad_jax.core.console import PrintLine
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import absolute, as_path
 from gcad_jax.evaluation import map_folders
+from gcad_jax.runs.data_digest import digest_files
 from gcad_jax.studies.saturation import evaluate, finished_runs, report
 from gcad_jax.studies.saturation.config import SaturationStudy, check
 from gcad_jax.studies.saturation.evaluate import ThresholdStudy
 from gcad_jax.studies.saturation.ground_truth import (
     GroundTruthSource,
-    files_digest,
     ground_truth_source,
 )
 from gcad_jax.studies.saturation.inputs import MapSet, map_sets
@@ -142,7 +142,7 @@ def _inputs(
     sets = work.sets[name]
     folders = [one.folder / name / "test" for one in sets]
     maps = [map_folders.listed(path) for path in folders]
-    files = files_digest(path for found in maps for path in found.values())
+    files = digest_files(path for found in maps for path in found.values())
     own = {"truth": work.digests[name], "maps": files}
     return _settings(config, sets) | own, folders, maps
 
