@@ -20,7 +20,7 @@ from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.inference import detector_file
 from gcad_jax.methods.base import Method
-from gcad_jax.runs import train_and_evaluate, workdir
+from gcad_jax.runs import devices, evaluate_category, train_and_evaluate, workdir
 from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
 from gcad_jax.training.cost import summary
 from gcad_jax.training.cost.estimate import Cost, duration, measure_cost, megabytes
@@ -58,7 +58,7 @@ def plan(config: Experiment, path: str) -> float:
     """
     config = configs.resolve(config)
     multihost.check_equal(configs.settings(config), "the settings")
-    options = train_and_evaluate.options_of(config)
+    options = devices.loop_options(config)
     names = multihost.run_on_first(config.data.names)
     settings = configs.as_dict(config)
     folder = multihost.run_on_first(lambda: workdir.checked(path, settings))
@@ -66,7 +66,7 @@ def plan(config: Experiment, path: str) -> float:
     print_line(
         f"plan        {config.method.title}, nothing is trained; {folder} is {there}"
     )
-    train_and_evaluate.keep_programs(folder)
+    devices.set_compilation_cache(folder)
     for line in config.method.describe():
         print_line(f"method      {line}")
     found = _Found(config, folder, options)
@@ -91,7 +91,7 @@ class _Found:
 
     def add(self, name: str) -> None:
         """Says what is known of a category; the first to be trained is measured."""
-        category = train_and_evaluate.loaded(self.config, name)
+        category = train_and_evaluate.load_category(self.config, name)
         for line in summary.data_lines(category):
             print_line(line)
         own = self.folder / name
@@ -191,7 +191,7 @@ def _where(
     """Whether a category is finished, and how many updates of it are."""
     same = workdir.same_data(folder, category)
     tests = len(category.test) > 0
-    finished = same and train_and_evaluate.has_results(config, folder, tests)
+    finished = same and evaluate_category.has_results(config, folder, tests)
     return finished, newest_step(folder / CHECKPOINTS)
 
 

@@ -27,14 +27,17 @@ from gcad_jax.pretraining.train import (
 )
 from gcad_jax.reporting import html, run_figures
 from gcad_jax.runs import workdir
+from gcad_jax.runs.devices import (
+    hardware_sentence,
+    loop_options,
+    set_compilation_cache,
+)
 from gcad_jax.runs.plan import say_kept
-from gcad_jax.runs.train_and_evaluate import hardware, keep_programs, loop_options
+from gcad_jax.runs.workdir import REPORT
 from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
 from gcad_jax.training.cost.estimate import duration, measure_cost
 from gcad_jax.training.logs import ROWS, read_rows
 from gcad_jax.training.loop import LoopOptions
-
-REPORT = "report.md"
 
 
 def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
@@ -50,7 +53,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
     started = time.monotonic()
     results = []
     with workdir.opened(path, job.made_of) as folder:
-        keep_programs(folder)
+        set_compilation_cache(folder)
         for p, learning in job.learnings.items():
             print_line(f"\n== E_loc, p = {p}")
             inside = folder / f"E_loc_{p}"
@@ -68,7 +71,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
             )
             run_figures.draw_training(inside, read_rows(inside / ROWS))
         minutes = (time.monotonic() - started) / 60
-        write_report(folder, results, hardware(job.options, minutes))
+        write_report(folder, results, hardware_sentence(job.options, minutes))
         print_line(f"\nreport      {folder / REPORT}", result=True)
     return results
 
@@ -83,7 +86,7 @@ def plan(config: Pretraining, path: str) -> float:
     """
     job = _begun(config)
     folder = workdir.checked(path, job.made_of)
-    keep_programs(folder)
+    set_compilation_cache(folder)
     seconds = 0.0
     for p, learning in job.learnings.items():
         print_line(f"\n== E_loc, p = {p}")
@@ -122,7 +125,7 @@ def _begun(config: Pretraining) -> _Job:
     check(config)
     network, params = load_classifier(config.target)
     teachers = {p: TargetNetwork.of(network, params, _of(config, p)) for p in config.P}
-    options = loop_options(config, config.method.batch_size)
+    options = loop_options(config)
     _check_devices(config, len(options.layout.devices))
     images = config.data.load(print_line)
     # The same paths may hold other photos or another network by the next call.

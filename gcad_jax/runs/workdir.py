@@ -18,7 +18,8 @@ from gcad_jax.evaluation.result_files import METRICS
 from gcad_jax.runs.data_digest import digest_category
 from gcad_jax.training.checkpoint import CHECKPOINTS, finished_steps
 
-CONFIG, DATA, LOCK = "config.json", "data.json", ".lock"
+# What a run writes itself; the names of its parts are where these are written.
+CONFIG, DATA, LOCK, REPORT = "config.json", "data.json", ".lock", "report.md"
 
 
 class InUse(UserError):

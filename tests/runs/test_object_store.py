@@ -34,7 +34,7 @@ from gcad_jax.inference import exported
 from gcad_jax.inference.detector import Detector
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.models.classifiers.classifier import load_classifier
-from gcad_jax.runs import score_maps, train_and_evaluate, workdir
+from gcad_jax.runs import devices, score_maps, train_and_evaluate, workdir
 from gcad_jax.studies.grid import runner as runs_of_studies
 from gcad_jax.studies.grid.presets import Benchmark
 from gcad_jax.studies.grid.study import Cell, group, with_groups
@@ -465,7 +465,7 @@ def test_programs_are_kept(folder, monkeypatch):
     before = {name: getattr(jax.config, name) for name in names}
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     try:
-        train_and_evaluate.keep_programs(folder)
+        devices.set_compilation_cache(folder)
         # Of GPUs alone, and of disks alone.
         assert jax.config.jax_persistent_cache_enable_xla_caches == "none"
         compilation_cache.reset_cache()

@@ -14,9 +14,9 @@ from gcad_jax.config import experiment as configs
 from gcad_jax.core import multihost
 from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError, is_out_of_memory
-from gcad_jax.runs import train_and_evaluate, workdir
+from gcad_jax.runs import devices, train_and_evaluate, workdir
+from gcad_jax.runs.evaluate_category import has_results
 from gcad_jax.runs.plan import feed_of, measured_on
-from gcad_jax.runs.train_and_evaluate import has_results
 from gcad_jax.studies.grid.study import Study
 from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
 from gcad_jax.training.cost.estimate import Cost, duration
@@ -161,14 +161,14 @@ def estimate(one: Planned, names: Sequence[str]) -> tuple[float, Cost | None]:
     config = one.config
     total, cost = 0.0, None
     for name in names:
-        category = train_and_evaluate.loaded(config, name)
+        category = train_and_evaluate.load_category(config, name)
         phases = config.method.phases(feed_of(config, category).steps_per_epoch)
         saved = one.folder / name / CHECKPOINTS
         done = multihost.run_on_first(functools.partial(newest_step, saved))
         if done >= sum(phase.num_steps for phase in phases):
             continue
         if cost is None:
-            options = train_and_evaluate.options_of(config)
+            options = devices.loop_options(config)
             cost, _ = measured_on(config, category, options)
         total += cost.seconds(phases, done)
     return total, cost

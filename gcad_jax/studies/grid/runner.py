@@ -25,7 +25,7 @@ from gcad_jax.evaluation.spro import RATES
 from gcad_jax.reporting import html, run_figures
 from gcad_jax.reporting.plots import curves, map_grid, style
 from gcad_jax.reporting.tables import short
-from gcad_jax.runs import train_and_evaluate, workdir
+from gcad_jax.runs import devices, train_and_evaluate, workdir
 from gcad_jax.runs.plan import say_kept
 from gcad_jax.studies.grid import report as study_report
 from gcad_jax.studies.grid.plan import (
@@ -70,7 +70,7 @@ def run(study: Study, path: str) -> Runs:
     multihost.run_on_first(lambda: check_writable(folder, tuple(files), "--workdir"))
     planned = multihost.run_on_all(lambda: plan(study, folder))
     started = time.monotonic()
-    train_and_evaluate.keep_programs(folder)
+    devices.set_compilation_cache(folder)
     say_plan(planned)
     if study.estimate:
         say_estimate(planned)
@@ -227,9 +227,9 @@ def _write(
     minutes: float,
 ) -> None:
     """The report, its numbers and its figures. shown: the runs that it has."""
-    options = [train_and_evaluate.options_of(one.config) for one in shown]
+    options = [devices.loop_options(one.config) for one in shown]
     most = max(options, key=lambda o: len(o.layout.devices))
-    parts = [f"# {study.title}", train_and_evaluate.hardware(most, minutes)]
+    parts = [f"# {study.title}", devices.hardware_sentence(most, minutes)]
     parts += filter(None, [study_report.absent(missing), study.reading])
     panels = []
     for dataset, runs in finished.items():
@@ -267,9 +267,7 @@ def _settings(own: Sequence[Planned]) -> list[str]:
 
 def _pages(own: Sequence[Planned], folder: epath.Path) -> list[str]:
     """Where the runs are looked at one by one."""
-    pages = {
-        one.name: html.name_of(one.folder / train_and_evaluate.REPORT) for one in own
-    }
+    pages = {one.name: html.name_of(one.folder / workdir.REPORT) for one in own}
     links = [
         f"[{name}]({quote(str(path.relative_to(folder)))})"
         for name, path in pages.items()

@@ -14,6 +14,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
+from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.evaluation.scores import ANOMALOUS, LIMITS
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.runs import train_and_evaluate
@@ -81,7 +82,7 @@ def test_seeds_are_methods_and_data_are_found(loco):
 
 
 def test_beside_maps_of_another_framework(loco):
-    maps = loco / "a" / CATEGORY / train_and_evaluate.MAPS / "seed_2"
+    maps = loco / "a" / CATEGORY / MAPS / "seed_2"
     given = of_runs(loco / "a", maps=(str(maps),), names=("other", "ours"))
     result, _ = run_study(given, loco / "out")
     assert result["methods"] == ["other", "ours seed 2", "ours seed 10"]
@@ -161,7 +162,7 @@ def test_kept_until_a_run_changes(loco):
 
 # What is done to run "b", and what the study of "a" and "b" says then.
 def without_maps(run):
-    shutil.rmtree(run / CATEGORY / train_and_evaluate.MAPS)
+    shutil.rmtree(run / CATEGORY / MAPS)
 
 
 def without_one_map(run):
@@ -277,7 +278,7 @@ def test_categories_of_other_seeds(tmp_path):
     names = ("juice_bottle", "pushpins")
     data = MvtecLocoAd(str(tmp_path / "loco"), names, str(tmp_path / "cache"))
     run_path = make_run(tmp_path / "run", data, seeds=(0, 1))
-    shutil.rmtree(run_path / "pushpins" / train_and_evaluate.MAPS / "seed_1")
+    shutil.rmtree(run_path / "pushpins" / MAPS / "seed_1")
     with pytest.raises(UserError, match="pushpins has maps by run, but juice_bottle"):
         run_study(of_runs(run_path), tmp_path / "out")
 

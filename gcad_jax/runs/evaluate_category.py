@@ -1,0 +1,209 @@
+"""One trained category: calibrated, scored, and written with its figures."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import jax
+import numpy as np
+from etils import epath
+
+from gcad_jax.config.experiment import Experiment
+from gcad_jax.core import multihost
+from gcad_jax.core.console import print_line
+from gcad_jax.core.types import COMBINED
+from gcad_jax.data.dataset import Category
+from gcad_jax.evaluation import map_files, result_files
+from gcad_jax.evaluation.map_files import MAPS
+from gcad_jax.evaluation.scores import (
+    KIND_OR_MEAN,
+    CategoryResult,
+    Scores,
+    evaluate,
+)
+from gcad_jax.inference import detector_file
+from gcad_jax.methods.base import DetectorState
+from gcad_jax.methods.common.apply import all_maps, anomaly_maps
+from gcad_jax.reporting import run_figures
+from gcad_jax.reporting.tables import LIMIT, auroc, auspro, cell, short
+from gcad_jax.training.checkpoint import CHECKPOINTS
+from gcad_jax.training.logs import ROWS, read_rows
+from gcad_jax.training.loop import TrainResult
+
+# Of one seed: scores of the test images by branch, image scores of the validation set.
+_SeedScores: TypeAlias = tuple[dict[str, Scores], tuple[float, ...]]
+
+
+def has_results(config: Experiment, folder: epath.Path, tests: bool = True) -> bool:
+    """Whether a category has every result that its config asks for.
+
+    folder: of the category. tests: it has test images.
+    """
+    names = [result_files.METRICS, result_files.DETAILS]
+    if config.write_maps and tests:
+        names.append(MAPS)
+    # A merged workdir has neither detectors nor what they could be made of.
+    if config.write_detectors and (folder / CHECKPOINTS).exists():
+        detectors = (detector_file.path_of(folder, seed) for seed in config.seeds)
+        if not all(path.exists() for path in detectors):
+            return False
+    return all((folder / name).exists() for name in names)
+
+
+def evaluate_category(
+    config: Experiment, category: Category, trained: TrainResult, folder: epath.Path
+) -> CategoryResult:
+    """Calibrates on the validation images, scores the test images, writes results.
+
+    Each process evaluates its share of the seeds; the first one writes the files.
+    """
+    print_line(f"evaluate    {len(category.test)} test images")
+    places = trained.places
+    if len(places) == len(config.seeds):  # every process has all of them
+        places = multihost.shard_of(len(places))
+    maps, scores_here = multihost.run_on_all(
+        lambda: _score_seeds(config, category, trained, places, folder)
+    )
+    scores: dict[int, _SeedScores] = {}
+    for scores_of_process in multihost.all_gather(scores_here):
+        scores |= scores_of_process
+    by_seed = [scores[place] for place in range(len(config.seeds))]
+    result = CategoryResult(
+        dataset=category.dataset,
+        name=category.name,
+        complete=category.complete,
+        notes=category.notes,
+        seeds=tuple(config.seeds),
+        images=tuple((image.name, image.kind) for image in category.test_images),
+        branches={
+            branch: tuple(branches[branch] for branches, _ in by_seed)
+            for branch in by_seed[0][0]
+        },
+        validation=tuple(image_scores for _, image_scores in by_seed),
+    )
+    # The figures show the first seed, which the first process has.
+    multihost.run_on_first(
+        lambda: _write_results(config, folder, category, maps, result)
+    )
+    return result
+
+
+def _score_seeds(
+    config: Experiment,
+    category: Category,
+    trained: TrainResult,
+    places: Sequence[int],
+    folder: epath.Path,
+) -> tuple[Mapping[str, np.ndarray], dict[int, _SeedScores]]:
+    """Test maps by branch, (seeds, N, S, S), and scores of the seeds at `places`.
+
+    Writes their detectors and maps where the config asks for them.
+    """
+    if not places:
+        return {}, {}
+    method = config.method
+    # On the device once, not with every batch.
+    detectors = jax.device_put(calibrate_detectors(config, category, trained, places))
+    compute_maps = functools.partial(
+        anomaly_maps, method, jax.jit(all_maps(method)), detectors
+    )
+    validation = compute_maps(category.validation)
+    seeds = [config.seeds[place] for place in places]
+    if config.write_detectors:
+        _write_detectors(config, category, seeds, detectors, validation, folder)
+    maps: Mapping[str, np.ndarray] = {}
+    scores: Mapping[str, Sequence[Scores]] = {}
+    if len(category.test):
+        maps = compute_maps(category.test)
+        scores = evaluate(
+            category.test_images,
+            maps,
+            lambda turn: print_line(f"score       map {turn}"),
+        )
+        if config.write_maps:
+            _write_maps(folder / MAPS, category, seeds, maps[COMBINED])
+    return maps, {
+        place: (
+            {branch: of_seeds[i] for branch, of_seeds in scores.items()},
+            detector_file.Scale.of(validation[COMBINED][i]).image_scores,
+        )
+        for i, place in enumerate(places)
+    }
+
+
+def calibrate_detectors(
+    config: Experiment, category: Category, trained: TrainResult, places: Sequence[int]
+) -> list[DetectorState]:
+    """A detector for each of the seeds at `places`."""
+    frozen, detectors = trained.frozen, []
+    for place in places:
+        learned = trained.learned[trained.places.index(place)]
+        calibration = config.method.calibrate(frozen, learned, category.validation)
+        detectors.append(DetectorState(frozen, learned, calibration))
+    return detectors
+
+
+def _write_detectors(
+    config: Experiment,
+    category: Category,
+    seeds: Sequence[int],
+    detectors: Sequence[DetectorState],
+    validation: Mapping[str, np.ndarray],
+    folder: epath.Path,
+) -> None:
+    """validation: maps of the validation images by branch, (seeds, V, S, S)."""
+    for i, (seed, detector) in enumerate(zip(seeds, detectors, strict=True)):
+        scales = {
+            branch: detector_file.Scale.of(maps[i])
+            for branch, maps in validation.items()
+        }
+        detector_file.write(
+            detector_file.path_of(folder, seed),
+            detector_file.DetectorFile(
+                config.method, detector, category.dataset, category.name, seed, scales
+            ),
+        )
+
+
+def _write_maps(
+    folder: epath.Path, category: Category, seeds: Sequence[int], maps: np.ndarray
+) -> None:
+    """maps: combined ones at network size, (seeds, N, S, S)."""
+    for seed, maps_of_seed in zip(seeds, maps, strict=True):
+        map_files.write_maps(
+            folder / f"seed_{seed}",
+            category.name,
+            category.test_images,
+            map_files.upsampled(maps_of_seed, category.test_images),
+        )
+
+
+def _write_results(
+    config: Experiment,
+    folder: epath.Path,
+    category: Category,
+    maps: Mapping[str, np.ndarray],
+    result: CategoryResult,
+) -> None:
+    """The figures, and last the numbers, which say that a category is finished."""
+    run_figures.draw(folder, category, maps, result, config.figure_images)
+    run_figures.draw_training(folder, read_rows(folder / ROWS))
+    result_files.write_result(folder, result)
+
+
+def print_result(result: CategoryResult) -> None:
+    """AU-ROC and AU-sPRO of a category, means over the seeds."""
+    if not result.combined:
+        message = "no test images: only the validation images were scored"
+        print_line(f"result      {message}", result=True)
+        return
+    for title, pick, note in (
+        ("AU-ROC", auroc, "of images"),
+        ("AU-sPRO", auspro, f"up to a false positive rate of {LIMIT}"),
+    ):
+        means = {
+            kind: result_files.mean([pick(scores, kind) for scores in result.combined])
+            for kind in KIND_OR_MEAN
+        }
+        cells = ", ".join(f"{short(kind)} {cell([x])}" for kind, x in means.items())
+        print_line(f"{title:<12}{cells} ({note})", result=True)
