@@ -71,7 +71,7 @@ def _data(results: Sequence[CategoryResult]) -> str:
         for r in results
     ]
     head = ["Category", *(f"test {h}" for h in ("good", "structural", "logical"))]
-    text = "## Data\n\n" + tables.table([*head, "complete"], rows, 1)
+    text = "## Data\n\n" + tables.markdown_table([*head, "complete"], rows, 1)
     notes = [f"{r.name}: {note}" for r in results for note in r.notes]
     return text + ("\n\n" + _list(notes) if notes else "")
 

@@ -51,10 +51,32 @@ def cell(values: Sequence[Number]) -> str:
     return text if len(known) == 1 else f"{text} ± {statistics.stdev(known):.3f}"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int) -> str:
-    """A Markdown table; all but the first `text_columns` columns flush right."""
-    rule = [":--" if i < text_columns else "--:" for i in range(len(head))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
+def markdown_table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    text_columns: int,
+    aligned: bool = False,
+) -> str:
+    """A Markdown table.
+
+    text_columns: how many of the first columns are flush left; the others hold numbers.
+    aligned: every column as wide as its cells, so that it reads as text, too.
+    """
+    lines = [[cell.replace("|", r"\|") for cell in row] for row in (head, *rows)]
+    # A rule of Markdown has three characters or more.
+    widths = [3] * len(head)
+    if aligned:
+        widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+        lines = [
+            [
+                cell.ljust(width) if i < text_columns else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
+            for line in lines
+        ]
+    rule = ["-" * (width - 1) for width in widths]
+    rule = [f":{x}" if i < text_columns else f"{x}:" for i, x in enumerate(rule)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
 
 
 def overall(results: Sequence[CategoryResult], pick: Pick, kind: str) -> list[Number]:
@@ -139,7 +161,7 @@ def by_category(method: str, results: Sequence[CategoryResult]) -> str:
         ]
         mean = cell([paper.auspro[2] if comparable(results) else None])
         rows.append([f"{method} (paper)", *theirs, mean])
-    return table(["Method", *names, "mean"], rows, 1)
+    return markdown_table(["Method", *names, "mean"], rows, 1)
 
 
 def by_kind(
@@ -158,7 +180,7 @@ def by_kind(
             cell([pick(s, kind) for s in result.combined]) for kind in KIND_OR_MEAN
         ]
         rows.append([f"{method} (this run)", result.name, *cells])
-    return table(["Method", "Category", *HEADS], rows, 2)
+    return markdown_table(["Method", "Category", *HEADS], rows, 2)
 
 
 def by_limit(method: str, results: Sequence[CategoryResult]) -> str:
@@ -178,7 +200,7 @@ def by_limit(method: str, results: Sequence[CategoryResult]) -> str:
         for kind in [MEAN] if len(kinds) > 1 else kinds:
             cells = [cell([pick(s, kind) for s in result.combined]) for pick in picks]
             rows.append([ours, result.name, short(kind), *cells])
-    return table(["Method", "Category", "Kind", *LIMITS], rows, 3)
+    return markdown_table(["Method", "Category", "Kind", *LIMITS], rows, 3)
 
 
 def by_branch(results: Sequence[CategoryResult]) -> str:
@@ -198,7 +220,7 @@ def by_branch(results: Sequence[CategoryResult]) -> str:
         for branch, seeds in result.branches.items()
     ]
     heads = [f"{name} {head}" for name, _ in picks for head in HEADS]
-    return table(["Category", "Map", *heads], rows, 2)
+    return markdown_table(["Category", "Map", *heads], rows, 2)
 
 
 def by_defect(results: Sequence[CategoryResult]) -> str:
@@ -219,7 +241,7 @@ def by_defect(results: Sequence[CategoryResult]) -> str:
                 ]
             )
     head = ["Category", "Defect type", "Kind", "Images", "Regions"]
-    return table([*head, "AU-sPRO", "AU-ROC"], rows, 3)
+    return markdown_table([*head, "AU-sPRO", "AU-ROC"], rows, 3)
 
 
 def validation(results: Sequence[CategoryResult]) -> str:
@@ -236,4 +258,4 @@ def validation(results: Sequence[CategoryResult]) -> str:
         if scores
     ]
     head = ["Category", "Seed", "Images", "Lowest", "Median", "Highest"]
-    return table(head, rows, 1)
+    return markdown_table(head, rows, 1)

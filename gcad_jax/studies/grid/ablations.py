@@ -8,7 +8,7 @@ from gcad_jax.core.types import COMBINED
 from gcad_jax.evaluation.scores import KIND_OR_MEAN
 from gcad_jax.reporting.plots.line_panel import is_axis
 from gcad_jax.reporting.plots.panel import BARS, VALUES, Panel
-from gcad_jax.reporting.tables import HEADS, LIMIT, auspro, cell, table
+from gcad_jax.reporting.tables import HEADS, LIMIT, auspro, cell, markdown_table
 from gcad_jax.studies.grid.figure import panel
 from gcad_jax.studies.grid.results import MEASURES, Finished
 
@@ -59,7 +59,7 @@ def sections(
         heads = [f"{name} {head}" for name in MEASURES for head in HEADS]
         parts += [
             f"### {question.title} ({question.figure})",
-            table([question.title, *heads], rows, 1),
+            markdown_table([question.title, *heads], rows, 1),
         ]
     return parts
 

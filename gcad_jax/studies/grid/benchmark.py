@@ -5,7 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS, MEAN
 from gcad_jax.reporting import tables
 from gcad_jax.reporting.published import PublishedResults
-from gcad_jax.reporting.tables import Pick, at_limit, auroc, auspro, cell, table
+from gcad_jax.reporting.tables import (
+    Pick,
+    at_limit,
+    auroc,
+    auspro,
+    cell,
+    markdown_table,
+)
 from gcad_jax.studies.grid.results import Finished, main_kind, of_kind
 
 PAPER = " (paper)"
@@ -101,7 +108,7 @@ def _by_category(
         mean = paper.auspro[2] if tables.comparable(run.results) else None
         return [*of_each, mean if paper.by_category else None]
 
-    return table(["Method", *names, "mean"], _rows(runs, ours, theirs), 1)
+    return markdown_table(["Method", *names, "mean"], _rows(runs, ours, theirs), 1)
 
 
 def _auroc_by_category(
@@ -123,7 +130,7 @@ def _by_kind(
         lambda run: [cell(run.values(pick, k)) for k in KIND_OR_MEAN],
         _if_comparable(theirs),
     )
-    return table(["Method", *tables.HEADS], rows, 1)
+    return markdown_table(["Method", *tables.HEADS], rows, 1)
 
 
 def _if_comparable(
@@ -138,4 +145,4 @@ def _by_limit(runs: Mapping[str, Finished], kind: str) -> str:
         lambda run: [cell(run.values(at_limit(limit), kind)) for limit in LIMITS],
         _if_comparable(lambda paper: [paper.by_limit.get(limit) for limit in LIMITS]),
     )
-    return table(["Method", *LIMITS], rows, 1)
+    return markdown_table(["Method", *LIMITS], rows, 1)

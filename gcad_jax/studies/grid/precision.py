@@ -9,7 +9,15 @@ from typing import TypeAlias
 
 from gcad_jax.evaluation.result_files import deviation, mean
 from gcad_jax.evaluation.scores import KIND_OR_MEAN, Number
-from gcad_jax.reporting.tables import HEADS, NONE, Pick, auroc, auspro, cell, table
+from gcad_jax.reporting.tables import (
+    HEADS,
+    NONE,
+    Pick,
+    auroc,
+    auspro,
+    cell,
+    markdown_table,
+)
 from gcad_jax.studies.grid.results import Finished
 from gcad_jax.studies.statistics import ROUNDING
 
@@ -106,7 +114,7 @@ def sections(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
             for run in runs.values()
         ]
         rows += _rows(found[name])
-        parts += [f"### {name}", table(["", *HEADS], rows, 1)]
+        parts += [f"### {name}", markdown_table(["", *HEADS], rows, 1)]
     return parts
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from gcad_jax.evaluation.result_files import mean
 from gcad_jax.evaluation.scores import KIND_OR_MEAN
-from gcad_jax.reporting.tables import HEADS, NONE, auspro, cell, table
+from gcad_jax.reporting.tables import HEADS, NONE, auspro, cell, markdown_table
 from gcad_jax.studies.grid.results import MEASURES, Finished, main_kind, of_kind
 from gcad_jax.studies.statistics import kendall, orders, pairs
 
@@ -39,7 +39,7 @@ def _each(run: Finished) -> str:
     for name, pick in (("lowest", min), ("highest", max)):
         known = [[v for v in values if v is not None] for values in columns.values()]
         rows.append([name, *(cell([pick(v)]) if v else NONE for v in known)])
-    return table(["Seed", *columns], rows, 1)
+    return markdown_table(["Seed", *columns], rows, 1)
 
 
 def image_agreement(run: Finished) -> list[float]:
@@ -90,7 +90,7 @@ def _methods(runs: Mapping[str, Finished]) -> list[str]:
         f"AU-sPRO at 0.05, {of_kind(kind)}: share of all pairs of seeds in which "
         "the method of the row is ahead of that of the column (a tie counts half)."
     )
-    return [told, table(["Method", *titles], rows, 1), *_same_order(numbers)]
+    return [told, markdown_table(["Method", *titles], rows, 1), *_same_order(numbers)]
 
 
 def _ahead(own: Sequence[float], others: Sequence[float], same: bool) -> str:

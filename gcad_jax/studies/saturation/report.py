@@ -13,7 +13,7 @@ from gcad_jax.core.atomic_files import written
 from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS
 from gcad_jax.reporting import html as page
 from gcad_jax.reporting.plots import style
-from gcad_jax.reporting.tables import LIMIT, NONE, short
+from gcad_jax.reporting.tables import LIMIT, NONE, markdown_table, short
 from gcad_jax.studies.saturation.evaluate import JSON, NOTHING_VARIES
 from gcad_jax.studies.saturation.statistics import overall
 
@@ -79,7 +79,7 @@ def _spread(by_method: Mapping[str, Any], shown: Mapping[str, str], kind: str) -
         [shown[method], *(_cell(by_kind[kind][LIMIT][column]) for column in COLUMNS)]
         for method, by_kind in by_method.items()
     ]
-    return table([short(kind), *heads], rows, 1)
+    return markdown_table([short(kind), *heads], rows, 1, aligned=True)
 
 
 def _agreement(ranking: Mapping[str, Any]) -> str:
@@ -93,7 +93,7 @@ def _agreement(ranking: Mapping[str, Any]) -> str:
         if (found := ranking[kind][limit])
     ]
     heads = ["ranking", "limit", "unchanged", "Kendall's tau, mean", "lowest"]
-    return table(heads, rows, 1)
+    return markdown_table(heads, rows, 1, aligned=True)
 
 
 def _changes(pairs: Sequence[Mapping[str, Any]], shown: Mapping[str, str]) -> list[str]:
@@ -116,7 +116,7 @@ def _changes(pairs: Sequence[Mapping[str, Any]], shown: Mapping[str, str]) -> li
     heads = ["draws that change the order", *map(short, KIND_OR_MEAN)]
     return [
         f"At limit {LIMIT}, the share of draws that order a pair otherwise:",
-        table(heads, rows, 1),
+        markdown_table(heads, rows, 1, aligned=True),
         *_others(len(moved) - len(rows), len(shares) - len(moved)),
     ]
 
@@ -130,24 +130,6 @@ def _others(moved: int, still: int) -> list[str]:
         keeps = count(still, "pair keeps its", "pairs keep their")
         parts.append(f"{keeps} order in every draw")
     return ["; ".join(parts) + "."] if parts else []
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
-    """A Markdown table in columns; all but the first `texts` ones flush right."""
-    lines = [[cell.replace("|", r"\|") for cell in row] for row in (heads, *rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
-    rule = [
-        f":{'-' * (width - 1)}" if i < texts else f"{'-' * (width - 1)}:"
-        for i, width in enumerate(widths)
-    ]
-    shown = [
-        [
-            cell.ljust(width) if i < texts else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        for line in lines
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (shown[0], rule, *shown[1:]))
 
 
 def _cell(value: float | None) -> str:

@@ -4,8 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gcad_jax.reporting.tables import NONE
-from gcad_jax.studies.saturation.report import table
+from gcad_jax.reporting.tables import NONE, markdown_table
 from gcad_jax.studies.throughput.rows import INFERENCE, LATENCY, LOOP, OWN, TRAINING
 
 WIDTH = 80
@@ -129,7 +128,7 @@ _LATENCY = _filled(
 
 def _training(rows: Sequence[Mapping[str, Any]]) -> str:
     heads = ["varied", "images/s", "ratio", "GFLOP", "MFU", "first s", "GiB"]
-    return table(heads, [_training_row(row, rows) for row in rows], 1)
+    return markdown_table(heads, [_training_row(row, rows) for row in rows], 1, True)
 
 
 def _training_row(
@@ -152,7 +151,7 @@ def _training_row(
 
 def _inference(rows: Sequence[Mapping[str, Any]]) -> str:
     heads = ["varied", "images/s", "ratio", "GFLOP", "MFU", "compile s", "GiB"]
-    return table(
+    return markdown_table(
         heads,
         [
             [row["varied"], FAILED, *[NONE] * 5]
@@ -169,12 +168,13 @@ def _inference(rows: Sequence[Mapping[str, Any]]) -> str:
             for row in rows
         ],
         1,
+        True,
     )
 
 
 def _latency(rows: Sequence[Mapping[str, Any]]) -> str:
     heads = ["batch", "passes", "mean ms", "median ms", "95 % ms", "images/s"]
-    return table(
+    return markdown_table(
         heads,
         [
             [str(row["batch_size"]), FAILED, *[NONE] * 4]
@@ -191,6 +191,7 @@ def _latency(rows: Sequence[Mapping[str, Any]]) -> str:
             for row in rows
         ],
         0,
+        True,
     )
 
 

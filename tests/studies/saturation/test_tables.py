@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from gcad_jax.reporting.plots import style
+from gcad_jax.reporting.tables import markdown_table
 from gcad_jax.studies.saturation import figure, report
 from gcad_jax.studies.saturation.report import PDF, PNG
 from gcad_jax.studies.saturation.statistics import result
@@ -51,7 +52,7 @@ def test_many_methods_fit_into_80_columns():
 
 
 def test_rows_are_aligned_and_bars_escaped():
-    table = report.table(["a", "value"], [["x|y", "1"], ["z", "22"]], 1)
+    table = markdown_table(["a", "value"], [["x|y", "1"], ["z", "22"]], 1, True)
     assert table.splitlines() == [
         r"| a    | value |",
         r"| :--- | ----: |",
