@@ -89,3 +89,8 @@ def progress_bar(total: int, done: int, label: str):  # type: ignore[no-untyped-
         mininterval=0.5 if sys.stderr.isatty() else 60.0,
         disable=is_quiet() or not multihost.is_first(),
     )
+
+
+def pluralize(number: int, noun: str, several: str = "") -> str:
+    """'1 seed', '2 seeds'; several: a plural that is not made by an s."""
+    return f"{number} {noun if number == 1 else several or f'{noun}s'}"

@@ -13,7 +13,7 @@ from etils import epath
 
 from gcad_jax.config import Experiment
 from gcad_jax.config import experiment as configs
-from gcad_jax.core import multihost
+from gcad_jax.core import console, multihost
 from gcad_jax.core.console import print_line
 from gcad_jax.core.paths import is_local
 from gcad_jax.data.dataset import Category
@@ -130,9 +130,7 @@ class _Found:
         print_line(f"\nestimate    {first}", result=True)
         for line in others:
             print_line(f"            {line}")
-        categories = summary.count_operations(
-            len(self.unfinished), "category", "categories"
-        )
+        categories = console.pluralize(len(self.unfinished), "category", "categories")
         print_line(f"writes      for {categories}, below {self.folder}:")
         for line in self.files():
             print_line(f"            {line}")
@@ -210,6 +208,4 @@ def _training(method: Method, total: int) -> list[str]:
     epochs = getattr(method, "epochs", None)
     if not epochs:
         return []
-    return [
-        f"training    {summary.count_operations(epochs, 'epoch')}, {total:,} updates"
-    ]
+    return [f"training    {console.pluralize(epochs, 'epoch')}, {total:,} updates"]

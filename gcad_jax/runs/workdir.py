@@ -132,6 +132,28 @@ def locked(path: Path, wait: bool = False) -> Iterator[epath.Path]:
         yield folder
 
 
+@contextlib.contextmanager
+def locked_for_reading(folder: epath.Path) -> Iterator[None]:
+    """No run begins or goes on in the folder while the block runs; readers share it.
+
+    Nothing is written, so that runs on a read-only file system can be read, too.
+
+    Raises:
+      InUse: a run is at work in it.
+    """
+    if not is_local(folder) or not (folder / LOCK).exists():
+        yield
+        return
+    with (folder / LOCK).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InUse(
+                f"a run is still at work in {folder}; wait for it to end."
+            ) from error
+        yield
+
+
 def check_config(folder: epath.Path, config: dict[str, Any]) -> None:
     """Raises UserError where the folder holds a run of another config."""
     file = folder / CONFIG

@@ -94,6 +94,22 @@ def test_a_lock_can_be_waited_for(tmp_path: pathlib.Path) -> None:
     assert entered.is_set()
 
 
+def test_readers_share_a_folder_in_which_no_run_can_begin(
+    tmp_path: pathlib.Path,
+) -> None:
+    with workdir.locked_for_reading(tmp_path):
+        assert not list(tmp_path.iterdir()), "nothing is written"
+    opened(tmp_path, {})
+    with (
+        workdir.locked_for_reading(tmp_path),
+        workdir.locked_for_reading(tmp_path),
+        pytest.raises(workdir.InUse),
+    ):
+        opened(tmp_path, {})
+    with workdir.locked(tmp_path), pytest.raises(workdir.InUse, match="still at work"):
+        workdir.locked_for_reading(tmp_path).__enter__()
+
+
 def test_without_locks_it_says_so(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

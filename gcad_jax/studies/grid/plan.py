@@ -12,7 +12,7 @@ from etils import epath
 from gcad_jax.config import Experiment
 from gcad_jax.config import experiment as configs
 from gcad_jax.core import multihost
-from gcad_jax.core.console import print_line
+from gcad_jax.core.console import pluralize, print_line
 from gcad_jax.core.errors import UserError, is_out_of_memory
 from gcad_jax.runs import devices, train_and_evaluate, workdir
 from gcad_jax.runs.evaluate_category import has_results
@@ -20,7 +20,6 @@ from gcad_jax.runs.plan import feed_of, measured_on
 from gcad_jax.studies.grid.study import Study
 from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
 from gcad_jax.training.cost.estimate import Cost, duration
-from gcad_jax.training.cost.summary import count_operations
 
 T = TypeVar("T")
 CATEGORIES = ("category", "categories")
@@ -54,9 +53,7 @@ class Planned:
         left = self.unfinished()
         told, done = list[str](), len(self.config.data.names()) - len(left)
         if done:
-            told = [
-                f"{done} of {count_operations(done + len(left), *CATEGORIES)} finished"
-            ]
+            told = [f"{done} of {pluralize(done + len(left), *CATEGORIES)} finished"]
         for name in left:
             if step := newest_step(self.folder / name / CHECKPOINTS):
                 told.append(f"{name} at update {step:,}")
@@ -110,8 +107,8 @@ def say_plan(planned: Sequence[Planned]) -> None:
         done = sum(not p.unfinished() for p in runs)
         categories = len(runs[0].config.data.names())
         print_line(
-            f"study       {dataset}: {count_operations(len(runs), 'run')} x "
-            f"{count_operations(categories, *CATEGORIES)}, {done} finished"
+            f"study       {dataset}: {pluralize(len(runs), 'run')} x "
+            f"{pluralize(categories, *CATEGORIES)}, {done} finished"
         )
         for one in runs:
             seeds = ", ".join(map(str, one.config.seeds))

@@ -8,6 +8,7 @@ import numpy as np
 
 from gcad_jax.core import multihost
 from gcad_jax.core.axes import SEED
+from gcad_jax.core.console import pluralize
 from gcad_jax.core.types import Tree
 from gcad_jax.data.dataset import KINDS, Category
 from gcad_jax.methods.base import TrainState
@@ -53,11 +54,6 @@ def model_lines(states: TrainState, resources: Resources, num_seeds: int) -> lis
     return lines
 
 
-def count_operations(number: int, noun: str, several: str = "") -> str:
-    """'1 seed', '2 seeds'; several: a plural that is not made by an s."""
-    return f"{number} {noun if number == 1 else several or f'{noun}s'}"
-
-
 def cost_lines(
     programs: Sequence[Program],
     states: TrainState,
@@ -69,12 +65,12 @@ def cost_lines(
     """Steps and FLOPs of each phase, and the memory of a device."""
     platform, there = jax.devices()[0].platform, len(jax.devices())
     count = len(layout.devices)
-    devices = count_operations(count, f"{platform} device")
+    devices = pluralize(count, f"{platform} device")
     if there > count:  # the others stay idle
-        devices = f"{count} of {count_operations(there, f'{platform} device')}"
+        devices = f"{count} of {pluralize(there, f'{platform} device')}"
     if multihost.num_processes() > 1:
         devices += f" of {multihost.num_processes()} processes"
-    seeds, batch = count_operations(num_seeds, "seed"), f"batch {batch_size}"
+    seeds, batch = pluralize(num_seeds, "seed"), f"batch {batch_size}"
     if layout.kind == SEED:
         lines = [f"layout      {seeds} over {devices}, {batch} each"]
     else:
