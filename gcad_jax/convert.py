@@ -18,7 +18,7 @@ from gcad_jax.cli.shared_flags import SHARED_HELP, fail, parse_all
 from gcad_jax.core.atomic_files import check_writable
 from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, same_file, stamp
+from gcad_jax.core.paths import as_path, fingerprint, is_same_file
 from gcad_jax.models.classifiers.classifier import CLASSIFIERS, save_classifier
 from gcad_jax.models.io.conversion import CONVERSIONS, read_tensors
 from gcad_jax.models.io.patch_descriptors import save_descriptor
@@ -41,12 +41,12 @@ def convert(arch: str, source: str, output: str) -> str:
     target = as_path(output)
     if target.suffix != ".npz":
         raise UserError(f"--output={output} must end in .npz.")
-    if same_file(target, source):
+    if is_same_file(target, source):
         raise UserError(
             f"--output={output} is the file of --input; give another name, so that "
             "the published weights are kept."
         )
-    check_writable(target.parent, [target.name], "--output")
+    check_writable(target.parent, [target.name], "output")
     tensors = read_tensors(source)
     arrays = CONVERSIONS[arch](tensors, source)
     digest = hashlib.sha256(as_path(source).read_bytes()).hexdigest()
@@ -55,7 +55,7 @@ def convert(arch: str, source: str, output: str) -> str:
     count = sum(array.size for array in arrays.values())
     return (
         f"{target}: {arch}, {len(arrays)} arrays, {count:,} parameters, "
-        f"{stamp(target)[0] / 1e6:.1f} MB"
+        f"{fingerprint(target)[0] / 1e6:.1f} MB"
     )
 
 

@@ -48,7 +48,7 @@ def main(_: list[str]) -> None:
     try:
         output = as_path(given.output).expanduser()
         beside = output.name + exported.ABOUT
-        check_writable(output.parent, (output.name, beside), "--output")
+        check_writable(output.parent, (output.name, beside), "output")
         paths = images_of(given.images, output) if given.images else {}
         detector = load(given.workdir, given.category, given.seed, batch_size=BATCH)
         exported.check_size(detector.stored)

@@ -66,7 +66,8 @@ def main(_: list[str]) -> None:
         _job(CONFIG.value, PLAN.value)(CONFIG.value, workdir)
     except UserError as error:
         if multihost.num_processes() > 1:
-            multihost.exit_process(f"error: {error}", USER_ERROR)
+            sentence = shared_flags.sentence_of(error)
+            multihost.exit_process(f"error: {sentence}", USER_ERROR)
         main_flags.fail(error, USER_ERROR)
     except Preempted as stopped:
         main_flags.fail(stopped, PREEMPTED)

@@ -16,7 +16,7 @@ from gcad_jax.cli import shared_flags
 from gcad_jax.cli.shared_flags import SHARED_HELP, fail, parse_all
 from gcad_jax.core.atomic_files import write_text
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, inside, make_folder
+from gcad_jax.core.paths import as_path, list_folder, make_folder
 from gcad_jax.evaluation.scores import CategoryResult
 
 NAMES = ("parts", "workdir")
@@ -85,7 +85,7 @@ def find(pattern: str) -> list[epath.Path]:
     begin = pattern.rfind("/", 0, first) + 1
     folders = [as_path(pattern[:begin] or ".")]
     for name in filter(None, pattern[begin:].split("/")):
-        found = [path for f in folders if f.is_dir() for path in inside(f)[0]]
+        found = [path for f in folders if f.is_dir() for path in list_folder(f)[0]]
         folders = [path for path in found if fnmatch.fnmatchcase(path.name, name)]
     return sorted(folder for folder in folders if folder.is_dir())
 

@@ -59,7 +59,7 @@ def main(_: list[str]) -> None:
     try:
         output = as_path(given.output).expanduser()
         names = (predict_folder.SCORES, predict_folder.ABOUT)
-        check_writable(output, names, "--output")
+        check_writable(output, names, "output")
         images = images_of(given.images, output)
         detector = load(
             given.workdir, given.category, given.seed, batch_size=given.batch_size

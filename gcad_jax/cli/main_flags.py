@@ -15,7 +15,6 @@ from gcad_jax.cli.shared_flags import (
     given_values,
     print_help,
 )
-from gcad_jax.config.files import found, load
 from gcad_jax.core.errors import UserError
 
 OWN_FLAGS = {
@@ -60,12 +59,15 @@ def _types(path: str) -> dict[str, Any]:
     """The type of each field of the config at `path`, by its flag."""
     # Imported here, so that --help and a mistyped flag answer at once.
     from gcad_jax.config.experiment import fields
+    from gcad_jax.config.files import load
 
     return {f"config.{name}": kind for name, kind in fields(load(path))}
 
 
 def _with_found(word: str, path: str) -> str:
     """A word of the command, with the file of the package where `path` means that."""
+    from gcad_jax.config.files import found
+
     flag, equals, value = word.rpartition("=")
     return f"{flag}{equals}{found(path)}" if value == path else word
 

@@ -65,9 +65,21 @@ def fail(error: Exception, code: int) -> NoReturn:
     """Prints one line, behind the traceback where it is wanted; ends the process."""
     if console.is_verbose():
         traceback.print_exception(error)
-    sentence = " ".join(str(error).split())
+    sentence = sentence_of(error)
     print(f"error: {sentence}" if code == 2 else sentence, file=sys.stderr)
     sys.exit(code)
+
+
+def sentence_of(error: Exception) -> str:
+    """An error in one line, with the flags of the command in place of its fields."""
+    if isinstance(error, UserError):
+        error.rename_fields(flag_of)
+    return " ".join(str(error).split())
+
+
+def flag_of(field: str) -> str:
+    """The flag that sets a field: one of the command, or else of its config."""
+    return f"--{field}" if field in flags.FLAGS else f"--config.{field}"
 
 
 def print_help(argv: list[str], text: str) -> None:

@@ -158,7 +158,8 @@ def check_training(config: RunOptions) -> None:
     if any(type(seed) is not int for seed in config.seeds):
         raise errors.UserError(
             f"config.seeds is {config.seeds}; seeds are whole numbers, as in "
-            '--config.seeds="(0,1)".'
+            'seeds="(0,1)".',
+            "seeds",
         )
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
         raise errors.UserError(

@@ -44,19 +44,23 @@ def load(path: str) -> Any:
     try:
         functions = runpy.run_path(file)
         if "get_config" not in functions:
-            raise UserError(f"--config={path}: {file} has no function 'get_config'.")
+            raise UserError(
+                f"config={path}: {file} has no function 'get_config'.", "config"
+            )
         config = functions["get_config"](*preset)
     except UserError:
         raise
     except Exception as error:
         raise UserError(
-            f"--config={path}: {type(error).__name__}{_line(error, file)}: "
-            f"{getattr(error, 'msg', error)}."
+            f"config={path}: {type(error).__name__}{_line(error, file)}: "
+            f"{getattr(error, 'msg', error)}.",
+            "config",
         ) from error
     if not dataclasses.is_dataclass(config):
         raise UserError(
-            f"--config={path}: get_config returns {config!r}; it must return a "
-            "gcad_jax.config.Experiment, or a study."
+            f"config={path}: get_config returns {config!r}; it must return a "
+            "gcad_jax.config.Experiment, or a study.",
+            "config",
         )
     return config
 
@@ -71,7 +75,7 @@ def _no_file(path: str, file: pathlib.Path) -> UserError:
         hint = f"Did you mean {names[close[0]]!r}?"
     else:
         hint = f"There are: {', '.join((there or shipped).values())}."
-    return UserError(f"--config={path}: there is no file {file}. {hint}")
+    return UserError(f"config={path}: there is no file {file}. {hint}", "config")
 
 
 def _line(error: Exception, file: str) -> str:

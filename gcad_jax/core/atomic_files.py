@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from etils import epath
 
 from gcad_jax.core.errors import UserError, as_os_errors, one_line
-from gcad_jax.core.paths import Path, below, is_local, make_folder
+from gcad_jax.core.paths import Path, is_local, make_folder, walk_files
 
 ADVICE = "free space there or choose another folder"
 
 
 @contextlib.contextmanager
-def written(path: Path, advice: str = ADVICE) -> Iterator[epath.Path]:
+def atomic_file(path: Path, advice: str = ADVICE) -> Iterator[epath.Path]:
     """Yields a temporary name on a disk; what is written there becomes `path`.
 
     The folder is made where it is missing. If the block raises, nothing is left.
@@ -32,7 +32,7 @@ def written(path: Path, advice: str = ADVICE) -> Iterator[epath.Path]:
     """
     path = epath.Path(path)
     try:
-        with _temporary(path) as part:
+        with _temporary_path(path) as part:
             yield part
             if is_local(path):
                 os.replace(part, path)
@@ -41,14 +41,14 @@ def written(path: Path, advice: str = ADVICE) -> Iterator[epath.Path]:
                     part.copy(path, overwrite=True)
     except OSError as error:
         raise UserError(
-            f"{_final(path)} cannot be written ({one_line(error)}); {advice}."
+            f"{_final_path(path)} cannot be written ({one_line(error)}); {advice}."
         ) from error
 
 
 @contextlib.contextmanager
-def _temporary(path: epath.Path) -> Iterator[epath.Path]:
+def _temporary_path(path: epath.Path) -> Iterator[epath.Path]:
     """A name for what becomes `path`: beside it, or in a folder of this machine."""
-    name = f".{path.name}{_part()}"
+    name = f".{path.name}{_temporary_suffix()}"
     if not is_local(path):
         with tempfile.TemporaryDirectory(prefix="gcad_jax") as folder:
             yield epath.Path(folder) / name
@@ -62,21 +62,21 @@ def _temporary(path: epath.Path) -> Iterator[epath.Path]:
             part.unlink(missing_ok=True)
 
 
-def _part() -> str:
+def _temporary_suffix() -> str:
     """How the temporary names of this process end."""
     return f".{os.getpid()}.part"
 
 
-def _final(path: epath.Path) -> epath.Path:
+def _final_path(path: epath.Path) -> epath.Path:
     """The file that `path` becomes, which may be the temporary name of one."""
     name = path.name
-    while name.startswith(".") and name.endswith(_part()):
-        name = name[1 : -len(_part())]
+    while name.startswith(".") and name.endswith(_temporary_suffix()):
+        name = name[1 : -len(_temporary_suffix())]
     return path.with_name(name)
 
 
 @contextlib.contextmanager
-def filled(folder: epath.Path) -> Iterator[str]:
+def local_folder_for(folder: epath.Path) -> Iterator[str]:
     """Yields a folder of a disk for those who know no other; its files end in `folder`.
 
     Raises OSError where they cannot be copied into an object store.
@@ -95,37 +95,39 @@ def copy_tree(source: epath.Path, target: epath.Path) -> None:
     Raises OSError where it cannot.
     """
     with as_os_errors():
-        for name in below(source):
+        for name in walk_files(source):
             path = target / os.path.relpath(name, source)
             epath.Path(name).copy(path, overwrite=True)
 
 
-def check_writable(folder: Path, names: Sequence[str], flag: str) -> None:
+def check_writable(folder: Path, names: Sequence[str], field: str) -> None:
     """Raises UserError, before any work, where files `names` could not be written.
 
-    flag: that named the folder. Nothing is created.
+    field: that named the folder. Nothing is created.
     """
     place = epath.Path(folder)
     if blocked := [place / name for name in names if (place / name).is_dir()]:
         raise UserError(
-            f"{flag}={place} cannot be written: {blocked[0]} is a folder, where a "
-            f"result must be written; remove it, or choose another {flag}."
+            f"{field}={place} cannot be written: {blocked[0]} is a folder, where a "
+            "result must be written; remove it, or choose another folder.",
+            field,
         )
-    there = place
+    existing = place
     try:
         if is_local(place):
-            there = next(p for p in (place, *place.parents) if os.path.lexists(p))
-            tempfile.TemporaryFile(dir=there).close()
+            existing = next(p for p in (place, *place.parents) if os.path.lexists(p))
+            tempfile.TemporaryFile(dir=existing).close()
         else:
-            _try_to_write(place)
+            _check_store_writable(place)
     except OSError as error:
         raise UserError(
-            f"{flag}={place} cannot be written ({there}: {one_line(error)}); choose "
-            f"another {flag}."
+            f"{field}={place} cannot be written ({existing}: {one_line(error)}); "
+            "choose another folder.",
+            field,
         ) from error
 
 
-def _try_to_write(folder: epath.Path) -> None:
+def _check_store_writable(folder: epath.Path) -> None:
     """Writes an object into a store and removes it; raises OSError."""
     with as_os_errors():
         trial = folder / f".{uuid.uuid4().hex}"
@@ -135,5 +137,5 @@ def _try_to_write(folder: epath.Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file; raises UserError where it cannot."""
-    with written(path) as part:
+    with atomic_file(path) as part:
         part.write_text(text, encoding="utf-8")

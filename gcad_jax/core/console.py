@@ -9,8 +9,6 @@ import sys
 import textwrap
 from typing import Protocol
 
-from gcad_jax.core import multihost
-
 LABEL_INDENT = " " * 12  # every line begins with a label of this width
 
 
@@ -55,7 +53,7 @@ def print_line(line: str, result: bool = False) -> None:
 
     result: what the command was given for; a quiet one says nothing else.
     """
-    from gcad_jax.core import multihost  # here, as it imports JAX and a --help does not
+    from gcad_jax.core import multihost  # here, as a command's --help does without JAX
 
     if not multihost.is_first() or (_loudness.quiet and not result):
         return
@@ -78,6 +76,8 @@ def progress_bar(total: int, done: int, label: str):  # type: ignore[no-untyped-
     Redrawn twice a second on a terminal, once a minute elsewhere.
     """
     from tqdm import tqdm
+
+    from gcad_jax.core import multihost
 
     return tqdm(
         total=total,

@@ -26,7 +26,7 @@ MOVED: Mapping[str, Mapping[str, str]] = {
         "data.dataset": "GOOD LOGICAL STRUCTURAL Category DataSet Region TestImage",
     },
     "data.layout": {"data.mvtec.files": "check_names"},
-    "files": {"core.paths": "as_path inside readable"},
+    "files": {"core.paths": "as_path list_folder=inside as_readable=readable"},
     "methods.batches": {"methods.common.apply": "in_batches"},
     "methods.optimizers": {
         "methods.common.optimizers": "adam apply_gradients cosine_decay",

@@ -25,7 +25,8 @@ T = TypeVar("T")
 # How many processes a launcher started, as it says itself.
 STARTED_BY = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 NO_CLUSTER = "coordinator_address should be defined"  # what JAX says without one
-COORDINATOR = "give --coordinator=HOST:PORT --num_processes=N --process_id=I together"
+FIELDS = ("coordinator", "num_processes", "process_id")
+TOGETHER = "give coordinator=HOST:PORT num_processes=N process_id=I together"
 
 
 def join(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -> None:
@@ -37,23 +38,26 @@ def join(coordinator: str = "", num_processes: int = 0, process_id: int = -1) ->
     process_id: from 0, the first, to num_processes - 1.
 
     Raises:
-      UserError: flags that do not belong together, or that cannot be joined.
+      UserError: values that do not belong together, or that cannot be joined.
     """
     given = bool(coordinator), num_processes > 1, process_id >= 0
     if any(given) and not all(given) and not (num_processes == 1 and not given[0]):
         raise UserError(
-            f"--coordinator is {coordinator!r}, --num_processes {num_processes} and "
-            f"--process_id {process_id}; {COORDINATOR}, or none of them."
+            f"There are coordinator={coordinator!r}, num_processes={num_processes} and "
+            f"process_id={process_id}; {TOGETHER}, or none of them.",
+            *FIELDS,
         )
     if coordinator and not coordinator.rpartition(":")[2].isdigit():
         raise UserError(
-            f"--coordinator is {coordinator!r}; it is HOST:PORT of the first process, "
-            "such as host0:8476."
+            f"coordinator={coordinator!r} must be HOST:PORT of the first process, "
+            "such as host0:8476.",
+            *FIELDS,
         )
     if all(given) and process_id >= num_processes:
         raise UserError(
-            f"--process_id is {process_id}; of {num_processes} processes the last is "
-            f"{num_processes - 1}."
+            f"process_id={process_id} is too large; of {num_processes} processes the "
+            f"last is {num_processes - 1}.",
+            *FIELDS,
         )
     if num_processes == 1 or not (all(given) or _started_by_a_launcher()):
         return
@@ -66,21 +70,22 @@ def join(coordinator: str = "", num_processes: int = 0, process_id: int = -1) ->
             jax.distributed.initialize()
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
-        if not any(given) and not _told_how_many() and NO_CLUSTER in reason:
+        if not any(given) and not _is_told_num_processes() and NO_CLUSTER in reason:
             return  # libtpu is installed, but this is no host of a TPU
         raise UserError(
             f"the other processes of this command cannot be joined ({reason}); start "
-            f"all of them within five minutes and {COORDINATOR}, or give "
-            "--num_processes=1 to run alone."
+            f"all of them within five minutes and {TOGETHER}, or give "
+            "num_processes=1 to run alone.",
+            *FIELDS,
         ) from error
 
 
 def _started_by_a_launcher() -> bool:
     """Whether JAX may find others by itself: it knows some launchers, and Cloud TPU."""
-    return _told_how_many() or importlib.util.find_spec("libtpu") is not None
+    return _is_told_num_processes() or importlib.util.find_spec("libtpu") is not None
 
 
-def _told_how_many() -> bool:
+def _is_told_num_processes() -> bool:
     if any(int(os.environ.get(name) or 1) > 1 for name in STARTED_BY):
         return True
     # A pod of an indexed job; JAX asks Kubernetes through this package.
@@ -119,7 +124,8 @@ def check_alone(what: str) -> None:
     if num_processes() > 1:
         raise UserError(
             f"{what} runs on one host, and this command on {num_processes()}; start it "
-            "on one, with --num_processes=1."
+            "on one, with num_processes=1.",
+            *FIELDS,
         )
 
 
@@ -157,10 +163,10 @@ def run_on_all(function: Callable[[], T]) -> T:
     """
     if num_processes() == 1:
         return function()
-    result, error = _tried(function)
+    result, error = _result_or_error(function)
     for other in all_gather(error):
         if other is not None:
-            raise _agreed(other)
+            raise _as_agreed(other)
     return result
 
 
@@ -175,10 +181,10 @@ def run_on_first(function: Callable[[], T]) -> T:
     """
     if num_processes() == 1:
         return function()
-    result, error = _tried(function) if is_first() else (None, None)
+    result, error = _result_or_error(function) if is_first() else (None, None)
     result, error = all_gather((result, error))[0]
     if error is not None:
-        raise _agreed(error)
+        raise _as_agreed(error)
     return result  # type: ignore[return-value]
 
 
@@ -187,12 +193,12 @@ def is_mine(error: UserError) -> bool:
     return num_processes() > 1 and not error.agreed
 
 
-def _agreed(error: UserError) -> UserError:
+def _as_agreed(error: UserError) -> UserError:
     error.agreed = True
     return error
 
 
-def _tried(function: Callable[[], T]) -> tuple[T | Any, UserError | None]:
+def _result_or_error(function: Callable[[], T]) -> tuple[T | Any, UserError | None]:
     try:
         return function(), None
     except UserError as error:
@@ -207,7 +213,7 @@ def check_equal(value: Any, what: str) -> None:
     values = all_gather(value)
     differing = [i for i, other in enumerate(values) if other != values[0]]
     if differing:
-        raise _agreed(
+        raise _as_agreed(
             UserError(
                 f"{what} of process {differing[0]} are not those of process 0; give "
                 "all hosts the same files, flags and versions."

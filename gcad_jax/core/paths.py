@@ -39,7 +39,7 @@ def is_local(path: Path) -> bool:
 @functools.cache
 def _check_reachable(path: str) -> None:
     """Raises as `as_path` does; that nothing is there yet is no mistake."""
-    _keep_no_listings()
+    _disable_listings_cache()
     try:
         found = epath.Path(path)
     except KeyError as error:
@@ -61,7 +61,7 @@ def _check_reachable(path: str) -> None:
         ) from error
 
 
-def _keep_no_listings() -> None:
+def _disable_listings_cache() -> None:
     """Has gcsfs ask anew for sizes and names, which others may have changed since.
 
     It would keep every listing as long as the process lives.
@@ -71,7 +71,7 @@ def _keep_no_listings() -> None:
     config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 
-def on_disk(path: Path, field: str) -> None:
+def check_on_disk(path: Path, field: str) -> None:
     """Raises UserError for an object store, where TFDS needs a disk. field: of it."""
     if not is_local(path):
         raise UserError(
@@ -80,17 +80,17 @@ def on_disk(path: Path, field: str) -> None:
         )
 
 
-def absolute(path: Path) -> epath.Path:
+def make_absolute(path: Path) -> epath.Path:
     """The path without '..', from the root of the disk or of the store."""
     return epath.Path(os.path.abspath(path) if is_local(path) else path)
 
 
-def resolved(path: Path) -> epath.Path:
+def resolve(path: Path) -> epath.Path:
     """The same with links followed, which an object store does not have."""
     return epath.Path(os.path.realpath(path) if is_local(path) else path)
 
 
-def same_file(one: Path, other: Path) -> bool:
+def is_same_file(one: Path, other: Path) -> bool:
     """Whether both are there and are one file."""
     if is_local(one) and is_local(other):
         both = os.path.exists(one) and os.path.exists(other)
@@ -98,15 +98,15 @@ def same_file(one: Path, other: Path) -> bool:
     return os.fspath(epath.Path(one)) == os.fspath(epath.Path(other))
 
 
-def listing(folder: epath.Path) -> list[epath.Path]:
+def list_entries(folder: epath.Path) -> list[epath.Path]:
     """All that lies in a folder, by name; links to nothing, too."""
     if is_local(folder):  # epath would leave out what ends in ~
         return [folder / name for name in sorted(os.listdir(folder))]
-    folders, files = inside(folder)
+    folders, files = list_folder(folder)
     return sorted([*folders, *files])
 
 
-def inside(folder: epath.Path) -> tuple[list[epath.Path], list[epath.Path]]:
+def list_folder(folder: epath.Path) -> tuple[list[epath.Path], list[epath.Path]]:
     """Folders and files directly in a folder, each by name; links are followed."""
     if is_local(folder):
         with os.scandir(folder) as found:
@@ -119,20 +119,20 @@ def inside(folder: epath.Path) -> tuple[list[epath.Path], list[epath.Path]]:
     return [folder / name for name in folders], [folder / name for name in files]
 
 
-def below(folder: epath.Path) -> Iterator[str]:
+def walk_files(folder: epath.Path) -> Iterator[str]:
     """Every file in a folder and its subfolders, in order; names: there may be many."""
     if is_local(folder):
         for place, folders, names in os.walk(folder):
             folders.sort()
             yield from (os.path.join(place, name) for name in sorted(names))
         return
-    inner, files = inside(folder)
+    inner, files = list_folder(folder)
     yield from map(os.fspath, files)
     for further in inner:
-        yield from below(further)
+        yield from walk_files(further)
 
 
-def stamp(path: epath.Path) -> tuple[int, int]:
+def fingerprint(path: epath.Path) -> tuple[int, int]:
     """Size of a file, and a number that changes with its contents: mostly its time."""
     if is_local(path):
         status = os.stat(path)
@@ -144,7 +144,7 @@ def stamp(path: epath.Path) -> tuple[int, int]:
     return about.length, int(hashlib.sha256(path.read_bytes()).hexdigest()[:16], 16)
 
 
-def readable(path: Path) -> str | io.BytesIO:
+def as_readable(path: Path) -> str | io.BytesIO:
     """What libraries read a file from: its name, or its contents if it has none here.
 
     Raises OSError where it cannot be fetched.
@@ -155,9 +155,9 @@ def readable(path: Path) -> str | io.BytesIO:
         return io.BytesIO(epath.Path(path).read_bytes())
 
 
-def opened(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BinaryIO:
     """A file to read from at any place; raises OSError."""
-    source = readable(path)
+    source = as_readable(path)
     return open(source, "rb") if isinstance(source, str) else source
 
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import absolute, as_path, inside, listing
+from gcad_jax.core.paths import as_path, list_entries, list_folder, make_absolute
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 from gcad_jax.data.images import SUFFIXES, list_images
 
@@ -32,14 +32,15 @@ def find_categories(root: str) -> dict[str, epath.Path]:
     """Name and folder of each category below `root`, sorted; raises UserError."""
     if not root:
         raise UserError(
-            "data.root is empty. Point --config.data.root=FOLDER at a folder of good "
-            "images."
+            "data.root is empty. Point data.root=FOLDER at a folder of good images.",
+            "data.root",
         )
-    folder = absolute(as_path(root).expanduser())
+    folder = make_absolute(as_path(root).expanduser())
     if not folder.is_dir():
         raise UserError(
             f"data.root is {root!r}, which is not a folder. Point "
-            "--config.data.root=FOLDER at a folder of good images."
+            "data.root=FOLDER at a folder of good images.",
+            "data.root",
         )
     if _is_category(folder):
         return {folder.name: folder}
@@ -139,17 +140,18 @@ def kind_of(folder_name: str) -> str:
 
 def sub_folders(folder: epath.Path) -> list[epath.Path]:
     """Folders directly in `folder`, sorted by name; hidden ones are not."""
-    return [path for path in inside(folder)[0] if not path.name.startswith(".")]
+    return [path for path in list_folder(folder)[0] if not path.name.startswith(".")]
 
 
 def no_images(folder: epath.Path) -> UserError:
     """The error for a folder without images: what is there, what is known."""
-    names = [path.name for path in listing(folder)]
+    names = [path.name for path in list_entries(folder)]
     there = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return UserError(
         f"{folder} holds no images ({there or 'it is empty'}); known suffixes are "
-        f"{', '.join(SUFFIXES)}. Put images there, or point --config.data.root=FOLDER "
-        "at another folder."
+        f"{', '.join(SUFFIXES)}. Put images there, or point data.root=FOLDER at "
+        "another folder.",
+        "data.root",
     )
 
 

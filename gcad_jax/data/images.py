@@ -23,7 +23,7 @@ from etils import epath
 from PIL import Image, ImageOps
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import inside, readable
+from gcad_jax.core.paths import as_readable, list_folder
 from gcad_jax.core.threads import thread_pool
 from gcad_jax.core.types import ImagesU8
 
@@ -53,7 +53,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[epath.Path]:
         raise UserError(f"{folder} is not a folder; give the folder of the images.")
     return [
         path
-        for path in inside(place)[1]
+        for path in list_folder(place)[1]
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     ]
 
@@ -172,7 +172,7 @@ def _name(source: Source, name: str) -> str:
 def _decode(source: Source, name: str) -> Image.Image:
     try:
         with Image.open(
-            io.BytesIO(source) if isinstance(source, bytes) else readable(source)
+            io.BytesIO(source) if isinstance(source, bytes) else as_readable(source)
         ) as f:
             f.load()
             return ImageOps.exif_transpose(f)

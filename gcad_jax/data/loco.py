@@ -13,7 +13,7 @@ from gcad_jax.data.mvtec.loco_files import DATASET, LAYOUT, read_layout
 HINT = (
     "get MVTec LOCO AD from https://www.mvtec.com/company/research/datasets/mvtec-loco "
     "(it asks for your consent to its license), unpack it so that ROOT holds "
-    f"{LAYOUT}, and pass --config.data.root=ROOT."
+    f"{LAYOUT}, and pass data.root=ROOT."
 )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, below, on_disk
+from gcad_jax.core.paths import as_path, check_on_disk, walk_files
 from gcad_jax.data.images import SUFFIXES, Source, read_image
 
 FEWEST = 2  # one to train on, one to hold out
@@ -54,8 +54,9 @@ class Photos:
             raise UserError(
                 f"data.root is {self.root!r} and data.tfds_name is "
                 f"{self.tfds_name!r}; give one of them: a folder of images with "
-                "--config.data.root=FOLDER, or a set of TFDS with "
-                "--config.data.tfds_name=NAME."
+                "data.root=FOLDER, or a set of TFDS with data.tfds_name=NAME.",
+                "data.root",
+                "data.tfds_name",
             )
         if not 0 < self.held_out_fraction < 1:
             raise UserError(
@@ -170,7 +171,7 @@ def _files(root: epath.Path) -> list[str]:
         )
     return [
         name
-        for name in below(root)
+        for name in walk_files(root)
         if name.lower().endswith(SUFFIXES)
         and not os.path.basename(name).startswith(".")
     ]
@@ -179,7 +180,7 @@ def _files(root: epath.Path) -> list[str]:
 def _tfds(name: str, split: str, folder: str) -> tuple[Sequence[Source], list[str]]:
     import tensorflow_datasets as tfds
 
-    on_disk(folder, "data.tfds_dir")
+    check_on_disk(folder, "data.tfds_dir")
     try:
         source = tfds.data_source(
             name,

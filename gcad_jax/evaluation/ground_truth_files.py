@@ -14,7 +14,7 @@ from etils import epath
 
 from gcad_jax.core.checks import nearest, one_of
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, resolved
+from gcad_jax.core.paths import as_path, resolve
 from gcad_jax.core.threads import thread_pool
 from gcad_jax.data.annotations import masks
 from gcad_jax.data.annotations.saturation import Defect, read_defects
@@ -55,7 +55,7 @@ def find_category(root: str | os.PathLike[str], name: str) -> epath.Path:
     if (base / "ground_truth").is_dir():
         raise UserError(
             f"{base} is the folder of one category; give the folder above it, "
-            f"{resolved(base).parent}."
+            f"{resolve(base).parent}."
         )
     there = subfolders(base)
     raise UserError(

@@ -13,9 +13,9 @@ from typing import TypeAlias
 import numpy as np
 from etils import epath
 
-from gcad_jax.core.atomic_files import written
+from gcad_jax.core.atomic_files import atomic_file
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import readable
+from gcad_jax.core.paths import as_readable
 from gcad_jax.core.threads import Scratch
 from gcad_jax.data.dataset import TestImage
 
@@ -121,7 +121,7 @@ def write_maps(
 
     for i, image in enumerate(images):
         path = map_path(folder, category, image)
-        with written(path) as part:
+        with atomic_file(path) as part:
             tifffile.imwrite(part, np.asarray(source(i), np.float32))
 
 
@@ -140,7 +140,7 @@ def read_map(path: epath.Path) -> np.ndarray:  # (H, W), real
             "image needs exactly one."
         )
     try:
-        scores = tifffile.imread(readable(found[0]))
+        scores = tifffile.imread(as_readable(found[0]))
     except Exception as error:  # of a damaged TIFF, from any of its fields
         raise UserError(
             f"{found[0]} is not a readable TIFF ({error}); write the map again."

@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import listing, readable
+from gcad_jax.core.paths import as_readable, list_entries
 from gcad_jax.data.dataset import TestImage
 from gcad_jax.evaluation.map_files import MapSource, read_map
 
@@ -24,7 +24,7 @@ def entries(folder: epath.Path) -> list[epath.Path]:
 
     Raises UserError for a link to nothing, which a listing by kind would pass over.
     """
-    found = [p for p in listing(folder) if not p.name.startswith(".")]
+    found = [p for p in list_entries(folder) if not p.name.startswith(".")]
     for path in found:
         check_link(path)
     return found
@@ -112,7 +112,7 @@ def map_size(path: epath.Path) -> tuple[int, int]:  # (H, W)
     import tifffile
 
     shape: tuple[int, ...] = ()
-    with contextlib.suppress(Exception), tifffile.TiffFile(readable(path)) as file:
+    with contextlib.suppress(Exception), tifffile.TiffFile(as_readable(path)) as file:
         shape = file.series[0].shape
     if len(shape) != 2:
         shape = read_map(path).shape  # says what is wrong

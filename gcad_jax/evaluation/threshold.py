@@ -36,7 +36,8 @@ def threshold(validation: Sequence[float], rate: float) -> float:
     if not len(validation):
         raise UserError(
             "there are no validation images, so that nothing says which scores are "
-            "normal; train with some (--config.data.validation_fraction)."
+            "normal; train with some, data.validation_fraction=0.1.",
+            "data.validation_fraction",
         )
     ordered = sorted(validation)
     # Rounded, because (V + 1)(1 - rate) may miss a whole number by its last digit.

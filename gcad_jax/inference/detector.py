@@ -16,7 +16,7 @@ from etils import epath
 
 from gcad_jax.core.checks import nearest, positive
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import Path, as_path, inside
+from gcad_jax.core.paths import Path, as_path, list_folder
 from gcad_jax.core.threads import Scratch, map_in_order, thread_pool
 from gcad_jax.core.types import COMBINED, Array, Tree
 from gcad_jax.data.images import read_image, to_channels, zoom
@@ -246,11 +246,11 @@ def find(workdir: epath.Path, category: str | None, seed: int | None) -> epath.P
         return workdir
     if not workdir.is_dir():
         raise UserError(
-            f"{workdir} is not there; give the --workdir of a finished run, or a "
+            f"{workdir} is not there; give the workdir of a finished run, or a "
             "detector file."
         )
     by_category = {}
-    for folder in (workdir, *inside(workdir)[0]):
+    for folder in (workdir, *list_folder(workdir)[0]):
         if files := _files(folder):
             by_category[folder.name] = files
     if not by_category:
@@ -258,7 +258,8 @@ def find(workdir: epath.Path, category: str | None, seed: int | None) -> epath.P
             f"{workdir} holds no detector; give the workdir of a finished run, not of "
             "a study or a merge. One that was made by an older version, or with "
             "write_detectors=False, gets its detectors when its command is repeated "
-            "with --config.write_detectors=True."
+            "with write_detectors=True.",
+            "write_detectors",
         )
     if category is None and len(by_category) > 1:
         raise UserError(
@@ -287,7 +288,9 @@ def _files(category: epath.Path) -> dict[int, epath.Path]:
     folder = category / detector_file.DETECTORS
     if not folder.is_dir():
         return {}
-    stems = {path.name: path for path in inside(folder)[1] if path.suffix == ".npz"}
+    stems = {
+        path.name: path for path in list_folder(folder)[1] if path.suffix == ".npz"
+    }
     seeds = {name.removeprefix("seed_").removesuffix(".npz"): name for name in stems}
     return {int(s): stems[name] for s, name in seeds.items() if s.isdigit()}
 

@@ -16,7 +16,7 @@ import numpy as np
 from etils import epath
 from jax import export
 
-from gcad_jax.core.atomic_files import written
+from gcad_jax.core.atomic_files import atomic_file
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMBINED, Array
 from gcad_jax.data.input.device import to_float
@@ -143,7 +143,7 @@ def write(
     batches = [*export_check.drawn(method.image_size, method.channels)]
     batches += [image[None] for image in images]
     beside = output.with_name(output.name + ABOUT)
-    with written(output) as part, written(beside) as sidecar:
+    with atomic_file(output) as part, atomic_file(beside) as sidecar:
         size = part.write_bytes(exported(stored, fpr).serialize())
         loaded = export.deserialize(part.read_bytes())
         found = export_check.difference(loaded.call, detector, batches)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, below, inside
+from gcad_jax.core.paths import as_path, list_folder, walk_files
 from gcad_jax.data.images import SUFFIXES
 from gcad_jax.evaluation.map_files import MAPS
 
@@ -35,7 +35,7 @@ def images_of(given: str, output: epath.Path) -> dict[str, epath.Path]:
         if place.is_dir():
             found += [
                 (as_path(file), os.path.relpath(file, place))
-                for file in below(place)
+                for file in walk_files(place)
                 if file.lower().endswith(SUFFIXES)
                 and not os.path.basename(file).startswith(".")
                 and not os.path.abspath(file).startswith(own)
@@ -46,8 +46,9 @@ def images_of(given: str, output: epath.Path) -> dict[str, epath.Path]:
             found += [(path, path.name) for path in _matching(place)]
     if not found:
         raise UserError(
-            f"--images={given} has no image ({', '.join(SUFFIXES)}); give a folder, a "
-            "file, or a pattern in quotes."
+            f"images={given} has no image ({', '.join(SUFFIXES)}); give a folder, a "
+            "file, or a pattern in quotes.",
+            "images",
         )
     return _named(found)
 
@@ -56,10 +57,11 @@ def _matching(pattern: epath.Path) -> list[epath.Path]:
     """Files of a folder whose names match the last part of a pattern."""
     if not pattern.parent.is_dir() or not set("*?[") & set(pattern.name):
         raise UserError(
-            f"--images: there is no {pattern}; give a folder, a file, or a pattern in "
-            "quotes."
+            f"images={pattern}: there is no {pattern}; give a folder, a file, or a "
+            "pattern in quotes.",
+            "images",
         )
-    files = inside(pattern.parent)[1]
+    files = list_folder(pattern.parent)[1]
     return [file for file in files if fnmatch.fnmatchcase(file.name, pattern.name)]
 
 
@@ -72,8 +74,8 @@ def _named(found: Sequence[tuple[epath.Path, str]]) -> dict[str, epath.Path]:
         own = stem if often[stem] == 1 else name
         if own in named and os.fspath(named[own]) != os.fspath(path):
             raise UserError(
-                f"--images: {named[own]} and {path} would both be called {own} in "
-                "--output; give them in commands of their own."
+                f"{named[own]} and {path} would both be called {own} in the output; "
+                "give them in commands of their own."
             )
         named[own] = path
     return named

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from gcad_jax.core.atomic_files import written
+from gcad_jax.core.atomic_files import atomic_file
 from gcad_jax.core.console import progress_bar
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.threads import background_writer
@@ -115,7 +115,7 @@ def _write_tables(
     """Both or none, and last: they say that everything is there."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    with written(output / SCORES) as scores, written(output / ABOUT) as sidecar:
+    with atomic_file(output / SCORES) as scores, atomic_file(output / ABOUT) as sidecar:
         scores.write_text(text.getvalue(), encoding="utf-8")
         sidecar.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
@@ -133,7 +133,7 @@ class Pictures:
         import tifffile
 
         folder = self.output / MAPS / self.detector.stored.category / "test"
-        with written(folder / f"{name}.tiff") as part:
+        with atomic_file(folder / f"{name}.tiff") as part:
             tifffile.imwrite(part, found.anomaly_map)
 
     def write_overlay(self, name: str, image: np.ndarray, found: Prediction) -> None:
@@ -149,7 +149,7 @@ class Pictures:
         )
         shown = heats if self.wanted.branches else {}
         picture = overlay.draw(image, headline, combined, shown)
-        with written(self.output / OVERLAYS / f"{name}.png") as part:
+        with atomic_file(self.output / OVERLAYS / f"{name}.png") as part:
             part.write_bytes(png.encoded(np.asarray(picture)))
 
     def _heat(self, branch: str, scores: np.ndarray) -> overlay.Heat:

@@ -17,7 +17,7 @@ from etils import epath
 
 from gcad_jax.core.atomic_files import write_text
 from gcad_jax.core.errors import UserError, one_line
-from gcad_jax.core.paths import as_path, readable
+from gcad_jax.core.paths import as_path, as_readable
 from gcad_jax.core.version import __version__
 from gcad_jax.reporting.plots.style import COLUMN, DPI
 
@@ -205,7 +205,7 @@ def _picture(path: epath.Path) -> str:
     if not path.exists():
         return "<em>{alt} (the picture is not there any more)</em>"
     try:
-        source = readable(path)
+        source = as_readable(path)
         data = path.read_bytes()
         with Image.open(source) as image:
             inches = image.width / float(image.info.get("dpi", (DPI,))[0])

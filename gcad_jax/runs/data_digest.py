@@ -6,7 +6,7 @@ from typing import Any
 
 from etils import epath
 
-from gcad_jax.core.paths import absolute, stamp
+from gcad_jax.core.paths import fingerprint, make_absolute
 from gcad_jax.data.dataset import Category, TestImage
 
 
@@ -51,6 +51,6 @@ def digest_files(paths: Iterable[epath.Path]) -> str:
     digest = hashlib.sha256()
     for path in sorted(paths):
         if path.exists():
-            size, time = stamp(path)
-            digest.update(f"{absolute(path)} {size} {time}\n".encode())
+            size, time = fingerprint(path)
+            digest.update(f"{make_absolute(path)} {size} {time}\n".encode())
     return digest.hexdigest()

@@ -154,7 +154,8 @@ def check(config: Pretraining) -> None:
     if len(config.seeds) != 1:
         raise errors.UserError(
             f"config.seeds is {config.seeds}; pretraining takes one seed, as in "
-            '--config.seeds="(0,)".'
+            'seeds="(0,)".',
+            "seeds",
         )
     if not config.P or len(set(config.P)) < len(config.P):
         raise errors.UserError(
@@ -168,7 +169,8 @@ def check(config: Pretraining) -> None:
     if not config.target:
         raise errors.UserError(
             "config.target is empty; give the weight file of the network to learn "
-            "from, --config.target=FILE.npz, as python -m gcad_jax.convert writes it."
+            "from, target=FILE.npz, as python -m gcad_jax.convert writes it.",
+            "target",
         )
     if config.threads < 1 or config.processes < 0:
         raise errors.UserError(
@@ -185,7 +187,8 @@ def _check_devices(config: Pretraining, count: int) -> None:
         raise errors.UserError(
             f"config.num_devices is {config.num_devices}, which takes {count} devices, "
             "but L_m and the correlation 'samples_sq' compare patches of one device: "
-            "set --config.num_devices=1."
+            "set num_devices=1.",
+            "num_devices",
         )
 
 

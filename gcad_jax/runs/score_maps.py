@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from gcad_jax.core import console as speech
-from gcad_jax.core.atomic_files import check_writable, written
+from gcad_jax.core.atomic_files import atomic_file, check_writable
 from gcad_jax.core.paths import Path, as_path
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.dataset import KINDS, TestImage
@@ -63,7 +63,7 @@ def evaluate_each(
         for output, maps in folders.items()
     }
     for output in tests:
-        check_writable(output, OUTPUTS, "--output_dir")
+        check_writable(output, OUTPUTS, "output_dir")
     folder = ground_truth_files.find_category(dataset_base_dir, object_name)
     listed = {test: map_folders.listed(test) for test in tests.values()}
     dataset, anomalous = ground_truth_files.anomalous_images(folder, workers)
@@ -148,7 +148,7 @@ def write(folder: epath.Path, result: CategoryResult) -> list[str]:
     }
     names = OUTPUTS if lines else OUTPUTS[:2]
     with contextlib.ExitStack() as files:
-        part = {name: files.enter_context(written(folder / name)) for name in names}
+        part = {name: files.enter_context(atomic_file(folder / name)) for name in names}
         if lines:
             drawn = curves.curves(np.asarray(spro.RATES), lines)
             style.save(drawn, {"png": part[CURVES], "pdf": part[CURVES_PDF]})

@@ -12,7 +12,7 @@ from gcad_jax.config.experiment import differences
 from gcad_jax.core import multihost
 from gcad_jax.core.atomic_files import check_writable, write_text
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import Path, as_path, inside, is_local, make_folder
+from gcad_jax.core.paths import Path, as_path, is_local, list_folder, make_folder
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation.result_files import METRICS
 from gcad_jax.runs.data_digest import digest_category
@@ -61,7 +61,7 @@ def checked(path: Path, config: dict[str, Any]) -> epath.Path:
 
 def check_free(folder: epath.Path) -> None:
     """Raises UserError where the folder cannot be written, or is in use."""
-    check_writable(folder, (), "--workdir")
+    check_writable(folder, (), "workdir")
     if is_local(folder) and (folder / LOCK).exists():
         with locked(folder):
             pass
@@ -86,7 +86,7 @@ def unlocked(path: Path) -> str:
     if is_local(path):
         return ""
     return (
-        f"{path} has no locks: give no other command the same --workdir while this "
+        f"{path} has no locks: give no other command the same workdir while this "
         "one runs"
     )
 
@@ -107,27 +107,30 @@ def locked(path: Path, wait: bool = False) -> Iterator[epath.Path]:
     if not is_local(folder):
         yield folder
         return
-    check_writable(folder, (), "--workdir")
+    check_writable(folder, (), "workdir")
     try:
         make_folder(folder)
         lock = (folder / LOCK).open("w")
     except OSError as error:
         raise UserError(
-            f"--workdir={path} cannot be written ({error.strerror}); choose a folder "
-            "that you may write to."
+            f"workdir={path} cannot be written ({error.strerror}); choose a folder "
+            "that you may write to.",
+            "workdir",
         ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise InUse(
-                f"--workdir={path} is in use by another process; wait for it to end, "
-                "or choose another folder."
+                f"workdir={path} is in use by another process; wait for it to end, "
+                "or choose another folder.",
+                "workdir",
             ) from error
         except OSError as error:
             raise UserError(
-                f"--workdir={path} cannot be locked ({error.strerror}); choose a "
-                "folder on a file system that has locks (flock)."
+                f"workdir={path} cannot be locked ({error.strerror}); choose a "
+                "folder on a file system that has locks (flock).",
+                "workdir",
             ) from error
         yield folder
 
@@ -163,14 +166,15 @@ def check_config(folder: epath.Path, config: dict[str, Any]) -> None:
         except (ValueError, TypeError) as error:
             raise UserError(
                 f"{file} does not hold the config of a run ({error}); choose another "
-                "--workdir."
+                "workdir."
             ) from error
-        begun = any(has_begun(category) for category in inside(folder)[0])
+        begun = any(has_begun(category) for category in list_folder(folder)[0])
         if begun and (changed := differences(old, config)):
             raise UserError(
-                f"--workdir={folder} holds a run of another config ("
+                f"workdir={folder} holds a run of another config ("
                 + "; ".join(changed)
-                + "); repeat its values to continue it, or choose another --workdir."
+                + "); repeat its values to continue it, or choose another workdir.",
+                "workdir",
             )
 
 
@@ -217,7 +221,7 @@ def _compared(folder: epath.Path, category: Category) -> tuple[dict[str, Any], b
                     f"the {split} images of {category.name} are not those that "
                     f"{folder} was begun with ({before[split]['images']} then, "
                     f"{images['images']} now, or others); restore them, or choose "
-                    "another --workdir."
+                    "another workdir."
                 )
     return found | tests, before == found | tests
 

@@ -12,7 +12,7 @@ from etils import epath
 
 from gcad_jax.core import multihost
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import absolute, inside
+from gcad_jax.core.paths import list_folder, make_absolute
 from gcad_jax.core.types import Tree
 from gcad_jax.methods.base import TrainState
 from gcad_jax.training.parallel.layout import Layout
@@ -26,7 +26,7 @@ def finished_steps(folder: epath.Path) -> list[int]:
     """Steps of the complete checkpoints in `folder`, ascending; [] where it is none."""
     if not folder.is_dir():
         return []
-    found = [path for path in inside(folder)[0] if path.name.isdigit()]
+    found = [path for path in list_folder(folder)[0] if path.name.isdigit()]
     if os.fspath(folder).startswith("gs://"):  # nothing is renamed there
         found = [path for path in found if (path / COMMITTED).exists()]
     return sorted(int(path.name) for path in found)
@@ -59,7 +59,7 @@ class Checkpoints:
 
         self._ocp = ocp
         self._config, self._layout = config, layout
-        self._folder = absolute(folder)
+        self._folder = make_absolute(folder)
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(

@@ -55,7 +55,7 @@ def kept(
         if (there := _read(path, made_of, say)) is None:
             raise UserError(
                 f"{path} is not what the first process has written there; give all "
-                "hosts a --workdir that they share."
+                "hosts a workdir that they share."
             )
         return there
 

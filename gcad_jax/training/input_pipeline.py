@@ -71,8 +71,9 @@ class InMemory:
         if cache_features and not self.augmentation.is_identity:
             raise UserError(
                 f"cache_features is True, but the training images of {category.name} "
-                "are augmented; set --config.cache_features=False, or "
-                "--config.method.augmented=False."
+                "are augmented; set cache_features=False, or method.augmented=False.",
+                "cache_features",
+                "method.augmented",
             )
 
     def resources(self, frozen: Tree, layout: Layout) -> Resources:

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from gcad_jax.core import multihost
-from gcad_jax.core.atomic_files import copy_tree, filled, write_text
+from gcad_jax.core.atomic_files import copy_tree, local_folder_for, write_text
 from gcad_jax.core.errors import UserError, one_line
 from gcad_jax.core.paths import is_local
 
@@ -39,7 +39,7 @@ class MetricsLog:
 
         self._folder, self._open = folder, contextlib.ExitStack()
         kept = _kept_rows(folder / ROWS, resume_step)
-        self._place = epath.Path(self._open.enter_context(filled(folder)))
+        self._place = epath.Path(self._open.enter_context(local_folder_for(folder)))
         write_text(self._place / ROWS, kept)
         self._file = (self._place / ROWS).open("a")
         self._board = SummaryWriter(
@@ -135,5 +135,6 @@ def check_finite(
                 raise UserError(
                     f"{name} is {value} at step {step}, seed {seed}: training stopped, "
                     "the checkpoints before it are kept; try a lower "
-                    "--config.method.learning_rate in another --workdir."
+                    "method.learning_rate=VALUE in another workdir.",
+                    "method.learning_rate",
                 )

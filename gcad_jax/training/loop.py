@@ -343,7 +343,8 @@ class Trainer:
             raise UserError(
                 f"a parameter is not finite after step {done}: training stopped, the "
                 "checkpoints before it are kept; try a lower "
-                "--config.method.learning_rate."
+                "method.learning_rate=VALUE.",
+                "method.learning_rate",
             )
         log.flush()
         checkpoints.save(done, states)

@@ -148,7 +148,7 @@ def test_a_mistake_is_the_same_sentence_from_every_process(config, tmp_path):
     ("field", "words"),
     [
         ("--config.log_every=7", "the settings of process 1 are not those of"),
-        ("--workdir=", "hosts a --workdir that they share"),
+        ("--workdir=", "hosts a workdir that they share"),
     ],
 )
 def test_what_processes_must_share_is_said(config, tmp_path, field, words):
@@ -254,12 +254,12 @@ def test_a_machine_with_the_library_of_tpus_but_none_is_alone(monkeypatch, joine
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (("host:1", 0, -1), ["--coordinator is 'host:1'", "together"]),
-        (("", 2, 0), ["--num_processes 2", "together"]),
-        (("", 0, 1), ["--process_id 1", "together"]),
-        (("host:1", 1, 0), ["--num_processes 1", "together"]),
-        (("host:1", 2, 2), ["--process_id is 2", "the last is 1"]),
-        (("host", 2, 0), ["--coordinator is 'host'", "HOST:PORT"]),
+        (("host:1", 0, -1), ["coordinator='host:1'", "together"]),
+        (("", 2, 0), ["num_processes=2", "together"]),
+        (("", 0, 1), ["process_id=1", "together"]),
+        (("host:1", 1, 0), ["num_processes=1", "together"]),
+        (("host:1", 2, 2), ["process_id=2", "the last is 1"]),
+        (("host", 2, 0), ["coordinator='host'", "HOST:PORT"]),
     ],
 )
 def test_flags_that_do_not_belong_together(joined, given, words):

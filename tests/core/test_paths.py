@@ -3,9 +3,15 @@
 import pytest
 from etils import epath
 
-from gcad_jax.core.atomic_files import write_text, written
+from gcad_jax.core.atomic_files import atomic_file, write_text
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, below, inside, listing, stamp
+from gcad_jax.core.paths import (
+    as_path,
+    fingerprint,
+    list_entries,
+    list_folder,
+    walk_files,
+)
 
 
 def names(folder):
@@ -13,14 +19,14 @@ def names(folder):
 
 
 def write_half(path, error, *advice):
-    with written(path, *advice) as part:
+    with atomic_file(path, *advice) as part:
         part.write_text("half")
         raise error
 
 
 def test_a_file_appears_whole_in_a_folder_that_is_made(tmp_path):
     path = tmp_path / "new" / "a.txt"
-    with written(path) as part:
+    with atomic_file(path) as part:
         part.write_text("half")
         assert not path.exists()
         part.write_text("whole")
@@ -50,7 +56,7 @@ def test_a_full_disk_is_one_sentence(tmp_path):
 
 def test_a_full_disk_names_the_file_and_not_its_temporary_name(tmp_path):
     def fill():
-        with written(tmp_path / "b.txt"), written(tmp_path / "a.txt") as outer:
+        with atomic_file(tmp_path / "b.txt"), atomic_file(tmp_path / "a.txt") as outer:
             write_half(outer, OSError(28, "No space left on device"))
 
     with pytest.raises(UserError) as caught:
@@ -72,18 +78,18 @@ def test_every_name_of_a_folder_is_listed(tmp_path):
     (tmp_path / "to_d").symlink_to("d")
     (tmp_path / "to_nothing").symlink_to("nothing")
     listed = [".c", "a~", "b", "d", "to_d", "to_nothing"]
-    assert listing(folder) == [folder / name for name in listed]
-    assert inside(folder) == (
+    assert list_entries(folder) == [folder / name for name in listed]
+    assert list_folder(folder) == (
         [folder / "d", folder / "to_d"],
         [folder / ".c", folder / "a~", folder / "b"],
     )
     found = [".c", "a~", "b", "to_nothing", "d/e", "d/f/g"]
-    assert list(below(folder)) == [str(tmp_path / name) for name in found]
+    assert list(walk_files(folder)) == [str(tmp_path / name) for name in found]
 
 
 def test_the_stamp_of_a_file_has_its_nanoseconds(tmp_path):
     write_text(tmp_path / "a", "text")
-    assert stamp(tmp_path / "a") == (4, (tmp_path / "a").stat().st_mtime_ns)
+    assert fingerprint(tmp_path / "a") == (4, (tmp_path / "a").stat().st_mtime_ns)
 
 
 def test_a_store_that_cannot_be_reached_is_one_sentence(monkeypatch):

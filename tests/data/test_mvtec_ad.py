@@ -190,7 +190,7 @@ def test_only_training_images(tmp_path):
 
 
 def test_no_data_says_where_to_get_it():
-    with pytest.raises(UserError, match=r"datasets/mvtec-ad .*--config.data.root=ROOT"):
+    with pytest.raises(UserError, match=r"datasets/mvtec-ad .*pass data.root=ROOT"):
         MvtecAd().names()
 
 

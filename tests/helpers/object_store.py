@@ -59,7 +59,7 @@ def _wait_for(port: int, server: subprocess.Popen[bytes], seconds: float = 60) -
 
 def download(folder: epath.Path, to: pathlib.Path) -> pathlib.Path:
     """Copies every file of a folder of the store below `to`; returns that."""
-    for name in paths.below(folder):
+    for name in paths.walk_files(folder):
         target = to / epath.Path(name).relative_to(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(epath.Path(name).read_bytes())

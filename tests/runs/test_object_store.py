@@ -67,14 +67,14 @@ def folder(request):
 
 
 def write_half(path):
-    with atomic_files.written(path) as part:
+    with atomic_files.atomic_file(path) as part:
         part.write_text("half")
         raise KeyboardInterrupt
 
 
 def test_a_file_appears_whole_or_not_at_all(folder):
     path = folder / "a.txt"
-    with atomic_files.written(path) as part:
+    with atomic_files.atomic_file(path) as part:
         part.write_text("new")
         assert not path.exists()
     assert path.read_text() == "new"
@@ -83,21 +83,21 @@ def test_a_file_appears_whole_or_not_at_all(folder):
     assert path.read_text() == "new"
     atomic_files.write_text(path, "newer")
     assert path.read_text() == "newer"
-    assert paths.listing(folder) == [path]
+    assert paths.list_entries(folder) == [path]
 
 
 def test_a_large_file_arrives_in_parts(folder):
     data = np.random.default_rng(0).bytes(11 * 2**20)  # gcsfs sends 5 MiB at once
-    with atomic_files.written(folder / "large") as part:
+    with atomic_files.atomic_file(folder / "large") as part:
         part.write_bytes(data)
-    assert paths.opened(folder / "large").read() == data
+    assert paths.open_file(folder / "large").read() == data
 
 
 def test_a_detector_is_exported_to_it(folder):
     detector = Detector(stored(), batch_size=2)
     path = folder / "a.jax"
     size, _ = exported.write(detector, path, 0.1)
-    assert paths.listing(folder) == [path, folder / "a.jax.json"]
+    assert paths.list_entries(folder) == [path, folder / "a.jax.json"]
     assert len(path.read_bytes()) == size
 
 
@@ -107,46 +107,48 @@ def test_folders_and_files_are_listed(folder):
         (folder / name).write_text(name)
     inner = [folder / ".hidden", folder / "d", folder / folder.name]
     own = [folder / "a.txt", folder / "b.txt"]
-    assert paths.inside(folder) == (inner, own)
-    assert paths.listing(folder) == sorted(inner + own)
+    assert paths.list_folder(folder) == (inner, own)
+    assert paths.list_entries(folder) == sorted(inner + own)
     found = [str(folder / n) for n in (".hidden/g", "a.txt", "b.txt", "d/e/f.txt")]
-    assert sorted(paths.below(folder)) == sorted(
+    assert sorted(paths.walk_files(folder)) == sorted(
         [*found, str(folder / folder.name / "c.txt")]
     )
-    assert paths.inside(folder / "none") == ([], [])
-    assert paths.absolute(folder) == paths.resolved(folder) == folder
-    assert paths.stamp(folder / "a.txt")[0] == 5
+    assert paths.list_folder(folder / "none") == ([], [])
+    assert paths.make_absolute(folder) == paths.resolve(folder) == folder
+    assert paths.fingerprint(folder / "a.txt")[0] == 5
 
 
 def test_the_stamp_changes_with_the_file(folder, monkeypatch):
     path = folder / "a.txt"
     path.write_text("1")
     before = path.stat().mtime
-    assert paths.stamp(path) == (1, before)
+    assert paths.fingerprint(path) == (1, before)
     assert before > 0
     # As in a store that does not tell the time.
     about = types.SimpleNamespace(length=1, mtime=0)
     monkeypatch.setattr(type(path), "stat", lambda self: about)
-    before = paths.stamp(path)
-    assert paths.stamp(path) == before
+    before = paths.fingerprint(path)
+    assert paths.fingerprint(path) == before
     path.write_text("2")
-    assert paths.stamp(path) != before
+    assert paths.fingerprint(path) != before
 
 
 def test_a_tree_is_filled_by_those_who_know_disks_alone(folder):
-    with atomic_files.filled(folder) as place:
+    with atomic_files.local_folder_for(folder) as place:
         trees.write_defects(epath.Path(place) / "x", trees.DEFECTS)
-    assert paths.below(folder / "x").__next__() == str(folder / "x/defects_config.json")
+    assert paths.walk_files(folder / "x").__next__() == str(
+        folder / "x/defects_config.json"
+    )
 
 
 def test_what_cannot_be_written_is_said_before(folder):
-    atomic_files.check_writable(folder, ["a.txt"], "--workdir")
+    atomic_files.check_writable(folder, ["a.txt"], "workdir")
     assert not folder.exists()
     (folder / "a.txt/b").write_text("")
     with pytest.raises(UserError, match=r"a\.txt is a folder, where a result"):
-        atomic_files.check_writable(folder, ["a.txt"], "--workdir")
-    with pytest.raises(UserError, match=r"^--workdir=gs://none/x cannot be written"):
-        atomic_files.check_writable("gs://none/x", ["a.txt"], "--workdir")
+        atomic_files.check_writable(folder, ["a.txt"], "workdir")
+    with pytest.raises(UserError, match=r"^workdir=gs://none/x cannot be written"):
+        atomic_files.check_writable("gs://none/x", ["a.txt"], "workdir")
     with pytest.raises(UserError, match=r"^gs://none/x/a\.txt cannot be written \("):
         atomic_files.write_text("gs://none/x/a.txt", "")
 
@@ -289,7 +291,7 @@ def test_maps_are_evaluated(tmp_path, folder, make):
     for place in (tmp_path, root):
         score_maps.evaluate(name, place / "data", place / "maps", place / "out")
     assert map_folders.metrics(root / "out") == map_folders.metrics(tmp_path / "out")
-    written = sorted(path.name for path in paths.listing(root / "out"))
+    written = sorted(path.name for path in paths.list_entries(root / "out"))
     assert written == ["curves.pdf", "curves.png", "details.json", "metrics.json"]
     assert (root / "out/curves.png").read_bytes()[1:4] == b"PNG"
 
@@ -311,7 +313,7 @@ def test_a_study_of_the_thresholds_is_kept(tmp_path, folder):
     here, _ = study_runs.run(tmp_path)
     there, _ = study_runs.run(root)
     assert there["categories"] == here["categories"]
-    names = [path.name for path in paths.listing(root / "out")]
+    names = [path.name for path in paths.list_entries(root / "out")]
     forms = ("html", "json", "md", "pdf", "png")
     assert names == ["pushpins", *(f"saturation.{form}" for form in forms)]
     again, lines = study_runs.run(root)
@@ -382,7 +384,7 @@ def test_a_run_stopped_twice_and_its_newest_checkpoint_damaged(
     stopped_at(6, folder, monkeypatch)
     assert f"resume      from step {stopped} of 6" in capsys.readouterr().out
     before, newest = finished_steps(steps)
-    for name in list(paths.below(steps / f"{newest}/state")):
+    for name in list(paths.walk_files(steps / f"{newest}/state")):
         epath.Path(name).write_bytes(b"damaged")
     train_and_evaluate.run(config(), str(folder))
     said = capsys.readouterr().out
@@ -426,14 +428,14 @@ def test_logs_that_cannot_be_copied_are_one_sentence(folder, monkeypatch):
 
 def test_what_another_process_writes_is_seen(folder, store):
     atomic_files.write_text(folder / "a.txt", "1")
-    assert paths.listing(folder) == [folder / "a.txt"]
+    assert paths.list_entries(folder) == [folder / "a.txt"]
     name = urllib.parse.quote(f"{folder.name}/a.txt", safe="")
     for_upload = f"{store['STORAGE_EMULATOR_HOST']}/upload/storage/v1/b/bucket/o"
     request = urllib.request.Request(
         f"{for_upload}?uploadType=media&name={name}", b"longer", method="POST"
     )
     urllib.request.urlopen(request).close()
-    assert paths.stamp(folder / "a.txt")[0] == 6
+    assert paths.fingerprint(folder / "a.txt")[0] == 6
     assert (folder / "a.txt").read_text() == "longer"
 
 
@@ -455,7 +457,7 @@ def test_a_study_of_runs(folder, capsys):
     for _ in range(2):
         runs_of_studies.run(study, str(folder))
     assert "1 run x 1 category, 1 finished" in capsys.readouterr().out
-    written = [path.name for path in paths.inside(folder)[1]]
+    written = [path.name for path in paths.list_folder(folder)[1]]
     assert {f"benchmark.{form}" for form in ("json", "md", "pdf", "png")} < set(written)
     assert (folder / "circles/variation_model/report.md").exists()
 
@@ -474,7 +476,7 @@ def test_programs_are_kept(folder, monkeypatch):
         for name, value in before.items():
             jax.config.update(name, value)
         compilation_cache.reset_cache()
-    kept = [path.name for path in paths.listing(folder / ".programs")]
+    kept = [path.name for path in paths.list_entries(folder / ".programs")]
     assert [name.partition("-")[0] for name in kept] == ["jit__lambda"]
 
 

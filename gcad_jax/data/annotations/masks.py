@@ -7,7 +7,7 @@ from etils import epath
 from PIL import Image
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import readable
+from gcad_jax.core.paths import as_readable
 from gcad_jax.data.annotations.saturation import Defect, saturation
 from gcad_jax.data.dataset import Region
 from gcad_jax.data.images import read_image, read_mask
@@ -90,7 +90,7 @@ def region_of(defect: Defect, pixels: np.ndarray) -> Region:
 def size_of(path: epath.Path) -> tuple[int, int]:  # (H, W)
     """Of an image, from the header of its file; raises UserError where it cannot."""
     try:
-        with Image.open(readable(path)) as image:
+        with Image.open(as_readable(path)) as image:
             return image.height, image.width
     except Exception:
         # Says in one sentence what is wrong with the file.

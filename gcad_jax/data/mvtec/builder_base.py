@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from gcad_jax.core.errors import UserError, one_line
-from gcad_jax.core.paths import opened
+from gcad_jax.core.paths import open_file
 from gcad_jax.data.annotations.masks import identify
 from gcad_jax.data.dataset import KINDS
 from gcad_jax.data.mvtec.files import Layout, Record
@@ -136,7 +136,7 @@ def _example(record: Record) -> dict[str, Any]:
 
 def _read(path: epath.Path) -> bytes:
     try:
-        with opened(path) as file:
+        with open_file(path) as file:
             return file.read()
     except OSError as error:
         raise UserError(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import on_disk, resolved, stamp
+from gcad_jax.core.paths import check_on_disk, fingerprint, resolve
 from gcad_jax.data.mvtec.files import Layout
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def examples(
         written.
     """
     cache = cache_folder(cache_dir)
-    folder = cache / fingerprint(layout)
+    folder = cache / digest_layout(layout)
     if folder.is_dir():
         try:
             return _read(builder, layout, folder)
@@ -56,25 +56,26 @@ def examples(
     except _DAMAGED as error:
         raise UserError(
             f"The data cache {cache} cannot be written ({error}); set "
-            "--config.data.cache_dir=PATH to a folder with enough space."
+            "data.cache_dir=PATH to a folder with enough space.",
+            "data.cache_dir",
         ) from error
 
 
 def cache_folder(cache_dir: str) -> pathlib.Path:
     """`cache_dir`, or the user's cache, with gcad_jax/tfds below it; on a disk."""
-    on_disk(cache_dir, "data.cache_dir")
+    check_on_disk(cache_dir, "data.cache_dir")
     base = cache_dir or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return pathlib.Path(base).expanduser().absolute() / "gcad_jax" / "tfds"
 
 
-def fingerprint(layout: Layout) -> str:
+def digest_layout(layout: Layout) -> str:
     """A folder name: category, hash of where it is, hash of what is there."""
-    folder = resolved(layout.folder)
+    folder = resolve(layout.folder)
     listing = hashlib.sha256()
     for path in layout.files:
-        size, time_of = stamp(path)
+        size, modified = fingerprint(path)
         name = path.relative_to(layout.folder)
-        listing.update(f"{name}\0{size}\0{time_of}\n".encode())
+        listing.update(f"{name}\0{size}\0{modified}\n".encode())
     place = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
     return "-".join((layout.dataset, layout.category, place, listing.hexdigest()[:16]))
 

@@ -8,7 +8,7 @@ from etils import epath
 
 from gcad_jax.core.checks import nearest, one_of
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, inside, resolved
+from gcad_jax.core.paths import as_path, list_folder, resolve
 from gcad_jax.data.annotations.saturation import Defect
 from gcad_jax.data.images import list_images
 
@@ -72,7 +72,8 @@ def check_names(categories: Sequence[str], known: Sequence[str]) -> None:
     if not categories:
         raise UserError(
             "data.categories is empty; name at least one of "
-            f"{', '.join(known)}: --config.data.categories=\"('{known[0]}',)\"."
+            f"{', '.join(known)}: data.categories=\"('{known[0]}',)\".",
+            "data.categories",
         )
     for category in categories:
         one_of("data.categories", category, known)
@@ -91,26 +92,30 @@ def find_category(
       UserError: no such root, or no such category in it.
     """
     if not root:
-        raise UserError(f"data.root is empty; {hint}")
+        raise UserError(f"data.root is empty; {hint}", "data.root")
     folder = as_path(root).expanduser()
     if not folder.is_dir():
         found = "is not a folder" if folder.exists() else "does not exist"
-        raise UserError(f"data.root is {root}, which {found}; {hint}")
+        raise UserError(f"data.root is {root}, which {found}; {hint}", "data.root")
     if (folder / category).is_dir():
         return folder / category
     here = [name for name in known if (folder / name).is_dir()]
     if not here and (folder / "train").is_dir():
         raise UserError(
             f"data.root is {root}, which is the folder of one category; give the "
-            f"folder above it, --config.data.root={resolved(folder).parent}."
+            f"folder above it, data.root={resolve(folder).parent}.",
+            "data.root",
         )
     if not here:
-        raise UserError(f"data.root is {root}, which holds no category; {hint}")
+        raise UserError(
+            f"data.root is {root}, which holds no category; {hint}", "data.root"
+        )
     raise UserError(
         f"data.categories names {category!r}, but {root} holds only "
         f"{', '.join(here)}; choose among these, for example "
-        f"--config.data.categories=\"('{here[0]}',)\", or add the missing one."
-        + nearest(category, here)
+        f"data.categories=\"('{here[0]}',)\", or add the missing one."
+        + nearest(category, here),
+        "data.categories",
     )
 
 
@@ -135,7 +140,7 @@ def folders_in(folder: epath.Path) -> list[str]:
     """Names of the folders in `folder`, sorted, without hidden ones; [] without it."""
     if not folder.is_dir():
         return []
-    return [f.name for f in inside(folder)[0] if not f.name.startswith(".")]
+    return [f.name for f in list_folder(folder)[0] if not f.name.startswith(".")]
 
 
 def need(folder: epath.Path, names: Sequence[str], layout: str) -> None:

@@ -31,7 +31,7 @@ def read_tensors(path: Path) -> Tensors:
     """
     file = as_path(path)
     if not file.is_file():
-        raise UserError(f"{path} does not exist or is no file; check --input.")
+        raise UserError(f"{path} does not exist or is no file.")
     if file.suffix not in READERS:
         raise UserError(
             f"{path} ends in {file.suffix or 'no suffix'!r}; "

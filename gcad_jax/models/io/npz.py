@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from gcad_jax.core.atomic_files import written
+from gcad_jax.core.atomic_files import atomic_file
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import Path, as_path, opened
+from gcad_jax.core.paths import Path, as_path, open_file
 
 HEADER = "header"
 STORED_TYPES = ("float32", "float16")
@@ -26,7 +26,7 @@ def write_weights(path: Path, header: Mapping[str, Any], arrays: Arrays) -> None
     """Writes arrays and header, with their checksum, atomically; raises UserError."""
     header = {**header, "sha256": checksum(arrays)}
     # An open file, because NumPy appends .npz to a name.
-    with written(path) as part, part.open("wb") as file:
+    with atomic_file(path) as part, part.open("wb") as file:
         np.savez(
             file, allow_pickle=False, **{HEADER: np.array(json.dumps(header)), **arrays}
         )
@@ -62,7 +62,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         )
     try:
         # Opened here, because np.load leaves a damaged archive open.
-        with opened(path) as stream:
+        with open_file(path) as stream:
             if not zipfile.is_zipfile(stream):
                 raise damaged(path, "it is no .npz archive, or a part of one")
             stream.seek(0)

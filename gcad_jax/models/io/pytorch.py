@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import readable
+from gcad_jax.core.paths import as_readable
 from gcad_jax.models.io.npz import difference
 from gcad_jax.models.patch_layers import Layer
 
@@ -32,7 +32,7 @@ def read_safetensors(path: epath.Path) -> Arrays:
     from safetensors.numpy import load, load_file
 
     try:
-        source = readable(path)
+        source = as_readable(path)
         if isinstance(source, str):
             tensors = load_file(source)
         else:
@@ -59,7 +59,7 @@ def read_pickled(path: epath.Path) -> Arrays:
             "weights as .safetensors."
         ) from error
     try:
-        content = torch.load(readable(path), map_location="cpu", weights_only=True)
+        content = torch.load(as_readable(path), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its readers do
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
@@ -162,7 +162,9 @@ def pdn(
         needed[f"{their}.weight"] = shape[::-1][:2] + shape[:-2]
         needed[f"{their}.bias"] = shape[-1:]
     if problem := difference(tensors, needed):
-        raise UserError(f"{source} does not fit: {problem}; check --arch and --input.")
+        raise UserError(
+            f"{source} does not fit: {problem}; check architecture and file."
+        )
     for their, our in zip(theirs, ours, strict=True):
         arrays[f"{our}/kernel"] = tensors[f"{their}.weight"].transpose(2, 3, 1, 0)
         arrays[f"{our}/bias"] = tensors[f"{their}.bias"]

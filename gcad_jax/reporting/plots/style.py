@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
-from gcad_jax.core.atomic_files import written
+from gcad_jax.core.atomic_files import atomic_file
 from gcad_jax.core.paths import Path, as_path
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def save(figure: "Figure", paths: Mapping[str, Path]) -> None:
     """
     with contextlib.ExitStack() as files, styled():
         for form, path in paths.items():
-            part = files.enter_context(written(path))
+            part = files.enter_context(atomic_file(path))
             figure.savefig(part, format=form, **_SAVED[form])
 
 

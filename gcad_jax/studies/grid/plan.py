@@ -60,15 +60,21 @@ class Planned:
         return f": {', '.join(told)}" if told else ""
 
     def explained(self, error: Exception) -> UserError:
-        """The error with the flags as they are called in a study."""
+        """The error with the fields as they are called in a study."""
         text = str(error)
-        text = text.replace("--config.data.", f"--config.{self.dataset}.data.")
-        own = f"--config.{self.dataset}.{self.cell}."
-        text = text.replace("--config.method.", f"{own}method.")
-        text = text.replace("--config.cache_features", f"{own}cache_features")
-        told = UserError(text if self.label in text else f"{self.label}: {text}")
-        told.agreed = getattr(error, "agreed", False)
-        return told
+        text = text if self.label in text else f"{self.label}: {text}"
+        explained = UserError(text, *getattr(error, "fields", ()))
+        explained.agreed = getattr(error, "agreed", False)
+        explained.rename_fields(self.field_of_study)
+        return explained
+
+    def field_of_study(self, field: str) -> str:
+        """What a field of the run is called in the config of the study."""
+        if field.startswith("data."):
+            return f"{self.dataset}.{field}"
+        if field == "cache_features" or field.startswith("method."):
+            return f"{self.dataset}.{self.cell}.{field}"
+        return field
 
 
 def plan(study: Study, folder: epath.Path) -> list[Planned]:

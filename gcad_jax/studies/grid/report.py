@@ -7,7 +7,7 @@ from typing import Any
 
 from etils import epath
 
-from gcad_jax.core.atomic_files import written
+from gcad_jax.core.atomic_files import atomic_file
 from gcad_jax.reporting import html as page
 from gcad_jax.reporting.plots import panels, style
 from gcad_jax.reporting.plots.panel import Panel
@@ -68,7 +68,7 @@ def write(
     text = "\n\n".join([*parts[:2], figure, *parts[2:]]) + "\n"
     with contextlib.ExitStack() as files:
         part = {
-            form: files.enter_context(written(folder / file))
+            form: files.enter_context(atomic_file(folder / file))
             for form, file in outputs(name).items()
         }
         style.save(panels.draw(drawn), {form: part[form] for form in style.FORMATS})

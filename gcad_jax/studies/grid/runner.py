@@ -67,7 +67,7 @@ def run(study: Study, path: str) -> Runs:
     folder = as_path(path).expanduser()
     files = study_report.outputs(study.name).values()
     multihost.check_equal(configs.settings(study), "the settings")
-    multihost.run_on_first(lambda: check_writable(folder, tuple(files), "--workdir"))
+    multihost.run_on_first(lambda: check_writable(folder, tuple(files), "workdir"))
     planned = multihost.run_on_all(lambda: plan(study, folder))
     started = time.monotonic()
     devices.set_compilation_cache(folder)

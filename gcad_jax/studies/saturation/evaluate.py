@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from etils import epath
 
-from gcad_jax.core.atomic_files import write_text, written
+from gcad_jax.core.atomic_files import atomic_file, write_text
 from gcad_jax.core.console import PrintLine
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import opened
+from gcad_jax.core.paths import open_file
 from gcad_jax.data.dataset import TestImage
 from gcad_jax.evaluation import map_folders
 from gcad_jax.evaluation.ground_truth import GroundTruth
@@ -129,7 +129,7 @@ def write(
 ) -> None:
     """The draws, and last the file that makes them valid."""
     (folder / JSON).unlink(missing_ok=True)
-    with written(folder / DRAWS) as part, part.open("wb") as file:
+    with atomic_file(folder / DRAWS) as part, part.open("wb") as file:
         arrays: dict[str, Any] = {f"threshold/{t}": d.all for t, d in drawn.items()}
         np.savez(file, auspro=drawings.values, **arrays)
     shown = {"settings": settings, **drawings.facts}
@@ -142,7 +142,7 @@ def read(folder: epath.Path, settings: Mapping[str, Any]) -> ThresholdStudy | No
         facts = json.loads((folder / JSON).read_text())
         if facts.pop("settings") != settings:
             return None
-        with opened(folder / DRAWS) as file:
+        with open_file(folder / DRAWS) as file:
             return ThresholdStudy(np.load(file)["auspro"], facts)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None

@@ -11,7 +11,7 @@ from etils import epath
 
 from gcad_jax.core.checks import nearest
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, inside, is_local
+from gcad_jax.core.paths import as_path, is_local, list_folder
 from gcad_jax.data.circles import Circles
 from gcad_jax.data.dataset import DataSet, TestImage
 from gcad_jax.data.folder import Folder
@@ -48,7 +48,7 @@ class Workdir:
 
     def categories(self) -> tuple[str, ...]:
         """Those that were begun, sorted."""
-        folders, _ = inside(self.path)
+        folders, _ = list_folder(self.path)
         return tuple(f.name for f in folders if (f / DATA).exists())
 
     def category(self, name: str) -> epath.Path:
@@ -72,7 +72,7 @@ class Workdir:
         folder = self.category(name) / MAPS
         seeds = {
             int(number): path
-            for path in (inside(folder)[0] if folder.is_dir() else [])
+            for path in (list_folder(folder)[0] if folder.is_dir() else [])
             if (number := path.name.removeprefix("seed_")).isdigit()
         }
         if not seeds:

@@ -7,7 +7,7 @@ from typing import Protocol
 from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, below, listing
+from gcad_jax.core.paths import as_path, list_entries, walk_files
 from gcad_jax.data.dataset import TestImage
 from gcad_jax.evaluation import ground_truth_files, map_folders
 from gcad_jax.runs.data_digest import digest_files, digest_ground_truth
@@ -60,9 +60,9 @@ class FolderGroundTruth:
     def digest(self, category: str) -> str:
         """Of names, sizes and times of the files."""
         data = ground_truth_files.find_category(self.root, category)
-        truth = map(epath.Path, below(data / "ground_truth"))
+        truth = map(epath.Path, walk_files(data / "ground_truth"))
         test = data / "test" / "good"
-        good = listing(test) if test.is_dir() else []
+        good = list_entries(test) if test.is_dir() else []
         return digest_files([data / ground_truth_files.CONFIG, *truth, *good])
 
     def load(

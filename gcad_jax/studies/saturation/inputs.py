@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import absolute, as_path
+from gcad_jax.core.paths import as_path, make_absolute
 from gcad_jax.studies.saturation.finished_runs import Workdir
 
 
@@ -47,7 +47,7 @@ def map_sets(
             f"config.names has {len(names)} names for {len(given)} methods; give one "
             "for each of config.maps, then for each of config.workdirs, or none."
         )
-    names = names or [absolute(path).name for path in given]
+    names = names or [make_absolute(path).name for path in given]
     sets = [MapSet(*pair) for pair in zip(names, paths, strict=False)]
     for name, run in zip(names[len(paths) :], runs, strict=True):
         sets += _seeds(name, run, category)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from gcad_jax.core.atomic_files import written
+from gcad_jax.core.atomic_files import atomic_file
 from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS
 from gcad_jax.reporting import html as page
 from gcad_jax.reporting.plots import style
@@ -149,7 +149,9 @@ def write(
     if len(values) > 1:
         drawn = {OVERALL: overall(list(values.values())), **values}
     with contextlib.ExitStack() as files:
-        part = {name: files.enter_context(written(folder / name)) for name in OUTPUTS}
+        part = {
+            name: files.enter_context(atomic_file(folder / name)) for name in OUTPUTS
+        }
         text = json.dumps(found, indent=2, allow_nan=False)
         part[JSON].write_text(text + "\n", encoding="utf-8")
         shown = markdown(found)

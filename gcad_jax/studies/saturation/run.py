@@ -16,7 +16,7 @@ from gcad_jax.core import console
 from gcad_jax.core.atomic_files import check_writable
 from gcad_jax.core.console import PrintLine
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import absolute, as_path
+from gcad_jax.core.paths import as_path, make_absolute
 from gcad_jax.evaluation import map_folders
 from gcad_jax.runs.data_digest import digest_files
 from gcad_jax.studies.saturation import evaluate, finished_runs, report
@@ -104,7 +104,7 @@ def _opened(config: SaturationStudy, path: str) -> Iterator[tuple[_Work, epath.P
     """What there is to do, and the folder; no run goes on while the block runs."""
     check(config)
     folder = as_path(path).expanduser()
-    check_writable(folder, OUTPUTS, "--workdir")
+    check_writable(folder, OUTPUTS, "workdir")
     try:
         with finished_runs.opened(config.workdirs) as runs:
             truth = ground_truth_source(config.dataset_base_dir, runs)
@@ -168,4 +168,4 @@ def _settings(config: SaturationStudy, sets: Sequence[MapSet]) -> dict[str, Any]
     fields = dataclasses.asdict(config)
     for name in ("object_names", "maps", "workdirs", "names"):
         del fields[name]
-    return fields | {"methods": {s.name: str(absolute(s.folder)) for s in sets}}
+    return fields | {"methods": {s.name: str(make_absolute(s.folder)) for s in sets}}

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from gcad_jax.core.atomic_files import filled
+from gcad_jax.core.atomic_files import local_folder_for
 from gcad_jax.core.errors import is_out_of_memory
 from gcad_jax.core.types import COMBINED, Tree
 from gcad_jax.data.dataset import Category
@@ -261,7 +261,7 @@ class Measurements:
             feed.take(0, 1, layout),
         )
         fed = layout.fed(feed.take(0, 1, layout))
-        with filled(folder) as place:
+        with local_folder_for(folder) as place:
             for context in (contextlib.nullcontext(), jax.profiler.trace(place)):
                 with context:
                     states, metrics = program.call(states, resources, fed)

@@ -70,7 +70,7 @@ def _checked(config: ThroughputStudy, path: str) -> epath.Path:
     """The folder of the study."""
     check(config)
     folder = as_path(path).expanduser()
-    check_writable(folder, (JSON, MARKDOWN), "--workdir")
+    check_writable(folder, (JSON, MARKDOWN), "workdir")
     return folder
 
 

@@ -60,17 +60,20 @@ class Layout:
             return
         count = len(self.devices)
         if self.kind == BATCH:
-            fewer = "fewer devices with --config.num_devices"
+            fewer = "fewer devices with num_devices=N"
             if count == multihost.num_processes() > 1:
                 fewer = "fewer hosts"
             raise errors.UserError(
                 f"{field} is {batch_size}, which {count} devices cannot share "
-                f"evenly; choose a multiple of {count}, or {fewer}."
+                f"evenly; choose a multiple of {count}, or {fewer}.",
+                "num_devices",
             )
         raise errors.UserError(
             f"{num_seeds} seeds cannot be split evenly over {count} devices; give "
-            f"a multiple of {count} in --config.seeds, fewer devices with "
-            "--config.num_devices, or --config.layout=batch."
+            f"a multiple of {count} of them, fewer devices with num_devices=N, or "
+            "layout=batch.",
+            "num_devices",
+            "layout",
         )
 
     def own_seeds(self, num_seeds: int) -> range:

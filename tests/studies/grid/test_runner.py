@@ -325,8 +325,10 @@ def test_ablations_write_a_report_under_their_names(tmp_path):
     assert "### Model branch (Fig. 12)" in report
     assert "circles/distilled_image (not run)" in report
     one = plan.plan(given, tmp_path)[0]
-    told = str(one.explained(UserError("lower --config.method.learning_rate.")))
-    assert told == "circles/base: lower --config.circles.gcad.method.learning_rate."
+    fields = ("method.learning_rate", "data.root", "seeds")
+    error = one.explained(UserError("set method.learning_rate=1.", *fields))
+    assert str(error) == "circles/base: set circles.gcad.method.learning_rate=1."
+    assert error.fields[1:] == ("circles.data.root", "seeds")
     assert (tmp_path / "ablations.png").exists()
 
 

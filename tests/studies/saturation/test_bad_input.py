@@ -62,7 +62,7 @@ def test_the_folder_of_one_category(root):
 def test_folder_that_cannot_be_written(root, blocked):
     (root / blocked).parent.mkdir(parents=True, exist_ok=True)
     (root / blocked).write_text("")
-    with pytest.raises(UserError, match=r"--workdir=.*out cannot be written"):
+    with pytest.raises(UserError, match=r"workdir=.*out cannot be written"):
         run(root)
 
 

@@ -1,0 +1,31 @@
+"""Errors that carry fields, for which a command says its flags."""
+
+import pickle
+
+from gcad_jax.core.errors import UserError
+
+
+def test_fields_are_renamed_where_they_are_set_and_nowhere_else():
+    error = UserError(
+        "data.root is /data.root=3. Set data.root=FOLDER, or seeds=1.", "data.root"
+    )
+    error.rename_fields(lambda name: f"--config.{name}")
+    assert str(error) == (
+        "data.root is /data.root=3. Set --config.data.root=FOLDER, or seeds=1."
+    )
+    error.rename_fields(lambda name: name.replace("data", "circles.data"))
+    assert str(error).endswith("Set --config.circles.data.root=FOLDER, or seeds=1.")
+    plain = UserError("x=3")
+    plain.rename_fields(str.upper)
+    assert str(plain) == "x=3"
+
+
+def test_other_processes_get_the_fields_too():
+    error = UserError("workdir=a is in use.", "workdir")
+    error.agreed = True
+    other = pickle.loads(pickle.dumps(error))
+    assert (str(other), other.fields, other.agreed) == (
+        "workdir=a is in use.",
+        ("workdir",),
+        True,
+    )
