@@ -9,9 +9,9 @@ distilled. Values: --config.g="(8,32)"; any other field of all runs:
 study_benchmark.py, --config.runs and --config.plan too.
 """
 
-from gcad_jax.studies.grid import presets
+from gcad_jax.studies.grid.ablations import ablation_study
 from gcad_jax.studies.grid.study import Study
 
 
 def get_config(preset: str = "") -> Study:
-    return presets.ablations(preset)
+    return ablation_study(preset)

@@ -13,9 +13,9 @@ Every run is a workdir of its own, WORKDIR/circles/gcad; what is finished is ski
 --config.plan=True says what would run and how long it would take, and stops.
 """
 
-from gcad_jax.studies.grid import presets
+from gcad_jax.studies.grid.benchmark import benchmark_study
 from gcad_jax.studies.grid.study import Study
 
 
 def get_config(preset: str = "") -> Study:
-    return presets.benchmark(preset)
+    return benchmark_study(preset)

@@ -13,9 +13,9 @@ with the same seeds and --config.method.precision; runs that were made so are no
 repeated.
 """
 
-from gcad_jax.studies.grid import presets
+from gcad_jax.studies.grid.precision import precision_study
 from gcad_jax.studies.grid.study import Study
 
 
 def get_config(preset: str = "") -> Study:
-    return presets.precision(preset)
+    return precision_study(preset)

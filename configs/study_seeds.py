@@ -7,9 +7,9 @@ GCAD alone where no runs are named; eight seeds (--config.seeds). Data sets and 
 behind the colon as in study_benchmark.py, --config.plan too.
 """
 
-from gcad_jax.studies.grid import presets
+from gcad_jax.studies.grid.seeds import seed_study
 from gcad_jax.studies.grid.study import Study
 
 
 def get_config(preset: str = "") -> Study:
-    return presets.seeds(preset)
+    return seed_study(preset)

@@ -6,9 +6,9 @@ Nothing to download. Without ":small" the methods have the paper's sizes, for
 accelerators.
 """
 
-from gcad_jax.studies.grid import presets
+from gcad_jax.studies.grid.benchmark import toy_study
 from gcad_jax.studies.grid.study import Study
 
 
 def get_config(preset: str = "") -> Study:
-    return presets.toy(preset)
+    return toy_study(preset)

@@ -157,7 +157,7 @@ def study(preset):
     from helpers import runs
 
     from gcad_jax.methods.variation_model import VariationModel
-    from gcad_jax.studies.grid.presets import Benchmark
+    from gcad_jax.studies.grid.benchmark import Benchmark
     from gcad_jax.studies.grid.study import Cell, group, with_groups
 
     cells = {

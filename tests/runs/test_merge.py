@@ -14,7 +14,7 @@ from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.evaluation.result_files import read_result
 from gcad_jax.runs import train_and_evaluate
 from gcad_jax.studies.grid import runner
-from gcad_jax.studies.grid.presets import Benchmark
+from gcad_jax.studies.grid.benchmark import Benchmark
 from gcad_jax.studies.grid.study import Cell, group, with_groups
 
 CATEGORIES, SEEDS = ("juice_bottle", "screw_bag"), (0, 3)

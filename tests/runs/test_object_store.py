@@ -36,7 +36,7 @@ from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.models.classifiers.classifier import load_classifier
 from gcad_jax.runs import devices, score_maps, train_and_evaluate, workdir
 from gcad_jax.studies.grid import runner as runs_of_studies
-from gcad_jax.studies.grid.presets import Benchmark
+from gcad_jax.studies.grid.benchmark import Benchmark
 from gcad_jax.studies.grid.study import Cell, group, with_groups
 from gcad_jax.training import logs
 from gcad_jax.training.checkpoint import finished_steps, newest_step

@@ -4,13 +4,21 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gcad_jax.config import Experiment
+from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMBINED
 from gcad_jax.evaluation.scores import KIND_OR_MEAN
+from gcad_jax.methods.gcad import GCAD
+from gcad_jax.methods.gcad.method import FEATURES, IMAGE, RECONSTRUCTION, REGRESSION
 from gcad_jax.reporting.plots.line_panel import is_axis
 from gcad_jax.reporting.plots.panel import BARS, VALUES, Panel
 from gcad_jax.reporting.tables import HEADS, LIMIT, auspro, cell, markdown_table
 from gcad_jax.studies.grid.figure import panel
+from gcad_jax.studies.grid.presets import study_of_methods
 from gcad_jax.studies.grid.results import MEASURES, Finished
+from gcad_jax.studies.grid.study import Study
+
+BASE = "base"  # the run that the others change
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,15 +44,122 @@ class AblationGroup:
     settings: tuple[AblationSetting, ...]
 
 
-def sections(
-    dataset: str, runs: Mapping[str, Finished], questions: Sequence[AblationGroup]
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Ablations(Study):
+    """GCAD with one setting changed at a time: Fig. 12 and 14.
+
+    The group of a data set has one field, gcad; every run is that with one field
+    changed, so that flags reach all of them at once.
+
+    g: its values (features) [P Fig. 12; the values are ours].
+    P: its values, a tuple each (pixels) [P Fig. 12; the values are ours].
+    d_glo: its values (features) [P Fig. 14; the values are ours].
+    """
+
+    g: tuple[int, ...] = (2, 8, 32, 64, 128)
+    P: tuple[tuple[int, ...], ...] = ((17,), (33,), (65,), (17, 33), (17, 33, 65))
+    d_glo: tuple[int, ...] = (2, 5, 10, 20, 40)
+
+    name = "ablations"
+    title = "Ablations of GCAD"
+
+    def label(self, run: str, config: Experiment) -> str:
+        """Its name: all are GCAD."""
+        del config
+        return run
+
+    def cell(self, run: str) -> str:
+        """One for all."""
+        del run
+        return "gcad"
+
+    def explains(self, run: str) -> bool:
+        """The others differ from it by what their names say."""
+        return run == BASE
+
+    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+        """A table for each group of settings."""
+        return ablation_tables(dataset, runs, self.ablation_groups(dataset))
+
+    def panels(self, dataset: str, runs: Mapping[str, Finished]) -> list[Panel]:
+        """A panel for each group of settings."""
+        return ablation_panels(dataset, runs, self.ablation_groups(dataset))
+
+    def check_values(self) -> None:
+        """Raises UserError for values of another type."""
+        for field in ("g", "d_glo"):
+            values = getattr(self, field)
+            if any(type(value) is not int for value in values):
+                raise UserError(
+                    f"config.{field} is {values}; its values are whole numbers, as in "
+                    f'--config.{field}="(8,32)".'
+                )
+        if not all(isinstance(P, tuple) and P for P in self.P):
+            raise UserError(
+                f"config.P is {self.P}; it is a tuple of tuples, one a run, as in "
+                '--config.P="((17,),(17,33))".'
+            )
+
+    def changes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """The fields that each run changes; of `BASE` none, and it is first.
+
+        Raises:
+          UserError: a value that is no whole number, or in P no tuple of them.
+        """
+        self.check_values()
+        settings = [s for group in self.ablation_groups(name) for s in group.settings]
+        return {BASE: {}} | {s.run: s.changes for s in settings if s.run != BASE}
+
+    def ablation_groups(self, name: str) -> tuple[AblationGroup, ...]:
+        """The settings that are compared on a data set."""
+        base = self.groups()[name].gcad.method
+        maps = (*base.branches, COMBINED)
+
+        def vary(
+            title: str, figure: str, field: str, values: Sequence[Any]
+        ) -> AblationGroup:
+            settings = tuple(_setting(base, field, value) for value in values)
+            return AblationGroup(title, figure, settings)
+
+        return (
+            vary("Global context dimension g", "Fig. 12", "g", self.g),
+            vary("Receptive field p", "Fig. 12", "P", self.P),
+            AblationGroup(
+                "Model branch",
+                "Fig. 12",
+                tuple(AblationSetting(branch, BASE, branch=branch) for branch in maps),
+            ),
+            vary("A_glo from", "Fig. 12", "A_glo_from", (REGRESSION, RECONSTRUCTION)),
+            vary("Descriptor dimension d_glo", "Fig. 14", "d_glo", self.d_glo),
+            vary("Distilled into E_glo", "Fig. 14", "distilled", (FEATURES, IMAGE)),
+        )
+
+
+def ablation_study(given: str) -> Study:
+    """One setting of GCAD changed at a time; given: as in `study_of_methods`."""
+    return study_of_methods(Ablations, given, {"gcad": GCAD})
+
+
+def _setting(base: GCAD, field: str, value: Any) -> AblationSetting:
+    values = value if isinstance(value, tuple) else (value,)
+    label = " + ".join(map(str, values))
+    if getattr(base, field) == value:
+        return AblationSetting(label, BASE)
+    return AblationSetting(
+        label, f"{field}_{'_'.join(map(str, values))}", {field: value}
+    )
+
+
+def ablation_tables(
+    dataset: str, runs: Mapping[str, Finished], groups: Sequence[AblationGroup]
 ) -> list[str]:
-    """A table for each question, of the runs that there are."""
+    """A table for each group of settings, of the runs that there are."""
     parts = [
         f"## {dataset}",
         "Numbers are those of the combined map A but where a branch is named.",
     ]
-    for question, shown in _answered(runs, questions):
+    heads = [f"{name} {head}" for name in MEASURES for head in HEADS]
+    for group, by_label in _with_results(runs, groups):
         rows = [
             [
                 label,
@@ -54,43 +169,45 @@ def sections(
                     for kind in KIND_OR_MEAN
                 ),
             ]
-            for label, run in shown.items()
+            for label, run in by_label.items()
         ]
-        heads = [f"{name} {head}" for name in MEASURES for head in HEADS]
         parts += [
-            f"### {question.title} ({question.figure})",
-            markdown_table([question.title, *heads], rows, 1),
+            f"### {group.title} ({group.figure})",
+            markdown_table([group.title, *heads], rows, 1),
         ]
     return parts
 
 
-def panels(
-    dataset: str, runs: Mapping[str, Finished], questions: Sequence[AblationGroup]
+def ablation_panels(
+    dataset: str, runs: Mapping[str, Finished], groups: Sequence[AblationGroup]
 ) -> list[Panel]:
-    """AU-sPRO at 0.05 for each question, of the runs that there are.
+    """AU-sPRO at 0.05 for each group of settings, of the runs that there are.
 
     Over the values of a setting where they are numbers, else as bars.
     """
-    made = []
-    for question, shown in _answered(runs, questions):
-        title, measure = f"{question.title}, {dataset}", f"AU-sPRO up to {LIMIT}"
-        form = VALUES if is_axis(list(shown)) else BARS
-        one = panel(title, measure, shown, auspro)
-        made.append(dataclasses.replace(one, form=form))
-    return made
+    return [
+        panel(
+            f"{group.title}, {dataset}",
+            f"AU-sPRO up to {LIMIT}",
+            by_label,
+            auspro,
+            form=VALUES if is_axis(list(by_label)) else BARS,
+        )
+        for group, by_label in _with_results(runs, groups)
+    ]
 
 
-def _answered(
-    runs: Mapping[str, Finished], questions: Sequence[AblationGroup]
+def _with_results(
+    runs: Mapping[str, Finished], groups: Sequence[AblationGroup]
 ) -> list[tuple[AblationGroup, dict[str, Finished]]]:
-    """The questions with their results by label, where there are two or more."""
-    answered = []
-    for question in questions:
-        shown = {
+    """The groups with their results by label, where there are two or more."""
+    found = []
+    for group in groups:
+        by_label = {
             setting.label: runs[setting.run].of_branch(setting.branch)
-            for setting in question.settings
+            for setting in group.settings
             if setting.run in runs
         }
-        if len(shown) > 1:
-            answered.append((question, shown))
-    return answered
+        if len(by_label) > 1:  # one value alone compares nothing
+            found.append((group, by_label))
+    return found

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from gcad_jax.config import presets
+from gcad_jax.core.checks import one_of
 from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS, MEAN
 from gcad_jax.reporting import tables
 from gcad_jax.reporting.published import PublishedResults
@@ -13,79 +15,137 @@ from gcad_jax.reporting.tables import (
     cell,
     markdown_table,
 )
-from gcad_jax.studies.grid.results import Finished, main_kind, of_kind
+from gcad_jax.studies.grid.presets import study_of_methods
+from gcad_jax.studies.grid.results import (
+    Finished,
+    Lines,
+    main_kind,
+    method_curves,
+    of_kind,
+)
+from gcad_jax.studies.grid.study import Study
 
 PAPER = " (paper)"
 # The paper's numbers, None where they do not compare with those of the run.
-Theirs = Callable[[PublishedResults, Finished], Sequence[float | None]]
+PublishedRow = Callable[[PublishedResults, Finished], Sequence[float | None]]
 
 
-def sections(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+class Benchmark(Study):
+    """All methods on some data sets: Tables 3, 5 to 9."""
+
+    name = "benchmark"
+    title = "Benchmark of the methods"
+
+    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+        """The tables of the paper."""
+        return benchmark_tables(dataset, runs)
+
+    def curves(self, runs: Mapping[str, Finished]) -> Lines:
+        """Those of the methods."""
+        return method_curves(runs)
+
+
+class Toy(Benchmark):
+    """Student-Teacher, VAE and GCAD on the circles: Fig. 1."""
+
+    name = "toy"
+    title = "The toy circles"
+
+
+def benchmark_study(given: str) -> Study:
+    """All eight methods; given: as in `study_of_methods`."""
+    return study_of_methods(Benchmark, given)
+
+
+def toy_study(given: str) -> Study:
+    """Three methods on the circles.
+
+    given: "" or "small".
+
+    Raises:
+      UserError: another word.
+    """
+    one_of(presets.BEHIND, given, (presets.PAPER, presets.SMALL))
+    circles = ",".join(filter(None, (given, "circles")))
+    runs = ("student_teacher", "vae", "gcad")
+    return study_of_methods(Toy, circles, runs=runs, write_maps=True)
+
+
+def benchmark_tables(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
     """The tables of one data set, the paper's rows below ours where they compare."""
     first = next(iter(runs.values()))
     names = [result.name for result in first.results]
-    own = first.results[0].dataset
     published = tables.published(first.title, first.results)
     forms = published.tables if published else ("Table 3", "Table 5", "Table 6", "")
+    # Tables 3 and 7 are of MVTec LOCO AD alone.
+    of_loco = first.results[0].dataset == "mvtec_loco_ad"
     kind = main_kind(runs)
     parts = [f"## {dataset}", _reading(runs)]
     if len(names) > 1 and any(tables.has(run.results, auspro) for run in runs.values()):
         parts += [
-            f"### AU-sPRO at 0.05, by category, {of_kind(kind)}{_form(own, 'Table 3')}",
+            f"### AU-sPRO at 0.05, by category, {of_kind(kind)}"
+            f"{_form('Table 3' if of_loco else '')}",
             _by_category(runs, names, auspro, kind),
         ]
     parts += [
-        f"### AU-sPRO at 0.05, by kind{_form(own, forms[1])}",
-        _by_kind(runs, auspro, lambda paper: paper.auspro),
-        f"### Image AU-ROC{_form(own, forms[2])}",
-        _by_kind(runs, auroc, lambda paper: paper.auroc),
-        *_auroc_by_category(runs, names, kind),
-        f"### AU-sPRO by limit of the false positive rate, {of_kind(kind)}"
-        f"{_form(own, 'Table 7')}",
-        _by_limit(runs, kind),
+        f"### AU-sPRO at 0.05, by kind{_form(forms[1])}",
+        _overall(runs, _by_kind(auspro), lambda paper: paper.auspro),
+        f"### Image AU-ROC{_form(forms[2])}",
+        _overall(runs, _by_kind(auroc), lambda paper: paper.auroc),
     ]
-    return parts
+    if len(names) > 1:
+        parts += [
+            f"### Image AU-ROC, by category, {of_kind(kind)}",
+            _by_category(runs, names, auroc, kind),
+        ]
+    return [
+        *parts,
+        f"### AU-sPRO by limit of the false positive rate, {of_kind(kind)}"
+        f"{_form('Table 7' if of_loco else '')}",
+        _overall(
+            runs,
+            {limit: (at_limit(limit), kind) for limit in LIMITS},
+            lambda paper: [paper.by_limit.get(limit) for limit in LIMITS],
+        ),
+    ]
 
 
-def _form(dataset: str, name: str) -> str:
-    of_loco = name in ("Table 3", "Table 7")
-    shown = name and not (of_loco and dataset != "mvtec_loco_ad")
-    return f" (form of {name})" if shown else ""
+def _form(paper_table: str) -> str:
+    return f" (form of {paper_table})" if paper_table else ""
 
 
 def _reading(runs: Mapping[str, Finished]) -> str:
-    several = max(len(run.seeds) for run in runs.values())
-    spread = (
-        f" ± is the sample standard deviation over {several} seeds; where it is "
+    """How to read the tables of a data set."""
+    results = next(iter(runs.values())).results
+    sentences = []
+    if len(results) > 1:
+        sentences.append("Where no category is named, the mean over them.")
+    most_seeds = max(len(run.seeds) for run in runs.values())
+    sentences.append(
+        f"± is the sample standard deviation over {most_seeds} seeds; where it is "
         "missing there is one seed, as of methods that train nothing."
-        if several > 1
-        else " One seed."
+        if most_seeds > 1
+        else "One seed."
     )
-    own = next(iter(runs.values())).results[0].dataset
-    if not any(tables.published(run.title, run.results) for run in runs.values()):
-        why = [f"The paper has no rows for {own}."]
+    if any(tables.published(run.title, run.results) for run in runs.values()):
+        sentences += [
+            tables.why_not_comparable(run.title, run.results) for run in runs.values()
+        ]
     else:
-        why = list(
-            dict.fromkeys(
-                tables.why_not_comparable(run.title, run.results)
-                for run in runs.values()
-            )
-        )
-    many = len(next(iter(runs.values())).results) > 1
-    over = "Where no category is named, the mean over them." if many else ""
-    return " ".join(filter(None, [over, spread.strip(), *why]))
+        sentences.append(f"The paper has no rows for {results[0].dataset}.")
+    return " ".join(dict.fromkeys(filter(None, sentences)))
 
 
 def _rows(
     runs: Mapping[str, Finished],
-    ours: Callable[[Finished], list[str]],
-    theirs: Theirs,
+    cells_of: Callable[[Finished], list[str]],
+    published_row: PublishedRow,
 ) -> list[list[str]]:
     rows = []
     for run in runs.values():
-        rows.append([run.title, *ours(run)])
+        rows.append([run.title, *cells_of(run)])
         paper = tables.published(run.title, run.results)
-        row = theirs(paper, run) if paper else []
+        row = published_row(paper, run) if paper else []
         if any(value is not None for value in row):
             rows.append([run.title + PAPER, *(cell([value]) for value in row)])
     return rows
@@ -94,11 +154,11 @@ def _rows(
 def _by_category(
     runs: Mapping[str, Finished], names: Sequence[str], pick: Pick, kind: str
 ) -> str:
-    def ours(run: Finished) -> list[str]:
+    def cells_of(run: Finished) -> list[str]:
         of_each = [cell([pick(s, kind) for s in r.combined]) for r in run.results]
         return [*of_each, cell(run.values(pick, kind))]
 
-    def theirs(paper: PublishedResults, run: Finished) -> list[float | None]:
+    def published_row(paper: PublishedResults, run: Finished) -> list[float | None]:
         if pick is not auspro or kind != MEAN:  # of these the paper prints no table
             return []
         of_each = [
@@ -108,41 +168,26 @@ def _by_category(
         mean = paper.auspro[2] if tables.comparable(run.results) else None
         return [*of_each, mean if paper.by_category else None]
 
-    return markdown_table(["Method", *names, "mean"], _rows(runs, ours, theirs), 1)
+    rows = _rows(runs, cells_of, published_row)
+    return markdown_table(["Method", *names, "mean"], rows, 1)
 
 
-def _auroc_by_category(
-    runs: Mapping[str, Finished], names: Sequence[str], kind: str
-) -> list[str]:
-    if len(names) < 2:
-        return []
-    heading = f"### Image AU-ROC, by category, {of_kind(kind)}"
-    return [heading, _by_category(runs, names, auroc, kind)]
-
-
-def _by_kind(
+def _overall(
     runs: Mapping[str, Finished],
-    pick: Pick,
-    theirs: Callable[[PublishedResults], Sequence[float]],
+    columns: Mapping[str, tuple[Pick, str]],
+    published_row: Callable[[PublishedResults], Sequence[float | None]],
 ) -> str:
+    """A table of means over the categories. columns: number and kind, by heading."""
     rows = _rows(
         runs,
-        lambda run: [cell(run.values(pick, k)) for k in KIND_OR_MEAN],
-        _if_comparable(theirs),
+        lambda run: [cell(run.values(pick, kind)) for pick, kind in columns.values()],
+        lambda paper, run: (
+            published_row(paper) if tables.comparable(run.results) else []
+        ),
     )
-    return markdown_table(["Method", *tables.HEADS], rows, 1)
+    return markdown_table(["Method", *columns], rows, 1)
 
 
-def _if_comparable(
-    theirs: Callable[[PublishedResults], Sequence[float | None]],
-) -> Theirs:
-    return lambda paper, run: theirs(paper) if tables.comparable(run.results) else []
-
-
-def _by_limit(runs: Mapping[str, Finished], kind: str) -> str:
-    rows = _rows(
-        runs,
-        lambda run: [cell(run.values(at_limit(limit), kind)) for limit in LIMITS],
-        _if_comparable(lambda paper: [paper.by_limit.get(limit) for limit in LIMITS]),
-    )
-    return markdown_table(["Method", *LIMITS], rows, 1)
+def _by_kind(pick: Pick) -> dict[str, tuple[Pick, str]]:
+    kinds = zip(tables.HEADS, KIND_OR_MEAN, strict=True)
+    return {head: (pick, kind) for head, kind in kinds}

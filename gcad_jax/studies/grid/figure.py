@@ -1,8 +1,6 @@
 """The panels of a study of runs: structural, logical and their mean, with seeds."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from gcad_jax.evaluation.scores import KIND_OR_MEAN
 from gcad_jax.reporting import tables
@@ -14,16 +12,21 @@ from gcad_jax.studies.grid.results import Finished
 def of_measures(
     dataset: str, runs: Mapping[str, Finished], form: str = BARS
 ) -> list[Panel]:
-    """AU-sPRO and image AU-ROC of every run."""
+    """AU-sPRO and image AU-ROC of every run, beside the paper's where they compare."""
     by_title = {run.title: run for run in runs.values()}
-    found = {title: (run, _published(run)) for title, run in by_title.items()}
-    spro = {t: paper.auspro for t, (_, paper) in found.items() if paper}
-    roc = {t: paper.auroc for t, (_, paper) in found.items() if paper}
-    made = [
-        panel(dataset, f"AU-sPRO up to {LIMIT}", by_title, auspro, spro),
-        panel(dataset, "image AU-ROC", by_title, auroc, roc),
+    published = {
+        title: paper
+        for title, run in by_title.items()
+        if tables.comparable(run.results)
+        and (paper := tables.published(title, run.results))
+    }
+    papers_auspro = {title: paper.auspro for title, paper in published.items()}
+    papers_auroc = {title: paper.auroc for title, paper in published.items()}
+    spro_title = f"AU-sPRO up to {LIMIT}"
+    return [
+        panel(dataset, spro_title, by_title, auspro, papers_auspro, form),
+        panel(dataset, "image AU-ROC", by_title, auroc, papers_auroc, form),
     ]
-    return [dataclasses.replace(one, form=form) for one in made]
 
 
 def panel(
@@ -32,16 +35,11 @@ def panel(
     runs: Mapping[str, Finished],
     pick: Pick,
     paper: Mapping[str, Sequence[float]] | None = None,
+    form: str = BARS,
 ) -> Panel:
     """One measure of some runs. runs: by label."""
     values = {
         label: [run.values(pick, kind) for kind in KIND_OR_MEAN]
         for label, run in runs.items()
     }
-    return Panel(title, measure, values, paper or {})
-
-
-def _published(run: Finished) -> Any:
-    if tables.comparable(run.results):
-        return tables.published(run.title, run.results)
-    return None
+    return Panel(title, measure, values, paper or {}, form)

@@ -1,12 +1,12 @@
 """Whether bfloat16 costs accuracy: its numbers beside float32's, seed by seed."""
 
 import dataclasses
-import functools
 import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from gcad_jax.config import Experiment
+from gcad_jax.core.checks import one_of
 from gcad_jax.evaluation.result_files import deviation, mean
 from gcad_jax.evaluation.scores import KIND_OR_MEAN, Number
 from gcad_jax.reporting.tables import (
@@ -18,7 +18,9 @@ from gcad_jax.reporting.tables import (
     cell,
     markdown_table,
 )
+from gcad_jax.studies.grid.presets import METHODS, study_of_methods
 from gcad_jax.studies.grid.results import Finished
+from gcad_jax.studies.grid.study import Study
 from gcad_jax.studies.statistics import ROUNDING
 
 # Student's t that 2.5 % exceed, for 1 to 30 degrees of freedom.
@@ -28,6 +30,32 @@ T_975 = (
     2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
     2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )
+# fmt: on
+
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+MEASURES: Mapping[str, Pick] = {"AU-sPRO at 0.05": auspro, "Image AU-ROC": auroc}
+PRECISE = {name: kind for name, kind in METHODS.items() if hasattr(kind, "precision")}
+
+# Of one measure: for structural, logical and mean, None where a number lacks.
+Differences: TypeAlias = Sequence["Difference | None"]
+
+READING = (
+    "Numbers are means over the categories of a data set, ± the sample standard "
+    "deviation over the seeds. A seed has the same first "
+    "weights and the same order of images in both runs, so that they are a pair; "
+    "differences are bfloat16 - float32, below 0 where bfloat16 costs accuracy.\n\n"
+    "**Within the spread** means: the absolute difference of the two means is at most "
+    "the standard deviation of float32 over its seeds, so that bfloat16 moves the mean "
+    "no further than another seed typically moves one run. That does not show that "
+    "there is no difference, and outside is not a proof of one: unrelated numbers that "
+    "differ by chance alone are outside in 50 % of all cases with two seeds, in 19 % "
+    "with five and in 9 % with eight. The 95 % interval (Student's t) is of the mean "
+    "difference of the pairs: it says how large a cost the seeds leave possible, and "
+    "without 0 in it the pairs show a difference, one in twenty by chance.\n\n"
+    "float32 means JAX's default products, on an accelerator TF32 or bfloat16 passes "
+    "unless JAX_DEFAULT_MATMUL_PRECISION=float32 is set."
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
@@ -80,40 +108,75 @@ class Difference:
         low, high = self.interval
         return low > ROUNDING or high < -ROUNDING
 
-FLOAT32, BFLOAT16 = "float32", "bfloat16"
-MEASURES: Mapping[str, Pick] = {"AU-sPRO at 0.05": auspro, "Image AU-ROC": auroc}
 
-# Of one measure: for structural, logical and mean, None where a number lacks.
-Differences: TypeAlias = Sequence[Difference | None]
-
-READING = (
-    "Numbers are means over the categories of a data set, ± the sample standard "
-    "deviation over the seeds. A seed has the same first "
-    "weights and the same order of images in both runs, so that they are a pair; "
-    "differences are bfloat16 - float32, below 0 where bfloat16 costs accuracy.\n\n"
-    "**Within the spread** means: the absolute difference of the two means is at most "
-    "the standard deviation of float32 over its seeds, so that bfloat16 moves the mean "
-    "no further than another seed typically moves one run. That does not show that "
-    "there is no difference, and outside is not a proof of one: unrelated numbers that "
-    "differ by chance alone are outside in 50 % of all cases with two seeds, in 19 % "
-    "with five and in 9 % with eight. The 95 % interval (Student's t) is of the mean "
-    "difference of the pairs: it says how large a cost the seeds leave possible, and "
-    "without 0 in it the pairs show a difference, one in twenty by chance.\n\n"
-    "float32 means JAX's default products, on an accelerator TF32 or bfloat16 passes "
-    "unless JAX_DEFAULT_MATMUL_PRECISION=float32 is set."
-)
+def difference(
+    first: Mapping[int, Number], second: Mapping[int, Number]
+) -> Difference | None:
+    """Second less first, each by seed; None where either lacks a number."""
+    mean_1, mean_2 = mean(list(first.values())), mean(list(second.values()))
+    if mean_1 is None or mean_2 is None:
+        return None
+    pairs = {seed: (first[seed], second[seed]) for seed in first if seed in second}
+    return Difference(
+        of_means=mean_2 - mean_1,
+        by_seed={seed: b - a for seed, (a, b) in pairs.items()},  # type: ignore[operator]
+        spread=deviation(list(first.values())),
+    )
 
 
-def sections(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Precisions(Study):
+    """A method in float32 and in bfloat16: does the faster one cost accuracy?
+
+    method: a name of `PRECISE`; both runs are its cell with `precision` changed, so
+        that flags reach both at once [ours].
+    """
+
+    method: str = "gcad"
+
+    name = "precision"
+    title = "Precision: bfloat16 against float32"
+    reading = READING
+
+    def label(self, run: str, config: Experiment) -> str:
+        """The method and its precision."""
+        return f"{config.method.title}, {run}"
+
+    def cell(self, run: str) -> str:
+        """That of the method."""
+        del run
+        return self.method
+
+    def changes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """The precision alone.
+
+        Raises:
+          UserError: `method` names none that has a precision.
+        """
+        del name
+        one_of("config.method", self.method, PRECISE)
+        return {run: {"precision": run} for run in (FLOAT32, BFLOAT16)}
+
+    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+        """Whether the differences lie within the spread of the seeds."""
+        return precision_tables(dataset, runs)
+
+
+def precision_study(given: str) -> Study:
+    """Five seeds of one method in both precisions; given: as in `study_of_methods`."""
+    return study_of_methods(Precisions, given, PRECISE, seeds=tuple(range(5)))
+
+
+def precision_tables(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
     """What the differences say, and a table for each measure."""
-    found = {name: differences(runs, pick) for name, pick in MEASURES.items()}
-    parts = [f"## {dataset}", statement(found)]
+    compared = {name: differences(runs, pick) for name, pick in MEASURES.items()}
+    parts = [f"## {dataset}", statement(compared)]
     for name, pick in MEASURES.items():
         rows = [
             [run.title, *(cell(run.values(pick, kind)) for kind in KIND_OR_MEAN)]
             for run in runs.values()
         ]
-        rows += _rows(found[name])
+        rows += _rows(compared[name])
         parts += [f"### {name}", markdown_table(["", *HEADS], rows, 1)]
     return parts
 
@@ -133,110 +196,80 @@ def _by_seed(run: Finished, pick: Pick, kind: str) -> dict[int, Number]:
     return dict(zip(run.seeds, run.values(pick, kind), strict=False))
 
 
-def statement(found: Mapping[str, Differences]) -> str:
-    """Whether the differences lie within the spread, and what the pairs show.
-
-    found: by measure.
-    """
+def statement(by_measure: Mapping[str, Differences]) -> str:
+    """Whether the differences lie within the spread, and what the pairs show."""
     compared = {
-        f"{measure} {head}": one
-        for measure, of_measure in found.items()
-        for head, one in zip(HEADS, of_measure, strict=True)
-        if one is not None
+        f"{measure} {head}": difference
+        for measure, differences in by_measure.items()
+        for head, difference in zip(HEADS, differences, strict=True)
+        if difference is not None
     }
     if not compared:
         return (
             "**Nothing is compared: that takes both float32 and bfloat16, and "
             "anomalous test images.**"
         )
-    told = _told(compared, lambda d: d.within is False)
-    if all(one.within is None for one in compared.values()):
+    outside = _list({name: d for name, d in compared.items() if d.within is False})
+    if all(d.within is None for d in compared.values()):
         spread = (
             "float32 has one seed and so no spread: whether the differences lie "
             "within it cannot be said."
         )
-    elif told:
-        inside = sum(bool(one.within) for one in compared.values())
+    elif outside:
+        num_within = sum(bool(d.within) for d in compared.values())
         spread = (
-            f"{inside} of {len(compared)} differences lie within the spread of the "
-            f"seeds. Outside: {told}."
+            f"{num_within} of {len(compared)} differences lie within the spread of the "
+            f"seeds. Outside: {outside}."
         )
     else:
         spread = f"All {len(compared)} differences lie within the spread of the seeds."
-    if all(one.shown is None for one in compared.values()):
+    if all(d.shown is None for d in compared.values()):
         return f"**{spread}**"
-    told = _told(compared, lambda d: d.shown is True)
-    return f"**{spread}** The pairs show a difference in {told or 'none'}."
+    shown = _list({name: d for name, d in compared.items() if d.shown})
+    return f"**{spread}** The pairs show a difference in {shown or 'none'}."
 
 
-def _told(
-    compared: Mapping[str, Difference], chosen: Callable[[Difference], bool]
-) -> str:
-    return ", ".join(
-        f"{name} ({_signed(one.of_means)})"
-        for name, one in compared.items()
-        if chosen(one)
-    )
+def _list(named: Mapping[str, Difference]) -> str:
+    return ", ".join(f"{name} ({_signed(d.of_means)})" for name, d in named.items())
 
 
-def _rows(found: Differences) -> list[list[str]]:
+def _rows(differences: Differences) -> list[list[str]]:
     """Below the two runs; none where nothing is compared."""
-    known = [one for one in found if one is not None]
+    known = [d for d in differences if d is not None]
     if not known:
         return []
 
     def row(name: str, text: Callable[[Difference], str]) -> list[str]:
-        return [name, *(NONE if one is None else text(one) for one in found)]
+        return [name, *(NONE if d is None else text(d) for d in differences)]
 
     return [
         row("difference of the means", lambda d: _signed(d.of_means)),
-        row("spread: deviation of float32", _spread),
-        row("within the spread", lambda d: _ANSWERS[d.within]),
+        row(
+            "spread: deviation of float32",
+            lambda d: NONE if d.spread is None else f"{d.spread:.4f}",
+        ),
+        row(
+            "within the spread",
+            lambda d: {True: "yes", False: "no", None: NONE}[d.within],
+        ),
         *(
-            row(f"difference of seed {seed}", functools.partial(_of_seed, seed))
+            row(f"difference of seed {seed}", lambda d, s=seed: _signed(d.by_seed[s]))
             for seed in known[0].by_seed
         ),
         row("mean of the pairs ± standard error", _paired),
-        row("95 % interval of it", _interval),
+        row(
+            "95 % interval of it",
+            lambda d: " to ".join(map(_signed, d.interval)) if d.interval else NONE,
+        ),
     ]
-
-
-_ANSWERS = {True: "yes", False: "no", None: NONE}
 
 
 def _signed(value: float) -> str:
     return f"{value:+z.4f}"
 
 
-def _spread(one: Difference) -> str:
-    return NONE if one.spread is None else f"{one.spread:.4f}"
-
-
-def _of_seed(seed: int, one: Difference) -> str:
-    return _signed(one.by_seed[seed])
-
-
-def _paired(one: Difference) -> str:
-    if one.paired is None:
+def _paired(d: Difference) -> str:
+    if d.paired is None:
         return NONE
-    error = one.standard_error
-    return _signed(one.paired) + ("" if error is None else f" ± {error:.4f}")
-
-
-def _interval(one: Difference) -> str:
-    return NONE if one.interval is None else " to ".join(map(_signed, one.interval))
-
-
-def difference(
-    first: Mapping[int, Number], second: Mapping[int, Number]
-) -> Difference | None:
-    """Second less first, each by seed; None where either lacks a number."""
-    one = {seed: value for seed, value in first.items() if value is not None}
-    other = {seed: value for seed, value in second.items() if value is not None}
-    if not one or not other or len(one) < len(first) or len(other) < len(second):
-        return None
-    return Difference(
-        of_means=statistics.fmean(other.values()) - statistics.fmean(one.values()),
-        by_seed={seed: other[seed] - one[seed] for seed in one if seed in other},
-        spread=deviation(list(one.values())),
-    )
+    error = d.standard_error
+    return _signed(d.paired) + ("" if error is None else f" ± {error:.4f}")

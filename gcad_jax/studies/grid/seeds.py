@@ -7,22 +7,46 @@ import numpy as np
 
 from gcad_jax.evaluation.result_files import mean
 from gcad_jax.evaluation.scores import KIND_OR_MEAN
+from gcad_jax.reporting.plots.panel import POINTS, Panel
 from gcad_jax.reporting.tables import HEADS, NONE, auspro, cell, markdown_table
+from gcad_jax.studies.grid.figure import of_measures
+from gcad_jax.studies.grid.presets import study_of_methods
 from gcad_jax.studies.grid.results import MEASURES, Finished, main_kind, of_kind
+from gcad_jax.studies.grid.study import Study
 from gcad_jax.studies.statistics import kendall, orders, pairs
 
 
-def sections(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+class Seeds(Study):
+    """Many seeds of a method: how far do its numbers and rankings move?"""
+
+    name = "seeds"
+    title = "Seeds"
+
+    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+        """Every seed, and the stability of rankings."""
+        return seed_tables(dataset, runs)
+
+    def panels(self, dataset: str, runs: Mapping[str, Finished]) -> list[Panel]:
+        """Every seed as a point."""
+        return of_measures(dataset, runs, POINTS)
+
+
+def seed_study(given: str) -> Study:
+    """Eight seeds of GCAD, or of the methods that `runs` names."""
+    return study_of_methods(Seeds, given, runs=("gcad",), seeds=tuple(range(8)))
+
+
+def seed_tables(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
     """Every seed, their spread, and how stable two rankings are."""
     parts = [f"## {dataset}"]
     for run in runs.values():
-        parts += [f"### {run.title}", _each(run), _images_reading(run)]
-    if comparison := _methods(runs):
-        parts += ["### Ranking of the methods", *comparison]
+        parts += [f"### {run.title}", _table_of_seeds(run), _agreement_sentence(run)]
+    if ranking := _rank_methods(runs):
+        parts += ["### Ranking of the methods", *ranking]
     return parts
 
 
-def _each(run: Finished) -> str:
+def _table_of_seeds(run: Finished) -> str:
     columns = {
         f"{name} {head}": run.values(pick, kind)
         for name, pick in MEASURES.items()
@@ -57,7 +81,7 @@ def image_agreement(run: Finished) -> list[float]:
     return taus
 
 
-def _images_reading(run: Finished) -> str:
+def _agreement_sentence(run: Finished) -> str:
     taus = image_agreement(run)
     if not taus:
         return (
@@ -71,7 +95,7 @@ def _images_reading(run: Finished) -> str:
     )
 
 
-def _methods(runs: Mapping[str, Finished]) -> list[str]:
+def _rank_methods(runs: Mapping[str, Finished]) -> list[str]:
     """How often each method is ahead of each, over all pairs of their seeds."""
     kind = main_kind(runs)
     numbers = {
@@ -83,31 +107,40 @@ def _methods(runs: Mapping[str, Finished]) -> list[str]:
         return []
     titles = sorted(numbers, key=lambda t: -(mean(numbers[t]) or 0.0))
     rows = [
-        [title, *(_ahead(numbers[title], numbers[o], title == o) for o in titles)]
+        [
+            title,
+            *(
+                NONE if title == other else _share_ahead(numbers[title], numbers[other])
+                for other in titles
+            ),
+        ]
         for title in titles
     ]
-    told = (
+    caption = (
         f"AU-sPRO at 0.05, {of_kind(kind)}: share of all pairs of seeds in which "
         "the method of the row is ahead of that of the column (a tie counts half)."
     )
-    return [told, markdown_table(["Method", *titles], rows, 1), *_same_order(numbers)]
+    return [
+        caption,
+        markdown_table(["Method", *titles], rows, 1),
+        *_same_order(numbers),
+    ]
 
 
-def _ahead(own: Sequence[float], others: Sequence[float], same: bool) -> str:
-    if same:
-        return NONE
-    difference = np.subtract.outer(own, others)
+def _share_ahead(values: Sequence[float], others: Sequence[float]) -> str:
+    difference = np.subtract.outer(values, others)
     return f"{np.mean((difference > 0) + (difference == 0) / 2):.2f}"
 
 
 def _same_order(numbers: Mapping[str, Sequence[float]]) -> list[str]:
     """Agreement of whole rankings, seed i of each method taken together."""
     seeds = max(len(values) for values in numbers.values())
-    several = [np.resize(values, seeds) for values in numbers.values()]
     if seeds < 2:
         return []
-    own = np.array([np.mean(values) for values in numbers.values()])
-    signs = orders(np.column_stack([own, *np.array(several).T]))
+    means = np.array([np.mean(values) for values in numbers.values()])
+    # A method with fewer seeds repeats them: (methods, seeds).
+    by_seed = np.array([np.resize(values, seeds) for values in numbers.values()])
+    signs = orders(np.column_stack([means, by_seed]))
     taus = kendall(signs)
     if taus is None or not np.isfinite(taus).any():
         return []

@@ -11,8 +11,8 @@ from gcad_jax.config import experiment as config
 from gcad_jax.config import files
 from gcad_jax.core.errors import UserError
 from gcad_jax.runs import train_and_evaluate
-from gcad_jax.studies.grid import presets, runner
-from gcad_jax.studies.grid.presets import PRECISE, Precisions
+from gcad_jax.studies.grid import runner
+from gcad_jax.studies.grid.precision import PRECISE, Precisions, precision_study
 from gcad_jax.studies.grid.study import Cell, group, with_groups
 
 CONFIGS = runs.ROOT / "configs"
@@ -52,13 +52,13 @@ def test_a_run_is_that_of_the_main_job(behind, dataset, file, method):
 
 
 def test_five_seeds_of_gcad_by_default():
-    study = presets.precision("small,circles")
+    study = precision_study("small,circles")
     assert (study.method, study.seeds) == ("gcad", (0, 1, 2, 3, 4))
     assert list(study.groups()) == ["circles"]
 
 
 def test_every_method_with_a_precision_can_be_named():
-    study = presets.precision("small,circles")
+    study = precision_study("small,circles")
     assert list(PRECISE) == [
         *("fanogan", "mnad", "autoencoder", "vae", "student_teacher", "gcad")
     ]
@@ -72,7 +72,7 @@ def test_every_method_with_a_precision_can_be_named():
 
 
 def test_flags_of_the_cell_reach_both_runs():
-    study = presets.precision("small,circles")
+    study = precision_study("small,circles")
     study.circles.gcad.method.g = 5
     assert [one.method.g for one in study.experiments("circles").values()] == [5, 5]
     assert study.circles.gcad.method.precision == "float32", "flags are not written to"
@@ -91,7 +91,7 @@ def test_flags_of_the_cell_reach_both_runs():
     ],
 )
 def test_a_mistake_is_said_before_anything_runs(tmp_path, fields, says):
-    study = presets.precision("small,circles")
+    study = precision_study("small,circles")
     for name, value in fields.items():
         setattr(study, name, value)
     with pytest.raises(UserError, match=says):

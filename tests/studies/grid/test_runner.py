@@ -16,10 +16,12 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.runs import train_and_evaluate, workdir
-from gcad_jax.studies.grid import plan, presets, runner
+from gcad_jax.studies.grid import plan, runner
+from gcad_jax.studies.grid.ablations import Ablations, ablation_study
+from gcad_jax.studies.grid.benchmark import Benchmark, toy_study
 from gcad_jax.studies.grid.figure import of_measures
-from gcad_jax.studies.grid.presets import Ablations, Benchmark, Seeds
 from gcad_jax.studies.grid.results import method_curves
+from gcad_jax.studies.grid.seeds import Seeds
 from gcad_jax.studies.grid.study import Cell, group, with_groups
 
 CONFIGS = runs.ROOT / "configs"
@@ -241,7 +243,7 @@ def test_sizes_reach_the_methods_that_have_them():
 
 
 def test_ablations_change_one_field_of_the_run_they_are_compared_with():
-    given = presets.ablations("small,circles")
+    given = ablation_study("small,circles")
     given.g, given.P, given.d_glo = (2, 32), ((17,), (17, 33)), (10,)
     given.circles.gcad.method.width = 1 / 16
     found = given.experiments("circles")
@@ -255,7 +257,7 @@ def test_ablations_change_one_field_of_the_run_they_are_compared_with():
         assert {k: v for k, v in own.items() if base[k] != v} == dict(changes)
     labels = {
         q.title: [(s.label, s.run) for s in q.settings]
-        for q in given.questions("circles")
+        for q in given.ablation_groups("circles")
     }
     assert labels["Receptive field p"] == [("17", "base"), ("17 + 33", "P_17_33")]
     assert labels["Model branch"] == [(m, "base") for m in ("A_loc", "A_glo", "A")]
@@ -341,7 +343,7 @@ def test_ablations_write_a_report_under_their_names(tmp_path):
     ],
 )
 def test_values_of_the_ablations_have_their_types(tmp_path, fields, says):
-    given = presets.ablations("small,circles")
+    given = ablation_study("small,circles")
     for name, value in fields.items():
         setattr(given, name, value)
     with pytest.raises(UserError, match=says):
@@ -349,9 +351,9 @@ def test_values_of_the_ablations_have_their_types(tmp_path, fields, says):
 
 
 def test_the_toy_study_is_of_the_circles_alone():
-    assert list(presets.toy("small").groups()) == ["circles"]
+    assert list(toy_study("small").groups()) == ["circles"]
     with pytest.raises(UserError, match="allowed are '', 'small'"):
-        presets.toy("loco")
+        toy_study("loco")
 
 
 def test_what_cannot_start_is_named_as_in_the_study(tmp_path, capsys):
