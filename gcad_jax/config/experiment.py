@@ -16,7 +16,7 @@ from gcad_jax.data.dataset import DataSet
 from gcad_jax.data.photos import Photos
 from gcad_jax.methods.base import Method, read_phases
 from gcad_jax.pretraining.distillation import Distillation
-from gcad_jax.training.parallel.layout import LAYOUTS
+from gcad_jax.training.parallel.choose import LAYOUTS
 from gcad_jax.training.step import UNROLL, VMAP
 
 # Fields that change how a run proceeds but nothing that it computes: a workdir may be

@@ -32,7 +32,8 @@ from gcad_jax.pretraining.distillation import (
 from gcad_jax.pretraining.nearest_neighbors import Question, halves, places
 from gcad_jax.pretraining.targets import Layers, Target
 from gcad_jax.training.input_pipeline import Streaming
-from gcad_jax.training.loop import LoopOptions, fit
+from gcad_jax.training.loop import fit
+from gcad_jax.training.options import LoopOptions
 
 LEAST = 0.1  # deviation of a feature, of the median one
 IN_ONE_CALL = 32  # windows

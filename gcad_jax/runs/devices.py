@@ -10,8 +10,9 @@ from gcad_jax.config.experiment import Experiment, Pretraining
 from gcad_jax.core import multihost
 from gcad_jax.core.paths import is_local
 from gcad_jax.core.version import __version__
-from gcad_jax.training.loop import LoopOptions
-from gcad_jax.training.parallel.layout import Layout, choose_layout
+from gcad_jax.training.options import LoopOptions
+from gcad_jax.training.parallel.batch_layout import BatchLayout
+from gcad_jax.training.parallel.choose import choose_layout
 from gcad_jax.training.step import UNROLL, VMAP, StepOptions
 
 
@@ -30,7 +31,7 @@ def loop_options(config: Experiment | Pretraining) -> LoopOptions:
     available = jax.devices()
     if isinstance(config, Experiment) and not config.method.phases(1):
         # Nothing is trained, so there is nothing to share out.
-        layout = Layout((jax.local_devices()[0],))
+        layout = BatchLayout((jax.local_devices()[0],))
     else:
         layout = choose_layout(
             config.layout,

@@ -26,7 +26,7 @@ from gcad_jax.training.cost import summary
 from gcad_jax.training.cost.estimate import Cost, duration, measure_cost, megabytes
 from gcad_jax.training.frozen_cache import FILE as FROZEN
 from gcad_jax.training.input_pipeline import InMemory
-from gcad_jax.training.loop import LoopOptions
+from gcad_jax.training.options import LoopOptions
 
 
 def measured_on(

@@ -37,7 +37,7 @@ from gcad_jax.runs.workdir import REPORT
 from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
 from gcad_jax.training.cost.estimate import duration, measure_cost
 from gcad_jax.training.logs import ROWS, read_rows
-from gcad_jax.training.loop import LoopOptions
+from gcad_jax.training.options import LoopOptions
 
 
 def run(config: Pretraining, path: str) -> list[dict[str, Any]]:

@@ -31,7 +31,8 @@ from gcad_jax.runs.evaluate_category import (
 )
 from gcad_jax.runs.workdir import REPORT
 from gcad_jax.training.logs import ROWS, read_rows
-from gcad_jax.training.loop import LoopOptions, train
+from gcad_jax.training.loop import train
+from gcad_jax.training.options import LoopOptions
 
 
 def run(

@@ -72,7 +72,7 @@ class Checkpoints:
     def restore(
         self, like: TrainState, say: Callable[[str], None]
     ) -> tuple[int, TrainState] | None:
-        """(finished updates, state for `Layout.states`); None where nothing was saved.
+        """(finished updates, state for `Layout.states_to_device`), or None without any.
 
         A newest checkpoint that cannot be read (a full disk, a copy cut short) is
         said and set aside as <step>.unreadable, and the one before it taken.
@@ -136,7 +136,7 @@ class Checkpoints:
             saved = reader.restore(
                 self._folder / str(step) / "state",
                 args=self._ocp.args.StandardRestore(
-                    self._layout.restorable(_named(like))
+                    self._layout.checkpoint_like(_named(like))
                 ),
             )
         return like.replace(  # type: ignore[attr-defined]
@@ -162,7 +162,7 @@ class Checkpoints:
                 args=self._ocp.args.Composite(
                     # Copied: the state itself will be donated.
                     state=self._ocp.args.StandardSave(
-                        self._layout.stored(_named(state))
+                        self._layout.to_checkpoint(_named(state))
                     ),
                     config=self._ocp.args.JsonSave(self._config),
                 ),

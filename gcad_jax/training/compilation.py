@@ -10,6 +10,7 @@ import numpy as np
 from gcad_jax.core.types import Tree
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Phase, TrainState
+from gcad_jax.training.parallel.batch_layout import BatchLayout
 from gcad_jax.training.parallel.layout import Layout
 from gcad_jax.training.step import Resources, StepOptions, make_step
 
@@ -40,7 +41,7 @@ def compile_step(
 ) -> Program:
     """Compiles the step of `phase` for examples as `Layout.split` gives, unrun."""
     mapped = layout.map(make_step(phase, augmentation, options))
-    lowered = mapped.lower(states, resources, layout.fed(fed))
+    lowered = mapped.lower(states, resources, layout.examples_to_device(fed))
     compiled = lowered.compile()
     memory = compiled.memory_analysis()
     return Program(
@@ -64,7 +65,7 @@ def traced_flops(
     step = make_step(phase, augmentation, StepOptions())
 
     def lowered(cpu: jax.Device) -> Any:
-        mapped = Layout((cpu,)).map(step)
+        mapped = BatchLayout((cpu,)).map(step)
         return mapped.lower(_shapes(states), _shapes(resources), fed)
 
     return _on_cpu(lowered)

@@ -84,7 +84,7 @@ class InMemory:
             size = self._method.inference_batch_size
             cached = in_batches(compute, self._category.train, size)
         tree = Resources(frozen, to_device(self._category.train), cached)
-        return layout.everywhere(tree)
+        return layout.replicate(tree)
 
     def take(self, step: int, calls: int, layout: Layout) -> np.ndarray:
         """Rows of the data set, int32."""
@@ -109,7 +109,7 @@ class Streaming:
 
     def resources(self, frozen: Tree, layout: Layout) -> Resources:
         """The frozen part; there is no data set on the device."""
-        return layout.everywhere(Resources(frozen, None, None))
+        return layout.replicate(Resources(frozen, None, None))
 
     def take(self, step: int, calls: int, layout: Layout) -> np.ndarray:
         """Patches (..., side, side, 3), uint8, those of other processes too."""

@@ -1,6 +1,5 @@
 """Trains all seeds of one category; any kill in between can be resumed exactly."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,47 +23,10 @@ from gcad_jax.training.cost.communication import crossing_bytes
 from gcad_jax.training.frozen_cache import kept
 from gcad_jax.training.input_pipeline import InMemory, InputPipeline
 from gcad_jax.training.logs import MetricsLog, check_finite
-from gcad_jax.training.parallel.layout import Layout
+from gcad_jax.training.options import LoopOptions, TrainResult
 from gcad_jax.training.preemption import Preempted, Preemption
 from gcad_jax.training.state import first_states
-from gcad_jax.training.step import Resources, StepOptions
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopOptions:
-    """How training is run; none of it changes what is learned.
-
-    layout: what each device has. step: how the step is written there.
-    checkpoint_minutes: between saves. log_every: steps between rows of metrics.jsonl;
-    several processes agree as often on whether to save or to stop. cache_features: keep
-    what the frozen part says of each training image, where images are not augmented.
-    """
-
-    layout: Layout
-    step: StepOptions
-    checkpoint_minutes: float = 5.0
-    log_every: int = 50
-    cache_features: bool = False
-
-    @property
-    def must_wait(self) -> bool:
-        """Fake CPU devices abort when the host runs ahead of them."""
-        devices = self.layout.devices
-        return len(devices) > 1 and devices[0].platform == "cpu"
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainResult:
-    """What a training leaves on this process.
-
-    frozen: shared by all seeds. places: among the seeds, of those that this process
-    has; alone, and where every device has every seed, all of them. learned: their
-    networks, in this order.
-    """
-
-    frozen: Tree
-    places: range
-    learned: tuple[Learned, ...]
+from gcad_jax.training.step import Resources
 
 
 def train(
@@ -93,7 +55,7 @@ def train(
     else:
         frozen = kept(folder, method.prepare, category.train, config, say)
     learned = fit(method, feed, frozen, seeds, folder, options, config, say)
-    return TrainResult(frozen, options.layout.own_seeds(len(seeds)), learned)
+    return TrainResult(frozen, options.layout.local_seeds(len(seeds)), learned)
 
 
 def fit(
@@ -108,7 +70,7 @@ def fit(
 ) -> tuple[Learned, ...]:
     """Trains the networks of each seed, or continues or restores what `folder` holds.
 
-    Returns those of the seeds that `Layout.own_seeds` names.
+    Returns those of the seeds that `Layout.local_seeds` names.
 
     frozen: what every step reads. seeds: one model each, in one program. config:
     stored in the checkpoints. say: called with each line of the summary.
@@ -118,7 +80,7 @@ def fit(
       Preempted: after SIGTERM, when the state has been saved.
     """
     training = Trainer(task, feed, seeds, folder, options, say)
-    own = options.layout.own_seeds(len(seeds))
+    own = options.layout.local_seeds(len(seeds))
     states = first_states(task, [seeds[place] for place in own])
     checkpoints = Checkpoints(folder / CHECKPOINTS, config, options.layout)
     try:
@@ -180,7 +142,9 @@ class Trainer:
     def take(self, step: int, calls: int) -> Array | np.ndarray:
         """The examples of the next call; how long they were waited for is counted."""
         started = time.monotonic()
-        examples = self.layout.fed(self.feed.take(step, calls, self.layout))
+        examples = self.layout.examples_to_device(
+            self.feed.take(step, calls, self.layout)
+        )
         self.waited += time.monotonic() - started
         return examples
 
@@ -198,9 +162,9 @@ class Trainer:
             done, states = restored
             self.say(f"resume      from step {done:,} of {self.total:,}")
         if done >= self.total:
-            return self.layout.restored(states.learned)
+            return self.layout.from_checkpoint(states.learned)
         resources = self.feed.resources(frozen, self.layout)
-        states = self.layout.states(states)
+        states = self.layout.states_to_device(states)
         self.say_costs(states, resources)
         log = MetricsLog(self.folder, done)
         images = self.task.batch_size * len(self.seeds)
@@ -210,7 +174,7 @@ class Trainer:
                 states = self.steps(
                     done, states, resources, checkpoints, log, bar, preemption
                 )
-            return self.layout.own(states.learned)
+            return self.layout.states_to_host(states.learned)
         finally:
             bar.close()
             log.close()
@@ -314,8 +278,8 @@ class Trainer:
         if late is None:
             return
         start, calls, phase, metrics = late
-        columns = self.layout.columns(metrics)  # each (K, own seeds)
-        own = [self.seeds[place] for place in self.layout.own_seeds(len(self.seeds))]
+        columns = self.layout.metrics_to_host(metrics)  # each (K, own seeds)
+        own = [self.seeds[place] for place in self.layout.local_seeds(len(self.seeds))]
         for i in range(calls):
             step = start + i + 1
             values = {name: column[i] for name, column in columns.items()}

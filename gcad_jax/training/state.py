@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from gcad_jax.core.types import Array
 from gcad_jax.methods.base import Trainable, TrainState
-from gcad_jax.training.step import init_state
 
 
 def first_states(task: Trainable, seeds: Sequence[int]) -> TrainState:
     """The state of each seed, with a leading seed axis, in the memory of the host.
 
     The CPU draws them: a GPU would compile a kernel for each parameter, and
-    `Layout.states` goes through the host anyway.
+    `Layout.states_to_device` goes through the host anyway.
     """
     init = jax.jit(lambda seed: init_state(task, seed))
     with _on_host():
@@ -31,3 +31,14 @@ def _on_host() -> contextlib.AbstractContextManager[object]:
 def stack(states: Sequence[TrainState]) -> TrainState:
     """States of single seeds -> one with a leading seed axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+def init_state(method: Trainable, seed: int | Array) -> TrainState:
+    """The state of one seed before its first update; jit it, seed may be traced."""
+    key = jax.random.key(seed)
+    learned = method.init(jax.random.fold_in(key, 0))
+    optimizers = method.optimizers()
+    opt_state = {
+        name: optimizers[name].init(learned.params[name]) for name in optimizers
+    }
+    return TrainState(jnp.int32(0), learned, opt_state, jax.random.fold_in(key, 1))

@@ -15,7 +15,7 @@ from gcad_jax.core.axes import BATCH
 from gcad_jax.core.types import Array, Key, Keys, Metrics, Tree
 from gcad_jax.data.input.augment import Augmentation, augment
 from gcad_jax.data.input.device import gather, to_float
-from gcad_jax.methods.base import Batch, Phase, Trainable, TrainState
+from gcad_jax.methods.base import Batch, Phase, TrainState
 
 VMAP, UNROLL = "vmap", "unroll"
 
@@ -45,17 +45,6 @@ class StepOptions:
 
     map_seeds: str = UNROLL
     steps_per_call: int = 1
-
-
-def init_state(method: Trainable, seed: int | Array) -> TrainState:
-    """The state of one seed before its first update; jit it, seed may be traced."""
-    key = jax.random.key(seed)
-    learned = method.init(jax.random.fold_in(key, 0))
-    optimizers = method.optimizers()
-    opt_state = {
-        name: optimizers[name].init(learned.params[name]) for name in optimizers
-    }
-    return TrainState(jnp.int32(0), learned, opt_state, jax.random.fold_in(key, 1))
 
 
 def example_keys(key: Key, step: Array, count: int) -> tuple[Keys, Keys]:

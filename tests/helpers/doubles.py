@@ -14,10 +14,10 @@ from gcad_jax.data.dataset import Category
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Learned, Phase
 from gcad_jax.methods.common.optimizers import apply_gradients
-from gcad_jax.training.loop import LoopOptions
-from gcad_jax.training.parallel.layout import Layout
-from gcad_jax.training.state import stack
-from gcad_jax.training.step import Resources, StepOptions, init_state, make_step
+from gcad_jax.training.options import LoopOptions
+from gcad_jax.training.parallel.choose import LAYOUTS
+from gcad_jax.training.state import init_state, stack
+from gcad_jax.training.step import Resources, StepOptions, make_step
 
 SIDE, OUTPUTS = 4, 3
 PIXELS = SIDE * SIDE * 3
@@ -218,7 +218,7 @@ def options(num_devices=1, **kwargs: Any) -> LoopOptions:
 
 
 def layout_of(num_devices, kind=BATCH):
-    return Layout(tuple(jax.devices()[:num_devices]), kind)
+    return LAYOUTS[kind](tuple(jax.devices()[:num_devices]))
 
 
 @functools.cache
@@ -233,17 +233,17 @@ def on_devices(
     """One call: rows (K, S, B) of whole batches; states and metrics (K, S, ...)."""
     layout = layout_of(num_devices, kind)
     states, metrics = _mapped(phase, augmentation, step_options, layout)(
-        layout.states(states),
-        layout.everywhere(resources),
-        layout.fed(layout.split(rows)),
+        layout.states_to_device(states),
+        layout.replicate(resources),
+        layout.examples_to_device(layout.split(rows)),
     )
     if kind == SEED:
-        return as_given(layout.own(states)), layout.columns(metrics)
+        return as_given(layout.states_to_host(states)), layout.metrics_to_host(metrics)
     return states, metrics
 
 
 def as_given(states):
-    """NumPy arrays of `Layout.own` -> with typed keys, as steps take them."""
+    """NumPy arrays of `Layout.states_to_host` with typed keys, as steps take them."""
     return states.replace(key=jax.random.wrap_key_data(states.key))
 
 

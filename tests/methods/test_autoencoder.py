@@ -12,7 +12,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.methods.autoencoder import AE
 from gcad_jax.methods.base import Batch, DetectorState
 from gcad_jax.methods.vae import VAE, kl_divergence
-from gcad_jax.training.step import init_state
+from gcad_jax.training.state import init_state
 
 SIDE = 32
 SLOPE = 5e-3

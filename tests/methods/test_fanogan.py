@@ -18,7 +18,7 @@ from gcad_jax.models.fanogan import (
     ImageEncoder,
     Residual,
 )
-from gcad_jax.training.step import init_state
+from gcad_jax.training.state import init_state
 
 SIDE = 16
 

@@ -14,7 +14,7 @@ from gcad_jax.methods.gcad import GCAD
 from gcad_jax.methods.mnad import MNAD
 from gcad_jax.methods.student_teacher import StudentTeacher
 from gcad_jax.methods.vae import VAE
-from gcad_jax.training.step import init_state
+from gcad_jax.training.state import init_state
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs/methods.md"
 METHODS = {m.title: m for m in (GCAD(), StudentTeacher(), AE(), VAE(), MNAD())} | {

@@ -14,7 +14,7 @@ from gcad_jax.methods.mnad import MNAD, triplet
 from gcad_jax.models import mnad
 from gcad_jax.models.global_encoder import UpConvolution
 from gcad_jax.models.mnad import MemoryEncoder
-from gcad_jax.training.step import init_state
+from gcad_jax.training.state import init_state
 
 SIDE = 16
 ITEMS, SIZE, QUERIES = 4, 6, 24

@@ -11,7 +11,7 @@ from helpers import doubles
 from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Batch, DetectorState
 from gcad_jax.methods.student_teacher import StudentTeacher
-from gcad_jax.training.step import init_state
+from gcad_jax.training.state import init_state
 
 SIDE = 24
 PARAMETERS = {17: 2_996_480, 33: 1_616_000, 65: 2_320_640}

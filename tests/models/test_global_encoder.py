@@ -7,7 +7,8 @@ import pytest
 from helpers import numpy_nets
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.models.global_encoder import GlobalEncoder, skip_weights
+from gcad_jax.models.global_encoder import GlobalEncoder
+from gcad_jax.models.layers.skip_fading import skip_weights
 
 SLOPE = 5e-3
 WIDTHS = (4, 5, 6, 7, 8)

@@ -12,7 +12,7 @@ from gcad_jax.methods.base import Batch
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.pretraining import distillation
 from gcad_jax.pretraining.distillation import Distillation, DistillationTask
-from gcad_jax.training.step import init_state
+from gcad_jax.training.state import init_state
 
 DRAW = np.random.default_rng(5)
 

@@ -27,8 +27,8 @@ from gcad_jax.methods.common.optimizers import (
     with_model_state,
 )
 from gcad_jax.models.autoencoder import Autoencoder
-from gcad_jax.models.global_encoder import NUM_SKIPS, fades, skip_weights
 from gcad_jax.models.layers.init import scaled
+from gcad_jax.models.layers.skip_fading import NUM_SKIPS, fades, skip_weights
 
 Optimizers = Mapping[str, optax.GradientTransformation]
 # (params, statistics, images, skips, keys) -> loss, (metrics, new statistics)

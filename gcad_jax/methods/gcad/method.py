@@ -36,8 +36,9 @@ from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.common.calibration import mean_over_scales, moments
 from gcad_jax.methods.common.hparams import settings
 from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
-from gcad_jax.models.global_encoder import GlobalEncoder, fades, skip_weights
+from gcad_jax.models.global_encoder import GlobalEncoder
 from gcad_jax.models.layers.init import imagenet_normalized, scaled
+from gcad_jax.models.layers.skip_fading import fades, skip_weights
 from gcad_jax.models.patch_descriptor import BORDERS, PatchDescriptor
 from gcad_jax.models.patch_layers import STUDENT_TEACHER
 from gcad_jax.models.unet import UNet

@@ -32,10 +32,11 @@ from gcad_jax.training.compilation import compile_step, traced_flops, traced_flo
 from gcad_jax.training.cost.communication import crossing_bytes
 from gcad_jax.training.cost.timing import time_loop, time_phase
 from gcad_jax.training.input_pipeline import InMemory
-from gcad_jax.training.loop import LoopOptions
-from gcad_jax.training.parallel.layout import Layout
-from gcad_jax.training.state import first_states
-from gcad_jax.training.step import Resources, StepOptions, init_state
+from gcad_jax.training.options import LoopOptions
+from gcad_jax.training.parallel.batch_layout import BatchLayout
+from gcad_jax.training.parallel.choose import LAYOUTS
+from gcad_jax.training.state import first_states, init_state
+from gcad_jax.training.step import Resources, StepOptions
 
 AUGMENTATION = Augmentation(
     vertical_flip=True, horizontal_flip=True, rotation_degrees=3.0, jitter=0.1
@@ -148,9 +149,9 @@ class Measurements:
             category = dataclasses.replace(category, train=self.images(row.batch_size))
         feed = InMemory(method, category, tuple(range(row.num_seeds)))
         devices = tuple(jax.local_devices()[: row.num_devices])
-        options = LoopOptions(Layout(devices, row.layout), row.step)
+        options = LoopOptions(LAYOUTS[row.layout](devices), row.step)
         phase = max(method.phases(feed.steps_per_epoch), key=lambda p: p.num_steps)
-        states = options.layout.states(_repeated(state, row.num_seeds))
+        states = options.layout.states_to_device(_repeated(state, row.num_seeds))
         return feed, phase, options, states, feed.resources(frozen, options.layout)
 
     def crossing_bytes(self, row: Row, phase: Phase, resources: Resources) -> int:
@@ -250,7 +251,7 @@ class Measurements:
         resources: Resources,
     ) -> None:
         """A trace of one call of one update, after one to warm up."""
-        layout = Layout((self.device,))
+        layout = BatchLayout((self.device,))
         program = compile_step(
             phase,
             feed.augmentation,
@@ -260,7 +261,7 @@ class Measurements:
             resources,
             feed.take(0, 1, layout),
         )
-        fed = layout.fed(feed.take(0, 1, layout))
+        fed = layout.examples_to_device(feed.take(0, 1, layout))
         with local_folder_for(folder) as place:
             for context in (contextlib.nullcontext(), jax.profiler.trace(place)):
                 with context:

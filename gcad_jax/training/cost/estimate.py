@@ -9,7 +9,7 @@ from gcad_jax.training.compilation import Program
 from gcad_jax.training.cost import summary
 from gcad_jax.training.cost.timing import begun, time_phase
 from gcad_jax.training.input_pipeline import InputPipeline
-from gcad_jax.training.loop import LoopOptions
+from gcad_jax.training.options import LoopOptions
 
 # Of each phase, after one to warm up: f-AnoGAN's updates repeat after five.
 TIMED_CALLS = 5

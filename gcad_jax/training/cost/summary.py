@@ -80,7 +80,7 @@ def cost_lines(
         name, steps = program.phase.name, program.phase.num_steps
         lines.append(f"phase       {name}: {steps:,} steps{flops}")
     scratch = max(program.scratch_bytes or 0 for program in programs)
-    held = num_bytes(states) // (count if layout.kind == SEED else 1)
+    held = num_bytes(states) // layout.num_seed_shards
     total = held + num_bytes(resources) + scratch
     lines.append(
         f"memory      about {total / 2**20:,.0f} MiB a device: state "

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 from etils import epath
 
-from gcad_jax.core.axes import SEED
 from gcad_jax.core.console import progress_bar
 from gcad_jax.core.types import Tree
 from gcad_jax.methods.base import Phase, Trainable, TrainState, read_phases
@@ -21,7 +20,8 @@ from gcad_jax.training.compilation import compile_step
 from gcad_jax.training.cost.summary import num_bytes
 from gcad_jax.training.input_pipeline import InputPipeline
 from gcad_jax.training.logs import MetricsLog
-from gcad_jax.training.loop import LoopOptions, Trainer
+from gcad_jax.training.loop import Trainer
+from gcad_jax.training.options import LoopOptions
 from gcad_jax.training.preemption import Preemption
 from gcad_jax.training.state import first_states
 from gcad_jax.training.step import Resources
@@ -138,7 +138,7 @@ def time_loop(
 
     counts = [training.next_call(done)[1] for done in range(0, updates, calls)]
     drawn = [
-        layout.fed(feed.take(calls * i, count, layout))
+        layout.examples_to_device(feed.take(calls * i, count, layout))
         for i, count in enumerate(counts)
     ]
 
@@ -193,8 +193,8 @@ def begun(
     """
     layout = options.layout
     layout.check("batch_size", task.batch_size, len(seeds))
-    states = first_states(task, [seeds[i] for i in layout.own_seeds(len(seeds))])
-    return layout.states(states), feed.resources(frozen, layout)
+    states = first_states(task, [seeds[i] for i in layout.local_seeds(len(seeds))])
+    return layout.states_to_device(states), feed.resources(frozen, layout)
 
 
 def time_phase(
@@ -213,10 +213,8 @@ def time_phase(
     """
     updates = min(options.step.steps_per_call, phase.num_steps)
     layout = options.layout
-    held = num_bytes(states) + num_bytes(resources)
+    held = num_bytes(states) // layout.num_seed_shards + num_bytes(resources)
     num_seeds = math.prod(states.step.shape)  # (devices, seeds of each) for SEED
-    if layout.kind == SEED:
-        held = num_bytes(states) // len(layout.devices) + num_bytes(resources)
     started = time.perf_counter()
     program = compile_step(
         phase,
@@ -232,7 +230,9 @@ def time_phase(
     for length in (1, *[calls] * rounds):
         started = time.perf_counter()
         for _ in range(length):
-            fed = layout.fed(feed.take(next(number) * updates, updates, layout))
+            fed = layout.examples_to_device(
+                feed.take(next(number) * updates, updates, layout)
+            )
             states, metrics = program.call(states, resources, fed)
             if options.must_wait:
                 jax.block_until_ready(metrics)

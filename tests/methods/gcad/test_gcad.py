@@ -18,7 +18,7 @@ from gcad_jax.methods.base import Batch, DetectorState
 from gcad_jax.methods.common import optimizers, pretrained_e_loc
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.models.io.patch_descriptors import save_descriptor
-from gcad_jax.training.step import init_state
+from gcad_jax.training.state import init_state
 
 NETS = ("E_glo_17", "U_17", "R_loc_17", "R_glo_17")
 

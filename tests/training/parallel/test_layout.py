@@ -10,7 +10,9 @@ from gcad_jax.core.axes import BATCH, SEED
 from gcad_jax.core.errors import UserError
 from gcad_jax.training import loop
 from gcad_jax.training.logs import read_rows
-from gcad_jax.training.parallel.layout import Layout, choose_layout
+from gcad_jax.training.parallel.batch_layout import BatchLayout
+from gcad_jax.training.parallel.choose import choose_layout
+from gcad_jax.training.parallel.seed_layout import SeedLayout
 from gcad_jax.training.step import StepOptions
 
 SEEDS = (0, 7, 3, 5)
@@ -72,10 +74,10 @@ def test_a_layout_that_there_is_not(kind, batch, seeds, count, devices, words):
 
 def test_each_device_has_its_part_of_each_batch_or_its_seeds():
     rows = np.arange(2 * 4 * 6).reshape(2, 4, 6)  # calls, seeds, batch
-    by_batch = Layout(FOUR[:3]).split(rows)
+    by_batch = BatchLayout(FOUR[:3]).split(rows)
     assert by_batch.shape == (3, 2, 4, 2)
     np.testing.assert_array_equal(by_batch[1], rows[:, :, 2:4])
-    by_seed = Layout(FOUR[:2], SEED).split(rows)
+    by_seed = SeedLayout(FOUR[:2]).split(rows)
     assert by_seed.shape == (2, 2, 2, 6)
     np.testing.assert_array_equal(by_seed[1], rows[:, 2:])
 
@@ -112,9 +114,9 @@ def test_states_come_back_from_the_devices(method):
     states = doubles.states_of(method, SEEDS)
     for kind in (BATCH, SEED):
         layout = doubles.layout_of(4, kind)
-        there = layout.states(states)
-        doubles.assert_equal(doubles.as_given(layout.own(there)), states)
-        doubles.assert_equal(doubles.as_given(layout.stored(there)), states)
+        there = layout.states_to_device(states)
+        doubles.assert_equal(doubles.as_given(layout.states_to_host(there)), states)
+        doubles.assert_equal(doubles.as_given(layout.to_checkpoint(there)), states)
         if kind == SEED:  # each device has one seed, and no other
             shards = there.learned.params["fast"]["kernel"].addressable_shards
             assert [s.data.shape[:2] for s in shards] == [(1, 1)] * 4
