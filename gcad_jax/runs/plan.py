@@ -24,7 +24,7 @@ from gcad_jax.runs import devices, evaluate_category, train_and_evaluate, workdi
 from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
 from gcad_jax.training.cost import summary
 from gcad_jax.training.cost.estimate import Cost, duration, measure_cost, megabytes
-from gcad_jax.training.frozen_cache import FILE as FROZEN
+from gcad_jax.training.frozen_cache import FROZEN
 from gcad_jax.training.input_pipeline import InMemory
 from gcad_jax.training.options import LoopOptions
 

@@ -70,7 +70,7 @@ class Checkpoints:
         )
 
     def restore(
-        self, like: TrainState, say: Callable[[str], None]
+        self, like: TrainState, print_line: Callable[[str], None]
     ) -> tuple[int, TrainState] | None:
         """(finished updates, state for `Layout.states_to_device`), or None without any.
 
@@ -79,7 +79,7 @@ class Checkpoints:
 
         Args:
           like: a state of the own seeds that gives names, shapes and types.
-          say: called with a sentence about each unreadable checkpoint.
+          print_line: called with a sentence about each unreadable checkpoint.
 
         Raises:
           UserError: if there are checkpoints and none can be read; all are kept.
@@ -88,10 +88,10 @@ class Checkpoints:
             lambda: sorted(self._manager.all_steps(), reverse=True)
         )
         for i, step in enumerate(steps):
-            state, reason = self._tried(step, like)
-            reasons = [told for told in multihost.all_gather(reason) if told]
+            state, reason = self._read_or_reason(step, like)
+            reasons = [text for text in multihost.all_gather(reason) if text]
             if state is None or reasons:
-                say(
+                print_line(
                     f"checkpoint  {self._folder / str(step)} cannot be read: "
                     f"{reasons[0]}"
                 )
@@ -116,7 +116,9 @@ class Checkpoints:
                 target.rmtree()
             (self._folder / str(step)).rename(target)
 
-    def _tried(self, step: int, like: TrainState) -> tuple[TrainState | None, str]:
+    def _read_or_reason(
+        self, step: int, like: TrainState
+    ) -> tuple[TrainState | None, str]:
         """The state, or why it cannot be read."""
         try:
             return self._read(step, like), ""
@@ -156,7 +158,7 @@ class Checkpoints:
         Raises:
           UserError: this save, or the one before it in the background, failed.
         """
-        with self._said():
+        with self._errors_as_sentences():
             self._manager.save(
                 step,
                 args=self._ocp.args.Composite(
@@ -170,11 +172,11 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when the last save is on disk; raises UserError if it failed."""
-        with self._said():
+        with self._errors_as_sentences():
             self._manager.wait_until_finished()
 
     @contextlib.contextmanager
-    def _said(self) -> Iterator[None]:
+    def _errors_as_sentences(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # Orbax and its storage raise many kinds
@@ -188,7 +190,7 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits and releases the threads; raises UserError if the last save failed."""
-        with self._said():
+        with self._errors_as_sentences():
             self._manager.close()
 
 

@@ -16,68 +16,68 @@ from gcad_jax.core.types import ImagesU8, Tree
 from gcad_jax.models.io.npz import checksum, read_weights, write_weights
 from gcad_jax.training.checkpoint import CHECKPOINTS, finished_steps
 
-FILE = "frozen.npz"
+FROZEN = "frozen.npz"
 
 
-def kept(
+def load_or_prepare(
     folder: epath.Path,
     prepare: Callable[[ImagesU8], Tree],
     images: ImagesU8,
     config: Mapping[str, Any],
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
 ) -> Tree:
-    """`prepare(images)`, or what an earlier call with this config and images kept.
-
-    The first process prepares and writes, the others read what it wrote: on another
-    machine the same program may round otherwise.
+    """`prepare(images)`, or what an earlier call with this config and images stored.
 
     A resumed run so continues with the very same numbers, even where a weight file
     was replaced in between. Without a checkpoint nothing depends on them yet, and they
     are computed anew, as are those of a damaged file.
-    """
-    path = folder / FILE
-    own = {"method": config.get("method"), "images": checksum({"images": images})}
-    made_of = json.loads(json.dumps(own))
 
-    def made() -> Tree:
-        begun = path.exists() and finished_steps(folder / CHECKPOINTS)
-        if begun and (there := _read(path, made_of, say)) is not None:
-            return there
+    Raises:
+      UserError: on a process that cannot read what the first one wrote.
+    """
+    path = folder / FROZEN
+    inputs = {"method": config.get("method"), "images": checksum({"images": images})}
+    made_of = json.loads(json.dumps(inputs))  # tuples become lists, as in the file
+
+    def load_or_write() -> Tree:
+        resumed = path.exists() and finished_steps(folder / CHECKPOINTS)
+        if resumed and (stored := _read_frozen(path, made_of, print_line)) is not None:
+            return stored
         frozen = prepare(images)
-        arrays = {
-            name: np.asarray(array)
-            for name, array in flatten_dict(jax.device_get(frozen), sep="/").items()
-        }
+        leaves = flatten_dict(jax.device_get(frozen), sep="/")
+        arrays = {name: np.asarray(leaf) for name, leaf in leaves.items()}
         write_weights(path, {"made_of": made_of}, arrays)
         return frozen
 
-    def written() -> Tree:
-        if (there := _read(path, made_of, say)) is None:
+    def load() -> Tree:
+        if (stored := _read_frozen(path, made_of, print_line)) is None:
             raise UserError(
                 f"{path} is not what the first process has written there; give all "
                 "hosts a workdir that they share."
             )
-        return there
+        return stored
 
     if multihost.num_processes() == 1:
-        return made()
-    multihost.run_on_first(lambda: bool(made()))
-    return multihost.run_on_all(written)
+        return load_or_write()
+    # The first process prepares, the others read what it wrote: on another machine
+    # the same program may round otherwise.
+    multihost.run_on_first(lambda: bool(load_or_write()))
+    return multihost.run_on_all(load)
 
 
-def _read(
-    path: epath.Path, made_of: Mapping[str, Any], say: Callable[[str], None]
+def _read_frozen(
+    path: epath.Path, made_of: Mapping[str, Any], print_line: Callable[[str], None]
 ) -> Tree | None:
     """What the file holds; None where it was made of something else, or is damaged."""
     try:
         header, arrays = read_weights(path)
     except UserError as error:
-        say(f"frozen      computed anew: {error}")
+        print_line(f"frozen      computed anew: {error}")
         return None
     if header.get("made_of") != made_of:
         return None
     if header.get("sha256") != checksum(arrays):
-        say(f"frozen      computed anew: {path} is damaged")
+        print_line(f"frozen      computed anew: {path} is damaged")
         return None
     leaves = {name: jnp.asarray(array) for name, array in arrays.items()}
     return unflatten_dict(leaves, sep="/")

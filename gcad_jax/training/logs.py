@@ -1,6 +1,7 @@
 """What a training writes while it runs: metrics.jsonl, TensorBoard, a progress bar."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -14,6 +15,8 @@ from gcad_jax.core import multihost
 from gcad_jax.core.atomic_files import copy_tree, local_folder_for, write_text
 from gcad_jax.core.errors import UserError, one_line
 from gcad_jax.core.paths import is_local
+from gcad_jax.core.types import Tree
+from gcad_jax.training.parallel.layout import Layout
 
 ROWS = "metrics.jsonl"
 
@@ -76,7 +79,7 @@ class MetricsLog:
             return
         self._sync()
         if not is_local(self._folder):
-            with self._said():
+            with self._errors_as_sentences():
                 copy_tree(self._place, self._folder)
 
     def _sync(self) -> None:
@@ -91,11 +94,11 @@ class MetricsLog:
         self._sync()
         self._file.close()
         self._board.close()
-        with self._said():
+        with self._errors_as_sentences():
             self._open.close()  # which copies
 
     @contextlib.contextmanager
-    def _said(self) -> Iterator[None]:
+    def _errors_as_sentences(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -104,6 +107,59 @@ class MetricsLog:
                 f"({one_line(error)}); give the same command again: it continues from "
                 "the last checkpoint."
             ) from error
+
+
+@dataclasses.dataclass
+class MetricsReader:
+    """Checks, logs and shows the metrics of each call, one call late.
+
+    Reading metrics waits until the device has computed them: those of one call are
+    read when the next has been dispatched, so that the device is never idle.
+
+    bar: counts images. seeds: of all processes. total_steps: the last is logged too.
+    """
+
+    log: MetricsLog
+    bar: Any
+    layout: Layout
+    seeds: Sequence[int]
+    batch_size: int
+    log_every: int
+    steps_per_epoch: int
+    total_steps: int
+    _pending: tuple[int, int, str, Tree] | None = None
+
+    def add(self, step: int, calls: int, phase: str, metrics: Tree) -> None:
+        """Metrics of updates step + 1 .. step + calls, once those before are read.
+
+        metrics: as a program gives them, still on the devices.
+        """
+        self.read_pending()
+        self._pending = (step, calls, phase, metrics)
+
+    def read_pending(self) -> None:
+        """Waits for the metrics that were added last.
+
+        Raises:
+          UserError: one of them is not finite.
+        """
+        if self._pending is None:
+            return
+        (first, calls, phase, metrics), self._pending = self._pending, None
+        columns = self.layout.metrics_to_host(metrics)  # each (K, local seeds)
+        local = [self.seeds[i] for i in self.layout.local_seeds(len(self.seeds))]
+        for i in range(calls):
+            step = first + i + 1
+            values = {name: column[i] for name, column in columns.items()}
+            # With other seeds on other processes, this one would stop alone.
+            if len(local) == len(self.seeds):
+                check_finite(step, local, values)
+            if step % self.log_every == 0 or step in (1, self.total_steps):
+                values = self.layout.gather_seeds(values)
+                check_finite(step, self.seeds, values)
+                epoch = step / self.steps_per_epoch
+                self.log.write(step, epoch, phase, self.seeds, values)
+        self.bar.update(calls * self.batch_size * len(self.seeds))
 
 
 def read_rows(path: epath.Path) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gcad_jax.training.frozen_cache import FILE, kept
+from gcad_jax.training.frozen_cache import FROZEN, load_or_prepare
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
 CONFIG = {"method": {"class": "Linear", "P": (17, 33)}, "seeds": (0,)}
@@ -29,13 +29,13 @@ class Prepare:
 def prepare(tmp_path):
     prepare = Prepare()
     (tmp_path / "checkpoints" / "12").mkdir(parents=True)
-    kept(tmp_path, prepare, IMAGES, CONFIG, print)
+    load_or_prepare(tmp_path, prepare, IMAGES, CONFIG, print)
     assert prepare.calls == 1
     return prepare
 
 
 def test_a_second_call_reads_the_same_numbers(tmp_path, prepare):
-    again = kept(tmp_path, prepare, IMAGES, CONFIG, print)
+    again = load_or_prepare(tmp_path, prepare, IMAGES, CONFIG, print)
     assert prepare.calls == 1
     np.testing.assert_array_equal(again["E_loc_17"]["conv"]["bias"], [11.5] * 3)
     np.testing.assert_array_equal(again["count"], [1, 1])
@@ -44,12 +44,12 @@ def test_a_second_call_reads_the_same_numbers(tmp_path, prepare):
 
 def test_before_the_first_checkpoint_a_replaced_weight_file_counts(tmp_path, prepare):
     (tmp_path / "checkpoints" / "12").rmdir()
-    kept(tmp_path, prepare, IMAGES, CONFIG, print)
+    load_or_prepare(tmp_path, prepare, IMAGES, CONFIG, print)
     assert prepare.calls == 2
 
 
 def test_other_seeds_share_it(tmp_path, prepare):
-    kept(tmp_path, prepare, IMAGES, CONFIG | {"seeds": (0, 1)}, print)
+    load_or_prepare(tmp_path, prepare, IMAGES, CONFIG | {"seeds": (0, 1)}, print)
     assert prepare.calls == 1
 
 
@@ -58,18 +58,18 @@ def test_other_seeds_share_it(tmp_path, prepare):
     [(IMAGES + 1, CONFIG), (IMAGES, {"method": {"class": "Linear", "P": (17,)}})],
 )
 def test_another_method_or_image_computes_it_anew(tmp_path, prepare, images, config):
-    found = kept(tmp_path, prepare, images, config, print)
+    found = load_or_prepare(tmp_path, prepare, images, config, print)
     assert prepare.calls == 2
     assert float(found["E_loc_17"]["conv"]["bias"][0]) == images.mean()
 
 
 def test_a_damaged_file_is_said_and_computed_anew(tmp_path, prepare):
-    content = (tmp_path / FILE).read_bytes()
-    (tmp_path / FILE).write_bytes(content[: len(content) // 2])
+    content = (tmp_path / FROZEN).read_bytes()
+    (tmp_path / FROZEN).write_bytes(content[: len(content) // 2])
     lines = []
-    kept(tmp_path, prepare, IMAGES, CONFIG, lines.append)
+    load_or_prepare(tmp_path, prepare, IMAGES, CONFIG, lines.append)
     assert prepare.calls == 2
     assert len(lines) == 1
-    assert FILE in lines[0]
-    kept(tmp_path, prepare, IMAGES, CONFIG, print)
+    assert FROZEN in lines[0]
+    load_or_prepare(tmp_path, prepare, IMAGES, CONFIG, print)
     assert prepare.calls == 2

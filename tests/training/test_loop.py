@@ -253,7 +253,7 @@ def test_each_phase_is_compiled_from_its_own_update(tmp_path):
     training.phases = Namesakes(traces=method.traces).phases(feed.steps_per_epoch)
     frozen = method.prepare(category.train)
     states, resources = timing.begun(method, feed, frozen, SEEDS, options)
-    training.say_costs(states, resources)
+    training.print_costs(states, resources)
     assert method.traces == ["fast"] * 2 + ["both"] * 2
 
 

@@ -15,6 +15,8 @@ from gcad_jax.core.axes import BATCH
 from gcad_jax.core.types import Tree
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Phase, TrainState
+from gcad_jax.training.input_pipeline import InputPipeline
+from gcad_jax.training.parallel.layout import Layout
 from gcad_jax.training.step import Resources, StepOptions, make_step
 
 # Collectives over an axis by the names of their primitives.
@@ -44,6 +46,28 @@ def crossing_bytes(
         *(_shapes(tree) for tree in (states, resources, fed))
     )
     return _count(_open(traced))
+
+
+def crossing_line(
+    phase: Phase,
+    pipeline: InputPipeline,
+    layout: Layout,
+    states: TrainState,
+    resources: Resources,
+) -> str:
+    """What the devices of a layout that splits batches exchange in a phase.
+
+    states, resources: of all seeds, as a program takes them.
+    """
+    one_seed = jax.eval_shape(lambda: jax.tree.map(lambda x: x[:1], states))
+    examples = pipeline.take(0, 1, layout)[0][:, :1]  # of one device and one seed
+    crossing = crossing_bytes(
+        phase, pipeline.augmentation, one_seed, resources, examples
+    )
+    return (
+        f"crossing    {crossing / 1e6:,.4g} MB of each device in an update of a "
+        f"seed ({phase.name})"
+    )
 
 
 def _shapes(tree: Tree) -> Tree:

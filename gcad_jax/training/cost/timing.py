@@ -13,16 +13,13 @@ from typing import Any
 import jax
 from etils import epath
 
-from gcad_jax.core.console import progress_bar
 from gcad_jax.core.types import Tree
 from gcad_jax.methods.base import Phase, Trainable, TrainState, read_phases
 from gcad_jax.training.compilation import compile_step
 from gcad_jax.training.cost.summary import num_bytes
 from gcad_jax.training.input_pipeline import InputPipeline
-from gcad_jax.training.logs import MetricsLog
 from gcad_jax.training.loop import Trainer
 from gcad_jax.training.options import LoopOptions
-from gcad_jax.training.preemption import Preemption
 from gcad_jax.training.state import first_states
 from gcad_jax.training.step import Resources
 
@@ -151,21 +148,7 @@ def time_loop(
         return states
 
     def looped(states: TrainState) -> TrainState:
-        log = MetricsLog(folder, 0)
-        bar = progress_bar(updates * task.batch_size * len(seeds), 0, feed.name)
-        try:
-            return training.steps(
-                0,
-                states,
-                resources,
-                training,  # type: ignore[arg-type]
-                log,
-                bar,
-                Preemption(),
-            )
-        finally:
-            bar.close()
-            log.close()
+        return training.run_steps(0, states, resources, training)  # type: ignore[arg-type]
 
     seconds: dict[Any, list[float]] = {bare: [], looped: []}
     with contextlib.redirect_stderr(io.StringIO()):  # where the bar is drawn
