@@ -44,7 +44,7 @@ def child(folder):
 def processes():
     """Processes that have the imports behind them, but no JAX that has begun."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.doubles", "orbax.checkpoint"])
+    context.set_forkserver_preload(["helpers.doubles", "orbax.checkpoint"])
     return context
 
 
