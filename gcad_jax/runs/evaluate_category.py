@@ -28,7 +28,7 @@ from gcad_jax.reporting import run_figures
 from gcad_jax.reporting.tables import LIMIT, auroc, auspro, cell, short
 from gcad_jax.training.checkpoint import CHECKPOINTS
 from gcad_jax.training.logs import ROWS, read_rows
-from gcad_jax.training.loop import TrainResult
+from gcad_jax.training.options import TrainResult
 
 # Of one seed: scores of the test images by branch, image scores of the validation set.
 _SeedScores: TypeAlias = tuple[dict[str, Scores], tuple[float, ...]]
