@@ -33,8 +33,9 @@ from gcad_jax.data.dataset import (
     Region,
     TestImage,
 )
-from gcad_jax.data.images import to_channels, zoom
+from gcad_jax.data.images import to_channels
 from gcad_jax.data.input.augment import Augmentation
+from gcad_jax.data.resize import resize_image
 
 NAME = "circles"
 BACKGROUND = (247, 255)  # inclusive
@@ -121,7 +122,7 @@ class Circles:
             key = (SPLITS.index(split), index)
             stream = np.random.SeedSequence(self.seed, spawn_key=key)
             image, mask = self.draw(np.random.default_rng(stream), split)
-            images[index] = zoom(to_channels(image, channels), image_size)
+            images[index] = resize_image(to_channels(image, channels), image_size)
             masks.append(mask)
         return images, masks
 

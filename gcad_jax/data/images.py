@@ -26,7 +26,9 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_readable, list_folder
 from gcad_jax.core.threads import thread_pool
 from gcad_jax.core.types import ImagesU8
+from gcad_jax.data.resize import resize_image
 
+zoom = resize_image  # its name in version 0.1.0, when it stood here
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 Source: TypeAlias = str | os.PathLike[str] | bytes  # a path, or the encoded file
 
@@ -122,23 +124,6 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).convert("L"))[..., None]
 
 
-def zoom(image: np.ndarray, size: int) -> np.ndarray:  # (H, W, C) -> (size, size, C)
-    """Both sides to `size`, aspect not kept [P 5.2]; uint8.
-
-    The paper does not name the resampling: bilinear, and when an image shrinks the
-    triangle widens with the factor, so that fine structure does not alias.
-    """
-    height, width, channels = image.shape
-    if (height, width) == (size, size):
-        return image
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    # One side after the other, for the order decides about rounding, and Pillow 13
-    # begins with the height of a tall image, where older ones do not.
-    for sides in ((size, height), (size, size)):
-        picture = picture.resize(sides, Image.Resampling.BILINEAR)
-    return np.asarray(picture).reshape(size, size, channels)
-
-
 def load_images(
     sources: Sequence[Source],
     size: int,
@@ -155,7 +140,7 @@ def load_images(
 
     def load(index: int) -> tuple[int, int]:
         image = read_image(sources[index], channels, names[index])
-        images[index] = zoom(image, size)
+        images[index] = resize_image(image, size)
         return image.shape[0], image.shape[1]
 
     with thread_pool() as pool:

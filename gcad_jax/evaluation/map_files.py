@@ -5,7 +5,6 @@ maps of a category at full resolution never exist together.
 """
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -18,60 +17,12 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_readable
 from gcad_jax.core.threads import Scratch
 from gcad_jax.data.dataset import TestImage
+from gcad_jax.data.resize import upsample
 
 MapSource: TypeAlias = Callable[[int], np.ndarray]  # image index -> (H, W) real
 
 MAPS = "anomaly_maps"  # of a run, in the folder of a category
 _SUFFIXES = (".tiff", ".tif")
-_PIECE = 2**17  # pixels whose intermediate values stay in the cache
-
-
-def upsample(
-    scores: np.ndarray, height: int, width: int, space: Scratch | None = None
-) -> np.ndarray:  # (h, w) -> (height, width), dtype kept
-    """Bilinear with half-pixel centers and clamped edges.
-
-    The paper does not name the interpolation; this is the default of the common
-    frameworks (`align_corners=False`). It never leaves the range of its input, keeps
-    equal neighbors equal, and does not filter where a side shrinks.
-
-    space: holds the result, until the same thread asks for the next.
-    """
-    if scores.shape == (height, width):
-        return scores
-    space = space or Scratch()
-    wide = _lerp(scores.T, width, Scratch())
-    return _lerp(wide.T, height, space)
-
-
-def _lerp(
-    rows: np.ndarray, size: int, space: Scratch
-) -> np.ndarray:  # (h, w) -> (size, w)
-    rows = np.ascontiguousarray(rows)
-    low, _, weight = taps(rows.shape[0], size)
-    weight = weight.astype(rows.dtype)[:, None]
-    steps = np.diff(rows, axis=0, append=rows[-1:])
-    width = rows.shape[1]
-    new = space.array("map", (size, width), rows.dtype)
-    piece = max(1, _PIECE // width)
-    spare = space.array("rows", (min(piece, size), width), rows.dtype)
-    for start in range(0, size, piece):
-        part = slice(start, start + piece)
-        below, step = new[part], spare[: size - start]
-        # Every place is in range; "clip" says so to NumPy, which else copies.
-        np.take(rows, low[part], axis=0, out=below, mode="clip")
-        np.take(steps, low[part], axis=0, out=step, mode="clip")
-        step *= weight[part]
-        below += step
-    return new
-
-
-@functools.lru_cache(maxsize=64)
-def taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two source rows of every new row, and the weight of the second."""
-    center = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
-    low = np.floor(center).astype(np.intp)
-    return low, np.minimum(low + 1, old - 1), center - low
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,9 +19,9 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import Path, as_path, list_folder
 from gcad_jax.core.threads import Scratch, map_in_order, thread_pool
 from gcad_jax.core.types import COMBINED, Array, Tree
-from gcad_jax.data.images import read_image, to_channels, zoom
+from gcad_jax.data.images import read_image, to_channels
 from gcad_jax.data.input.device import to_float
-from gcad_jax.evaluation.map_files import upsample
+from gcad_jax.data.resize import resize_image, upsample
 from gcad_jax.evaluation.threshold import achievable_fpr, p_values, threshold
 from gcad_jax.inference import detector_file
 from gcad_jax.inference.detector_file import DetectorFile
@@ -153,7 +153,7 @@ class Detector:
                 image = read(source, channels)
             except UserError as error:
                 return error
-            return image, zoom(image, size)
+            return image, resize_image(image, size)
 
         waiting: collections.deque[tuple[list, Tree | None]] = collections.deque()
         with thread_pool() as pool:

@@ -20,7 +20,7 @@ from gcad_jax.core.atomic_files import atomic_file
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMBINED, Array
 from gcad_jax.data.input.device import to_float
-from gcad_jax.data.resize import stretched, zoomed
+from gcad_jax.data.resize import resize_images_jnp, upsample_jnp
 from gcad_jax.evaluation.threshold import threshold
 from gcad_jax.inference import export_check
 from gcad_jax.inference.detector import Detector
@@ -60,7 +60,7 @@ def program(stored: DetectorFile, fpr: float) -> Callable[[Array], dict[str, Arr
     def detect(images: Array) -> dict[str, Array]:
         # As JAX's arrays, in which traced row numbers can be looked up.
         detector = jax.tree.map(jnp.asarray, stored.detector)
-        pixels = to_float(zoomed(images, method.image_size))
+        pixels = to_float(resize_images_jnp(images, method.image_size))
         maps = method.anomaly_map(detector, pixels)
         scores = jnp.max(maps, axis=(1, 2))
         higher = jnp.sum(normal[None] >= scores[:, None], axis=1)
@@ -68,7 +68,7 @@ def program(stored: DetectorFile, fpr: float) -> Callable[[Array], dict[str, Arr
             "score": scores,
             "anomalous": scores > limit,
             "p_value": (1 + higher).astype(jnp.float32) / (len(normal) + 1),
-            "anomaly_map": stretched(maps, images.shape[1], images.shape[2]),
+            "anomaly_map": upsample_jnp(maps, images.shape[1], images.shape[2]),
             "threshold": jnp.asarray(limit),
         }
 

@@ -14,8 +14,8 @@ from gcad_jax.data.images import (
     read_image,
     read_mask,
     to_channels,
-    zoom,
 )
+from gcad_jax.data.resize import resize_image
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (5, 7), np.uint8)
@@ -224,39 +224,6 @@ def test_colored_transparent_and_16_bit_masks_are_refused():
         read_mask(b"broken", (5, 7), "m.png")
 
 
-def triangle_average(row, size):
-    """Bilinear reduction written out: a triangle as wide as the factor, normalized."""
-    factor = len(row) / size
-    result = []
-    for i in range(size):
-        distance = np.abs(np.arange(len(row)) + 0.5 - (i + 0.5) * factor)
-        weights = np.maximum(0, 1 - distance / max(factor, 1))
-        result.append(weights @ row / weights.sum())
-    return np.array(result)
-
-
-@pytest.mark.parametrize("shape", [(40, 70), (8, 200)])
-def test_zoom_is_bilinear_with_antialias(shape):
-    """Also where one side grows and the other shrinks; the aspect is not kept."""
-    image = RNG.integers(0, 256, shape, np.uint8)
-    rows = np.stack([triangle_average(row, 16) for row in image.astype(float)])
-    want = np.stack([triangle_average(column, 16) for column in rows.T]).T
-    got = zoom(image[..., None], 16)
-    assert got.shape == (16, 16, 1)
-    assert got.dtype == np.uint8
-    assert np.abs(got[..., 0] - want).max() <= 1.5  # rounded once an axis
-
-
-def test_zoom_treats_channels_alike():
-    image = RNG.integers(0, 256, (40, 30, 3), np.uint8)
-    got = zoom(image, 16)
-    for channel in range(3):
-        alone = zoom(image[..., channel : channel + 1], 16)
-        np.testing.assert_array_equal(got[..., channel], alone[..., 0])
-    square = RNG.integers(0, 256, (16, 16, 3), np.uint8)
-    np.testing.assert_array_equal(zoom(square, 16), square)
-
-
 def test_load_keeps_the_order_and_the_sizes(tmp_path):
     paths, want = [], []
     for i in range(20):
@@ -300,5 +267,5 @@ def test_a_real_image(real_data):
     with Image.open(path) as image:
         raw = np.asarray(image.convert("RGB"))
     np.testing.assert_array_equal(read_image(path, 3), raw)
-    means = zoom(raw, 64).mean(axis=(0, 1))
+    means = resize_image(raw, 64).mean(axis=(0, 1))
     np.testing.assert_allclose(means, raw.mean(axis=(0, 1)), atol=1.0)

@@ -1,6 +1,5 @@
 """Upsampling against another implementation, and the TIFF files."""
 
-import jax
 import numpy as np
 import pytest
 import tifffile
@@ -13,34 +12,9 @@ from gcad_jax.evaluation.map_files import (
     map_path,
     read_map,
     stored,
-    upsample,
     upsampled,
     write_maps,
 )
-
-
-@pytest.mark.parametrize("shape", [(64, 64), (100, 170), (33, 129), (32, 20), (1, 7)])
-def test_upsample_is_bilinear_with_half_pixel_centers(shape):
-    scores = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float32)
-    expected = jax.image.resize(scores, shape, "linear", antialias=False)
-    result = upsample(scores, *shape)
-    assert result.dtype == np.float32
-    # JAX has float32 sample positions.
-    np.testing.assert_allclose(result, expected, atol=3e-5)
-
-
-def test_upsample_by_hand():
-    # Centers of four pixels over two: -1/4 (clamped to 0), 1/4, 3/4, 5/4 (clamped).
-    result = upsample(np.array([[0.0, 4.0]]), 1, 4)
-    np.testing.assert_array_equal(result, [[0, 1, 3, 4]])
-
-
-def test_upsample_keeps_constants_range_and_size():
-    np.testing.assert_array_equal(upsample(np.full((8, 8), 0.1), 31, 17), 0.1)
-    scores = np.random.default_rng(1).random((8, 8), np.float32)
-    large = upsample(scores, 50, 60)
-    assert scores.min() <= large.min() <= large.max() <= scores.max()
-    np.testing.assert_array_equal(upsample(scores, 8, 8), scores)
 
 
 def test_maps_are_written_in_the_official_layout(tmp_path):

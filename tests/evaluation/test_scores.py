@@ -9,8 +9,8 @@ from helpers import spro_oracle as oracle
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.data.resize import upsample
 from gcad_jax.evaluation import result_files as files
-from gcad_jax.evaluation.map_files import upsample
 from gcad_jax.evaluation.scores import LIMITS, MEAN, CategoryResult, evaluate
 
 KIND_KEYS = {"structural_anomalies", "logical_anomalies", "mean"}

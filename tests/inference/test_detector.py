@@ -15,8 +15,7 @@ import gcad_jax
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.threads import Scratch
 from gcad_jax.core.types import COMBINED
-from gcad_jax.data.images import zoom
-from gcad_jax.evaluation.map_files import upsample
+from gcad_jax.data.resize import resize_image, upsample
 from gcad_jax.inference import detector as detectors
 from gcad_jax.inference import detector_file
 from gcad_jax.inference.detector_file import DetectorFile, Scale
@@ -92,7 +91,7 @@ def test_maps_and_scores_are_those_of_each_image(workdir, batch_size):
     found = gcad_jax.load(workdir, batch_size=batch_size).predict(given)
     assert {one.anomalous for one in found} == {False, True}
     for image, prediction in zip(given, found, strict=True):
-        small = zoom(image, SIDE).astype(np.float32) / 255
+        small = resize_image(image, SIDE).astype(np.float32) / 255
         np.testing.assert_allclose(
             prediction.network_maps[COMBINED], 2 * small[..., 0], atol=1e-6
         )

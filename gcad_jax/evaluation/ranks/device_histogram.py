@@ -20,8 +20,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import GOOD, TestImage
+from gcad_jax.data.resize import upsample_jnp
 from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
-from gcad_jax.evaluation.map_files import MapSource, taps, upsampled
+from gcad_jax.evaluation.map_files import MapSource, upsampled
 from gcad_jax.evaluation.ranks.bins import BLOCKS, LENGTH, Cells, for_sample
 from gcad_jax.evaluation.ranks.histogram import SAMPLE_PIXELS, Counted
 from gcad_jax.evaluation.ranks.sorting import divide
@@ -205,7 +206,7 @@ def _count_batch(maps, used, unions, parts, first, size, total):  # type: ignore
 
     def add_image(i, found):  # type: ignore[no-untyped-def]
         counts, *of_images = found
-        full = _upsample(maps[i], size)
+        full = upsample_jnp(maps[i], *size)
         places = _place(full.reshape(-1), parts, first)
         ends = jnp.searchsorted(
             jnp.sort(places), jnp.arange(total, dtype=jnp.int32), side="right"
@@ -228,17 +229,6 @@ def _count_batch(maps, used, unions, parts, first, size, total):  # type: ignore
     )
     # What the batch is filled up with costs nothing: the loop ends before it.
     return jax.lax.fori_loop(0, used, add_image, start)
-
-
-def _upsample(scores, size):  # type: ignore[no-untyped-def]
-    """As `maps.upsample`: first the width, then the height."""
-    for axis in (1, 0):
-        low, high, weight = taps(scores.shape[axis], size[axis])
-        below = jnp.take(scores, low, axis=axis)
-        step = jnp.take(scores, high, axis=axis) - below
-        share = jnp.asarray(weight, scores.dtype)
-        scores = below + step * jnp.expand_dims(share, 1 - axis)
-    return scores
 
 
 def _place(scores, parts, first):  # type: ignore[no-untyped-def]

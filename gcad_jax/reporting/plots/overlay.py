@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from gcad_jax.core.threads import Scratch
-from gcad_jax.evaluation.map_files import upsample
+from gcad_jax.data.resize import upsample
 from gcad_jax.reporting.plots.style import SCORES
 
 SIDE = 480  # pixels of the longer side of a panel

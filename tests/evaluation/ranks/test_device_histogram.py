@@ -10,9 +10,9 @@ from helpers import spro_oracle as oracle
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
+from gcad_jax.data.resize import upsample, upsample_jnp
 from gcad_jax.evaluation import scores
 from gcad_jax.evaluation.ground_truth import GroundTruth
-from gcad_jax.evaluation.map_files import upsample
 from gcad_jax.evaluation.ranks import device_histogram
 from gcad_jax.evaluation.ranks.bins import BLOCKS, Cells
 from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
@@ -74,7 +74,7 @@ def test_counts_are_those_of_the_host(category, whole, num_devices, monkeypatch)
     monkeypatch.setattr(device_histogram, "BATCH", 2)
     truth, maps = category
     full = [
-        np.asarray(device_histogram._upsample(m, (im.height, im.width)))
+        np.asarray(upsample_jnp(m, im.height, im.width))
         for m, im in zip(maps, truth.images, strict=True)
     ]
     for ours, image, small in zip(full, truth.images, maps, strict=True):
