@@ -11,13 +11,13 @@ from gcad_jax.core.version import __version__ as __version__
 former_names.install()
 
 if TYPE_CHECKING:
-    from gcad_jax.inference.detector import load as load
+    from gcad_jax.inference.load import load as load
 
 
 def __getattr__(name: str) -> Any:
     """`load`, imported when it is asked for: JAX costs a second."""
     if name == "load":
-        from gcad_jax.inference.detector import load
+        from gcad_jax.inference.load import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,8 +39,8 @@ def main(_: list[str]) -> None:
     """Exports; a user's mistake is one sentence and exit code 2."""
     # Imported here, so that --help and a mistyped flag answer at once.
     from gcad_jax.inference import export_check, exported
-    from gcad_jax.inference.detector import load, read
-    from gcad_jax.inference.image_inputs import images_of
+    from gcad_jax.inference.image_inputs import find_images, read_pixels
+    from gcad_jax.inference.load import load
     from gcad_jax.inference.metadata import as_text
 
     given = flags.FLAGS
@@ -49,14 +49,14 @@ def main(_: list[str]) -> None:
         output = as_path(given.output).expanduser()
         beside = output.name + exported.ABOUT
         check_writable(output.parent, (output.name, beside), "output")
-        paths = images_of(given.images, output) if given.images else {}
+        paths = find_images(given.images, output) if given.images else {}
         detector = load(given.workdir, given.category, given.seed, batch_size=BATCH)
         exported.check_size(detector.stored)
         channels = detector.stored.method.channels
-        own = [read(path, channels) for path in list(paths.values())[:OWN]]
+        own = [read_pixels(path, channels) for path in list(paths.values())[:OWN]]
         for line in as_text(detector.stored, given.fpr):
             print_line(line)
-        size, found = exported.write(detector, output, given.fpr, own)
+        size, found = exported.write_export(detector, output, given.fpr, own)
     except UserError as error:
         fail(error, 2)
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from gcad_jax.cli.shared_flags import SHARED_HELP, fail, parse_all
 from gcad_jax.core.atomic_files import write_text
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path, list_folder, make_folder
-from gcad_jax.evaluation.scores import CategoryResult
+from gcad_jax.evaluation.results import CategoryResult
 
 NAMES = ("parts", "workdir")
 CONFIG, DATA = "config.json", "data.json"  # as in gcad_jax/runs/workdir.py

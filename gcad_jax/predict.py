@@ -51,8 +51,8 @@ def main(_: list[str]) -> None:
     from gcad_jax.core.errors import is_out_of_memory
     from gcad_jax.evaluation.map_files import MAPS
     from gcad_jax.inference import predict_folder
-    from gcad_jax.inference.detector import load
-    from gcad_jax.inference.image_inputs import OVERLAYS, images_of
+    from gcad_jax.inference.image_inputs import OVERLAYS, find_images
+    from gcad_jax.inference.load import load
     from gcad_jax.inference.metadata import as_text
 
     given = flags.FLAGS
@@ -60,17 +60,17 @@ def main(_: list[str]) -> None:
         output = as_path(given.output).expanduser()
         names = (predict_folder.SCORES, predict_folder.ABOUT)
         check_writable(output, names, "output")
-        images = images_of(given.images, output)
+        images = find_images(given.images, output)
         detector = load(
             given.workdir, given.category, given.seed, batch_size=given.batch_size
         )
         detector.limit_batch(len(images))
-        wanted = predict_folder.Wanted(
+        wanted = predict_folder.OutputOptions(
             given.fpr, given.maps, given.overlays, given.branches
         )
         for line in as_text(detector.stored, given.fpr):
             print_line(line)
-        found = predict_folder.write(detector, images, output, wanted)
+        found = predict_folder.write_predictions(detector, images, output, wanted)
     except UserError as error:
         fail(error, 2)
     except KeyboardInterrupt:

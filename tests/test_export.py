@@ -18,7 +18,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 from gcad_jax.inference import detector_file, export_check, exported
 from gcad_jax.inference.detector import Detector
-from gcad_jax.inference.export_check import Difference
+from gcad_jax.inference.export_check import ExportDifference
 from gcad_jax.methods.base import DetectorState, Learned
 
 # Runs the Python of docs/export.md where there is little but JAX, and asks further.
@@ -53,7 +53,9 @@ def process(*arguments):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
-    detector_file.write(detector_file.path_of(folder / "run/nut", 3), stored())
+    detector_file.write_detector(
+        detector_file.detector_path(folder / "run/nut", 3), stored()
+    )
     return folder
 
 
@@ -101,7 +103,7 @@ def test_elsewhere_it_says_what_predict_says(done, folder):
 
 
 def result_names():
-    return exported.about(stored(), 0.1)["results"]
+    return exported.describe_export(stored(), 0.1)["results"]
 
 
 def test_what_stands_beside_it(done, folder):
@@ -124,12 +126,14 @@ def test_one_that_differs_is_not_written(tmp_path, monkeypatch):
     right = stored()
     frozen = {**right.detector.frozen, "weight": np.float32(2.02)}
     other = dataclasses.replace(right, detector=right.detector.replace(frozen=frozen))
-    original = exported.exported
-    monkeypatch.setattr(exported, "exported", lambda _, fpr: original(other, fpr))
+    original = exported.export_detector
+    monkeypatch.setattr(
+        exported, "export_detector", lambda _, fpr: original(other, fpr)
+    )
     with pytest.raises(UserError, match=r"differs from predict by 1\.6e-02 of the"):
-        exported.write(Detector(right, 2), as_path(tmp_path / "a.jax"), 0.1)
+        exported.write_export(Detector(right, 2), as_path(tmp_path / "a.jax"), 0.1)
     assert list(tmp_path.iterdir()) == []
-    assert not Difference(float("nan"), 0.0, 1).small
+    assert not ExportDifference(float("nan"), 0.0, 1).small
 
 
 def test_one_that_is_too_large_is_refused_before_anything_is_done():
@@ -137,7 +141,7 @@ def test_one_that_is_too_large_is_refused_before_anything_is_done():
     detector = DetectorState({"gallery": gallery}, Learned({}, {}), {})
     large = dataclasses.replace(stored(), detector=detector)
     with pytest.raises(UserError, match=r"nut holds 2\.3 GB of arrays.* at most 2 GB"):
-        exported.exported(large, 0.1)
+        exported.export_detector(large, 0.1)
 
 
 @pytest.mark.parametrize(

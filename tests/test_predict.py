@@ -16,8 +16,8 @@ import gcad_jax
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 from gcad_jax.inference import detector_file, predict_folder
-from gcad_jax.inference.image_inputs import images_of
-from gcad_jax.inference.predict_folder import Wanted
+from gcad_jax.inference.image_inputs import find_images
+from gcad_jax.inference.predict_folder import OutputOptions
 from gcad_jax.reporting.plots import overlay
 
 
@@ -25,7 +25,9 @@ from gcad_jax.reporting.plots import overlay
 def folder(tmp_path_factory):
     """A workdir, and images: good/0.png ... good/5.jpg, bad/6.png ..., one damaged."""
     folder = tmp_path_factory.mktemp("predict")
-    detector_file.write(detector_file.path_of(folder / "run/nut", 3), stored())
+    detector_file.write_detector(
+        detector_file.detector_path(folder / "run/nut", 3), stored()
+    )
     for number, image in enumerate(images(12)):
         kind, suffix = ("good", "jpg") if number == 5 else ("bad", "png")
         (folder / "images" / kind).mkdir(parents=True, exist_ok=True)
@@ -138,16 +140,16 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
 
 def test_which_files_are_images(folder, tmp_path):
     place = folder / "images"
-    all_of_them = images_of(str(place), as_path(tmp_path))
+    all_of_them = find_images(str(place), as_path(tmp_path))
     assert len(all_of_them) == 13
     assert list(all_of_them)[-1] == "good/5"
-    assert "11" in images_of(str(place / "bad/1*.png"), as_path(tmp_path))
-    two = images_of(f"{place / 'good'},{place / 'bad/0.png'}", as_path(tmp_path))
+    assert "11" in find_images(str(place / "bad/1*.png"), as_path(tmp_path))
+    two = find_images(f"{place / 'good'},{place / 'bad/0.png'}", as_path(tmp_path))
     assert list(two) == ["5", "0"]
-    again = images_of(f"{place / 'good'}, {place / 'good/5.jpg'}", as_path(tmp_path))
+    again = find_images(f"{place / 'good'}, {place / 'good/5.jpg'}", as_path(tmp_path))
     assert list(again) == ["5"]
     with pytest.raises(UserError, match="both be called 0"):
-        images_of(f"{place / 'bad'},{place / 'bad'}/../bad/0.png", as_path(tmp_path))
+        find_images(f"{place / 'bad'},{place / 'bad'}/../bad/0.png", as_path(tmp_path))
 
 
 @pytest.mark.parametrize("output", ["", "found"])
@@ -156,13 +158,13 @@ def test_what_the_command_wrote_is_no_image(tmp_path, output):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (3, 3)).save(tmp_path / name)
-    assert list(images_of(str(tmp_path), as_path(tmp_path / output))) == ["a"]
+    assert list(find_images(str(tmp_path), as_path(tmp_path / output))) == ["a"]
 
 
 def test_images_that_differ_in_their_suffix_keep_it(tmp_path):
     for name in ("a.png", "a.jpg", "b.png"):
         Image.new("L", (3, 3)).save(tmp_path / name)
-    found = images_of(str(tmp_path), as_path(tmp_path / "out"))
+    found = find_images(str(tmp_path), as_path(tmp_path / "out"))
     assert list(found) == ["a.jpg", "a.png", "b"]
 
 
@@ -173,7 +175,9 @@ def test_a_folder_that_cannot_be_written_ends_it(folder, tmp_path):
     detector = gcad_jax.load(folder / "run")
     given = {"a": as_path(folder / "images/bad/0.png")}
     with pytest.raises(UserError, match="overlays"):
-        predict_folder.write(detector, given, as_path(tmp_path / "out"), Wanted(0.1))
+        predict_folder.write_predictions(
+            detector, given, as_path(tmp_path / "out"), OutputOptions(0.1)
+        )
     assert not (tmp_path / "out/scores.csv").exists()
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL, Region, TestImage
 from gcad_jax.evaluation.ground_truth import GroundTruth
-from gcad_jax.evaluation.map_files import MapSource, upsampled
+from gcad_jax.evaluation.map_source import MapSource, UpsampledMaps
 from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
 from gcad_jax.evaluation.ranks.rank import BINNED, EXACT, Precision, rank
 
@@ -86,7 +86,7 @@ def line(name: str, seconds: float, note: str = "") -> None:
 
 def on_host(truth: GroundTruth, maps: np.ndarray) -> None:
     """Binned from network-size maps and from memory, exact, and NumPy's sort."""
-    fused = upsampled(maps, truth.images)
+    fused = UpsampledMaps(maps, truth.images)
     name = f"binned, upsampled from {maps.shape[1]} x {maps.shape[1]}"
     for _ in range(3):
         seconds, bound = timed(truth, fused, BINNED)

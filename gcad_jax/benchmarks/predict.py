@@ -32,14 +32,14 @@ from gcad_jax.core.types import COMBINED
 from gcad_jax.inference import export_check, predict_folder
 from gcad_jax.inference.detector import FPR, Detector
 from gcad_jax.inference.detector_file import DetectorFile, Scale
-from gcad_jax.inference.predict_folder import Wanted
+from gcad_jax.inference.predict_folder import OutputOptions
 from gcad_jax.methods.base import DetectorState, Method
 from gcad_jax.methods.gcad import GCAD
 
-OUTPUTS: Mapping[str, Wanted] = {
-    "scores, maps, overlays": Wanted(FPR),
-    "scores, maps": Wanted(FPR, overlays=False),
-    "scores": Wanted(FPR, maps=False, overlays=False),
+OUTPUTS: Mapping[str, OutputOptions] = {
+    "scores, maps, overlays": OutputOptions(FPR),
+    "scores, maps": OutputOptions(FPR, overlays=False),
+    "scores": OutputOptions(FPR, maps=False, overlays=False),
 }
 VALIDATION = 39  # made scores; a threshold at 5 % needs 19
 
@@ -66,7 +66,7 @@ def photos(
     def draw(number: int) -> epath.Path:
         rng = np.random.default_rng(number)
         height, width = rng.integers(sides[0], sides[1] + 1, 2)
-        channels = [export_check.smooth(rng, height, width) for _ in range(3)]
+        channels = [export_check.sample_channel(rng, height, width) for _ in range(3)]
         path = folder / f"{number:04d}.png"
         Image.fromarray(np.stack(channels, -1)).save(path)
         return path
@@ -89,12 +89,12 @@ def bare(trained: Detector, count: int) -> float:
 
 
 def predicted(
-    trained: Detector, files: Mapping[str, epath.Path], wanted: Wanted
+    trained: Detector, files: Mapping[str, epath.Path], wanted: OutputOptions
 ) -> float:
     """Images a second of reading, computing and writing."""
     with tempfile.TemporaryDirectory() as output:
         start = time.perf_counter()
-        predict_folder.write(trained, files, as_path(output), wanted)
+        predict_folder.write_predictions(trained, files, as_path(output), wanted)
         return len(files) / (time.perf_counter() - start)
 
 

@@ -22,7 +22,12 @@ from gcad_jax.data.dataset import GOOD, KINDS, TestImage
 from gcad_jax.data.mvtec import loco_files, mvtec_ad_files
 from gcad_jax.data.mvtec.facts import ad_kind
 from gcad_jax.data.mvtec.files import images_of
-from gcad_jax.evaluation.map_folders import check_link, entries, map_size, subfolders
+from gcad_jax.evaluation.map_folders import (
+    check_symlink,
+    list_checked_entries,
+    map_size,
+    subfolders,
+)
 
 CONFIG = "defects_config.json"
 
@@ -44,12 +49,12 @@ def find_category(root: str | os.PathLike[str], name: str) -> epath.Path:
       UserError: no such root, or no such folder in it; it names the nearest.
     """
     base = as_path(root).expanduser()
-    check_link(base)
+    check_symlink(base)
     if not base.is_dir():
         raise UserError(
             f"{base} is not a folder; it must hold the folder {name!r} of the data set."
         )
-    check_link(base / name)
+    check_symlink(base / name)
     if (base / name).is_dir():
         return base / name
     if (base / "ground_truth").is_dir():
@@ -76,8 +81,8 @@ def anomalous_images(
         `defects_config.json` that does not fit, or a link to nothing.
     """
     truth, config = folder / "ground_truth", folder / CONFIG
-    check_link(truth)
-    check_link(config)
+    check_symlink(truth)
+    check_symlink(config)
     if not truth.is_dir():
         raise UserError(
             f"{truth} is not a folder; it must hold the masks of the test images."
@@ -106,9 +111,9 @@ def good_images(
       UserError: an image or map whose size cannot be read, or a link to nothing.
     """
     test = folder / "test" / GOOD
-    check_link(test)
+    check_symlink(test)
     if test.is_dir():
-        entries(test)  # links to nothing
+        list_checked_entries(test)  # links to nothing
         sizes = {
             f"{GOOD}/{s}": masks.size_of(image) for s, image in images_of(test).items()
         }
@@ -155,7 +160,7 @@ def _mvtec_ad(truth: epath.Path) -> list[Annotated]:
 
 
 def _masks(folder: epath.Path) -> dict[str, epath.Path]:
-    entries(folder)  # links to nothing
+    list_checked_entries(folder)  # links to nothing
     if not (files := images_of(folder)):
         raise UserError(
             f"{folder} holds no mask; it must hold one PNG for each defect, or be "

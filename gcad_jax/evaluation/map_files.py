@@ -1,13 +1,7 @@
-"""Anomaly maps at the size of their test image, one at a time.
+"""Anomaly maps as TIFF files, in the folders of the official evaluation program."""
 
-Evaluation asks a `MapSource` for the map of one image after the other, so that the
-maps of a category at full resolution never exist together.
-"""
-
-import dataclasses
 import os
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
@@ -15,39 +9,11 @@ from etils import epath
 from gcad_jax.core.atomic_files import atomic_file
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_readable
-from gcad_jax.core.threads import Scratch
 from gcad_jax.data.dataset import TestImage
-from gcad_jax.data.resize import upsample
-
-MapSource: TypeAlias = Callable[[int], np.ndarray]  # image index -> (H, W) real
+from gcad_jax.evaluation.map_source import MapSource
 
 MAPS = "anomaly_maps"  # of a run, in the folder of a category
 _SUFFIXES = (".tiff", ".tif")
-
-
-@dataclasses.dataclass(frozen=True)
-class Upsampled:
-    """Source of network-size maps (N, s, s); zooms each to its image when asked for."""
-
-    maps: np.ndarray
-    images: Sequence[TestImage]
-
-    def __call__(self, i: int, space: Scratch | None = None) -> np.ndarray:
-        """The map of one image; in `space`, until the thread asks for the next."""
-        image = self.images[i]
-        return upsample(self.maps[i], image.height, image.width, space)
-
-
-def upsampled(maps: np.ndarray, images: Sequence[TestImage]) -> Upsampled:
-    """Raises ValueError where the number of maps is not that of the images."""
-    if maps.ndim != 3 or len(maps) != len(images):
-        raise ValueError(f"maps has shape {maps.shape}; expected ({len(images)}, s, s)")
-    return Upsampled(maps, images)
-
-
-def read(source: MapSource, i: int, space: Scratch) -> np.ndarray:  # (H, W)
-    """One map; it may lie in `space`, until the thread reads the next."""
-    return source(i, space) if isinstance(source, Upsampled) else source(i)
 
 
 def map_path(
@@ -102,10 +68,3 @@ def read_map(path: epath.Path) -> np.ndarray:  # (H, W), real
             "is a 2-D TIFF of real numbers."
         )
     return scores
-
-
-def stored(
-    folder: str | os.PathLike[str], category: str, images: Sequence[TestImage]
-) -> MapSource:
-    """Source of the TIFF maps of the official layout."""
-    return lambda i: read_map(map_path(folder, category, images[i]))

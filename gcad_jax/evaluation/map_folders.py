@@ -14,23 +14,24 @@ from etils import epath
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_readable, list_entries
 from gcad_jax.data.dataset import TestImage
-from gcad_jax.evaluation.map_files import MapSource, read_map
+from gcad_jax.evaluation.map_files import read_map
+from gcad_jax.evaluation.map_source import MapSource
 
 SUFFIXES = (".tiff", ".tif")
 
 
-def entries(folder: epath.Path) -> list[epath.Path]:
+def list_checked_entries(folder: epath.Path) -> list[epath.Path]:
     """What lies in `folder`, sorted, without hidden names.
 
     Raises UserError for a link to nothing, which a listing by kind would pass over.
     """
-    found = [p for p in list_entries(folder) if not p.name.startswith(".")]
-    for path in found:
-        check_link(path)
-    return found
+    paths = [p for p in list_entries(folder) if not p.name.startswith(".")]
+    for path in paths:
+        check_symlink(path)
+    return paths
 
 
-def check_link(path: epath.Path) -> None:
+def check_symlink(path: epath.Path) -> None:
     """Raises UserError where `path` is a symbolic link to nothing."""
     if os.path.islink(path) and not path.exists():
         raise UserError(
@@ -41,10 +42,10 @@ def check_link(path: epath.Path) -> None:
 
 def subfolders(folder: epath.Path) -> list[str]:
     """Names of the folders in `folder`, sorted; raises as `entries` does."""
-    return [path.name for path in entries(folder) if path.is_dir()]
+    return [path.name for path in list_checked_entries(folder) if path.is_dir()]
 
 
-def listed(folder: epath.Path) -> dict[str, epath.Path]:
+def list_maps(folder: epath.Path) -> dict[str, epath.Path]:
     """The maps below MAPS/CATEGORY/test by the name of their image ("good/000").
 
     Raises:
@@ -52,7 +53,7 @@ def listed(folder: epath.Path) -> dict[str, epath.Path]:
         maps, or a link to nothing.
     """
     for path in (folder, *folder.parents):
-        check_link(path)
+        check_symlink(path)
     if not folder.is_dir():
         raise UserError(
             f"{folder} is not a folder; it must hold the anomaly maps, such as "
@@ -60,7 +61,7 @@ def listed(folder: epath.Path) -> dict[str, epath.Path]:
         )
     maps: dict[str, epath.Path] = {}
     for name in subfolders(folder):
-        for path in entries(folder / name):
+        for path in list_checked_entries(folder / name):
             if path.suffix not in SUFFIXES:
                 continue
             if not path.is_file():
@@ -82,7 +83,7 @@ def listed(folder: epath.Path) -> dict[str, epath.Path]:
     return maps
 
 
-def of_images(
+def maps_of_images(
     maps: Mapping[str, epath.Path], images: Sequence[TestImage], folder: epath.Path
 ) -> list[epath.Path]:
     """The map of each image; `maps` are those listed in `folder`.
@@ -119,7 +120,9 @@ def map_size(path: epath.Path) -> tuple[int, int]:  # (H, W)
     return int(shape[0]), int(shape[1])
 
 
-def source(paths: Sequence[epath.Path], images: Sequence[TestImage]) -> MapSource:
+def map_file_source(
+    paths: Sequence[epath.Path], images: Sequence[TestImage]
+) -> MapSource:
     """Reads the maps, `paths[i]` that of `images[i]`; threads may share it.
 
     It raises UserError, with the name of the file, for what `read_map` refuses, for

@@ -15,7 +15,7 @@ from etils import epath
 from gcad_jax.core.atomic_files import write_text
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import Path
-from gcad_jax.evaluation.scores import (
+from gcad_jax.evaluation.results import (
     KIND_OR_MEAN,
     LIMITS,
     CategoryResult,
@@ -27,7 +27,7 @@ METRICS = "metrics.json"
 DETAILS = "details.json"
 
 
-def metrics(
+def official_metrics(
     seeds: Sequence[Scores],
     summary: Callable[[list[Number]], Number] | None = None,
 ) -> dict[str, Any]:
@@ -66,14 +66,17 @@ def deviation(values: Sequence[Number]) -> Number:
     return statistics.stdev(known) if complete else None
 
 
-def details(result: CategoryResult) -> dict[str, Any]:
+def detailed_results(result: CategoryResult) -> dict[str, Any]:
     """Every number of the category, by branch and seed, and a summary of each branch.
 
     The keys are the fields of `CategoryResult`, and `summary`: for each branch the
     official schema as mean and as standard deviation over the seeds.
     """
     summary = {
-        branch: {"mean": metrics(seeds), "std": metrics(seeds, deviation)}
+        branch: {
+            "mean": official_metrics(seeds),
+            "std": official_metrics(seeds, deviation),
+        }
         for branch, seeds in result.branches.items()
     }
     return dataclasses.asdict(result) | {"summary": summary}
@@ -91,8 +94,10 @@ def write_metrics(path: Path, values: dict[str, Any], sort_keys: bool = True) ->
 def write_result(folder: Path, result: CategoryResult) -> None:
     """`metrics.json` and `details.json` of one category; makes the folder."""
     # Unsorted: a report that is rebuilt has the branches in the same order.
-    write_metrics(epath.Path(folder) / DETAILS, details(result), sort_keys=False)
-    write_metrics(epath.Path(folder) / METRICS, metrics(result.combined))
+    write_metrics(
+        epath.Path(folder) / DETAILS, detailed_results(result), sort_keys=False
+    )
+    write_metrics(epath.Path(folder) / METRICS, official_metrics(result.combined))
 
 
 def read_result(folder: Path) -> CategoryResult:

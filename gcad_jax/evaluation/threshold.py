@@ -1,5 +1,6 @@
 """From an image score to a decision: what good validation images score is the scale.
 
+An image is anomalous where its score is above the `threshold`.
 The rule is split conformal prediction (Vovk et al., Algorithmic Learning in a Random
 World, 2005): it needs no shape of the distribution, only that a new good image is drawn
 and scored like the validation images. Of GCAD and Student-Teacher the latter is not
@@ -10,9 +11,11 @@ validation images, so that new ones may score somewhat higher.
 import math
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import Array
 
 
 def threshold(validation: Sequence[float], rate: float) -> float:
@@ -70,3 +73,10 @@ def p_values(
     ordered = np.sort(np.asarray(validation, np.float64))
     higher = len(ordered) - np.searchsorted(ordered, scores, side="left")
     return (1 + higher) / (len(ordered) + 1)
+
+
+def p_values_jnp(scores: Array, validation: Sequence[float]) -> Array:  # (N,) float32
+    """`p_values` on the device, in exported programs."""
+    normal = np.asarray(validation, np.float32)  # as the scores are there
+    higher = jnp.sum(normal[None] >= scores[:, None], axis=1)
+    return (1 + higher).astype(jnp.float32) / (len(normal) + 1)

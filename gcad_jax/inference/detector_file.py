@@ -61,12 +61,12 @@ class DetectorFile:
     scales: Mapping[str, Scale]
 
 
-def path_of(category: epath.Path, seed: int) -> epath.Path:
+def detector_path(category: epath.Path, seed: int) -> epath.Path:
     """Where a run keeps the detector of a seed; category: its folder."""
     return category / DETECTORS / f"seed_{seed}.npz"
 
 
-def write(path: epath.Path, stored: DetectorFile) -> None:
+def write_detector(path: epath.Path, stored: DetectorFile) -> None:
     """Writes a detector, whole or not at all; raises UserError where it cannot."""
     method = type(stored.method)
     header = {
@@ -93,7 +93,7 @@ def write(path: epath.Path, stored: DetectorFile) -> None:
     )
 
 
-def read(path: epath.Path) -> DetectorFile:
+def read_detector(path: epath.Path) -> DetectorFile:
     """The detector in a file, its arrays on the host.
 
     Raises:

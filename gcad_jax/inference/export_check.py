@@ -16,8 +16,8 @@ SMALLEST = 1e-12  # range that is divided by
 
 
 @dataclasses.dataclass(frozen=True)
-class Difference:
-    """The largest ones of all images.
+class ExportDifference:
+    """The largest differences between two programs, of all images.
 
     maps, scores: in units of the range of the image's map. images: how many.
     """
@@ -32,12 +32,12 @@ class Difference:
         return self.maps <= LIMIT and self.scores <= LIMIT
 
 
-def difference(
+def compare_with_predict(
     call: Callable[[np.ndarray], dict[str, Array]],
     detector: Detector,
     batches: Sequence[np.ndarray],
-) -> Difference:
-    """Between an exported file and `detector.predict`.
+) -> ExportDifference:
+    """Measures an exported file against `detector.predict`.
 
     call: of the exported file. batches: each (B, H, W, C) uint8.
 
@@ -49,14 +49,16 @@ def difference(
         # One of its own, for the arrays of the other may be elsewhere.
         detector = Detector(detector.stored, detector.batch_size)
         for batch in batches:
-            found = jax.device_get(call(batch))
-            for row, wanted in enumerate(detector.predict(list(batch))):
-                span = max(float(np.ptp(wanted.anomaly_map)), SMALLEST)
-                apart = np.abs(found["anomaly_map"][row] - wanted.anomaly_map)
+            results = jax.device_get(call(batch))
+            for row, prediction in enumerate(detector.predict(list(batch))):
+                expected = prediction.anomaly_map
+                span = max(float(np.ptp(expected)), SMALLEST)
+                apart = np.abs(results["anomaly_map"][row] - expected)
                 maps.append(float(np.max(apart)) / span)
-                scores.append(abs(float(found["score"][row]) - wanted.score) / span)
+                gap = abs(float(results["score"][row]) - prediction.score)
+                scores.append(gap / span)
     # NumPy's, of which a NaN is the largest.
-    return Difference(float(np.max(maps)), float(np.max(scores)), len(maps))
+    return ExportDifference(float(np.max(maps)), float(np.max(scores)), len(maps))
 
 
 def _cpu() -> jax.Device:
@@ -65,7 +67,7 @@ def _cpu() -> jax.Device:
     return jax.local_devices()[0]
 
 
-def drawn(size: int, channels: int) -> Iterator[np.ndarray]:
+def sample_batches(size: int, channels: int) -> Iterator[np.ndarray]:
     """Two batches, smooth with noise on it: one image that shrinks, two that grow.
 
     size: side of the network's images.
@@ -77,13 +79,15 @@ def drawn(size: int, channels: int) -> Iterator[np.ndarray]:
     ):
         yield np.stack(
             [
-                np.stack([smooth(rng, height, width) for _ in range(channels)], -1)
+                np.stack(
+                    [sample_channel(rng, height, width) for _ in range(channels)], -1
+                )
                 for _ in range(count)
             ]
         )
 
 
-def smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def sample_channel(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """One channel of a drawn photo, (height, width) uint8: smooth, with noise on it."""
     coarse = Image.fromarray(rng.integers(0, 256, (4, 4), np.uint8))
     large = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))

@@ -21,19 +21,18 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMBINED, Array
 from gcad_jax.data.input.device import to_float
 from gcad_jax.data.resize import resize_images_jnp, upsample_jnp
-from gcad_jax.evaluation.threshold import threshold
+from gcad_jax.evaluation.threshold import p_values_jnp, threshold
 from gcad_jax.inference import export_check
 from gcad_jax.inference.detector import Detector
 from gcad_jax.inference.detector_file import DetectorFile
-from gcad_jax.inference.export_check import Difference
+from gcad_jax.inference.export_check import ExportDifference
 from gcad_jax.inference.metadata import as_json
 
 ABOUT = ".json"  # behind the name of an exported file: what stands beside it
 PLATFORMS = ("cpu", "cuda", "tpu")
 SIDES = "b, h, w"  # images, and their height and width
-LARGEST = (
-    2 * 10**9
-)  # bytes of arrays: FlatBuffers, of which exported files are made, end
+# Bytes of arrays: an exported file is a FlatBuffer, which holds no more.
+LARGEST = 2 * 10**9
 GUARANTEE = (
     "It can be loaded by a jax and jaxlib up to 6 months newer or 3 weeks older than "
     "those that exported it (docs.jax.dev, jax.export, compatibility guarantees); "
@@ -41,13 +40,15 @@ GUARANTEE = (
 )
 
 
-def program(stored: DetectorFile, fpr: float) -> Callable[[Array], dict[str, Array]]:
+def detection_program(
+    stored: DetectorFile, fpr: float
+) -> Callable[[Array], dict[str, Array]]:
     """What an exported file computes.
 
     fpr: false positive rate of images that sets the threshold, as `predict` has it.
 
     Returns a function of images (B, H, W, C) uint8, C of the method; all of one batch
-    have one size, which may be any. It returns, as `detector.Prediction` has it:
+    have one size, which may be any. It returns, as `Prediction` has it:
       "score" (B,) float32, "anomalous" (B,) bool, "p_value" (B,) float32;
       "anomaly_map" (B, H, W) float32; its pixels above the threshold are marked;
       "threshold" () float32.
@@ -55,19 +56,17 @@ def program(stored: DetectorFile, fpr: float) -> Callable[[Array], dict[str, Arr
     method = stored.method
     validation = stored.scales[COMBINED].image_scores
     limit = np.float32(threshold(validation, fpr))
-    normal = np.asarray(validation, np.float32)
 
     def detect(images: Array) -> dict[str, Array]:
         # As JAX's arrays, in which traced row numbers can be looked up.
-        detector = jax.tree.map(jnp.asarray, stored.detector)
+        state = jax.tree.map(jnp.asarray, stored.detector)
         pixels = to_float(resize_images_jnp(images, method.image_size))
-        maps = method.anomaly_map(detector, pixels)
+        maps = method.anomaly_map(state, pixels)
         scores = jnp.max(maps, axis=(1, 2))
-        higher = jnp.sum(normal[None] >= scores[:, None], axis=1)
         return {
             "score": scores,
             "anomalous": scores > limit,
-            "p_value": (1 + higher).astype(jnp.float32) / (len(normal) + 1),
+            "p_value": p_values_jnp(scores, validation),
             "anomaly_map": upsample_jnp(maps, images.shape[1], images.shape[2]),
             "threshold": jnp.asarray(limit),
         }
@@ -75,7 +74,7 @@ def program(stored: DetectorFile, fpr: float) -> Callable[[Array], dict[str, Arr
     return detect
 
 
-def exported(stored: DetectorFile, fpr: float) -> export.Exported:
+def export_detector(stored: DetectorFile, fpr: float) -> export.Exported:
     """The program, for every platform and every number and size of images.
 
     Raises:
@@ -84,7 +83,7 @@ def exported(stored: DetectorFile, fpr: float) -> export.Exported:
     check_size(stored)
     sides = export.symbolic_shape(f"{SIDES}, {stored.method.channels}")
     images = jax.ShapeDtypeStruct(sides, jnp.uint8)
-    traced = export.export(jax.jit(program(stored, fpr)), platforms=PLATFORMS)
+    traced = export.export(jax.jit(detection_program(stored, fpr)), platforms=PLATFORMS)
     return traced(images)
 
 
@@ -100,7 +99,7 @@ def check_size(stored: DetectorFile) -> None:
         )
 
 
-def about(stored: DetectorFile, fpr: float) -> dict[str, Any]:
+def describe_export(stored: DetectorFile, fpr: float) -> dict[str, Any]:
     """What stands beside an exported file: how to call it and what its answers mean."""
     channels = stored.method.channels
     return {
@@ -121,12 +120,12 @@ def about(stored: DetectorFile, fpr: float) -> dict[str, Any]:
     }
 
 
-def write(
+def write_export(
     detector: Detector,
     output: epath.Path,
     fpr: float,
     images: Sequence[np.ndarray] = (),
-) -> tuple[int, Difference]:
+) -> tuple[int, ExportDifference]:
     """Writes an exported file and what stands beside it, after asking it; both or none.
 
     It is read back as it was written, and compared with `detector.predict` on drawn
@@ -135,33 +134,32 @@ def write(
     Returns its size in bytes, and how far it is from `predict`.
 
     Raises:
-      UserError: it is too far from it (`parity.LIMIT`) or too large, or a file cannot
-        be written.
+      UserError: it is too far from it (`export_check.LIMIT`) or too large, or a file
+        cannot be written.
     """
     stored = detector.stored
     method = stored.method
-    batches = [*export_check.drawn(method.image_size, method.channels)]
+    batches = [*export_check.sample_batches(method.image_size, method.channels)]
     batches += [image[None] for image in images]
     beside = output.with_name(output.name + ABOUT)
     with atomic_file(output) as part, atomic_file(beside) as sidecar:
-        size = part.write_bytes(exported(stored, fpr).serialize())
+        size = part.write_bytes(export_detector(stored, fpr).serialize())
         loaded = export.deserialize(part.read_bytes())
-        found = export_check.difference(loaded.call, detector, batches)
-        if not found.small:
+        parity = export_check.compare_with_predict(loaded.call, detector, batches)
+        if not parity.small:
             raise UserError(
                 f"{output} is not written: what was exported differs from predict by "
-                f"{found.maps:.1e} of the range of a map ({found.scores:.1e} in the "
+                f"{parity.maps:.1e} of the range of a map ({parity.scores:.1e} in the "
                 f"score), where {export_check.LIMIT:g} is allowed; take python -m "
                 "gcad_jax.predict, and please report it."
             )
-        lines = about(stored, fpr) | {"bytes": size, "parity": said(found)}
-        sidecar.write_text(json.dumps(lines, indent=2) + "\n", encoding="utf-8")
-    return size, found
-
-
-def said(found: Difference) -> dict[str, Any]:
-    """A difference, as it stands beside the exported file."""
-    return dataclasses.asdict(found) | {
-        "unit": "range of the map that predict gives, largest of all images",
-        "device": "cpu",
-    }
+        about = describe_export(stored, fpr) | {
+            "bytes": size,
+            "parity": dataclasses.asdict(parity)
+            | {
+                "unit": "range of the map that predict gives, largest of all images",
+                "device": "cpu",
+            },
+        }
+        sidecar.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return size, parity

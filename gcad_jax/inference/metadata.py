@@ -33,20 +33,20 @@ def as_json(stored: DetectorFile, fpr: float) -> dict[str, Any]:
 
 def as_text(stored: DetectorFile, fpr: float) -> list[str]:
     """The same for a terminal of 80 columns; raises as `as_json` does."""
-    told = as_json(stored, fpr)
-    count, limit = told["validation_images"], told["threshold"]
+    facts = as_json(stored, fpr)
+    count, limit = facts["validation_images"], facts["threshold"]
     images = f"{count} validation image{'s' * (count != 1)}"
-    who = f"detector    {told['method']} of {told['category']}, seed {told['seed']}"
-    rate, own = 100 * fpr, 100 * told["promised_false_positive_rate"]
-    if own <= rate:
+    trained = f"{facts['method']} of {facts['category']}, seed {facts['seed']}"
+    asked, kept = 100 * fpr, 100 * facts["promised_false_positive_rate"]
+    if kept <= asked:
         return [
-            who,
-            f"threshold   {limit:.4g}: on average {rate:.3g} % of good images or less",
+            f"detector    {trained}",
+            f"threshold   {limit:.4g}: on average {asked:.3g} % of good images or less",
             f"            score higher, by {images}",
         ]
     return [
-        who,
+        f"detector    {trained}",
         f"threshold   {limit:.4g}, the highest of {images}, which promise a false",
-        f"            positive rate of {own:.3g} %, not {rate:.3g} %: that needs "
-        f"{min_validation_images(fpr)}",
+        f"            positive rate of {kept:.3g} %, not {asked:.3g} %: that "
+        f"needs {min_validation_images(fpr)}",
     ]

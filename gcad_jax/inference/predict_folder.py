@@ -1,4 +1,4 @@
-"""What a detector finds in many images, written to a folder."""
+"""Predictions of many images, written to a folder: scores, maps and overlays."""
 
 import contextlib
 import csv
@@ -20,18 +20,20 @@ from gcad_jax.core.threads import background_writer
 from gcad_jax.core.types import COMBINED
 from gcad_jax.evaluation import threshold
 from gcad_jax.evaluation.map_files import MAPS
-from gcad_jax.inference.detector import Detector, Prediction
+from gcad_jax.inference.detector import Detector
 from gcad_jax.inference.image_inputs import OVERLAYS
 from gcad_jax.inference.metadata import as_json
+from gcad_jax.inference.prediction import Prediction
 from gcad_jax.reporting.plots import overlay, png
 
 SCORES, ABOUT = "scores.csv", "predict.json"
 COLUMNS = ("image", "score", "anomalous", "p_value", "height", "width", "file")
-# With 16 that read and 16 that write overlays were slower (docs/results/predict.md).
+# Files are read and written by core.threads.NUM_THREADS threads each: with 16 that read
+# and 16 that write, overlays were slower (docs/results/predict.md).
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class OutputOptions:
     """What is written beside the scores.
 
     fpr: false positive rate of images that sets the threshold. maps: anomaly maps as
@@ -45,7 +47,7 @@ class Wanted:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Summary:
     """What became of the images.
 
     images: that were scored. anomalous: of these. skipped: why others were not read.
@@ -59,13 +61,13 @@ class Found:
     first_seconds: float
 
 
-def write(
+def write_predictions(
     detector: Detector,
     images: Mapping[str, epath.Path],
     output: epath.Path,
-    wanted: Wanted,
-) -> Found:
-    """Writes scores.csv and predict.json, and maps and overlays as wanted.
+    options: OutputOptions,
+) -> Summary:
+    """Writes scores.csv and predict.json, and maps and overlays as `options` says.
 
     images: by the names of their results. An image that cannot be read is skipped.
 
@@ -77,36 +79,40 @@ def write(
     rows: list[tuple[Any, ...]] = []
     skipped: list[UserError] = []
     started, first_seconds = time.monotonic(), 0.0
-    pictures = Pictures(detector, output, wanted)
-    stream = detector.stream(images.values(), wanted.fpr)
+    results = ResultWriter(detector, output, options)
+    stream = detector.stream(images.values(), options.fpr)
     bar = progress_bar(len(images), 0, detector.stored.category)
     with background_writer() as writer, contextlib.closing(bar):
-        for (name, path), (image, found) in zip(images.items(), stream, strict=True):
+        for (name, path), (image, prediction) in zip(
+            images.items(), stream, strict=True
+        ):
             bar.update()
             first_seconds = first_seconds or time.monotonic() - started
-            if isinstance(found, UserError):
-                skipped.append(found)
+            if isinstance(prediction, UserError):
+                skipped.append(prediction)
                 continue
-            rows.append(_row(name, path, found))
-            if wanted.maps:
-                writer.submit(pictures.write_map, name, found)
-            if wanted.overlays:
-                writer.submit(pictures.write_overlay, name, image, found)
+            rows.append(_table_row(name, path, prediction))
+            if options.maps:
+                writer.submit(results.write_map, name, prediction)
+            if options.overlays:
+                writer.submit(results.write_overlay, name, image, prediction)
     anomalous = sum(row[COLUMNS.index("anomalous")] for row in rows)
-    about = as_json(detector.stored, wanted.fpr) | {
+    about = as_json(detector.stored, options.fpr) | {
         "images": len(rows),
         "anomalous": anomalous,
         "skipped": [str(error) for error in skipped],
     }
     _write_tables(output, rows, about)
     seconds = time.monotonic() - started
-    return Found(len(rows), anomalous, tuple(skipped), seconds, first_seconds)
+    return Summary(len(rows), anomalous, tuple(skipped), seconds, first_seconds)
 
 
-def _row(name: str, path: epath.Path, found: Prediction) -> tuple[Any, ...]:
-    score, p_value = f"{found.score:.6g}", f"{found.p_value:.4g}"
-    size = found.height, found.width
-    return (name, score, int(found.anomalous), p_value, *size, os.fspath(path))
+def _table_row(
+    name: str, path: epath.Path, prediction: Prediction
+) -> tuple[Any, ...]:  # by COLUMNS
+    score, p_value = f"{prediction.score:.6g}", f"{prediction.p_value:.4g}"
+    size = prediction.height, prediction.width
+    return (name, score, int(prediction.anomalous), p_value, *size, os.fspath(path))
 
 
 def _write_tables(
@@ -121,33 +127,36 @@ def _write_tables(
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
-    """The files of one image."""
+class ResultWriter:
+    """Writes the map and the overlay of one image; threads may share it."""
 
     detector: Detector
     output: epath.Path
-    wanted: Wanted
+    options: OutputOptions
 
-    def write_map(self, name: str, found: Prediction) -> None:
+    def write_map(self, name: str, prediction: Prediction) -> None:
         """A float32 TIFF at the size of the image, where the evaluator looks for it."""
         import tifffile
 
         folder = self.output / MAPS / self.detector.stored.category / "test"
         with atomic_file(folder / f"{name}.tiff") as part:
-            tifffile.imwrite(part, found.anomaly_map)
+            tifffile.imwrite(part, prediction.anomaly_map)
 
-    def write_overlay(self, name: str, image: np.ndarray, found: Prediction) -> None:
+    def write_overlay(
+        self, name: str, image: np.ndarray, prediction: Prediction
+    ) -> None:
         """A PNG with input, heat map and contour."""
         heats = {
             branch: self._heat(branch, scores)
-            for branch, scores in found.network_maps.items()
+            for branch, scores in prediction.network_maps.items()
         }
         combined = heats.pop(COMBINED)
-        sign, said = (">", "ANOMALOUS") if found.anomalous else ("<=", "good")
+        sign, verdict = (">", "ANOMALOUS") if prediction.anomalous else ("<=", "good")
         headline = (
-            f"{name}: {said}, score {found.score:.3g} {sign} {combined.threshold:.3g}"
+            f"{name}: {verdict}, score {prediction.score:.3g} {sign} "
+            f"{combined.threshold:.3g}"
         )
-        shown = heats if self.wanted.branches else {}
+        shown = heats if self.options.branches else {}
         picture = overlay.draw(image, headline, combined, shown)
         with atomic_file(self.output / OVERLAYS / f"{name}.png") as part:
             part.write_bytes(png.encoded(np.asarray(picture)))
@@ -155,5 +164,5 @@ class Pictures:
     def _heat(self, branch: str, scores: np.ndarray) -> overlay.Heat:
         """In colors that are the same for all images: good ones set the scale."""
         scale = self.detector.stored.scales[branch]
-        limit = threshold.threshold(scale.image_scores, self.wanted.fpr)
+        limit = threshold.threshold(scale.image_scores, self.options.fpr)
         return overlay.Heat(scores, scale.median, limit)

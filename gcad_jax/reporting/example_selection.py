@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
-from gcad_jax.evaluation.scores import Scores
+from gcad_jax.evaluation.results import Scores
 from gcad_jax.reporting.tables import LIMIT, short
 
 COUNT = 2  # images of each kind

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from gcad_jax.core.atomic_files import write_text
 from gcad_jax.core.paths import Path
 from gcad_jax.data.dataset import KINDS
-from gcad_jax.evaluation.scores import MEAN, CategoryResult
+from gcad_jax.evaluation.results import MEAN, CategoryResult
 from gcad_jax.reporting import tables
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL, Category, TestImage
 from gcad_jax.evaluation import spro
-from gcad_jax.evaluation.scores import CategoryResult
+from gcad_jax.evaluation.results import CategoryResult
 from gcad_jax.reporting import example_selection
 from gcad_jax.reporting.plots import curves, map_grid, style
 from gcad_jax.reporting.report import Figure

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from gcad_jax.core.types import COMBINED
-from gcad_jax.evaluation.scores import (
+from gcad_jax.evaluation.results import (
     ANOMALOUS,
     KIND_OR_MEAN,
     LIMITS,

@@ -1,7 +1,7 @@
 """Results of one category as text of 80 columns."""
 
 from gcad_jax.data.dataset import GOOD
-from gcad_jax.evaluation.scores import (
+from gcad_jax.evaluation.results import (
     ANOMALOUS,
     KIND_OR_MEAN,
     LIMITS,

@@ -13,14 +13,11 @@ from gcad_jax.core import multihost
 from gcad_jax.core.console import print_line
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.dataset import Category
-from gcad_jax.evaluation import map_files, result_files
+from gcad_jax.evaluation import map_files, map_source, result_files
 from gcad_jax.evaluation.map_files import MAPS
-from gcad_jax.evaluation.scores import (
-    KIND_OR_MEAN,
-    CategoryResult,
-    Scores,
-    evaluate,
-)
+from gcad_jax.evaluation.ranks.device_histogram import accelerators
+from gcad_jax.evaluation.results import KIND_OR_MEAN, CategoryResult, Scores
+from gcad_jax.evaluation.scores import evaluate
 from gcad_jax.inference import detector_file
 from gcad_jax.methods.base import DetectorState
 from gcad_jax.methods.common.apply import all_maps, anomaly_maps
@@ -44,7 +41,7 @@ def has_results(config: Experiment, folder: epath.Path, tests: bool = True) -> b
         names.append(MAPS)
     # A merged workdir has neither detectors nor what they could be made of.
     if config.write_detectors and (folder / CHECKPOINTS).exists():
-        detectors = (detector_file.path_of(folder, seed) for seed in config.seeds)
+        detectors = (detector_file.detector_path(folder, seed) for seed in config.seeds)
         if not all(path.exists() for path in detectors):
             return False
     return all((folder / name).exists() for name in names)
@@ -119,6 +116,7 @@ def _score_seeds(
             category.test_images,
             maps,
             lambda turn: print_line(f"score       map {turn}"),
+            devices=accelerators(),
         )
         if config.write_maps:
             _write_maps(folder / MAPS, category, seeds, maps[COMBINED])
@@ -157,8 +155,8 @@ def _write_detectors(
             branch: detector_file.Scale.of(maps[i])
             for branch, maps in validation.items()
         }
-        detector_file.write(
-            detector_file.path_of(folder, seed),
+        detector_file.write_detector(
+            detector_file.detector_path(folder, seed),
             detector_file.DetectorFile(
                 config.method, detector, category.dataset, category.name, seed, scales
             ),
@@ -174,7 +172,7 @@ def _write_maps(
             folder / f"seed_{seed}",
             category.name,
             category.test_images,
-            map_files.upsampled(maps_of_seed, category.test_images),
+            map_source.UpsampledMaps(maps_of_seed, category.test_images),
         )
 
 

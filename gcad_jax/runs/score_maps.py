@@ -16,9 +16,10 @@ from gcad_jax.data.dataset import KINDS, TestImage
 from gcad_jax.data.mvtec import facts, loco_files
 from gcad_jax.evaluation import ground_truth_files, map_folders, result_files, spro
 from gcad_jax.evaluation.ground_truth import GroundTruth
-from gcad_jax.evaluation.map_files import MapSource
+from gcad_jax.evaluation.map_source import MapSource
 from gcad_jax.evaluation.ranks.rank import Precision
-from gcad_jax.evaluation.scores import CategoryResult, score
+from gcad_jax.evaluation.results import CategoryResult
+from gcad_jax.evaluation.scores import score
 from gcad_jax.reporting import text_tables
 from gcad_jax.reporting.plots import curves, style
 
@@ -65,17 +66,20 @@ def evaluate_each(
     for output in tests:
         check_writable(output, OUTPUTS, "output_dir")
     folder = ground_truth_files.find_category(dataset_base_dir, object_name)
-    listed = {test: map_folders.listed(test) for test in tests.values()}
+    listed = {test: map_folders.list_maps(test) for test in tests.values()}
     dataset, anomalous = ground_truth_files.anomalous_images(folder, workers)
     maps = next(iter(listed.values()))
     images = (*ground_truth_files.good_images(folder, maps), *anomalous)
     paths = {
-        test: map_folders.of_images(maps, images, test) for test, maps in listed.items()
+        test: map_folders.maps_of_images(maps, images, test)
+        for test, maps in listed.items()
     }
     truth = GroundTruth.build(images)
     results = []
     for test in tests.values():
-        with progress(map_folders.source(paths[test], images), len(images)) as source:
+        with progress(
+            map_folders.map_file_source(paths[test], images), len(images)
+        ) as source:
             scores = score(truth, source, Precision(workers=workers or 0))
         result = CategoryResult(
             dataset=dataset,
@@ -152,10 +156,10 @@ def write(folder: epath.Path, result: CategoryResult) -> list[str]:
         if lines:
             drawn = curves.curves(np.asarray(spro.RATES), lines)
             style.save(drawn, {"png": part[CURVES], "pdf": part[CURVES_PDF]})
-        details = result_files.details(result)
+        details = result_files.detailed_results(result)
         result_files.write_metrics(part[result_files.DETAILS], details, sort_keys=False)
         result_files.write_metrics(
-            part[result_files.METRICS], result_files.metrics(result.combined)
+            part[result_files.METRICS], result_files.official_metrics(result.combined)
         )
     if not lines:
         for name in (CURVES, CURVES_PDF):

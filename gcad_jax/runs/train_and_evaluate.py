@@ -13,7 +13,7 @@ from gcad_jax.core.console import print_line
 from gcad_jax.core.paths import make_folder
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation import result_files
-from gcad_jax.evaluation.scores import CategoryResult
+from gcad_jax.evaluation.results import CategoryResult
 from gcad_jax.methods.base import Method
 from gcad_jax.reporting import html, run_figures
 from gcad_jax.reporting.report import write_report

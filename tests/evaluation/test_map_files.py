@@ -8,13 +8,9 @@ from helpers import spro_oracle as oracle
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.threads import Scratch
 from gcad_jax.data.dataset import GOOD, LOGICAL
-from gcad_jax.evaluation.map_files import (
-    map_path,
-    read_map,
-    stored,
-    upsampled,
-    write_maps,
-)
+from gcad_jax.evaluation.map_files import map_path, read_map, write_maps
+from gcad_jax.evaluation.map_folders import map_file_source
+from gcad_jax.evaluation.map_source import UpsampledMaps
 
 
 def test_maps_are_written_in_the_official_layout(tmp_path):
@@ -23,7 +19,7 @@ def test_maps_are_written_in_the_official_layout(tmp_path):
         oracle.an_image(4, LOGICAL, 10, 16),
     ]
     maps = np.random.default_rng(0).random((2, 8, 8), np.float32)
-    write_maps(tmp_path, "bottle", images, upsampled(maps, images))
+    write_maps(tmp_path, "bottle", images, UpsampledMaps(maps, images))
     files = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.*"))
     assert files == [
         "bottle/test/good/000.tiff",
@@ -31,8 +27,9 @@ def test_maps_are_written_in_the_official_layout(tmp_path):
     ]
     scores = tifffile.imread(tmp_path / files[0])
     assert (scores.shape, scores.dtype) == ((20, 30), np.float32)
-    source = stored(tmp_path, "bottle", images)
-    np.testing.assert_array_equal(source(1), upsampled(maps, images)(1))
+    paths = [map_path(tmp_path, "bottle", image) for image in images]
+    source = map_file_source(paths, images)
+    np.testing.assert_array_equal(source(1), UpsampledMaps(maps, images)(1))
 
 
 def test_map_path_of_a_name_without_folder():
@@ -43,7 +40,7 @@ def test_map_path_of_a_name_without_folder():
 
 def test_number_of_maps():
     with pytest.raises(ValueError, match=r"expected \(1, s, s\)"):
-        upsampled(np.zeros((2, 4, 4)), [oracle.an_image(0, GOOD, 4, 4)])
+        UpsampledMaps(np.zeros((2, 4, 4)), [oracle.an_image(0, GOOD, 4, 4)])
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.uint16, np.float16])
@@ -87,10 +84,12 @@ def test_maps_in_the_space_of_a_thread():
     maps = random.normal(size=(4, 8, 8)).astype(np.float32)
     space = Scratch()
     for dtype in (np.float32, np.float64):
-        source = upsampled(maps.astype(dtype), images)
+        source = UpsampledMaps(maps.astype(dtype), images)
         for i in (0, 1, 2, 3, 1):
             held = source(i, space)
             assert held.dtype == dtype
             np.testing.assert_array_equal(held, source(i))
     assert source(0, space).base is source(3, space).base
-    assert upsampled(maps, images)(0).base is not upsampled(maps, images)(0).base
+    assert (
+        UpsampledMaps(maps, images)(0).base is not UpsampledMaps(maps, images)(0).base
+    )

@@ -11,7 +11,8 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 from gcad_jax.data.resize import upsample
 from gcad_jax.evaluation import result_files as files
-from gcad_jax.evaluation.scores import LIMITS, MEAN, CategoryResult, evaluate
+from gcad_jax.evaluation.results import LIMITS, MEAN, CategoryResult
+from gcad_jax.evaluation.scores import evaluate
 
 KIND_KEYS = {"structural_anomalies", "logical_anomalies", "mean"}
 
@@ -81,7 +82,7 @@ def test_nan_names_branch_seed_and_image(category):
 
 
 def test_official_schema(result):
-    values = files.metrics(result.combined)
+    values = files.official_metrics(result.combined)
     assert set(values) == {"classification", "localization"}
     assert set(values["classification"]) == {"auc_roc"}
     assert set(values["classification"]["auc_roc"]) == KIND_KEYS
@@ -104,7 +105,7 @@ def test_files_and_back(tmp_path, result):
     text = (folder / "metrics.json").read_text()
     values = json.loads(text)
     assert text == json.dumps(values, indent=4, sort_keys=True) + "\n"
-    assert values == files.metrics(result.combined)
+    assert values == files.official_metrics(result.combined)
     assert files.read_result(folder) == result
 
     details = json.loads((folder / "details.json").read_text())
@@ -118,7 +119,7 @@ def test_null_where_a_kind_is_missing(tmp_path, category):
     images, maps = category
     chosen = [i for i, image in enumerate(images) if image.kind != LOGICAL]
     scores = evaluate([images[i] for i in chosen], {"A": maps["A"][:, chosen]})["A"]
-    files.write_metrics(tmp_path / "metrics.json", files.metrics(scores))
+    files.write_metrics(tmp_path / "metrics.json", files.official_metrics(scores))
     values = json.loads((tmp_path / "metrics.json").read_text())
     assert values["classification"]["auc_roc"][LOGICAL] is None
     assert values["classification"]["auc_roc"][MEAN] is None

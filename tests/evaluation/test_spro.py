@@ -14,10 +14,12 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.ground_truth import GroundTruth
-from gcad_jax.evaluation.map_files import stored
+from gcad_jax.evaluation.map_files import map_path
+from gcad_jax.evaluation.map_folders import map_file_source
 from gcad_jax.evaluation.ranks import sorting
 from gcad_jax.evaluation.ranks.rank import Precision, rank
-from gcad_jax.evaluation.scores import LIMITS, MEAN, score
+from gcad_jax.evaluation.results import LIMITS, MEAN
+from gcad_jax.evaluation.scores import score
 
 CASES = [
     "all_negative",
@@ -323,7 +325,8 @@ def reference_case(folder):
 def test_reference_cases(case, mode, real_data):
     folder = real_data / "spro_cases" / case
     name, images = reference_case(folder)
-    source = stored(folder / "anomaly_maps", name, images)
+    paths = [map_path(folder / "anomaly_maps", name, image) for image in images]
+    source = map_file_source(paths, images)
     scores = score(GroundTruth.build(images), source, Precision(mode=mode))
     exact = json.loads((folder / "exact.json").read_text())
     official = json.loads((folder / "metrics.json").read_text())

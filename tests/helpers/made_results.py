@@ -2,7 +2,7 @@
 
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
-from gcad_jax.evaluation.scores import LIMITS, MEAN, CategoryResult, Scores
+from gcad_jax.evaluation.results import LIMITS, MEAN, CategoryResult, Scores
 
 
 def scores(structural, logical, image=0.5, image_scores=(0.0, 1.0, 2.0)):

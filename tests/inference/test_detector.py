@@ -52,7 +52,9 @@ def stored(**fields):
 
 @pytest.fixture
 def workdir(tmp_path):
-    detector_file.write(detector_file.path_of(tmp_path / "nut", 3), stored())
+    detector_file.write_detector(
+        detector_file.detector_path(tmp_path / "nut", 3), stored()
+    )
     return tmp_path
 
 
@@ -66,7 +68,10 @@ def images(count, seed=0):
 
 
 def test_a_file_gives_back_what_was_written(workdir):
-    before, after = stored(), detector_file.read(workdir / "nut/detectors/seed_3.npz")
+    before, after = (
+        stored(),
+        detector_file.read_detector(workdir / "nut/detectors/seed_3.npz"),
+    )
     assert type(after.method) is Red
     assert after.method.image_size == SIDE
     assert (after.dataset, after.category, after.seed) == ("set", "nut", 3)
@@ -199,14 +204,14 @@ def test_which_detector(workdir):
     path = workdir / "nut/detectors/seed_3.npz"
     for place in (workdir, workdir / "nut", path):
         assert gcad_jax.load(place).stored.seed == 3
-    detector_file.write(
-        detector_file.path_of(workdir / "nut", 1),
+    detector_file.write_detector(
+        detector_file.detector_path(workdir / "nut", 1),
         dataclasses.replace(stored(), seed=1),
     )
     assert gcad_jax.load(workdir).stored.seed == 1
     assert gcad_jax.load(workdir, seed=3).stored.seed == 3
     bolt = dataclasses.replace(stored(), category="bolt")
-    detector_file.write(detector_file.path_of(workdir / "bolt", 3), bolt)
+    detector_file.write_detector(detector_file.detector_path(workdir / "bolt", 3), bolt)
     with pytest.raises(UserError, match="bolt, nut"):
         gcad_jax.load(workdir)
     with pytest.raises(UserError, match="''"):

@@ -438,9 +438,9 @@ def test_exported_it_says_what_it_says_here(case, detector):
     """Of images that are smaller than the network's, read back from its bytes."""
     scales = {COMBINED: Scale(0.0, tuple(i / 20 for i in range(1, 40)))}
     stored = DetectorFile(case.method, detector, "set", "nut", 0, scales)
-    call = export.deserialize(exported.exported(stored, 0.1).serialize()).call
-    *_, batch = export_check.drawn(SIDE, case.method.channels)
-    found = export_check.difference(call, Detector(stored, 2), [batch])
+    call = export.deserialize(exported.export_detector(stored, 0.1).serialize()).call
+    *_, batch = export_check.sample_batches(SIDE, case.method.channels)
+    found = export_check.compare_with_predict(call, Detector(stored, 2), [batch])
     assert found.images == 2
     assert found.small, found
 

@@ -6,7 +6,7 @@ import pytest
 
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 from gcad_jax.evaluation import result_files as files
-from gcad_jax.evaluation.scores import (
+from gcad_jax.evaluation.results import (
     LIMITS,
     MEAN,
     CategoryResult,

@@ -9,7 +9,8 @@ from helpers import made_results
 
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL, Category, Region, TestImage
 from gcad_jax.data.input.augment import Augmentation
-from gcad_jax.evaluation.scores import CategoryResult, evaluate
+from gcad_jax.evaluation.results import CategoryResult
+from gcad_jax.evaluation.scores import evaluate
 from gcad_jax.evaluation.spro import RATES
 from gcad_jax.reporting import run_figures
 

@@ -12,7 +12,7 @@ import numpy as np
 from gcad_jax.data.dataset import LOGICAL, STRUCTURAL
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
-from gcad_jax.evaluation.map_files import MapSource
+from gcad_jax.evaluation.map_source import MapSource
 from gcad_jax.evaluation.ranks import bins, histogram
 from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
 from gcad_jax.evaluation.ranks.ranks import Ranks

@@ -22,7 +22,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import GOOD, TestImage
 from gcad_jax.data.resize import upsample_jnp
 from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
-from gcad_jax.evaluation.map_files import MapSource, upsampled
+from gcad_jax.evaluation.map_source import MapSource, UpsampledMaps
 from gcad_jax.evaluation.ranks.bins import BLOCKS, LENGTH, Cells, for_sample
 from gcad_jax.evaluation.ranks.histogram import SAMPLE_PIXELS, Counted
 from gcad_jax.evaluation.ranks.sorting import divide
@@ -30,6 +30,11 @@ from gcad_jax.evaluation.ranks.sorting import divide
 BATCH = 64  # images that a device gets in one call
 DEVICE = "device"  # the axis of a call's batches
 EACH, SAME = PartitionSpec(DEVICE), PartitionSpec()
+
+
+def accelerators() -> list[jax.Device]:
+    """Devices of this process that are faster than the host at counting."""
+    return [d for d in jax.local_devices() if d.platform != "cpu"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +58,7 @@ class DeviceMaps:
 
     def host(self) -> MapSource:
         """The same maps at full size, one at a time, on the host."""
-        return upsampled(self.maps, self.images)
+        return UpsampledMaps(self.maps, self.images)
 
     def sample(
         self, truth: GroundTruth, subsets: Sequence[Subset], tolerance: float

@@ -6,7 +6,7 @@ import numpy as np
 
 from gcad_jax.core.threads import thread_pool
 from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
-from gcad_jax.evaluation.map_files import MapSource
+from gcad_jax.evaluation.map_source import MapSource
 from gcad_jax.evaluation.ranks.ranks import Ranks
 from gcad_jax.evaluation.ranks.sorting import Sorted, sort_pixels
 from gcad_jax.evaluation.spro import LIMITS

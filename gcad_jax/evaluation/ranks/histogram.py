@@ -12,9 +12,9 @@ import numpy as np
 
 from gcad_jax.core.threads import Scratch, thread_pool
 from gcad_jax.data.dataset import GOOD
-from gcad_jax.evaluation import map_files
+from gcad_jax.evaluation import map_source
 from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
-from gcad_jax.evaluation.map_files import MapSource
+from gcad_jax.evaluation.map_source import MapSource
 from gcad_jax.evaluation.ranks import ties
 from gcad_jax.evaluation.ranks.bins import BLOCKS, Cells, for_sample
 from gcad_jax.evaluation.ranks.sorting import checked, divide
@@ -55,7 +55,7 @@ def sample(
     space = Scratch()
 
     def some(i: int) -> np.ndarray:
-        flat = checked(map_files.read(source, i, space), truth.images[i])
+        flat = checked(map_source.fetch_map(source, i, space), truth.images[i])
         stride = max(1, flat.size // wanted)
         union = truth.unions[i]
         covered = union[union % stride == 0] // stride
@@ -98,7 +98,7 @@ def count_cells(
 
     def one(task: tuple[int, tuple[int, ...]]) -> None:
         i, belongs = task
-        scores = checked(map_files.read(source, i, space), truth.images[i])
+        scores = checked(map_source.fetch_map(source, i, space), truth.images[i])
         image_scores[i] = scores.max()
         if not belongs:
             return

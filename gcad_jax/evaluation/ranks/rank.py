@@ -15,7 +15,7 @@ from gcad_jax.core import checks
 from gcad_jax.data.dataset import LOGICAL, STRUCTURAL
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.ground_truth import GroundTruth
-from gcad_jax.evaluation.map_files import MapSource
+from gcad_jax.evaluation.map_source import MapSource
 from gcad_jax.evaluation.ranks.bounded import bounded_ranks
 from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
 from gcad_jax.evaluation.ranks.exact import exact_ranks

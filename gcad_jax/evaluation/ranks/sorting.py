@@ -16,7 +16,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.threads import thread_pool
 from gcad_jax.data.dataset import GOOD, TestImage
 from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
-from gcad_jax.evaluation.map_files import MapSource
+from gcad_jax.evaluation.map_source import MapSource
 
 CHUNK_PIXELS = 2**24
 KEPT_BYTES = 9 * 2**28  # of sorted negatives: 2.25 GiB

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from gcad_jax.evaluation.scores import Number
+from gcad_jax.evaluation.results import Number
 
 BARS, POINTS, VALUES = "bars", "points", "values"
 

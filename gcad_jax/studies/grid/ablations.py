@@ -7,7 +7,7 @@ from typing import Any
 from gcad_jax.config import Experiment
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMBINED
-from gcad_jax.evaluation.scores import KIND_OR_MEAN
+from gcad_jax.evaluation.results import KIND_OR_MEAN
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.methods.gcad.method import FEATURES, IMAGE, RECONSTRUCTION, REGRESSION
 from gcad_jax.reporting.plots.line_panel import is_axis

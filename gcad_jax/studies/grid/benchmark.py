@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gcad_jax.config import presets
 from gcad_jax.core.checks import one_of
-from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS, MEAN
+from gcad_jax.evaluation.results import KIND_OR_MEAN, LIMITS, MEAN
 from gcad_jax.reporting import tables
 from gcad_jax.reporting.published import PublishedResults
 from gcad_jax.reporting.tables import (

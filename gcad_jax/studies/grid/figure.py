@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from gcad_jax.evaluation.scores import KIND_OR_MEAN
+from gcad_jax.evaluation.results import KIND_OR_MEAN
 from gcad_jax.reporting import tables
 from gcad_jax.reporting.plots.panel import BARS, Panel
 from gcad_jax.reporting.tables import LIMIT, Pick, auroc, auspro

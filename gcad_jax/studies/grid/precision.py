@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from gcad_jax.config import Experiment
 from gcad_jax.core.checks import one_of
 from gcad_jax.evaluation.result_files import deviation, mean
-from gcad_jax.evaluation.scores import KIND_OR_MEAN, Number
+from gcad_jax.evaluation.results import KIND_OR_MEAN, Number
 from gcad_jax.reporting.tables import (
     HEADS,
     NONE,

@@ -8,7 +8,7 @@ import numpy as np
 
 from gcad_jax.core.types import COMBINED
 from gcad_jax.evaluation.result_files import deviation, mean
-from gcad_jax.evaluation.scores import (
+from gcad_jax.evaluation.results import (
     ANOMALOUS,
     KIND_OR_MEAN,
     LIMITS,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gcad_jax.evaluation.result_files import mean
-from gcad_jax.evaluation.scores import KIND_OR_MEAN
+from gcad_jax.evaluation.results import KIND_OR_MEAN
 from gcad_jax.reporting.plots.panel import POINTS, Panel
 from gcad_jax.reporting.tables import HEADS, NONE, auspro, cell, markdown_table
 from gcad_jax.studies.grid.figure import of_measures

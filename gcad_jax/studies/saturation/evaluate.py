@@ -19,7 +19,7 @@ from gcad_jax.evaluation import map_folders
 from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.ranks.rank import Precision, rank
 from gcad_jax.evaluation.ranks.ranks import Ranks
-from gcad_jax.evaluation.scores import ANOMALOUS, LIMITS
+from gcad_jax.evaluation.results import ANOMALOUS, LIMITS
 from gcad_jax.studies.saturation.config import SaturationStudy
 from gcad_jax.studies.saturation.sampling import SampledThresholds, sample_thresholds
 from gcad_jax.studies.saturation.spro_at_thresholds import auspro
@@ -74,8 +74,8 @@ def compute(
     values, exact, bounds, seconds = [], {}, {}, 0.0
     for number, (name, folder, found) in enumerate(methods, start=1):
         say(f"{category}: {name} ({number} of {len(methods)})")
-        paths = map_folders.of_images(found, truth.images, folder)
-        source = map_folders.source(paths, truth.images)
+        paths = map_folders.maps_of_images(found, truth.images, folder)
+        source = map_folders.map_file_source(paths, truth.images)
         ranking = rank(truth, source, Precision(config.mode, config.tolerance))
         exact[name] = ranking.exact
         started = time.perf_counter()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS
+from gcad_jax.evaluation.results import KIND_OR_MEAN, LIMITS
 from gcad_jax.reporting.plots import style
 from gcad_jax.reporting.plots.style import plain
 from gcad_jax.reporting.tables import LIMIT, short

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from gcad_jax.core.atomic_files import atomic_file
-from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS
+from gcad_jax.evaluation.results import KIND_OR_MEAN, LIMITS
 from gcad_jax.reporting import html as page
 from gcad_jax.reporting.plots import style
 from gcad_jax.reporting.tables import LIMIT, NONE, markdown_table, short

@@ -141,7 +141,7 @@ def _inputs(
     """What the draws of a category depend on, and folder and maps of each method."""
     sets = work.sets[name]
     folders = [one.folder / name / "test" for one in sets]
-    maps = [map_folders.listed(path) for path in folders]
+    maps = [map_folders.list_maps(path) for path in folders]
     files = digest_files(path for found in maps for path in found.values())
     own = {"truth": work.digests[name], "maps": files}
     return _settings(config, sets) | own, folders, maps

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gcad_jax.evaluation.scores import KIND_OR_MEAN, LIMITS
+from gcad_jax.evaluation.results import KIND_OR_MEAN, LIMITS
 from gcad_jax.studies import statistics as rankings
 
 

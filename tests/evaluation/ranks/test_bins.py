@@ -14,7 +14,7 @@ from gcad_jax.evaluation.ranks import bins, histogram
 from gcad_jax.evaluation.ranks import rank as ranking
 from gcad_jax.evaluation.ranks.bins import BLOCKS, LENGTH, Cells
 from gcad_jax.evaluation.ranks.rank import Precision, rank
-from gcad_jax.evaluation.scores import LIMITS
+from gcad_jax.evaluation.results import LIMITS
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

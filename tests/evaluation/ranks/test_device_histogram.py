@@ -18,7 +18,8 @@ from gcad_jax.evaluation.ranks.bins import BLOCKS, Cells
 from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
 from gcad_jax.evaluation.ranks.histogram import count_cells
 from gcad_jax.evaluation.ranks.rank import Precision
-from gcad_jax.evaluation.scores import LIMITS, score
+from gcad_jax.evaluation.results import LIMITS
+from gcad_jax.evaluation.scores import score
 
 # Narrow cells need many, which takes long on a CPU in disguise.
 COARSE = Precision("binned", tolerance=0.02)
@@ -128,13 +129,13 @@ def test_values_are_within_the_bound_of_the_definition(category):
     assert max(found.bounds.values()) <= 0.02
 
 
-def test_evaluate_takes_the_accelerators(monkeypatch):
+def test_evaluate_takes_the_devices(monkeypatch):
     truth, maps = category_of((20, 30))
     calls = []
     count = DeviceMaps.count
-    monkeypatch.setattr(scores, "_accelerators", lambda: jax.devices()[:2])
     monkeypatch.setattr(DeviceMaps, "count", lambda *a: calls.append(1) or count(*a))
-    ours = scores.evaluate(truth.images, {"A": maps[None]}, None, COARSE)
+    devices = jax.devices()[:2]
+    ours = scores.evaluate(truth.images, {"A": maps[None]}, None, COARSE, devices)
     assert calls
     host = score(truth, DeviceMaps(maps, truth.images, ()).host(), Precision("exact"))
     assert ours["A"][0].auroc == host.auroc
@@ -142,27 +143,26 @@ def test_evaluate_takes_the_accelerators(monkeypatch):
         assert ours["A"][0].auspro[kind] == pytest.approx(host.auspro[kind], abs=0.022)
 
 
-def test_branches_seeds_and_devices_share_two_programs(compiled, monkeypatch):
+def test_branches_seeds_and_devices_share_two_programs(compiled):
     """One of images with regions, one of those without."""
     truth, maps = category_of((21, 31))
     seeds = np.stack([maps, np.square(maps), np.flip(maps, 0)])
-    monkeypatch.setattr(scores, "_accelerators", lambda: jax.devices()[:3])
-    scores.evaluate(truth.images, {"A_loc": seeds, "A_glo": -seeds}, None, COARSE)
+    maps = {"A_loc": seeds, "A_glo": -seeds}
+    scores.evaluate(truth.images, maps, None, COARSE, jax.devices()[:3])
     assert 1 <= len(compiled) <= 2
 
 
-def test_images_of_many_sizes_are_scored_as_on_a_host_alone(compiled, monkeypatch):
+def test_images_of_many_sizes_are_scored_as_on_a_host_alone(compiled):
     """Nothing is compiled for any of the sizes, so it takes no longer either."""
     truth, maps = category_of(*((20 + i, 30 - i) for i in range(9)))
 
-    def evaluate():
+    def evaluate(devices):
         started = time.perf_counter()
-        found = scores.evaluate(truth.images, {"A": maps[None]}, None, COARSE)
+        found = scores.evaluate(truth.images, {"A": maps[None]}, None, COARSE, devices)
         return found, time.perf_counter() - started
 
-    host, host_seconds = evaluate()
-    monkeypatch.setattr(scores, "_accelerators", lambda: jax.devices()[:1])
-    found, seconds = evaluate()
+    host, host_seconds = evaluate([])
+    found, seconds = evaluate(jax.devices()[:1])
     assert not compiled
     assert found == host
     assert seconds < 5 * host_seconds + 1

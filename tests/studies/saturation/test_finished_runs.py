@@ -15,7 +15,7 @@ from gcad_jax.data.folder import Folder
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.evaluation.map_files import MAPS
-from gcad_jax.evaluation.scores import ANOMALOUS, LIMITS
+from gcad_jax.evaluation.results import ANOMALOUS, LIMITS
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.runs import train_and_evaluate
 from gcad_jax.studies.saturation import run as saturation

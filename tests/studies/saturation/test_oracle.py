@@ -65,7 +65,7 @@ def values(root, category):
 
 
 def inputs(root, method):
-    maps = map_folders.listed(root / method / folders.NAME / "test")
+    maps = map_folders.list_maps(root / method / folders.NAME / "test")
     data = root / "data" / folders.NAME
     _, anomalous = ground_truth_files.anomalous_images(data)
     images = (*ground_truth_files.good_images(data, maps), *anomalous)
