@@ -151,17 +151,19 @@ def upsample_jnp(
     last = maps.ndim - 1
     for axis, new in ((last, width), (last - 1, height)):  # the order of `upsample`
         old = maps.shape[axis]
-        taps = _bilinear_taps if isinstance(new, int) else _bilinear_taps_jnp
-        low, weight = taps(old, new)
+        low, weight = _bilinear_taps_jnp(old, new)
         below = jnp.take(maps, low, axis=axis)
         step = jnp.take(maps, jnp.minimum(low + 1, old - 1), axis=axis) - below
         others = [k for k in range(maps.ndim) if k != axis]
-        maps = below + step * jnp.expand_dims(jnp.asarray(weight, maps.dtype), others)
+        maps = below + step * jnp.expand_dims(weight.astype(maps.dtype), others)
     return maps
 
 
-def _bilinear_taps_jnp(old: int, new: Array) -> tuple[Array, Array]:
-    """`_bilinear_taps` of a symbol: in halves of a new pixel, so in whole numbers."""
+def _bilinear_taps_jnp(old: int, new: Array | int) -> tuple[Array, Array]:
+    """`_bilinear_taps`; of a symbol in whole numbers, whose unit is half a new pixel."""
+    if isinstance(new, int):
+        low, weight = _bilinear_taps(old, new)
+        return jnp.asarray(low), jnp.asarray(weight)
     centers = (2 * jnp.arange(new, dtype=jnp.int32) + 1) * old - new
     centers = jnp.clip(centers, 0, (old - 1) * 2 * new)
     return centers // (2 * new), centers % (2 * new) / (2 * new)

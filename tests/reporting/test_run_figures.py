@@ -136,13 +136,13 @@ def test_worst_and_best_images_of_one_scale(
         "set", "name", False, (), (0,), tuple((t.name, t.kind) for t in tests), scores
     )
     drawn = []
-    whole = run_figures.map_figure.qualitative
+    whole = run_figures.map_grid.qualitative
 
     def seen(rows, **fields):
         drawn.append(([row.notes[-3:] for row in rows], fields))
         return whole(rows, **fields)
 
-    monkeypatch.setattr(run_figures.map_figure, "qualitative", seen)
+    monkeypatch.setattr(run_figures.map_grid, "qualitative", seen)
     run_figures.draw(tmp_path, of_set, {"A": maps}, result, 3)
     _, (worst, first), (best, second) = drawn
     said = [
