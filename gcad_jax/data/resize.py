@@ -160,7 +160,7 @@ def upsample_jnp(
 
 
 def _bilinear_taps_jnp(old: int, new: Array | int) -> tuple[Array, Array]:
-    """`_bilinear_taps`; of a symbol in whole numbers, whose unit is half a new pixel."""
+    """`_bilinear_taps`; of a symbol in whole numbers, in halves of a new pixel."""
     if isinstance(new, int):
         low, weight = _bilinear_taps(old, new)
         return jnp.asarray(low), jnp.asarray(weight)

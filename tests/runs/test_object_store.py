@@ -96,7 +96,7 @@ def test_a_large_file_arrives_in_parts(folder):
 def test_a_detector_is_exported_to_it(folder):
     detector = Detector(stored(), batch_size=2)
     path = folder / "a.jax"
-    size, _ = exported.write(detector, path, 0.1)
+    size, _ = exported.write_export(detector, path, 0.1)
     assert paths.list_entries(folder) == [path, folder / "a.jax.json"]
     assert len(path.read_bytes()) == size
 
