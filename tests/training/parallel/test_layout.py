@@ -60,7 +60,7 @@ def test_the_layout_that_uses_most_devices(
     ("kind", "batch", "seeds", "count", "devices", "words"),
     [
         ("", 3, 1, 2, FOUR, ["batch_size is 3", "2 devices", "multiple of 2"]),
-        (SEED, 4, 3, 2, FOUR, ["3 seeds", "2 devices", "--config.layout=batch"]),
+        (SEED, 4, 3, 2, FOUR, ["3 seeds", "2 devices", " layout=batch."]),
         ("", 4, 1, 5, FOUR, ["num_devices is 5", "4 tpu devices."]),
         ("", 3, 1, 3, TWO_HOSTS, ["num_devices is 3", "8 tpu devices of 2 processes"]),
         ("", 1, 1, 0, TWO_HOSTS, ["batch_size is 1", "2 devices"]),
