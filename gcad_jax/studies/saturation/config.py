@@ -4,7 +4,7 @@ import dataclasses
 import math
 import pathlib
 
-from gcad_jax.core.checks import one_of, positive
+from gcad_jax.core.checks import not_negative, one_of, positive
 from gcad_jax.core.errors import UserError
 from gcad_jax.evaluation.ranks.rank import AUTO, BINNED, EXACT
 
@@ -45,7 +45,7 @@ class SaturationStudy:
     tolerance: float = 1e-5
 
 
-def check(config: SaturationStudy) -> None:
+def check_config(config: SaturationStudy) -> None:
     """Raises UserError for a field outside its range."""
     if not (config.dataset_base_dir or config.workdirs):
         raise UserError(
@@ -54,6 +54,7 @@ def check(config: SaturationStudy) -> None:
         )
     _check_names(config)
     positive("config.num_draws", config.num_draws)
+    not_negative("config.seed", config.seed)
     positive("config.low", config.low)
     positive("config.tolerance", config.tolerance)
     one_of("config.mode", config.mode, (AUTO, EXACT, BINNED))
@@ -62,8 +63,6 @@ def check(config: SaturationStudy) -> None:
             f"config.high is {config.high} and config.low {config.low}; high must be "
             "a finite number that is not below low."
         )
-    if config.seed < 0:
-        raise UserError(f"config.seed is {config.seed}; it must be 0 or more.")
 
 
 def _check_names(config: SaturationStudy) -> None:

@@ -1,17 +1,16 @@
-"""Runs of the main job, as a study reads them: their maps and their test images."""
+"""Runs of the main job, as the study reads them: their maps and their test images."""
 
 import contextlib
 import dataclasses
-import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from etils import epath
 
 from gcad_jax.core.checks import nearest
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, is_local, list_folder
+from gcad_jax.core.paths import as_path, list_folder
 from gcad_jax.data.circles import Circles
 from gcad_jax.data.dataset import DataSet, TestImage
 from gcad_jax.data.folder import Folder
@@ -19,46 +18,74 @@ from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.evaluation.result_files import METRICS
+from gcad_jax.runs.workdir import CONFIG, DATA, locked_for_reading
 
-CONFIG, DATA, LOCK = "config.json", "data.json", ".lock"
 # Only what is annotated is used of the test images: the least that is loaded.
-IMAGE_SIZE, CHANNELS = 32, 1
+_IMAGE_SIZE, _CHANNELS = 32, 1
+_DATA_SETS: Mapping[str, Callable[..., DataSet]] = {
+    c.__name__: c for c in (Circles, Folder, MvtecAd, MvtecLocoAd)
+}
+_NO_RUN = "name the --workdir of a run, or start that run again."
 
 
 @dataclasses.dataclass(frozen=True)
-class Workdir:
-    """One run.
+class FinishedRun:
+    """A run of the main job.
 
-    path: its --workdir. config: what its config.json holds.
+    path: its --workdir.
+    data_class: name of the class of its data set.
+    data_fields: what that class is constructed from.
+    test_form: what decides the form of its test images: class of the method, and
+        image size.
     """
 
     path: epath.Path
-    config: Mapping[str, Any]
+    data_class: str
+    data_fields: Mapping[str, Any]
+    test_form: tuple[str, int]
 
-    @property
-    def data_class(self) -> str:
-        """Name of the class of its data set."""
-        return str(self.config["data"]["class"])
+    @classmethod
+    def open(cls, folder: str, locks: contextlib.ExitStack) -> "FinishedRun":
+        """Reads the config of a run, which cannot be continued before `locks` end.
 
-    @property
-    def input(self) -> tuple[str, int]:
-        """What decides the form of its test images: class of the method and size."""
-        method = self.config["method"]
-        return method["class"], method["image_size"]
+        Raises:
+          UserError: no folder, no run in it, or one in which a process is at work.
+        """
+        path = as_path(folder).expanduser()
+        if not path.is_dir():
+            raise UserError(
+                f"config.workdirs names {path}, which is not a folder; name the "
+                "--workdir of a run."
+            )
+        locks.enter_context(locked_for_reading(path))
+        file = path / CONFIG
+        if not file.is_file():
+            raise UserError(f"{path} holds no {CONFIG}, so no run; {_NO_RUN}")
+        try:
+            config = json.loads(file.read_text())
+            fields, method = dict(config["data"]), config["method"]
+            data_class = str(fields.pop("class"))
+            return cls(
+                path, data_class, fields, (method["class"], method["image_size"])
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{file} does not hold the config of a run ({error!r}); {_NO_RUN}"
+            ) from error
 
     def categories(self) -> tuple[str, ...]:
-        """Those that were begun, sorted."""
+        """Those that have begun, sorted."""
         folders, _ = list_folder(self.path)
         return tuple(f.name for f in folders if (f / DATA).exists())
 
     def category(self, name: str) -> epath.Path:
         """Folder of a finished category; raises UserError for any other."""
-        there = self.categories()
-        if name not in there:
+        names = self.categories()
+        if name not in names:
             raise UserError(
-                f"{self.path} has no category {name!r} but {', '.join(there) or 'none'}"
-                "; name categories that all of config.workdirs have by "
-                f"--config.object_names.{nearest(name, there)}"
+                f"{self.path} has no category {name!r} but "
+                f"{', '.join(names) or 'none'}; name categories that all of "
+                f"config.workdirs have by --config.object_names.{nearest(name, names)}"
             )
         if not (self.path / name / METRICS).exists():
             raise UserError(
@@ -67,9 +94,9 @@ class Workdir:
             )
         return self.path / name
 
-    def maps(self, name: str) -> dict[int, epath.Path]:
+    def maps(self, category: str) -> dict[int, epath.Path]:
         """Folder of the maps of each seed, ascending; raises UserError for none."""
-        folder = self.category(name) / MAPS
+        folder = self.category(category) / MAPS
         seeds = {
             int(number): path
             for path in (list_folder(folder)[0] if folder.is_dir() else [])
@@ -81,86 +108,39 @@ class Workdir:
                 f"--workdir={self.path} once more with --config.write_maps=True, "
                 "which evaluates again without training."
             )
-        return {seed: seeds[seed] for seed in sorted(seeds)}
+        return dict(sorted(seeds.items()))
 
-    def digest(self, name: str) -> str:
-        """Of the test images, as zoomed for the method, and of all their regions."""
-        file = self.category(name) / DATA
+    def digest(self, category: str) -> str:
+        """Of the test images, as resized for the method, and of all their regions."""
+        file = self.category(category) / DATA
         try:
             return str(json.loads(file.read_text())["test"]["sha256"])
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file} is damaged ({error!r}); {_AGAIN}") from error
+            raise UserError(f"{file} is damaged ({error!r}); {_NO_RUN}") from error
 
-    def test_images(self, name: str) -> tuple[TestImage, ...]:
+    def test_images(self, category: str) -> tuple[TestImage, ...]:
         """Loaded again with the data set of the config; raises UserError."""
-        root = self.config["data"].get("root")
+        root = self.data_fields.get("root")
         if root and not as_path(root).expanduser().is_dir():
             raise UserError(
                 f"{self.path / CONFIG} says that the data set is in {root}, which is "
                 "not a folder; put it there again or, where that is a relative path, "
                 "start the study in the folder in which the run was started."
             )
-        try:
-            return self._data_set().load(name, IMAGE_SIZE, CHANNELS).test_images
-        except UserError as error:
-            raise UserError(f"the data set of {self.path}: {error}") from error
-
-    def _data_set(self) -> DataSet:
-        known: dict[str, Callable[..., DataSet]] = {
-            c.__name__: c for c in (Circles, Folder, MvtecAd, MvtecLocoAd)
-        }
+        # JSON has no tuples.
         fields = {
             key: tuple(value) if isinstance(value, list) else value
-            for key, value in self.config["data"].items()
-            if key != "class"
+            for key, value in self.data_fields.items()
         }
         try:
-            return known[self.data_class](**fields)
+            data = _DATA_SETS[self.data_class](**fields)
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"{self.path / CONFIG} names a data set that this version does not "
                 f"know ({self.data_class}: {error}); give the data set in MVTec's "
                 "layout by --config.dataset_base_dir=DIR."
             ) from error
-
-
-_AGAIN = "name the --workdir of a run, or start that run again."
-
-
-@contextlib.contextmanager
-def opened(paths: Sequence[str]) -> Iterator[tuple[Workdir, ...]]:
-    """The runs; none of them can be continued while the block runs.
-
-    Raises:
-      UserError: no folder, no run in it, or one in which a process is at work.
-    """
-    with contextlib.ExitStack() as locks:
-        yield tuple(_open(as_path(path).expanduser(), locks) for path in paths)
-
-
-def _open(path: epath.Path, locks: contextlib.ExitStack) -> Workdir:
-    if not path.is_dir():
-        raise UserError(
-            f"config.workdirs names {path}, which is not a folder; name the --workdir "
-            "of a run."
-        )
-    if is_local(path) and (path / LOCK).exists():
-        lock = locks.enter_context((path / LOCK).open())
         try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"config.workdirs names {path}, in which a run is still at work; wait "
-                "for it to end."
-            ) from error
-    file = path / CONFIG
-    if not file.is_file():
-        raise UserError(f"{path} holds no {CONFIG}, so no run; {_AGAIN}")
-    try:
-        run = Workdir(path, json.loads(file.read_text()))
-        _ = run.data_class, run.input
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{file} does not hold the config of a run ({error!r}); {_AGAIN}"
-        ) from error
-    return run
+            return data.load(category, _IMAGE_SIZE, _CHANNELS).test_images
+        except UserError as error:
+            raise UserError(f"the data set of {self.path}: {error}") from error

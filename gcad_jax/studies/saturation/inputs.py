@@ -1,67 +1,214 @@
-"""Sets of anomaly maps that are compared: folders of maps, and the seeds of runs."""
+"""What the study compares: the maps of every method, and their ground truth."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, make_absolute
-from gcad_jax.studies.saturation.finished_runs import Workdir
+from gcad_jax.core.paths import as_path, list_entries, make_absolute, walk_files
+from gcad_jax.data.dataset import TestImage
+from gcad_jax.evaluation import ground_truth_files, map_folders
+from gcad_jax.runs.data_digest import digest_files, digest_ground_truth
+from gcad_jax.studies.saturation.config import SaturationStudy
+from gcad_jax.studies.saturation.finished_runs import FinishedRun
 
 
 @dataclasses.dataclass(frozen=True)
-class MapSet:
-    """One method, or one seed of it.
+class CategoryInputs:
+    """One category: a set of maps for each method, and its ground truth.
 
-    name: unique among those compared.
-    folder: with the maps of the category in CATEGORY/test/.
+    roots: by method the folder whose CATEGORY/test holds its maps; each seed of a run
+        counts as a method.
+    maps: by method its files by image name, all of at least one image.
+    digests: what changes with the ground truth ("truth") and with any map ("maps").
     """
 
     name: str
-    folder: epath.Path
+    roots: Mapping[str, epath.Path]
+    maps: Mapping[str, Mapping[str, epath.Path]]
+    digests: Mapping[str, str]
+    ground_truth: "GroundTruthSource"
+
+    def test_images(self) -> tuple[TestImage, ...]:
+        """Loads them; raises UserError."""
+        return self.ground_truth.load(self.name, next(iter(self.maps.values())))
 
 
-def map_sets(
-    category: str, maps: Sequence[str], runs: Sequence[Workdir], names: Sequence[str]
-) -> tuple[MapSet, ...]:
-    """The maps of one category, by every method and seed.
-
-    maps: folders in the official layout.
-    runs: of this program, with one set of maps for each seed.
-    names: of the methods, first those of `maps`; () takes the names of the folders.
+@contextlib.contextmanager
+def open_inputs(config: SaturationStudy) -> Iterator[tuple[CategoryInputs, ...]]:
+    """All categories, which have the same methods; no run goes on within the block.
 
     Raises:
-      UserError: nothing to compare, another number of names, a name twice, or a run
-        without maps.
+      UserError: ground truth, maps or runs that are missing or do not fit.
     """
-    paths = [as_path(folder).expanduser() for folder in maps]
-    given = (*paths, *(run.path for run in runs))
-    if not given:
+    with contextlib.ExitStack() as locks:
+        runs = [FinishedRun.open(path, locks) for path in config.workdirs]
+        source: GroundTruthSource = RunGroundTruth(tuple(runs))
+        if config.dataset_base_dir:
+            root = as_path(config.dataset_base_dir).expanduser()
+            source = FolderGroundTruth(root)
+        names = config.object_names or source.categories()
+        roots = {name: _map_roots(config, runs, name) for name in names}
+        _check_same_methods(roots)
+        digests = {name: source.digest(name) for name in names}
+        yield tuple(_list_maps(n, roots[n], digests[n], source) for n in names)
+
+
+def _map_roots(
+    config: SaturationStudy, runs: Sequence[FinishedRun], category: str
+) -> dict[str, epath.Path]:
+    """`CategoryInputs.roots`."""
+    folders = [as_path(folder).expanduser() for folder in config.maps]
+    paths = (*folders, *(run.path for run in runs))
+    if not paths:
         raise UserError(
             "config.maps and config.workdirs are both empty; name the maps of at least "
             "one method, as in --config.maps=\"('MAPS_A','MAPS_B')\"."
         )
-    if names and len(names) != len(given):
+    if config.names and len(config.names) != len(paths):
         raise UserError(
-            f"config.names has {len(names)} names for {len(given)} methods; give one "
-            "for each of config.maps, then for each of config.workdirs, or none."
+            f"config.names has {len(config.names)} names for {len(paths)} methods; "
+            "give one for each of config.maps, then for each of config.workdirs, or "
+            "none."
         )
-    names = names or [make_absolute(path).name for path in given]
-    sets = [MapSet(*pair) for pair in zip(names, paths, strict=False)]
-    for name, run in zip(names[len(paths) :], runs, strict=True):
-        sets += _seeds(name, run, category)
-    found = [entry.name for entry in sets]
-    if twice := next((name for name in found if found.count(name) > 1), None):
+    names = config.names or [make_absolute(path).name for path in paths]
+    roots = list(zip(names, folders, strict=False))
+    for name, run in zip(names[len(folders) :], runs, strict=True):
+        seeds = run.maps(category)
+        roots += [
+            (f"{name} seed {seed}" if len(seeds) > 1 else name, root)
+            for seed, root in seeds.items()
+        ]
+    methods = [method for method, _ in roots]
+    if duplicate := next((m for m in methods if methods.count(m) > 1), None):
         raise UserError(
-            f"two methods are called {twice!r}; give each its own name by "
+            f"two methods are called {duplicate!r}; give each its own name by "
             "--config.names=\"('NAME','NAME')\"."
         )
-    return tuple(sets)
+    return dict(roots)
 
 
-def _seeds(name: str, run: Workdir, category: str) -> list[MapSet]:
-    folders = run.maps(category)
-    if len(folders) == 1:
-        return [MapSet(name, folder) for folder in folders.values()]
-    return [MapSet(f"{name} seed {seed}", path) for seed, path in folders.items()]
+def _check_same_methods(roots: Mapping[str, Mapping[str, epath.Path]]) -> None:
+    (first, methods), *others = roots.items()
+    for name, other_methods in others:
+        if list(other_methods) != list(methods):
+            raise UserError(
+                f"{name} has maps by {', '.join(other_methods)}, but {first} by "
+                f"{', '.join(methods)}; every category needs the same methods and "
+                "seeds."
+            )
+
+
+def _list_maps(
+    name: str, roots: Mapping[str, epath.Path], digest: str, source: "GroundTruthSource"
+) -> CategoryInputs:
+    maps = {m: map_folders.list_maps(root / name / "test") for m, root in roots.items()}
+    files = (path for by_image in maps.values() for path in by_image.values())
+    digests = {"truth": digest, "maps": digest_files(files)}
+    return CategoryInputs(name, roots, maps, digests, source)
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderGroundTruth:
+    """A data set in MVTec LOCO AD's or MVTec AD's layout; images are not needed."""
+
+    root: epath.Path
+
+    def categories(self) -> tuple[str, ...]:
+        """All folders of the data set; raises UserError where there are none."""
+        names = map_folders.subfolders(self.root) if self.root.is_dir() else []
+        if not names:
+            raise UserError(
+                f"config.dataset_base_dir is {self.root}, which holds no folder; point "
+                "it at the folder above those of the categories."
+            )
+        return tuple(names)
+
+    def digest(self, category: str) -> str:
+        """Of names, sizes and times of the files; raises UserError."""
+        data = ground_truth_files.find_category(self.root, category)
+        masks = map(epath.Path, walk_files(data / "ground_truth"))
+        good_folder = data / "test" / "good"
+        good = list_entries(good_folder) if good_folder.is_dir() else []
+        return digest_files([data / ground_truth_files.CONFIG, *masks, *good])
+
+    def load(
+        self, category: str, maps: Mapping[str, epath.Path]
+    ) -> tuple[TestImage, ...]:
+        """The test images; good ones are as large as `maps` where they are missing.
+
+        maps: of one method, by image name. Raises UserError.
+        """
+        data = ground_truth_files.find_category(self.root, category)
+        _, anomalous = ground_truth_files.anomalous_images(data)
+        return (*ground_truth_files.good_images(data, maps), *anomalous)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunGroundTruth:
+    """The data set that runs were evaluated on, any that a config can name."""
+
+    runs: tuple[FinishedRun, ...]
+
+    def categories(self) -> tuple[str, ...]:
+        """Those of the first run; the others must have them too. Raises UserError."""
+        if not (names := self.runs[0].categories()):
+            raise UserError(
+                f"config.workdirs names {self.runs[0].path}, which holds no category; "
+                "run its command first, with --config.write_maps=True."
+            )
+        return names
+
+    def digest(self, category: str) -> str:
+        """Raises UserError where the runs had other data sets or test images."""
+        return " ".join(self._by_digest(category))
+
+    def load(self, category: str, _: object) -> tuple[TestImage, ...]:
+        """Loads the data set as the config of the first run says.
+
+        Raises UserError where another run, whose images are resized to another size,
+        has other ones.
+        """
+        first, *others = self._by_digest(category).values()
+        images = first.test_images(category)
+        digest = digest_ground_truth(images)
+        for other in others:
+            if digest_ground_truth(other.test_images(category)) != digest:
+                raise _different_images(category, first, other)
+        return images
+
+    def _by_digest(self, category: str) -> dict[str, FinishedRun]:
+        """One run for each digest.
+
+        Runs of one form have one digest, or other images; those of another form have
+        another digest in any case, and what they load has to be compared.
+        """
+        first = self.runs[0]
+        by_form: dict[tuple[str, int], tuple[str, FinishedRun]] = {}
+        for run in self.runs:
+            if run.data_class != first.data_class:
+                raise UserError(
+                    f"{first.path} was trained on {first.data_class} and {run.path} "
+                    f"on {run.data_class}; compare runs of one data set."
+                )
+            digest = run.digest(category)
+            known_digest, known_run = by_form.setdefault(run.test_form, (digest, run))
+            if known_digest != digest:
+                raise _different_images(category, known_run, run)
+        return dict(by_form.values())
+
+
+GroundTruthSource: TypeAlias = FolderGroundTruth | RunGroundTruth
+
+
+def _different_images(
+    category: str, first: FinishedRun, other: FinishedRun
+) -> UserError:
+    return UserError(
+        f"{first.path} and {other.path} have other test images or masks of {category}; "
+        "compare runs of the same ones, or run the command of the older one again, "
+        "which evaluates it anew."
+    )

@@ -7,30 +7,38 @@ look-up, so there are thousands.
 
 import contextlib
 import dataclasses
+import json
+import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from gcad_jax.core import console
-from gcad_jax.core.atomic_files import check_writable
-from gcad_jax.core.console import PrintLine
+from gcad_jax.core.atomic_files import atomic_file, check_writable, write_text
+from gcad_jax.core.console import PrintLine, pluralize
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, make_absolute
+from gcad_jax.core.paths import as_path, make_absolute, open_file
 from gcad_jax.evaluation import map_folders
-from gcad_jax.runs.data_digest import digest_files
-from gcad_jax.studies.saturation import evaluate, finished_runs, report
-from gcad_jax.studies.saturation.config import SaturationStudy, check
-from gcad_jax.studies.saturation.evaluate import ThresholdStudy
-from gcad_jax.studies.saturation.ground_truth import (
-    GroundTruthSource,
-    ground_truth_source,
+from gcad_jax.evaluation.ground_truth import GroundTruth
+from gcad_jax.evaluation.ranks.rank import Precision, rank
+from gcad_jax.evaluation.results import ANOMALOUS, LIMITS
+from gcad_jax.studies.saturation.config import SaturationStudy, check_config
+from gcad_jax.studies.saturation.inputs import CategoryInputs, open_inputs
+from gcad_jax.studies.saturation.report import (
+    JSON,
+    MARKDOWN,
+    NOTHING_VARIES,
+    OUTPUTS,
+    write_report,
 )
-from gcad_jax.studies.saturation.inputs import MapSet, map_sets
-from gcad_jax.studies.saturation.report import OUTPUTS, count
-from gcad_jax.studies.saturation.statistics import result
+from gcad_jax.studies.saturation.sampling import SampledThresholds, sample_thresholds
+from gcad_jax.studies.saturation.spro_at_thresholds import auspro_at_thresholds
+from gcad_jax.studies.saturation.statistics import ThresholdStudy, summarize_study
 
-METHODS = ("method", "methods")
+DRAWS = "draws.npz"  # in the folder of a category, beside its JSON
 
 
 def run(
@@ -45,21 +53,17 @@ def run(
     Raises:
       UserError: a field, ground truth, maps, run or folder that do not fit.
     """
-    with _opened(config, path) as (work, folder):
-        say(work.described(config))
-        found = {
-            name: _category(config, work, name, folder / name, say)
-            for name in work.sets
+    with _open_study(config, path, say) as (categories, folder):
+        studies = {
+            inputs.name: _study_category(config, inputs, folder / inputs.name, say)
+            for inputs in categories
         }
-        shown = result(
-            work.methods,
-            {name: (one.values, one.facts) for name, one in found.items()},
-            dataclasses.asdict(config),
-        )
-        drawn = {name: one.values for name, one in found.items()}
-        report.write(folder, shown, drawn)
-        say(f"report      {folder / report.MARKDOWN}", result=True)
-        return shown
+        methods = tuple(categories[0].roots)
+        summary = summarize_study(methods, studies, dataclasses.asdict(config))
+        auspro = {name: study.auspro for name, study in studies.items()}
+        write_report(folder, summary, auspro)
+        say(f"report      {folder / MARKDOWN}", result=True)
+        return summary
 
 
 def plan(
@@ -70,102 +74,150 @@ def plan(
     Raises:
       UserError: as `run`, where it shows before the maps are read.
     """
-    with _opened(config, path) as (work, folder):
-        say(work.described(config))
-        for name, sets in work.sets.items():
-            settings, _, maps = _inputs(config, work, name)
-            kept = evaluate.read(folder / name, settings)
-            passed = f"{sum(map(len, maps)):,} maps of {count(len(sets), *METHODS)}"
-            say(f"{name}: {'its draws are kept' if kept else passed}")
+    with _open_study(config, path, say) as (categories, folder):
+        for inputs in categories:
+            maps = sum(map(len, inputs.maps.values()))
+            work = f"{maps:,} maps of {pluralize(len(inputs.maps), 'method')}"
+            if _read_study(folder / inputs.name, _settings(config, inputs)):
+                work = "its draws are kept"
+            say(f"{inputs.name}: {work}")
         say("estimate    none: every map is read once, and then drawing takes seconds")
         say(f"writes      in {folder}: {', '.join(OUTPUTS)}, a folder a category")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Work:
-    """Sets of maps by category, the methods they are of, and the ground truth."""
-
-    truth: GroundTruthSource
-    sets: Mapping[str, Sequence[MapSet]]
-    methods: tuple[str, ...]
-    digests: Mapping[str, str]
-
-    def described(self, config: SaturationStudy) -> str:
-        """How much there is to do."""
-        return (
-            f"study       {count(len(self.sets), 'category', 'categories')} "
-            f"x {count(len(self.methods), *METHODS)}, "
-            f"{config.num_draws} draws of the saturation thresholds"
-        )
-
-
 @contextlib.contextmanager
-def _opened(config: SaturationStudy, path: str) -> Iterator[tuple[_Work, epath.Path]]:
-    """What there is to do, and the folder; no run goes on while the block runs."""
-    check(config)
+def _open_study(
+    config: SaturationStudy, path: str, say: PrintLine
+) -> Iterator[tuple[Sequence[CategoryInputs], epath.Path]]:
+    """What there is to do, which is said, and the folder for it."""
+    check_config(config)
     folder = as_path(path).expanduser()
     check_writable(folder, OUTPUTS, "workdir")
     try:
-        with finished_runs.opened(config.workdirs) as runs:
-            truth = ground_truth_source(config.dataset_base_dir, runs)
-            names = config.object_names or truth.categories()
-            sets = {
-                name: map_sets(name, config.maps, runs, config.names) for name in names
-            }
-            methods = _same_methods(sets)
-            digests = {name: truth.digest(name) for name in names}
-            yield _Work(truth, sets, methods, digests), folder
+        with open_inputs(config) as categories:
+            say(
+                f"study       {pluralize(len(categories), 'category', 'categories')} "
+                f"x {pluralize(len(categories[0].roots), 'method')}, "
+                f"{config.num_draws} draws of the saturation thresholds"
+            )
+            yield categories, folder
     except OSError as error:
         if error.filename is None:
             raise
         raise UserError(f"{error.filename}: {error.strerror}.") from error
 
 
-def _same_methods(sets: Mapping[str, Sequence[MapSet]]) -> tuple[str, ...]:
-    """Names of the sets of every category; raises UserError where they differ."""
-    (first, own), *others = (
-        (name, tuple(s.name for s in of_name)) for name, of_name in sets.items()
-    )
-    for name, other in others:
-        if other != own:
-            raise UserError(
-                f"{name} has maps by {', '.join(other)}, but {first} by "
-                f"{', '.join(own)}; every category needs the same methods and seeds."
-            )
-    return own
-
-
-def _inputs(
-    config: SaturationStudy, work: _Work, name: str
-) -> tuple[dict[str, Any], list[epath.Path], list[dict[str, epath.Path]]]:
-    """What the draws of a category depend on, and folder and maps of each method."""
-    sets = work.sets[name]
-    folders = [one.folder / name / "test" for one in sets]
-    maps = [map_folders.list_maps(path) for path in folders]
-    files = digest_files(path for found in maps for path in found.values())
-    own = {"truth": work.digests[name], "maps": files}
-    return _settings(config, sets) | own, folders, maps
-
-
-def _category(
-    config: SaturationStudy, work: _Work, name: str, folder: epath.Path, say: PrintLine
-) -> ThresholdStudy:
-    """What is kept in `folder`, or the passes and draws anew."""
-    settings, folders, maps = _inputs(config, work, name)
-    if kept := evaluate.read(folder, settings):
-        say(f"{name}: its draws are kept from earlier")
-        return kept
-    names = (one.name for one in work.sets[name])
-    methods = tuple(zip(names, folders, maps, strict=True))
-    images = work.truth.load(name, maps[0])
-    found, drawn = evaluate.compute(config, name, images, methods, say)
-    evaluate.write(folder, settings, found, drawn)
-    return found
-
-
-def _settings(config: SaturationStudy, sets: Sequence[MapSet]) -> dict[str, Any]:
-    """What the draws of a category depend on, beside the contents of files."""
+def _settings(config: SaturationStudy, inputs: CategoryInputs) -> dict[str, Any]:
+    """What the draws of a category depend on: where they are equal, they are kept."""
     fields = dataclasses.asdict(config)
     for name in ("object_names", "maps", "workdirs", "names"):
         del fields[name]
-    return fields | {"methods": {s.name: str(make_absolute(s.folder)) for s in sets}}
+    folders = {
+        method: str(make_absolute(root)) for method, root in inputs.roots.items()
+    }
+    return {**fields, "methods": folders, **inputs.digests}
+
+
+def _study_category(
+    config: SaturationStudy, inputs: CategoryInputs, folder: epath.Path, say: PrintLine
+) -> ThresholdStudy:
+    """What is kept in `folder`, or the passes and draws anew, which are written there.
+
+    Raises:
+      UserError: no annotated region, or maps that do not fit the images.
+    """
+    settings = _settings(config, inputs)
+    if study := _read_study(folder, settings):
+        say(f"{inputs.name}: its draws are kept from earlier")
+        return study
+    ground_truth = GroundTruth.build(inputs.test_images())
+    if not ground_truth.regions:
+        raise UserError(
+            f"{inputs.name} has no test image with a mask, so there is no AU-sPRO; "
+            "leave it out by --config.object_names."
+        )
+    sampled = sample_thresholds(
+        ground_truth,
+        inputs.name,
+        config.num_draws,
+        config.seed,
+        config.low,
+        config.high,
+        config.vary_relative,
+    )
+    if not sampled:
+        say(f"{inputs.name}: {NOTHING_VARIES}")
+    study = _evaluate_methods(config, inputs, ground_truth, sampled, say)
+    _write_study(folder, settings, study, sampled)
+    return study
+
+
+def _evaluate_methods(
+    config: SaturationStudy,
+    inputs: CategoryInputs,
+    ground_truth: GroundTruth,
+    sampled: Mapping[str, SampledThresholds],
+    say: PrintLine,
+) -> ThresholdStudy:
+    """One pass over the maps of each method, then all its draws."""
+    methods, draws, seconds = list(inputs.maps), config.num_draws, 0.0
+    auspro = np.full((len(methods), len(ANOMALOUS), len(LIMITS), 1 + draws), np.nan)
+    exact, bounds = dict.fromkeys(methods, False), dict.fromkeys(methods, 0.0)
+    for m, (method, maps) in enumerate(inputs.maps.items()):
+        say(f"{inputs.name}: {method} ({m + 1} of {len(methods)})")
+        folder = inputs.roots[method] / inputs.name / "test"
+        paths = map_folders.maps_of_images(maps, ground_truth.images, folder)
+        source = map_folders.map_file_source(paths, ground_truth.images)
+        ranking = rank(ground_truth, source, Precision(config.mode, config.tolerance))
+        exact[method] = ranking.exact
+        started = time.perf_counter()
+        for k, kind in enumerate(ANOMALOUS):
+            ranks = ranking.kinds.get(kind)
+            if ranks and (at := auspro_at_thresholds(ranks, ground_truth, sampled)):
+                auspro[m, k], bound = at
+                bounds[method] = max(bounds[method], bound)
+        seconds += time.perf_counter() - started
+    say(f"{inputs.name}: after the passes over the maps all draws took {seconds:.2f} s")
+    units = {False: "pixels", True: "share_of_area"}
+    facts = {
+        "thresholds": {
+            name: {units[s.relative]: s.original, "regions": s.regions}
+            for name, s in sampled.items()
+        },
+        "varying": sum(s.regions for s in sampled.values()),
+        "regions": len(ground_truth.regions),
+        "exact": exact,
+        "bound": bounds,
+    }
+    return ThresholdStudy(auspro, facts)
+
+
+def _write_study(
+    folder: epath.Path,
+    settings: Mapping[str, Any],
+    study: ThresholdStudy,
+    sampled: Mapping[str, SampledThresholds],
+) -> None:
+    """The draws, and last the file that makes them valid."""
+    (folder / JSON).unlink(missing_ok=True)
+    with atomic_file(folder / DRAWS) as part, part.open("wb") as file:
+        arrays: dict[str, Any] = {f"threshold/{t}": s.all for t, s in sampled.items()}
+        np.savez(file, auspro=study.auspro, **arrays)
+    contents = {"settings": settings, **study.facts}
+    write_text(folder / JSON, json.dumps(contents, indent=2) + "\n")
+
+
+def _read_study(
+    folder: epath.Path, settings: Mapping[str, Any]
+) -> ThresholdStudy | None:
+    """What was written with these settings; None where there is no such thing."""
+    try:
+        facts = json.loads((folder / JSON).read_text())
+        if facts.pop("settings") != settings:
+            return None
+        with open_file(folder / DRAWS) as file:
+            return ThresholdStudy(np.load(file)["auspro"], facts)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    except (EOFError, zipfile.BadZipFile):
+        return None

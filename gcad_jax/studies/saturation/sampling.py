@@ -15,7 +15,6 @@ to the annotated area, it stays. What it leaves open is chosen here:
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -49,20 +48,20 @@ class SampledThresholds:
         return np.clip(pixels.astype(np.int64), 1, area)
 
 
-def varies(truth: GroundTruth) -> np.ndarray:  # (m,) bool
-    """The regions whose saturation is smaller than their area."""
-    return truth.saturations < truth.areas
+def varying_regions(ground_truth: GroundTruth) -> np.ndarray:  # (m,) bool
+    """Whether the saturation of a region is smaller than its area."""
+    return ground_truth.saturations < ground_truth.areas
 
 
 def sample_thresholds(
-    truth: GroundTruth,
+    ground_truth: GroundTruth,
     category: str,
     draws: int,
     seed: int = 0,
     low: float = 0.5,
     high: float = 1.5,
     vary_relative: bool = True,
-) -> Mapping[str, SampledThresholds]:
+) -> dict[str, SampledThresholds]:
     """Thresholds by defect type, only of types of which a region varies.
 
     category, seed: the draws of a type depend on these, its name and nothing else: not
@@ -72,37 +71,36 @@ def sample_thresholds(
 
     Raises ValueError where regions of one type have different thresholds.
     """
-    varying = varies(truth)
-    drawn = {}
-    for name in truth.defect_names():
-        own = [
-            r for r, region in enumerate(truth.regions) if region.defect_name == name
-        ]
-        original, relative = _original(truth, own)
-        regions = int(varying[own].sum())
+    varying = varying_regions(ground_truth)
+    sampled = {}
+    for name in ground_truth.defect_names():
+        original, relative = _original_threshold(ground_truth, name)
+        of_type = [region.defect_name == name for region in ground_truth.regions]
+        regions = int(varying[of_type].sum())
         if regions and (vary_relative or not relative):
             random = np.random.default_rng([seed, *f"{category}/{name}".encode()])
             values = random.uniform(low, high, draws) * original
             if not relative:
                 values = np.maximum(np.rint(values), 1).astype(np.int64)
-            every = np.concatenate([[original], values])
-            drawn[name] = SampledThresholds(
-                original, relative, regions, *np.unique(every, return_inverse=True)
+            values, which = np.unique([original, *values], return_inverse=True)
+            sampled[name] = SampledThresholds(
+                original, relative, regions, values, which
             )
-    return drawn
+    return sampled
 
 
-def _original(truth: GroundTruth, own: list[int]) -> tuple[float, bool]:
+def _original_threshold(ground_truth: GroundTruth, name: str) -> tuple[float, bool]:
     """Threshold of the regions of a type, and whether it is relative."""
-    found = {
-        (r.saturation_threshold, r.relative_saturation)
-        for r in (truth.regions[i] for i in own)
-    }
-    if len(found) > 1:
-        (first, _), (second, _) = sorted(found)[:2]
+    (threshold, relative), *others = sorted(
+        {
+            (region.saturation_threshold, region.relative_saturation)
+            for region in ground_truth.regions
+            if region.defect_name == name
+        }
+    )
+    if others:
         raise ValueError(
-            f"{truth.regions[own[0]].defect_name!r} has the thresholds {first:g} and "
-            f"{second:g}; all regions of a type share one"
+            f"{name!r} has the thresholds {threshold:g} and {others[0][0]:g}; all "
+            "regions of a type share one"
         )
-    ((threshold, relative),) = found
     return (threshold if relative else int(threshold)), relative

@@ -12,8 +12,6 @@ of all limits follow from those of x0 + x1, which are whole numbers of negatives
 In a slot of several scores x0 and x1 are replaced by their bounds, as in `spro`.
 """
 
-import bisect
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,127 +19,103 @@ import numpy as np
 from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.ranks.ranks import Ranks
 from gcad_jax.evaluation.spro import LIMITS
-from gcad_jax.studies.saturation.sampling import SampledThresholds, varies
+from gcad_jax.studies.saturation.sampling import SampledThresholds, varying_regions
 
 
-def auspro(
+def auspro_at_thresholds(
     ranks: Ranks,
-    truth: GroundTruth,
-    drawn: Mapping[str, SampledThresholds],
+    ground_truth: GroundTruth,
+    sampled: Mapping[str, SampledThresholds],
     limits: Sequence[float] = LIMITS,
 ) -> tuple[np.ndarray, float] | None:
     """AU-sPRO of a subset, (limits, 1 + draws): the original first; and its bound.
 
-    Regions of types that are not in `drawn` keep their saturation.
+    sampled: by defect type; regions of other types keep their saturation.
 
     The bound is the largest distance of any value from the exact one, 0 where the pass
     was exact. None where there are no negatives.
     """
     if ranks.negatives == 0:
         return None
-    at_limits = _Limits.of(ranks, np.asarray(limits, float))
-    varying = varies(truth)
+    weights = _Weights(ranks, np.asarray(limits, float))
+    varying = varying_regions(ground_truth)
+    # Regions of one type share the draws: their areas are added for each distinct
+    # threshold, and looked up for each draw only then.
     fixed, by_type = np.zeros((1, 1, 1)), dict[str, np.ndarray]()
     for slots, r in zip(ranks.slots, ranks.subset.regions, strict=True):
-        name = truth.regions[r].defect_name
-        if varying[r] and name in drawn:
-            sizes = drawn[name].sizes(int(truth.areas[r]))
-            by_type[name] = by_type.get(name, 0) + at_limits.areas(slots, sizes)
+        name = ground_truth.regions[r].defect_name
+        if varying[r] and name in sampled:
+            sizes = sampled[name].sizes(int(ground_truth.areas[r]))
+            by_type[name] = by_type.get(name, 0) + weights.areas(slots, sizes)
         else:
-            fixed = fixed + at_limits.areas(slots, truth.saturations[r : r + 1])
-    draws = max((d.which.size for d in drawn.values()), default=1)
+            fixed = fixed + weights.areas(slots, ground_truth.saturations[r : r + 1])
+    draws = max((s.which.size for s in sampled.values()), default=1)
     total = np.repeat(fixed, draws, axis=2)
-    for name, found in by_type.items():
-        total = total + found[..., drawn[name].which]
+    for name, areas in by_type.items():
+        total = total + areas[..., sampled[name].which]
     total /= len(ranks.slots)
     lower, upper = total[0], total[-1]
     return (lower + upper) / 2, float((upper - lower).max(initial=0) / 2)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Limits:
-    """What the regions of a subset share.
+class _Weights:
+    """What the regions of a subset share, for L limits and T slots.
 
-    limits: (L,).
-    ends: (1 or 2, T) x0 + x1 of each slot in negatives; for the lower and the upper
-        area where the pass was not exact.
-    within: for each limit the lowest slot whose ramp ends within it.
-    started: for each limit the lowest slot whose ramp begins before it; `within` or
-        the slot under it.
-    across: (1 or 2, L, 1) weight of the slot `started` where it is not within.
+    B is 1 or, for the lower and the upper area where the pass was not exact, 2.
+
+    limits: (L, 1).
+    ends: (B, T) x0 + x1 of each slot in negatives, or its bounds.
+    within: (L,) lowest slot whose ramp ends within the limit.
+    started: (L,) lowest slot whose ramp begins before the limit; `within`, or the slot
+        under it, which then lies across the limit.
+    across: (B, L, 1) weight of the slot that lies across, or 0.
     """
 
-    negatives: int
-    limits: np.ndarray
-    ends: np.ndarray
-    within: tuple[int, ...]
-    started: tuple[int, ...]
-    across: np.ndarray
-
-    @classmethod
-    def of(cls, ranks: Ranks, limits: np.ndarray) -> "_Limits":
-        exact = not ranks.loose.any()
-        slots = range(ranks.above.size)
-        within, started, across = [], [], []
-        for limit in limits:
-            most = limit * ranks.negatives
-            first = bisect.bisect_left(
-                slots, True, key=lambda t: ranks.reached[t] <= most
-            )
-            lies_across = first > 0 and ranks.above[first - 1] < most
-            within.append(first)
-            started.append(first - 1 if lies_across else first)
-            both = _weights(ranks, first - 1, limit) if lies_across else (0.0, 0.0)
-            across.append(both[:1] if exact else both)
-        return cls(
-            ranks.negatives,
-            limits,
-            _ends(ranks)[: 1 if exact else 2],
-            tuple(within),
-            tuple(started),
-            np.array(across).T[..., None],
-        )
+    def __init__(self, ranks: Ranks, limits: np.ndarray) -> None:
+        bounds = 2 if ranks.loose.any() else 1
+        self.limits = limits[:, None]
+        self.negatives = ranks.negatives
+        x0, x1 = ranks.above.astype(float), ranks.reached.astype(float)
+        lower = np.where(ranks.loose, 2 * x1, x0 + x1)
+        upper = np.where(ranks.loose, 2 * x0, x0 + x1)
+        self.ends = np.stack([lower, upper])[:bounds]
+        # Slots ascend with the scores, so the numbers of negatives descend.
+        negatives = limits * ranks.negatives
+        self.within = np.searchsorted(-ranks.reached, -negatives)
+        below = np.maximum(self.within - 1, 0)
+        is_across = (self.within > 0) & (ranks.above[below] < negatives)
+        self.started = self.within - is_across
+        self.across = np.zeros((bounds, limits.size, 1))
+        for n in np.flatnonzero(is_across):
+            weights = _weights_across(ranks, below[n], limits[n])
+            self.across[:, n, 0] = weights[:bounds]
 
     def areas(self, slots: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """A region's areas over the limit, (1 or 2, L, U): lower and upper.
+        """A region's areas over the limit, (B, L, U).
 
         slots: (A,) of its pixels, descending. sizes: (U,) saturations, ascending.
         """
         slots = slots[: sizes[-1]]
-        within = self._pixels(slots, self.within)
-        started = self._pixels(slots, self.started)
-        sums = self._sums(slots)
-        kept = np.minimum(sizes, within)  # (L, U)
-        area = sums[:, kept]
+        ascending = np.ascontiguousarray(slots[::-1])
+        # Of the pixels, how many lie in these slots or higher ones, (L, 1).
+        within, started = (
+            slots.size - np.searchsorted(ascending, lowest)[:, None]
+            for lowest in (self.within, self.started)
+        )
+        prefix_sums = np.zeros((len(self.ends), 1 + slots.size))
+        for ends, sums in zip(self.ends, prefix_sums, strict=True):
+            np.cumsum(ends[slots], out=sums[1:])
+        counts = np.minimum(sizes, within)  # (L, U), the K above
+        area = prefix_sums[:, counts]
         area /= -2 * self.negatives
-        area += kept * self.limits[:, None]
+        area += counts * self.limits
         if (self.across > 0).any() and (started > within).any():
-            area += (np.minimum(sizes, started) - kept) * self.across
-        area /= sizes * self.limits[:, None]
+            area += (np.minimum(sizes, started) - counts) * self.across
+        area /= sizes * self.limits
         return area
 
-    def _pixels(self, slots: np.ndarray, lowest: Sequence[int]) -> np.ndarray:
-        """How many of the pixels lie in `lowest` or a higher slot, (L, 1)."""
-        ascending = np.ascontiguousarray(slots[::-1])
-        return slots.size - np.searchsorted(ascending, lowest)[:, None]
 
-    def _sums(self, slots: np.ndarray) -> np.ndarray:  # (1 or 2, 1 + A) float64
-        """Prefix sums of `ends`."""
-        sums = np.zeros((len(self.ends), slots.size + 1))
-        for ends, row in zip(self.ends, sums, strict=True):
-            np.cumsum(ends[slots], out=row[1:])
-        return sums
-
-
-def _ends(ranks: Ranks) -> np.ndarray:  # (2, T) float64
-    """x0 + x1 of each slot in negatives, or a bound of it on either side."""
-    x0, x1 = ranks.above.astype(float), ranks.reached.astype(float)
-    lower = np.where(ranks.loose, 2 * x1, x0 + x1)
-    upper = np.where(ranks.loose, 2 * x0, x0 + x1)
-    return np.stack([lower, upper])
-
-
-def _weights(ranks: Ranks, slot: int, limit: float) -> tuple[float, float]:
+def _weights_across(ranks: Ranks, slot: int, limit: float) -> tuple[float, float]:
     """Lower and upper weight of a slot that lies across the limit."""
     x0, x1 = ranks.above[slot] / ranks.negatives, ranks.reached[slot] / ranks.negatives
     if ranks.loose[slot]:

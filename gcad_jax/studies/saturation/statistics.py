@@ -1,104 +1,103 @@
 """Numbers of the study of the saturation thresholds: spreads, changes, agreement."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gcad_jax.evaluation.results import KIND_OR_MEAN, LIMITS
-from gcad_jax.studies import statistics as rankings
+from gcad_jax.studies import statistics
 
 
-def result(
+@dataclasses.dataclass(frozen=True)
+class ThresholdStudy:
+    """One category after its passes.
+
+    auspro: (methods, kinds, limits, 1 + draws) of structural and logical images, the
+        original first; NaN for a kind without regions or negatives.
+    facts: what its file says beside: "thresholds" by type, "varying" and "regions"
+        (how many), "exact" and "bound" by method.
+    """
+
+    auspro: np.ndarray
+    facts: Mapping[str, Any]
+
+
+def summarize_study(
     methods: Sequence[str],
-    found: Mapping[str, tuple[np.ndarray, Mapping[str, Any]]],
+    studies: Mapping[str, ThresholdStudy],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The contents of saturation.json.
-
-    found: by category the values (methods, kinds, limits, 1 + draws) and the facts.
-    """
-    whole = overall([values for values, _ in found.values()])
+    """The contents of saturation.json. studies: by category."""
+    mean = mean_over_categories([study.auspro for study in studies.values()])
     return {
         "settings": dict(settings),
         "methods": list(methods),
         "categories": {
-            name: {**facts, **statistics(methods, values)}
-            for name, (values, facts) in found.items()
+            name: {**study.facts, **summarize_draws(methods, study.auspro)}
+            for name, study in studies.items()
         },
-        "overall": statistics(methods, whole) if len(found) > 1 else None,
+        "overall": summarize_draws(methods, mean) if len(studies) > 1 else None,
     }
 
 
-def overall(values: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean over the categories that have the kind; draw d of each goes together."""
-    stacked = np.stack(values)  # (categories, methods, kinds, limits, 1 + draws)
-    there = ~np.isnan(stacked)
-    total = np.where(there, stacked, 0).sum(axis=0)
+def mean_over_categories(auspro: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean over those that have the kind; draw d of each goes together."""
+    stacked = np.stack(auspro)  # (categories, methods, kinds, limits, 1 + draws)
+    has_kind = ~np.isnan(stacked)
+    total = np.where(has_kind, stacked, 0).sum(axis=0)
     with np.errstate(invalid="ignore"):
-        return total / there.sum(axis=0)
+        return total / has_kind.sum(axis=0)
 
 
-def with_mean(values: np.ndarray) -> np.ndarray:
+def with_mean(auspro: np.ndarray) -> np.ndarray:
     """Adds half the sum of both kinds as a third, on the axis before the limits."""
-    return np.concatenate([values, values.mean(axis=-3, keepdims=True)], axis=-3)
+    return np.concatenate([auspro, auspro.mean(axis=-3, keepdims=True)], axis=-3)
 
 
-def statistics(methods: Sequence[str], values: np.ndarray) -> dict[str, Any]:
+def summarize_draws(methods: Sequence[str], auspro: np.ndarray) -> dict[str, Any]:
     """Spread of each method, changes of each pair, agreement of the whole ranking.
 
-    values: (methods, kinds, limits, 1 + draws). Every number is None for a kind that
-    has none.
+    auspro: (methods, kinds, limits, 1 + draws). Each is by kind, then by limit; every
+    number is None for a kind that has none.
     """
-    values = with_mean(values)
-    at = {
-        (kind, limit): values[:, k, n]
-        for k, kind in enumerate(KIND_OR_MEAN)
-        for n, limit in enumerate(LIMITS)
-    }
-    compared = {key: _compared(cell) for key, cell in at.items()}
+    auspro = with_mean(auspro)
+    spreads: list[dict[str, Any]] = [{} for _ in methods]
+    pairs: list[dict[str, Any]] = [
+        {"methods": list(pair), "changed": {}} for pair in statistics.pairs(methods)
+    ]
+    ranking: dict[str, Any] = {}
+    for k, kind in enumerate(KIND_OR_MEAN):
+        for n, limit in enumerate(LIMITS):
+            values = auspro[:, k, n]
+            for by_kind, of_method in zip(spreads, values, strict=True):
+                by_kind.setdefault(kind, {})[limit] = statistics.spread(of_method)
+            shares, agreement = _compare_rankings(values)
+            for pair, share in zip(pairs, shares, strict=True):
+                pair["changed"].setdefault(kind, {})[limit] = share
+            ranking.setdefault(kind, {})[limit] = agreement
     return {
-        "auspro": {
-            method: _nested({key: rankings.spread(cell[m]) for key, cell in at.items()})
-            for m, method in enumerate(methods)
-        },
-        "pairs": [
-            {
-                "methods": list(pair),
-                "changed": _nested(
-                    {key: shares and shares[p] for key, (shares, _) in compared.items()}
-                ),
-            }
-            for p, pair in enumerate(rankings.pairs(methods))
-        ],
-        "ranking": _nested({key: ranking for key, (_, ranking) in compared.items()}),
+        "auspro": dict(zip(methods, spreads, strict=True)),
+        "pairs": pairs,
+        "ranking": ranking,
     }
 
 
-def _compared(
+def _compare_rankings(
     values: np.ndarray,
-) -> tuple[list[float] | None, dict[str, float | None] | None]:
+) -> tuple[Sequence[float | None], dict[str, float | None] | None]:
     """(methods, 1 + draws) -> share of changes of each pair, agreement of the ranking.
 
     None where the kind has no values; the agreement also where there is no pair.
     """
-    if np.isnan(values).any():
-        return None, None
-    signs = rankings.orders(values)  # of many methods the largest array: not kept
-    if not len(signs):
-        return [], None
-    tau = rankings.kendall(signs)
+    signs = statistics.orders(values)  # of many methods the largest array: not kept
+    if np.isnan(values).any() or not len(signs):
+        return [None] * len(signs), None
+    tau = statistics.kendall(signs)
     known = np.empty(0) if tau is None else tau[~np.isnan(tau)]
-    return rankings.changed(signs).tolist(), {
+    return statistics.changed(signs).tolist(), {
         "unchanged": float((signs[:, 1:] == signs[:, :1]).all(axis=0).mean()),
         "kendall_tau_mean": float(known.mean()) if known.size else None,
         "kendall_tau_min": float(known.min()) if known.size else None,
     }
-
-
-def _nested(values: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
-    """{(kind, limit): value} -> {kind: {limit: value}}."""
-    found: dict[str, dict[str, Any]] = {}
-    for (kind, limit), value in values.items():
-        found.setdefault(kind, {})[limit] = value
-    return found

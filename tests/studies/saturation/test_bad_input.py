@@ -74,7 +74,7 @@ def test_the_five_files_are_written_together(root, monkeypatch):
     def full(*_args):
         raise OSError(28, "No space left on device", "saturation.png")
 
-    monkeypatch.setattr("gcad_jax.studies.saturation.figure.draw", full)
+    monkeypatch.setattr("gcad_jax.studies.saturation.report.render_figure", full)
     with pytest.raises(UserError, match="No space left"):
         run(root, seed=5)
     assert {path: path.read_bytes() for path in out} == before

@@ -13,7 +13,7 @@ from gcad_jax.evaluation.ranks.rank import Precision, rank
 from gcad_jax.evaluation.scores import score
 from gcad_jax.evaluation.spro import LIMITS
 from gcad_jax.studies.saturation.sampling import sample_thresholds
-from gcad_jax.studies.saturation.spro_at_thresholds import auspro
+from gcad_jax.studies.saturation.spro_at_thresholds import auspro_at_thresholds
 
 KINDS = (STRUCTURAL, LOGICAL)
 SIDES = (16, 12)
@@ -69,15 +69,15 @@ def with_thresholds(thresholds) -> list:
 def test_each_draw_is_the_score_with_its_thresholds(form, precision):
     scores = maps(form)
     ranking = rank(TRUTH, scores.__getitem__, precision)
-    drawn = sample_thresholds(TRUTH, "pushpins", draws=4, seed=3)
-    assert sorted(drawn) == ["a", "b", "c"]
+    sampled = sample_thresholds(TRUTH, "pushpins", draws=4, seed=3)
+    assert sorted(sampled) == ["a", "b", "c"]
     for kind in KINDS:
-        values, bound = auspro(ranking.kinds[kind], TRUTH, drawn)
+        values, bound = auspro_at_thresholds(ranking.kinds[kind], TRUTH, sampled)
         assert values.shape == (len(LIMITS), 5)
         for column in range(5):
             # "a" has regions of less than 40 pixels, which stay at their area.
-            drawn_now = {name: float(d.all[column]) for name, d in drawn.items()}
-            changed = with_thresholds(drawn_now)
+            thresholds = {name: float(d.all[column]) for name, d in sampled.items()}
+            changed = with_thresholds(thresholds)
             for r in np.flatnonzero(TRUTH.areas <= TRUTH.saturations):
                 small, i = TRUTH.regions[r], TRUTH.region_images[r]
                 changed[i] = replaced(changed[i], small)
@@ -108,10 +108,10 @@ def test_some_regions_stay_at_their_area():
 def test_draws_of_the_original_are_the_score(precision):
     scores = maps("normal")
     ranking = rank(TRUTH, scores.__getitem__, precision)
-    drawn = sample_thresholds(TRUTH, "pushpins", draws=3, low=1, high=1)
+    sampled = sample_thresholds(TRUTH, "pushpins", draws=3, low=1, high=1)
     expected = score(TRUTH, scores.__getitem__, precision)
     for kind in KINDS:
-        values, bound = auspro(ranking.kinds[kind], TRUTH, drawn)
+        values, bound = auspro_at_thresholds(ranking.kinds[kind], TRUTH, sampled)
         assert (values == values[:, :1]).all()
         assert list(expected.auspro[kind].values()) == pytest.approx(
             values[:, 0], abs=1e-12
@@ -122,7 +122,7 @@ def test_draws_of_the_original_are_the_score(precision):
 def test_nothing_drawn_is_the_score():
     scores = maps("normal")
     ranking = rank(TRUTH, scores.__getitem__)
-    values, _ = auspro(ranking.kinds[LOGICAL], TRUTH, {})
+    values, _ = auspro_at_thresholds(ranking.kinds[LOGICAL], TRUTH, {})
     expected = score(TRUTH, scores.__getitem__).auspro[LOGICAL]
     assert values.shape == (len(LIMITS), 1)
     assert list(expected.values()) == pytest.approx(values[:, 0], abs=1e-12)
@@ -133,24 +133,27 @@ def test_no_negatives():
     truth = GroundTruth.build([oracle.an_image(0, LOGICAL, *SIDES, [full])])
     ranking = rank(truth, lambda _: np.zeros(SIDES, np.float32))
     assert (
-        auspro(ranking.kinds[LOGICAL], truth, sample_thresholds(truth, "x", 5)) is None
+        auspro_at_thresholds(
+            ranking.kinds[LOGICAL], truth, sample_thresholds(truth, "x", 5)
+        )
+        is None
     )
 
 
 def test_thresholds():
-    drawn = sample_thresholds(TRUTH, "pushpins", draws=4000, seed=1)
-    assert sorted(drawn) == ["a", "b", "c"]  # "d" is above every area
+    sampled = sample_thresholds(TRUTH, "pushpins", draws=4000, seed=1)
+    assert sorted(sampled) == ["a", "b", "c"]  # "d" is above every area
     for name, original in (("a", 40), ("b", 9)):
-        first, *others = drawn[name].all
-        assert first == drawn[name].original == original
+        first, *others = sampled[name].all
+        assert first == sampled[name].original == original
         assert min(others) == math.ceil(original * 0.5)
         assert max(others) == math.floor(original * 1.5)
         # Uniform over the inner whole numbers, 1 / original each.
         counts = np.bincount(others)[original // 2 + 1 : original * 3 // 2]
         assert counts.mean() == pytest.approx(4000 / original, rel=0.1)
-    correlation = np.corrcoef(drawn["a"].all[1:], drawn["b"].all[1:])[0, 1]
+    correlation = np.corrcoef(sampled["a"].all[1:], sampled["b"].all[1:])[0, 1]
     assert abs(correlation) < 0.06  # each on its own
-    assert drawn["b"].regions == sum(
+    assert sampled["b"].regions == sum(
         r.defect_name == "b" and r.area > 9 for r in TRUTH.regions
     )
 
@@ -187,8 +190,8 @@ def test_a_type_has_one_threshold():
 
 
 def test_thresholds_are_at_least_one_pixel():
-    drawn = sample_thresholds(TRUTH, "pushpins", draws=200, low=0.001, high=0.2)
-    assert drawn["b"].all.min() == 1
+    sampled = sample_thresholds(TRUTH, "pushpins", draws=200, low=0.001, high=0.2)
+    assert sampled["b"].all.min() == 1
 
 
 def test_thresholds_depend_on_seed_category_and_type_alone():

@@ -15,7 +15,7 @@ from gcad_jax.evaluation import ground_truth_files, map_folders
 from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.results import KIND_OR_MEAN, LIMITS
 from gcad_jax.evaluation.scores import score
-from gcad_jax.studies.saturation import evaluate
+from gcad_jax.studies.saturation import run as saturation
 from gcad_jax.studies.saturation.config import SaturationStudy
 from gcad_jax.studies.saturation.report import OVERALL
 from gcad_jax.studies.saturation.statistics import with_mean
@@ -112,7 +112,7 @@ def test_finished_categories_are_kept(root, monkeypatch):
     ]
     assert both["categories"]["pushpins"] == first["categories"]["pushpins"]
 
-    monkeypatch.setattr(evaluate, "rank", None)  # nothing is passed over again
+    monkeypatch.setattr(saturation, "rank", None)  # nothing is passed over again
     assert run(root)[0] == both
     monkeypatch.undo()
     assert "kept" not in str(run(root, seed=1)[1])

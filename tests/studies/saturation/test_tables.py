@@ -6,9 +6,9 @@ from PIL import Image
 
 from gcad_jax.reporting.plots import style
 from gcad_jax.reporting.tables import markdown_table
-from gcad_jax.studies.saturation import figure, report
+from gcad_jax.studies.saturation import report
 from gcad_jax.studies.saturation.report import PDF, PNG
-from gcad_jax.studies.saturation.statistics import result
+from gcad_jax.studies.saturation.statistics import ThresholdStudy, summarize_study
 
 LONG = "a_method_with_a_name_that_nobody_would_want_to_read_in_a_table"
 FACTS = {"varying": 3, "regions": 4, "thresholds": {"a": {}}, "bound": {"x": 0.0}}
@@ -22,15 +22,17 @@ def values(methods, spread=1.0):
 
 
 def found(names, categories=1, spread=1.0):
-    drawn = {
-        f"category_{n}": (values(len(names), spread), FACTS) for n in range(categories)
+    studies = {
+        f"category_{n}": ThresholdStudy(values(len(names), spread), FACTS)
+        for n in range(categories)
     }
-    return result(names, drawn, SETTINGS), {name: v for name, (v, _) in drawn.items()}
+    auspro = {name: study.auspro for name, study in studies.items()}
+    return summarize_study(names, studies, SETTINGS), auspro
 
 
 def test_labels_are_short_and_distinct():
     names = ["p33", LONG, f"{LONG}2", LONG[:40] + LONG[-9:], "x" * 20, "x" * 21]
-    labels = report.labels(names)
+    labels = report.shorten(names)
     assert len(set(labels)) == len(names)
     assert all(len(label) <= report.LONGEST for label in labels)
     assert labels[0] == "p33"
@@ -40,7 +42,7 @@ def test_labels_are_short_and_distinct():
 
 def test_many_methods_fit_into_80_columns():
     names = [f"{LONG} seed {n}" for n in range(12)]
-    text = report.markdown(found(names, 2)[0])
+    text = report.render_markdown(found(names, 2)[0])
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert max(map(len, tables)) <= 80
     assert f"- a_method_w…le seed 0: {LONG} seed 0" in text
@@ -63,7 +65,7 @@ def test_rows_are_aligned_and_bars_escaped():
 
 def test_pairs_that_never_change():
     names = ["u", "v"]
-    text = report.markdown(found(names, spread=0)[0])
+    text = report.render_markdown(found(names, spread=0)[0])
     assert "At limit 0.05 every draw orders every pair as the original does." in text
 
 
@@ -77,7 +79,7 @@ def test_figure(tmp_path, methods, categories):
             drawn["category_1"][..., :1], drawn["category_1"].shape
         )
     paths = {"png": tmp_path / PNG, "pdf": tmp_path / PDF}
-    style.save(figure.draw(names, drawn), paths)
+    style.save(report.render_figure(names, drawn), paths)
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
     assert paths["pdf"].read_bytes().startswith(b"%PDF")
 
@@ -87,6 +89,6 @@ def test_figure_of_very_many_methods(tmp_path, monkeypatch):
     monkeypatch.setattr(style, "_MOST_PIXELS", 200)
     names = [f"method_{n}" for n in range(20)]
     paths = {"png": tmp_path / PNG, "pdf": tmp_path / PDF}
-    style.save(figure.draw(names, found(names)[1]), paths)
+    style.save(report.render_figure(names, found(names)[1]), paths)
     with Image.open(paths["png"]) as image:
         assert image.height <= 200
