@@ -155,12 +155,13 @@ class Trainer:
             return self.layout.from_checkpoint(states.learned)
         resources = self.pipeline.resources(frozen, self.layout)
         states = self.layout.states_to_device(states)
-        self.print_costs(states, resources)
+        for line in self.describe_costs(states, resources):
+            self.print_line(line)
         states = self.run_steps(done, states, resources, checkpoints)
         return self.layout.states_to_host(states.learned)
 
-    def print_costs(self, states: TrainState, resources: Resources) -> None:
-        """Compiles all phases and prints what they cost."""
+    def describe_costs(self, states: TrainState, resources: Resources) -> list[str]:
+        """Compiles all phases; lines about what they cost."""
         calls = self.options.step.steps_per_call
         programs = [
             self.program(position, states, resources, min(calls, phase.num_steps))
@@ -174,8 +175,7 @@ class Trainer:
             lines.append(
                 crossing_line(longest, self.pipeline, self.layout, states, resources)
             )
-        for line in lines:
-            self.print_line(line)
+        return lines
 
     # -- the loop ---------------------------------------------------------------
 

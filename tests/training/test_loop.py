@@ -240,20 +240,21 @@ def test_costs_of_phases_of_one_name_are_refused():
     method, category = Namesakes(), doubles.category(doubles.IDENTITY)
     feed = InMemory(method, category, SEEDS, False)
     frozen = method.prepare(category.train)
-    for measure in (estimate.measure_cost, timing.time_phases):
-        with pytest.raises(UserError, match="2 phases named 'fast'"):
-            measure(method, feed, frozen, SEEDS, doubles.options())
+    with pytest.raises(UserError, match="2 phases named 'fast'"):
+        estimate.measure_cost(method, feed, frozen, SEEDS, doubles.options())
+    with pytest.raises(UserError, match="2 phases named 'fast'"):
+        timing.TimedTrainer(method, feed, SEEDS, doubles.options())
 
 
-def test_each_phase_is_compiled_from_its_own_update(tmp_path):
+def test_each_phase_is_compiled_from_its_own_update():
     """Whatever its name: a program is looked up by the position of its phase."""
     method, category = doubles.Linear(), doubles.category(doubles.IDENTITY)
     feed, options = InMemory(method, category, SEEDS, False), doubles.options()
-    training = loop.Trainer(method, feed, SEEDS, tmp_path, options, ignore)
+    training = timing.TimedTrainer(method, feed, SEEDS, options)
     training.phases = Namesakes(traces=method.traces).phases(feed.steps_per_epoch)
     frozen = method.prepare(category.train)
-    states, resources = timing.begun(method, feed, frozen, SEEDS, options)
-    training.print_costs(states, resources)
+    states, resources = training.start(frozen)
+    training.describe_costs(states, resources)
     assert method.traces == ["fast"] * 2 + ["both"] * 2
 
 

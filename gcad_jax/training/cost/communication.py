@@ -12,7 +12,6 @@ import numpy as np
 from jax.extend import core
 
 from gcad_jax.core.axes import BATCH
-from gcad_jax.core.types import Tree
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Phase, TrainState
 from gcad_jax.training.input_pipeline import InputPipeline
@@ -42,9 +41,8 @@ def crossing_bytes(
     states, resources: of one seed; shapes suffice. fed: (1, 1, b, ...) likewise.
     """
     step = make_step(phase, augmentation, StepOptions())
-    traced = jax.make_jaxpr(step, axis_env=[(BATCH, 2)])(
-        *(_shapes(tree) for tree in (states, resources, fed))
-    )
+    make_jaxpr = jax.make_jaxpr(step, axis_env=[(BATCH, 2)])
+    traced = make_jaxpr(states, resources, fed)
     return _count(_open(traced))
 
 
@@ -68,10 +66,6 @@ def crossing_line(
         f"crossing    {crossing / 1e6:,.4g} MB of each device in an update of a "
         f"seed ({phase.name})"
     )
-
-
-def _shapes(tree: Tree) -> Tree:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
 def _count(jaxpr: core.Jaxpr) -> int:

@@ -1,13 +1,12 @@
-"""What a training would cost on this machine, measured before it is begun."""
+"""What a training would cost on this machine, measured before it starts."""
 
 import dataclasses
 from collections.abc import Sequence
 
 from gcad_jax.core.types import Tree
-from gcad_jax.methods.base import Phase, Trainable, read_phases
-from gcad_jax.training.compilation import Program
+from gcad_jax.methods.base import Phase, Trainable
 from gcad_jax.training.cost import summary
-from gcad_jax.training.cost.timing import begun, time_phase
+from gcad_jax.training.cost.timing import TimedTrainer
 from gcad_jax.training.input_pipeline import InputPipeline
 from gcad_jax.training.options import LoopOptions
 
@@ -46,7 +45,7 @@ class Cost:
 
 def measure_cost(
     task: Trainable,
-    feed: InputPipeline,
+    pipeline: InputPipeline,
     frozen: Tree,
     seeds: Sequence[int],
     options: LoopOptions,
@@ -56,15 +55,12 @@ def measure_cost(
     Raises:
       UserError: a batch that does not fit the devices or the data.
     """
-    states, resources = begun(task, feed, frozen, seeds, options)
-    programs, timings = [], []
-    for phase in read_phases(task, feed.steps_per_epoch):
-        timing, states = time_phase(
-            phase, task.batch_size, feed, states, resources, options, TIMED_CALLS
-        )
+    trainer = TimedTrainer(task, pipeline, seeds, options)
+    states, resources = trainer.start(frozen)
+    timings = []
+    for position in range(len(trainer.phases)):
+        timing, states = trainer.time_phase(position, states, resources, TIMED_CALLS)
         timings.append(timing)
-        programs.append(Program(phase, None, timing.flops, timing.scratch_bytes))
-    sizes = (task.batch_size, len(seeds), options.layout)
     learned = states.learned
     return Cost(
         update_seconds={t.name: t.step_seconds for t in timings},
@@ -74,10 +70,7 @@ def measure_cost(
         state_bytes=summary.num_bytes(states),
         learned_bytes=summary.num_bytes((learned.params, learned.model_state)),
         frozen_bytes=summary.num_bytes(frozen),
-        lines=(
-            *summary.model_lines(states, resources, len(seeds)),
-            *summary.cost_lines(programs, states, resources, *sizes),
-        ),
+        lines=tuple(trainer.describe_costs(states, resources)),
     )
 
 

@@ -1,11 +1,12 @@
 """What the phases of a training cost on this machine, from a few updates of each."""
 
 import contextlib
+import copy
 import dataclasses
 import io
 import itertools
-import math
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +15,7 @@ import jax
 from etils import epath
 
 from gcad_jax.core.types import Tree
-from gcad_jax.methods.base import Phase, Trainable, TrainState, read_phases
-from gcad_jax.training.compilation import compile_step
+from gcad_jax.methods.base import Trainable, TrainState
 from gcad_jax.training.cost.summary import num_bytes
 from gcad_jax.training.input_pipeline import InputPipeline
 from gcad_jax.training.loop import Trainer
@@ -58,32 +58,6 @@ class PhaseTiming:
         return self.batch_size * self.num_seeds / self.step_seconds
 
 
-def time_phases(
-    task: Trainable,
-    feed: InputPipeline,
-    frozen: Tree,
-    seeds: Sequence[int],
-    options: LoopOptions,
-    calls: int = 5,
-) -> tuple[PhaseTiming, ...]:
-    """Each phase compiled as the loop does, one call to warm up, a round of `calls`.
-
-    frozen, seeds: as in `loop.fit`. The states are carried on from call to call.
-    Nothing is written.
-
-    Raises:
-      UserError: a batch that does not fit the devices or the data.
-    """
-    states, resources = begun(task, feed, frozen, seeds, options)
-    timings = []
-    for phase in read_phases(task, feed.steps_per_epoch):
-        timing, states = time_phase(
-            phase, task.batch_size, feed, states, resources, options, calls
-        )
-        timings.append(timing)
-    return tuple(timings)
-
-
 @dataclasses.dataclass(frozen=True)
 class LoopTiming:
     """What the loop of a training adds to the calls that it makes.
@@ -102,136 +76,127 @@ class LoopTiming:
         return self.step_seconds / self.call_seconds - 1
 
 
-class _Unsaved(Trainer):
-    """A training that does not save: that costs as much as one does it often."""
+class TimedTrainer(Trainer):
+    """A trainer that times a few updates: nothing is saved, and no folder is kept."""
+
+    def __init__(
+        self,
+        task: Trainable,
+        pipeline: InputPipeline,
+        seeds: Sequence[int],
+        options: LoopOptions,
+    ) -> None:
+        """Raises UserError for a batch or seeds that devices cannot share evenly."""
+        super().__init__(
+            task, pipeline, seeds, epath.Path(), options, lambda line: None
+        )
+
+    @property
+    def longest_phase(self) -> int:
+        """Position of the phase that most of the training takes."""
+        lengths = [phase.num_steps for phase in self.phases]
+        return lengths.index(max(lengths))
+
+    def start(self, frozen: Tree) -> tuple[TrainState, Resources]:
+        """Fresh states of the seeds and what steps read, on the devices."""
+        local = self.layout.local_seeds(len(self.seeds))
+        states = first_states(self.task, [self.seeds[i] for i in local])
+        resources = self.pipeline.resources(frozen, self.layout)
+        return self.layout.states_to_device(states), resources
+
+    def time_phase(
+        self,
+        position: int,
+        states: TrainState,
+        resources: Resources,
+        calls: int = 5,
+        rounds: int = 1,
+    ) -> tuple[PhaseTiming, TrainState]:
+        """One phase, compiled as the loop does; the states after it.
+
+        position: among the phases. states: donated. calls: of a round, after one that
+            is timed apart.
+        """
+        phase = self.phases[position]
+        updates = min(self.options.step.steps_per_call, phase.num_steps)
+        held = num_bytes(states) // self.layout.num_seed_shards + num_bytes(resources)
+        started = time.perf_counter()
+        program = self.program(position, states, resources, updates)
+        compile_seconds = time.perf_counter() - started
+        seconds, steps = [], itertools.count(step=updates)
+        for length in (1, *[calls] * rounds):
+            started = time.perf_counter()
+            for _ in range(length):
+                examples = self.take(next(steps), updates)
+                states, metrics = program.call(states, resources, examples)
+                if self.options.must_wait:
+                    jax.block_until_ready(metrics)
+            jax.block_until_ready((states, metrics))
+            seconds.append((time.perf_counter() - started) / length)
+        first, *warm = seconds
+        timing = PhaseTiming(
+            name=phase.name,
+            num_steps=phase.num_steps,
+            batch_size=self.task.batch_size,
+            num_seeds=len(self.seeds),
+            flops=program.flops,
+            scratch_bytes=program.scratch_bytes,
+            held_bytes=held,
+            compile_seconds=compile_seconds,
+            first_seconds=first,
+            step_seconds=statistics.median(warm) / updates,
+        )
+        return timing, states
+
+    def time_loop(
+        self,
+        position: int,
+        states: TrainState,
+        resources: Resources,
+        updates: int,
+        rounds: int,
+    ) -> LoopTiming:
+        """The loop of a training against its bare calls, `updates` of a phase a round.
+
+        states: on the devices, donated.
+        """
+        short = copy.copy(self)
+        short.phases = (dataclasses.replace(self.phases[position], num_steps=updates),)
+        short.total, short.programs = updates, {}
+        steps = range(0, updates, self.options.step.steps_per_call)
+        counts = [short.next_call(step)[1] for step in steps]
+        examples = list(map(short.take, steps, counts))
+
+        def run_calls(states: TrainState) -> TrainState:
+            for count, of_call in zip(counts, examples, strict=True):
+                program = short.program(0, states, resources, count)
+                states, metrics = program.call(states, resources, of_call)
+                if self.options.must_wait:
+                    jax.block_until_ready(metrics)
+            return states
+
+        def run_loop(states: TrainState) -> TrainState:
+            return short.run_steps(0, states, resources, short)  # type: ignore[arg-type]
+
+        pairs = []  # seconds of an update in the loop and in the bare calls
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.redirect_stderr(io.StringIO()),  # where the bar is drawn
+        ):
+            short.folder = epath.Path(folder)  # of the log
+            for _ in range(rounds + 1):
+                seconds = []
+                # In turn, so that a machine that slows down slows both.
+                for run in (run_calls, run_loop):
+                    started = time.perf_counter()
+                    states = jax.block_until_ready(run(states))
+                    seconds.append((time.perf_counter() - started) / updates)
+                pairs.append((seconds[1], seconds[0]))
+        warm = sorted(pairs[1:], key=lambda pair: pair[0] / pair[1])  # [0] compiles
+        return LoopTiming(*warm[len(warm) // 2])
 
     def save(self, *_: Any) -> None:
-        pass
+        """Nothing: a save is as long as the state is large, and as often as asked."""
 
     def wait(self) -> None:
-        """In the place of checkpoints."""
-
-
-def time_loop(
-    task: Trainable,
-    phase: Phase,
-    feed: InputPipeline,
-    states: TrainState,
-    resources: Resources,
-    seeds: Sequence[int],
-    options: LoopOptions,
-    folder: epath.Path,
-    updates: int,
-    rounds: int,
-) -> LoopTiming:
-    """The loop of `loop.fit` against its bare calls, `updates` of one phase a round.
-
-    states: on the devices, donated. folder: for the log, emptied by the caller.
-    """
-    training = _Unsaved(task, feed, seeds, folder, options, lambda line: None)
-    training.phases = (dataclasses.replace(phase, num_steps=updates),)
-    training.total = updates
-    layout, calls = options.layout, options.step.steps_per_call
-
-    counts = [training.next_call(done)[1] for done in range(0, updates, calls)]
-    drawn = [
-        layout.examples_to_device(feed.take(calls * i, count, layout))
-        for i, count in enumerate(counts)
-    ]
-
-    def bare(states: TrainState) -> TrainState:
-        for count, fed in zip(counts, drawn, strict=True):
-            program = training.program(0, states, resources, count)
-            states, metrics = program.call(states, resources, fed)
-            if options.must_wait:
-                jax.block_until_ready(metrics)
-        return states
-
-    def looped(states: TrainState) -> TrainState:
-        return training.run_steps(0, states, resources, training)  # type: ignore[arg-type]
-
-    seconds: dict[Any, list[float]] = {bare: [], looped: []}
-    with contextlib.redirect_stderr(io.StringIO()):  # where the bar is drawn
-        for _ in range(rounds + 1):
-            for way, spent in seconds.items():
-                started = time.perf_counter()
-                states = jax.block_until_ready(way(states))
-                spent.append((time.perf_counter() - started) / updates)
-    _, *pairs = zip(seconds[looped], seconds[bare], strict=True)  # the first compiles
-    pairs.sort(key=lambda pair: pair[0] / pair[1])
-    return LoopTiming(*pairs[len(pairs) // 2])
-
-
-def begun(
-    task: Trainable,
-    feed: InputPipeline,
-    frozen: Tree,
-    seeds: Sequence[int],
-    options: LoopOptions,
-) -> tuple[TrainState, Resources]:
-    """Fresh states of the seeds and what steps read, on the devices.
-
-    Raises:
-      UserError: a batch or seeds that the devices cannot share evenly.
-    """
-    layout = options.layout
-    layout.check("batch_size", task.batch_size, len(seeds))
-    states = first_states(task, [seeds[i] for i in layout.local_seeds(len(seeds))])
-    return layout.states_to_device(states), feed.resources(frozen, layout)
-
-
-def time_phase(
-    phase: Phase,
-    batch_size: int,
-    feed: InputPipeline,
-    states: TrainState,
-    resources: Resources,
-    options: LoopOptions,
-    calls: int = 5,
-    rounds: int = 1,
-) -> tuple[PhaseTiming, TrainState]:
-    """One phase from these states, which are donated; the states after it.
-
-    calls: of a round, after one that is timed apart.
-    """
-    updates = min(options.step.steps_per_call, phase.num_steps)
-    layout = options.layout
-    held = num_bytes(states) // layout.num_seed_shards + num_bytes(resources)
-    num_seeds = math.prod(states.step.shape)  # (devices, seeds of each) for SEED
-    started = time.perf_counter()
-    program = compile_step(
-        phase,
-        feed.augmentation,
-        options.step,
-        layout,
-        states,
-        resources,
-        feed.take(0, updates, layout),
-    )
-    compiled = time.perf_counter() - started
-    seconds, number = [], itertools.count()
-    for length in (1, *[calls] * rounds):
-        started = time.perf_counter()
-        for _ in range(length):
-            fed = layout.examples_to_device(
-                feed.take(next(number) * updates, updates, layout)
-            )
-            states, metrics = program.call(states, resources, fed)
-            if options.must_wait:
-                jax.block_until_ready(metrics)
-        jax.block_until_ready((states, metrics))
-        seconds.append((time.perf_counter() - started) / length)
-    first, *warm = seconds
-    timing = PhaseTiming(
-        name=phase.name,
-        num_steps=phase.num_steps,
-        batch_size=batch_size,
-        num_seeds=num_seeds,
-        flops=program.flops,
-        scratch_bytes=program.scratch_bytes,
-        held_bytes=held,
-        compile_seconds=compiled,
-        first_seconds=first,
-        step_seconds=statistics.median(warm) / updates,
-    )
-    return timing, states
+        """Nothing; in the place of that of checkpoints."""

@@ -8,15 +8,25 @@ from helpers.doubles import Linear, category, options
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.training.cost import timing
-from gcad_jax.training.cost.timing import time_phases
+from gcad_jax.training.cost.timing import TimedTrainer
 from gcad_jax.training.input_pipeline import InMemory
 from gcad_jax.training.logs import MetricsLog
 
 
+def start(method, seeds=(0,), **layout):
+    """A trainer, with states and resources on the devices."""
+    pipeline = InMemory(method, category(), seeds)
+    trainer = TimedTrainer(method, pipeline, seeds, options(**layout))
+    return trainer, *trainer.start(method.prepare(category().train))
+
+
 def timed(method, seeds=(0,), calls=2, **layout):
-    feed = InMemory(method, category(), seeds)
-    frozen = method.prepare(category().train)
-    return time_phases(method, feed, frozen, seeds, options(**layout), calls)
+    trainer, states, resources = start(method, seeds, **layout)
+    timings = []
+    for position in range(len(trainer.phases)):
+        timing, states = trainer.time_phase(position, states, resources, calls)
+        timings.append(timing)
+    return timings
 
 
 def test_each_phase_is_timed_with_its_number_of_steps():
@@ -44,13 +54,8 @@ def test_several_devices_and_rounds():
     method = Linear()
     found = timed(method, calls=2, num_devices=2)
     assert [one.num_steps for one in found] == [8, 12]
-    feed = InMemory(method, category(), (0,))
-    frozen = method.prepare(category().train)
-    states, resources = timing.begun(method, feed, frozen, (0,), options())
-    (phase, _) = method.phases(feed.steps_per_epoch)
-    one, after = timing.time_phase(
-        phase, method.batch_size, feed, states, resources, options(), 2, rounds=3
-    )
+    trainer, states, resources = start(method)
+    one, after = trainer.time_phase(0, states, resources, 2, rounds=3)
     assert int(after.step[0]) == 1 + 2 * 3
     assert one.step_seconds > 0
 
@@ -65,13 +70,9 @@ def test_devices_that_cannot_share_the_batch():
         timed(Linear(batch_size=3), num_devices=2)
 
 
-def loop_timed(folder, monkeypatch, slow=""):
+def loop_timed(monkeypatch, slow=""):
     """Of `Linear` with a row of the log in each update; `slow` takes 20 ms a call."""
-    method, own = Linear(), options(log_every=1)
-    feed = InMemory(method, category(), (0,))
-    frozen = method.prepare(category().train)
-    states, resources = timing.begun(method, feed, frozen, (0,), own)
-    (phase, _) = method.phases(feed.steps_per_epoch)
+    trainer, states, resources = start(Linear(), log_every=1)
     with monkeypatch.context() as patched:
         if slow:
             kind = MetricsLog if slow == "write" else InMemory
@@ -82,14 +83,12 @@ def loop_timed(folder, monkeypatch, slow=""):
                 return quick(*arguments)
 
             patched.setattr(kind, slow, slowed)
-        return timing.time_loop(
-            method, phase, feed, states, resources, (0,), own, folder, 8, 3
-        )
+        return trainer.time_loop(0, states, resources, updates=8, rounds=3)
 
 
 @pytest.mark.parametrize("slow", ["write", "take"])
-def test_what_the_loop_adds_to_its_calls_shows(tmp_path, monkeypatch, slow):
-    added = loop_timed(tmp_path, monkeypatch, slow)
+def test_what_the_loop_adds_to_its_calls_shows(monkeypatch, slow):
+    added = loop_timed(monkeypatch, slow)
     assert added.step_seconds > 0.02
     assert added.call_seconds < 0.02
     assert added.overhead == added.step_seconds / added.call_seconds - 1
