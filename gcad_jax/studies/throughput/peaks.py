@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gcad_jax.core.types import Array
+from gcad_jax.methods.base import Method
 
 MATRIX = {"cpu": 2048}  # rows and columns; 8192 on accelerators
 REPEATS = 3
@@ -31,13 +32,26 @@ class Peaks:
     shape: tuple[int, int, int, int]
     convolution: float
 
+    def shares(
+        self, rate: float, flops: float | None
+    ) -> tuple[float | None, float | None]:
+        """Of the product (MFU) and of the convolution, at `rate` images a second.
 
-def peaks(image_size: int, batch_size: int, channels: int) -> Peaks:
-    """Measures them on the default device."""
+        flops: of an image; without them there are no shares.
+        """
+        if not flops:
+            return None, None
+        return rate * flops / self.product, rate * flops / self.convolution
+
+
+def measure_peaks(method: Method) -> Peaks:
+    """Of the default device, with a convolution as wide as a U-Net's first level."""
+    batch_size = getattr(method, "batch_size", method.inference_batch_size)
+    channels = max(4, round(64 * getattr(method, "width", 1.0)))
     platform = jax.local_devices()[0].platform
     size = MATRIX.get(platform, 8192)
     dtype = jnp.float32 if platform == "cpu" else jnp.bfloat16
-    shape = (batch_size, image_size, image_size, channels)
+    shape = (batch_size, method.image_size, method.image_size, channels)
     return Peaks(
         dtype=jnp.dtype(dtype).name,
         size=size,

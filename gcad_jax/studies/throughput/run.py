@@ -1,10 +1,11 @@
 """The study of the throughput: every row measured, written as soon as it is."""
 
 import dataclasses
+import gc
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,36 +14,40 @@ from etils import epath
 
 from gcad_jax.core.atomic_files import check_writable, write_text
 from gcad_jax.core.console import print_line
-from gcad_jax.core.errors import UserError
+from gcad_jax.core.errors import UserError, is_out_of_memory
 from gcad_jax.core.paths import as_path
 from gcad_jax.reporting import html
 from gcad_jax.runs import workdir
 from gcad_jax.studies.throughput import report
 from gcad_jax.studies.throughput.config import ThroughputStudy, check
-from gcad_jax.studies.throughput.measure import ROUNDS, Measurements, as_dict
-from gcad_jax.studies.throughput.rows import (
-    INFERENCE,
-    LATENCY,
-    LOOP,
-    TRAINING,
-    Row,
-    rows,
+from gcad_jax.studies.throughput.measure import ROUNDS, SharedState, method_as_json
+from gcad_jax.studies.throughput.measure_inference import (
+    measure_inference,
+    measure_latency,
 )
+from gcad_jax.studies.throughput.measure_training import measure_loop, measure_training
+from gcad_jax.studies.throughput.peaks import Peaks, measure_peaks
+from gcad_jax.studies.throughput.results import (
+    RESULTS,
+    Failure,
+    MeasuredRow,
+    Result,
+    StudyResults,
+)
+from gcad_jax.studies.throughput.rows import INFERENCE, LATENCY, LOOP, Row, rows
 
 JSON, MARKDOWN, PROFILE = "throughput.json", "throughput.md", "profile"
 
 
-def run(config: ThroughputStudy, path: str) -> dict[str, Any]:
+def run(config: ThroughputStudy, path: str) -> StudyResults:
     """Measures on this machine, and writes JSON and MARKDOWN into folder `path`.
 
     A row that is there, of the same settings and device, is kept.
 
-    Returns what throughput.json holds.
-
     Raises:
       UserError: a field or a folder that do not fit.
     """
-    folder = _checked(config, path)
+    folder = _check_folder(config, path)
     with workdir.locked(folder):
         return _Study(config, folder).run()
 
@@ -53,20 +58,19 @@ def plan(config: ThroughputStudy, path: str) -> None:
     Raises:
       UserError: as `run`.
     """
-    folder = _checked(config, path)
+    folder = _check_folder(config, path)
     workdir.check_free(folder)
     study = _Study(config, folder)
-    kept = study.kept(study.earlier())
-    study.say_rows(kept)
-    for row, old in zip(study.rows, kept, strict=True):
-        print_line(f"{row.kind:<12}{row.varied}{', kept' if old else ''}")
+    study.print_summary()
+    for row, earlier in zip(study.rows, study.earlier_rows, strict=True):
+        print_line(f"{row.kind:<12}{row.varied}{', kept' if earlier else ''}")
     print_line(
         "estimate    none: how long a row takes is what it measures", result=True
     )
     print_line(f"writes      in {folder}: {JSON}, {MARKDOWN}")
 
 
-def _checked(config: ThroughputStudy, path: str) -> epath.Path:
+def _check_folder(config: ThroughputStudy, path: str) -> epath.Path:
     """The folder of the study."""
     check(config)
     folder = as_path(path).expanduser()
@@ -75,7 +79,10 @@ def _checked(config: ThroughputStudy, path: str) -> epath.Path:
 
 
 class _Study:
-    """What was found so far, and what is written of it."""
+    """The rows of a study, and what its folder has of them.
+
+    earlier_rows: of each row what was measured earlier, or None.
+    """
 
     def __init__(self, config: ThroughputStudy, folder: epath.Path) -> None:
         self.config, self.folder = config, folder
@@ -83,114 +90,119 @@ class _Study:
         self.rows = rows(config, jax.local_device_count())
         for row in self.rows:
             row.method.validate()
-        self.measurements = Measurements(config, self.device, print_line)
-        self.found: dict[str, Any] = {}
+        self.shared = SharedState(config, self.device, print_line)
+        self.earlier = self._read_earlier()
+        measured = self.earlier.rows if self.earlier else ()
+        by_settings = {_as_key(row.settings): row for row in measured}
+        self.earlier_rows = [
+            by_settings.get(_as_key(self._settings(row))) for row in self.rows
+        ]
+        if config.profile:
+            self.earlier_rows[0] = None  # the trace is of the first row
 
-    def run(self) -> dict[str, Any]:
-        """All rows that are not kept."""
-        earlier = self.earlier()
-        same_method = earlier.get("method") == as_dict(self.config.method)
-        self.found = {
-            "method": as_dict(self.config.method),
-            "device": self.about_device(),
-            # Of other networks they would be of another convolution and start.
-            "peaks": earlier.get("peaks") if same_method else None,
-            "start": earlier.get("start") if same_method else None,
-            "rows": [],
-        }
-        kept = self.kept(earlier)
-        self.say_rows(kept)
-        if self.found["peaks"] is None:
-            print_line("peaks       a matrix product and a convolution")
-            self.found["peaks"] = self.measurements.measured_peaks()
-            self.write(kept)
-        for row, old in zip(self.rows, kept, strict=True):
-            if old is None:
+    def run(self) -> StudyResults:
+        """All rows that were not measured earlier."""
+        self.print_summary()
+        results = self._start()
+        for number, row in enumerate(self.rows):
+            measured = self.earlier_rows[number]
+            if measured is None:
                 print_line(f"{row.kind:<12}{row.varied} ...")
-            new = old or {**self.entry(row), "values": self.measured(row)}
-            self.found["rows"].append(new)
-            self.found["start"] = self.found["start"] or self.measurements.begun
-            self.write(kept[len(self.found["rows"]) :])
-            if old is None:
-                print_line(f"            {_sentence(new['values'])}")
-        self.write()
+                result = self._measure(row, results.peaks)
+                print_line(f"            {_describe(result)}")
+                measured = MeasuredRow(self._settings(row), result)
+            results = dataclasses.replace(
+                results,
+                start=results.start or self.shared.start,
+                rows=(*results.rows, measured),
+            )
+            self._write(results, self.earlier_rows[number + 1 :])
         print_line(f"report      {self.folder / MARKDOWN}", result=True)
-        return self.found
+        return results
 
-    def kept(self, earlier: Mapping[str, Any]) -> list[Any]:
-        """Of every row what was measured earlier, or None."""
-        there = {_key(row): row for row in earlier.get("rows", [])}
-        kept = [there.get(_key(self.entry(row))) for row in self.rows]
-        if self.config.profile:
-            kept[0] = None  # the trace is of the first row
-        return kept
-
-    def say_rows(self, kept: list[Any]) -> None:
+    def print_summary(self) -> None:
         """How many rows of what."""
         counts = ", ".join(
             f"{sum(row.kind == kind for row in self.rows)} of {kind}"
-            for kind in (TRAINING, LOOP, INFERENCE, LATENCY)
+            for kind in RESULTS
         )
+        num_kept = len(self.rows) - self.earlier_rows.count(None)
         print_line(
             f"study       {len(self.rows)} rows on {self.device.device_kind}: "
-            f"{counts}; {len(self.rows) - kept.count(None)} are kept from earlier"
+            f"{counts}; {num_kept} are kept from earlier"
         )
 
-    # -- what is written --------------------------------------------------------
+    def _start(self) -> StudyResults:
+        """Results without rows; peaks and start of an earlier run of the method."""
+        method = method_as_json(self.config.method)
+        # Of other networks, peaks would be of another convolution.
+        if self.earlier and self.earlier.method == method:
+            return dataclasses.replace(self.earlier, rows=())
+        print_line("peaks       a matrix product and a convolution")
+        peaks = measure_peaks(self.config.method)
+        results = StudyResults(method, self._describe_device(), peaks, start=None)
+        self._write(results, self.earlier_rows)
+        return results
 
-    def earlier(self) -> dict[str, Any]:
-        """What the folder holds of this device and versions; {} where nothing is."""
+    def _measure(self, row: Row, peaks: Peaks) -> Result:
+        """A row, or that it does not fit into memory; the first one may be traced."""
+        try:
+            if row.kind == LOOP:
+                return measure_loop(self.shared, row)
+            if row.kind == INFERENCE:
+                return measure_inference(self.shared, row, peaks)
+            if row.kind == LATENCY:
+                return measure_latency(self.shared, row)
+            traced = self.config.profile and row is self.rows[0]
+            folder = self.folder / PROFILE if traced else None
+            return measure_training(self.shared, row, peaks, folder)
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return Failure("out of memory")
+        finally:
+            gc.collect()  # the next row needs the memory of this one
+
+    # -- files ------------------------------------------------------------------
+
+    def _read_earlier(self) -> StudyResults | None:
+        """What the folder holds of this device and versions, if anything."""
         path = self.folder / JSON
         if not path.exists():
-            return {}
+            return None
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            same = found["device"] == self.about_device()
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["device"] != self._describe_device():
+                return None
+            return StudyResults.from_json(content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path} cannot be read as the results of a study of the throughput; "
                 "move it away or choose another --workdir."
             ) from error
-        return found if same else {}
 
-    def write(self, later: list[Any] | None = None) -> None:
-        """Both files; `later` are the kept rows whose turn has not come."""
-        found = {
-            **self.found,
-            "rows": self.found["rows"] + [row for row in later or [] if row],
-        }
-        write_text(self.folder / JSON, json.dumps(found, indent=1) + "\n")
-        write_text(self.folder / MARKDOWN, report.markdown(found))
+    def _write(
+        self, results: StudyResults, later: Sequence[MeasuredRow | None]
+    ) -> None:
+        """All files; `later` are the kept rows whose turn has not come."""
+        kept = [row for row in later if row]
+        whole = dataclasses.replace(results, rows=(*results.rows, *kept))
+        write_text(self.folder / JSON, json.dumps(whole.to_json(), indent=1) + "\n")
+        write_text(self.folder / MARKDOWN, report.markdown(whole))
         html.write(self.folder / MARKDOWN)
 
-    def entry(self, row: Row) -> dict[str, Any]:
-        """What identifies a row: everything that its values depend on."""
-        step = dataclasses.asdict(row.step) if row.step else None
-        timed = {
-            LATENCY: self.measurements.passes,
-            LOOP: self.measurements.loop_updates,
-        }.get(row.kind, self.config.calls)
+    def _settings(self, row: Row) -> dict[str, Any]:
+        """What identifies a row: everything that its result depends on."""
+        timed = {LATENCY: self.shared.passes, LOOP: self.shared.loop_updates}
         return {
-            "kind": row.kind,
-            "varied": row.varied,
-            "method": as_dict(row.method),
-            "batch_size": row.batch_size,
-            "step": step,
-            "num_seeds": row.num_seeds,
-            "num_devices": row.num_devices,
-            "layout": row.layout,
+            **dataclasses.asdict(row),
+            "method": method_as_json(row.method),
             "num_images": self.config.num_images,
-            "timed": timed,
+            "timed": timed.get(row.kind, self.config.calls),
             "rounds": ROUNDS,
         }
 
-    def measured(self, row: Row) -> dict[str, Any]:
-        """Its values; the first row leaves a trace where one is asked for."""
-        traced = self.config.profile and row is self.rows[0]
-        folder = self.folder / PROFILE if traced else None
-        return self.measurements.values(row, self.found["peaks"], folder)
-
-    def about_device(self) -> dict[str, str]:
+    def _describe_device(self) -> dict[str, str]:
         """The device and the versions."""
         return {
             "kind": self.device.device_kind,
@@ -205,18 +217,16 @@ class _Study:
         }
 
 
-def _key(entry: Mapping[str, Any]) -> str:
-    """What identifies a row, whatever its values."""
-    own = {name: value for name, value in entry.items() if name != "values"}
-    return json.dumps(own, sort_keys=True)
+def _as_key(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True)
 
 
-def _sentence(values: Mapping[str, Any]) -> str:
-    if "failed" in values:
-        return str(values["failed"])
-    rate = f"{values['images_per_second']:.4g} images/s"
-    if values.get("mfu"):
-        rate += f", MFU {values['mfu']:.1%}"
-    if "compile_seconds" in values:
-        rate += f", compiled in {values['compile_seconds']:.1f} s"
-    return rate
+def _describe(result: Result) -> str:
+    if isinstance(result, Failure):
+        return result.failed
+    text = f"{result.images_per_second:.4g} images/s"
+    if mfu := getattr(result, "mfu", None):
+        text += f", MFU {mfu:.1%}"
+    if seconds := getattr(result, "compile_seconds", None):
+        text += f", compiled in {seconds:.1f} s"
+    return text

@@ -5,15 +5,15 @@ import json
 
 import jax
 import pytest
+from helpers import runs
 from helpers.doubles import Scored
 
 from gcad_jax.core.axes import BATCH, SEED
 from gcad_jax.core.errors import UserError
-from gcad_jax.methods.gcad import GCAD
-from gcad_jax.studies.throughput import measure, run
+from gcad_jax.studies.throughput import report, run
 from gcad_jax.studies.throughput.config import ThroughputStudy, check, throughput
-from gcad_jax.studies.throughput.flops import budget
-from gcad_jax.studies.throughput.peaks import MATRIX, peaks
+from gcad_jax.studies.throughput.peaks import MATRIX, measure_peaks
+from gcad_jax.studies.throughput.results import Failure, StudyResults
 from gcad_jax.studies.throughput.rows import (
     INFERENCE,
     LATENCY,
@@ -22,6 +22,9 @@ from gcad_jax.studies.throughput.rows import (
     TRAINING,
     rows,
 )
+from gcad_jax.training.cost.timing import TimedTrainer
+
+RESULTS = runs.ROOT / "docs/results"
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +52,7 @@ def study(**fields):
 
 
 def names(found, kind):
-    return [row["varied"] for row in found["rows"] if row["kind"] == kind]
+    return [row.varied for row in found.of_kind(kind)]
 
 
 def test_one_thing_is_varied_at_a_time():
@@ -109,22 +112,23 @@ def finished(tmp_path_factory):
 def test_all_rows_are_measured_and_written(finished):
     folder, found = finished
     written = json.loads((folder / "throughput.json").read_text())
-    assert json.loads(json.dumps(found)) == written
+    assert json.loads(json.dumps(found.to_json())) == written
+    assert StudyResults.from_json(written).to_json() == written
     assert names(found, TRAINING) == [
         *(OWN, "bfloat16", "batch_size 2", "steps_per_call 3"),
         *("2 seeds, vmap", "2 seeds, unroll"),
         *("2 devices, batch", "2 devices, seed"),
         *("4 devices, batch", "4 devices, seed"),
     ]
-    for row in found["rows"]:
+    for row in written["rows"]:
         assert row["values"]["images_per_second"] > 0
-    (loop,) = (row["values"] for row in found["rows"] if row["kind"] == LOOP)
+    (loop,) = (row["values"] for row in written["rows"] if row["kind"] == LOOP)
     assert loop["overhead"] == loop["step_seconds"] / loop["call_seconds"] - 1
     # Two networks of (48, 3) floats, and their losses.
-    assert found["rows"][0]["values"]["crossing_bytes"] == 2 * (48 * 3 + 1) * 4
-    own = found["rows"][0]["values"]
+    assert written["rows"][0]["values"]["crossing_bytes"] == 2 * (48 * 3 + 1) * 4
+    own = written["rows"][0]["values"]
     assert own["mfu"] == pytest.approx(
-        own["images_per_second"] * own["flops_traced"] / found["peaks"]["product"]
+        own["images_per_second"] * own["flops_traced"] / written["peaks"]["product"]
     )
     assert own["flops_by_hand"] is None
     text = (folder / "throughput.md").read_text()
@@ -137,8 +141,8 @@ def test_finished_rows_are_kept(finished, monkeypatch):
     lines = []
     monkeypatch.setattr(run, "print_line", lambda line, **_: lines.append(line))
     again = run.run(study(several_devices=True), str(folder))
-    assert again["rows"] == json.loads(json.dumps(found["rows"]))
-    assert f"{len(found['rows'])} are kept" in lines[0]
+    assert again.to_json()["rows"] == json.loads(json.dumps(found.to_json()["rows"]))
+    assert f"{len(found.rows)} are kept" in lines[0]
     more = run.run(study(batch_sizes=(2, 1), several_devices=True), str(folder))
     assert names(more, TRAINING)[3] == "batch_size 1"
     assert len([line for line in lines if line.endswith("...")]) == 1
@@ -150,27 +154,26 @@ def test_a_plan_only_says(finished, tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(run, "print_line", lambda line, **_: lines.append(line))
     run.plan(study(several_devices=True), str(folder))
-    assert len([line for line in lines if line.endswith(", kept")]) == len(
-        found["rows"]
-    )
+    assert len([line for line in lines if line.endswith(", kept")]) == len(found.rows)
     run.plan(study(), str(tmp_path / "new"))
     assert any(line.endswith("; 0 are kept from earlier") for line in lines)
     assert not (tmp_path / "new").exists()
 
 
 def test_what_does_not_fit_is_said_and_the_rest_measured(tmp_path, monkeypatch):
-    whole = measure.time_phase
+    whole = TimedTrainer.time_phase
 
-    def too_large(phase, batch_size, *others):
-        if batch_size == 2:
+    def too_large(trainer, *others):
+        if trainer.task.batch_size == 2:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-        return whole(phase, batch_size, *others)
+        return whole(trainer, *others)
 
-    monkeypatch.setattr(measure, "time_phase", too_large)
+    monkeypatch.setattr(TimedTrainer, "time_phase", too_large)
     config = study(steps_per_call=(), seed_counts=(), precisions=())
     found = run.run(config, str(tmp_path))
-    assert found["rows"][1]["values"] == {"failed": "out of memory"}
-    assert found["rows"][0]["values"]["images_per_second"] > 0
+    assert found.rows[1].result == Failure("out of memory")
+    assert found.rows[1].to_json()["values"] == {"failed": "out of memory"}
+    assert found.rows[0].result.images_per_second > 0
     assert "does not fit" in (tmp_path / "throughput.md").read_text()
 
 
@@ -218,17 +221,18 @@ def test_unknown_preset():
     check(throughput("small"))
 
 
-def test_operations_of_the_papers_networks():
-    two, one = budget(GCAD()), budget(GCAD(P=(17,)))
-    assert two.training == pytest.approx(1822e9, rel=1e-3)
-    assert two.inference == pytest.approx(1024e9, rel=1e-3)
-    assert one.training == pytest.approx(997.5e9, rel=1e-3)
-    assert one.inference == pytest.approx(598.4e9, rel=1e-3)
-    assert budget(GCAD(width=0.5)) is None
-    assert budget(Scored()) is None
-
-
 def test_peaks_are_rates():
-    found = peaks(8, 1, 4)
-    assert found.shape == (1, 8, 8, 4)
+    found = measure_peaks(Scored(image_size=8, batch_size=1))
+    assert found.shape == (1, 8, 8, 64)
     assert min(found.product, found.product_float32, found.convolution) > 0
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("throughput*.json")), ids=str)
+def test_results_of_earlier_versions_are_read(path):
+    written = json.loads(path.read_text())
+    found = StudyResults.from_json(written)
+    text = report.markdown(found)
+    for row, old in zip(found.rows, written["rows"], strict=True):
+        new = row.to_json()
+        assert {name: new["values"][name] for name in old["values"]} == old["values"]
+        assert f"{old['values']['images_per_second']:.4g}" in text or row.kind == LOOP
