@@ -7,8 +7,8 @@ Short on purpose: everything else can be imported and tested without flags.
 import ctypes
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -16,6 +16,9 @@ from ml_collections import config_flags
 from gcad_jax.cli import main_flags, shared_flags
 from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
+
+if TYPE_CHECKING:
+    from gcad_jax.runs.plan import Job
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, with an optional preset: configs/loco.py:small."
@@ -63,7 +66,7 @@ def main(_: list[str]) -> None:
         print_line(f"config      {file}")
         if told := unlocked(workdir):
             print_line(f"workdir     {told}")
-        _job(CONFIG.value, PLAN.value)(CONFIG.value, workdir)
+        _run(CONFIG.value, workdir, PLAN.value)
     except UserError as error:
         if multihost.num_processes() > 1:
             sentence = shared_flags.sentence_of(error)
@@ -91,34 +94,57 @@ def main(_: list[str]) -> None:
         multihost.exit_process(traceback.format_exc(), 1)
 
 
-def _job(config: Any, planned: bool) -> Callable[[Any, str], Any]:
-    """What is to be done with a config and a workdir.
+def _run(config: Any, path: str, planned: bool) -> None:
+    """Does what a config is for, or only plans it.
 
     Raises:
-      UserError: several processes for what runs on one.
+      UserError: a config of no kind that is known, or several processes for what runs
+        on one.
     """
-    from gcad_jax.config import Pretraining
     from gcad_jax.core import multihost
+    from gcad_jax.runs.plan import print_plan
+
+    jobs = _jobs()
+    # A study has a class of its own, below one of the table.
+    kinds = [kind for kind in type(config).__mro__ if kind in jobs]
+    if not kinds:
+        raise UserError(
+            f"get_config returns a {type(config).__name__}; it must return a "
+            "gcad_jax.config.Experiment, or a study."
+        )
+    job = jobs[kinds[0]]
+    if job.alone:
+        multihost.check_alone(job.alone)
+    if planned or getattr(config, "plan", False):
+        if remaining := job.plan(config, path):
+            print_plan(remaining)
+    else:
+        job.run(config, path)
+
+
+def _jobs() -> Mapping[type, "Job"]:
+    """What is done with each kind of config."""
+    from gcad_jax.config import Experiment, Pretraining
     from gcad_jax.runs import plan, pretrain, train_and_evaluate
+    from gcad_jax.runs.plan import Job
     from gcad_jax.studies.grid import runner
     from gcad_jax.studies.grid.study import Study
     from gcad_jax.studies.saturation import run as saturation
+    from gcad_jax.studies.saturation.config import SaturationStudy
     from gcad_jax.studies.throughput import run as throughput
     from gcad_jax.studies.throughput.config import ThroughputStudy
 
-    if isinstance(config, Study):
-        config.plan = config.plan or planned
-        return runner.run
-    alone = (
-        (saturation.SaturationStudy, saturation, "the study of the thresholds"),
-        (ThroughputStudy, throughput, "the study of the throughput"),
-        (Pretraining, pretrain, "pretraining"),
-    )
-    for kind, module, what in alone:
-        if isinstance(config, kind):
-            multihost.check_alone(what)
-            return module.plan if planned else module.run
-    return plan.plan if planned else train_and_evaluate.run
+    return {
+        Experiment: Job(train_and_evaluate.run, plan.plan_run),
+        Pretraining: Job(pretrain.run, pretrain.plan, "pretraining"),
+        Study: Job(runner.run, runner.plan),
+        SaturationStudy: Job(
+            saturation.run, saturation.plan, "the study of the thresholds"
+        ),
+        ThroughputStudy: Job(
+            throughput.run, throughput.plan, "the study of the throughput"
+        ),
+    }
 
 
 def _first_line(error: Exception) -> str:

@@ -31,7 +31,7 @@ def _own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def refused(config: Experiment, folder: pathlib.Path) -> str:
     """The sentence of a run that must not begin; a plan of it says the same."""
     with pytest.raises(UserError) as planned:
-        plan.plan(config, str(folder))
+        plan.plan_run(config, str(folder))
     with pytest.raises(UserError) as error:
         train_and_evaluate.run(config, str(folder))
     said = str(error.value)

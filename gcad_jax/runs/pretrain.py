@@ -16,7 +16,6 @@ from gcad_jax.core.paths import make_folder
 from gcad_jax.models.classifiers.classifier import load_classifier
 from gcad_jax.models.io.npz import STORED_TYPES, read_weights
 from gcad_jax.models.patch_layers import PATCH_SIZES, check_size
-from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.train import (
     QUESTIONS,
     DistillationJob,
@@ -26,13 +25,14 @@ from gcad_jax.pretraining.train import (
     weights_name,
 )
 from gcad_jax.reporting import html, run_figures
+from gcad_jax.reporting.tables import markdown_table
 from gcad_jax.runs import workdir
 from gcad_jax.runs.devices import (
     hardware_sentence,
     loop_options,
     set_compilation_cache,
 )
-from gcad_jax.runs.plan import say_kept
+from gcad_jax.runs.plan import Plan
 from gcad_jax.runs.workdir import REPORT
 from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
 from gcad_jax.training.cost.estimate import duration, measure_cost
@@ -49,82 +49,81 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
       UserError: a mistake in config, images, target or folder.
       Preempted: on SIGTERM, after saving.
     """
-    job = _begun(config)
+    inputs = _read_inputs(config)
     started = time.monotonic()
     results = []
-    with workdir.opened(path, job.made_of) as folder:
+    with workdir.opened(path, inputs.made_of) as folder:
         set_compilation_cache(folder)
-        for p, learning in job.learnings.items():
+        for p, job in inputs.jobs.items():
             print_line(f"\n== E_loc, p = {p}")
-            inside = folder / f"E_loc_{p}"
-            make_folder(inside)
+            training = folder / f"E_loc_{p}"
+            make_folder(training)
             results.append(
                 teach(
-                    learning,
-                    inside,
+                    job,
+                    training,
                     folder / weights_name(p),
                     config.seeds[0],
-                    job.options,
-                    job.made_of,
+                    inputs.options,
+                    inputs.made_of,
                     print_line,
                 )
             )
-            run_figures.draw_training(inside, read_rows(inside / ROWS))
+            run_figures.draw_training(training, read_rows(training / ROWS))
         minutes = (time.monotonic() - started) / 60
-        write_report(folder, results, hardware_sentence(job.options, minutes))
+        _write_report(folder, results, hardware_sentence(inputs.options, minutes))
         print_line(f"\nreport      {folder / REPORT}", result=True)
     return results
 
 
-def plan(config: Pretraining, path: str) -> float:
-    """Says what `run` would do and cost; returns seconds of training.
+def plan(config: Pretraining, path: str) -> Plan:
+    """What `run` would do and cost; prints each p.
 
     Nothing is written but compiled programs.
 
     Raises:
       UserError: as `run`.
     """
-    job = _begun(config)
-    folder = workdir.checked(path, job.made_of)
+    inputs = _read_inputs(config)
+    folder = workdir.check_workdir(path, inputs.made_of)
     set_compilation_cache(folder)
     seconds = 0.0
-    for p, learning in job.learnings.items():
+    for p, job in inputs.jobs.items():
         print_line(f"\n== E_loc, p = {p}")
-        lesson, feed, frozen = prepared(learning, config.seeds[0], print_line)
-        phases = lesson.phases(feed.steps_per_epoch)
+        task, patches, frozen = prepared(job, config.seeds[0], print_line)
+        phases = task.phases(patches.steps_per_epoch)
         total = sum(phase.num_steps for phase in phases)
         done = newest_step(folder / f"E_loc_{p}" / CHECKPOINTS)
         print_line(f"state       {done:,} of {total:,} updates are done")
         if done < total:
-            cost = measure_cost(lesson, feed, frozen, config.seeds, job.options)
+            cost = measure_cost(task, patches, frozen, config.seeds, inputs.options)
             for line in cost.lines:
                 print_line(line)
             seconds += cost.seconds(phases, done)
-    print_line(
-        f"\nestimate    about {duration(seconds)} of training here; measuring on the "
-        "images that were held out comes on top",
-        result=True,
+    estimate = (
+        f"about {duration(seconds)} of training here; measuring on the images that "
+        "were held out comes on top"
     )
     files = ", ".join(map(weights_name, config.P))
-    print_line(f"writes      in {folder}: {files}, {REPORT}, checkpoints and logs")
-    say_kept()
-    return seconds
+    writes = f"in {folder}: {files}, {REPORT}, checkpoints and logs"
+    return Plan(seconds, (estimate,), (writes,), keeps_programs=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Job:
-    """What is learned, by p. made_of: the config and what it names."""
+class _Inputs:
+    """What is learned, by p. made_of: the config and digests of what it names."""
 
     options: LoopOptions
-    learnings: Mapping[int, DistillationJob]
+    jobs: Mapping[int, DistillationJob]
     made_of: dict[str, Any]
 
 
-def _begun(config: Pretraining) -> _Job:
+def _read_inputs(config: Pretraining) -> _Inputs:
     """Checks all that a pretraining needs, and reads it."""
     check(config)
     network, params = load_classifier(config.target)
-    teachers = {p: TargetNetwork.of(network, params, _of(config, p)) for p in config.P}
+    settings = {p: dataclasses.replace(config.method, p=p) for p in config.P}
+    targets = {p: TargetNetwork.of(network, params, settings[p]) for p in config.P}
     options = loop_options(config)
     _check_devices(config, len(options.layout.devices))
     images = config.data.load(print_line)
@@ -133,19 +132,19 @@ def _begun(config: Pretraining) -> _Job:
         "photos": {"sha256": images.digest()},
         "learned_from": {"sha256": read_weights(config.target)[0].get("sha256")},
     }
-    learnings = {
+    jobs = {
         p: DistillationJob(
-            _of(config, p),
+            settings[p],
             config.data,
             images,
-            teachers[p],
+            targets[p],
             config.threads,
             config.processes,
             config.stored_as,
         )
         for p in config.P
     }
-    return _Job(options, learnings, made_of)
+    return _Inputs(options, jobs, made_of)
 
 
 def check(config: Pretraining) -> None:
@@ -165,7 +164,7 @@ def check(config: Pretraining) -> None:
         check_size("a size of config.P", p)
     checks.one_of("config.stored_as", config.stored_as, STORED_TYPES)
     for p in config.P:
-        _of(config, p).validate()
+        dataclasses.replace(config.method, p=p).validate()
     if not config.target:
         raise errors.UserError(
             "config.target is empty; give the weight file of the network to learn "
@@ -192,65 +191,63 @@ def _check_devices(config: Pretraining, count: int) -> None:
         )
 
 
-def _of(config: Pretraining, p: int) -> Distillation:
-    return dataclasses.replace(config.method, p=p)
-
-
-def write_report(
-    folder: epath.Path, results: Sequence[dict[str, Any]], made_on: str
+def _write_report(
+    folder: epath.Path, results: Sequence[dict[str, Any]], hardware: str
 ) -> None:
-    """Writes report.md: what was learned from what, and how well."""
-    rows = [
-        f"| {r['p']} | {r['steps']:,} | {r['L_k_held_out_untrained']:.4g} | "
-        f"{r['L_k_held_out_constant']:.4g} | {r['L_k_held_out']:.4g} | "
-        f"{r['R2_held_out']:.3f} | {r['minutes']:.1f} |"
-        for r in results
-    ]
-    worth = [
-        f"| {r['p']} | {says} | {r['found_untrained'][name]:.1%} | "
-        f"{r['found'][name]:.1%} |"
-        for r in results
-        for name, (_, says) in QUESTIONS.items()
-    ]
+    """report.md and the page of it: what was learned from what, and how well."""
     first = results[0]
-    unreadable = first["unreadable_images"]
-    if unreadable is None:
-        unreadable = "those that processes could not read were named, not counted"
-    else:
-        unreadable = f"{unreadable:,} of all could not be read"
-    text = [
+    unreadable = "those that processes could not read were named, not counted"
+    if first["unreadable_images"] is not None:
+        unreadable = f"{first['unreadable_images']:,} of all could not be read"
+    parts = [
         "# E_loc, pretrained",
-        "",
         f"Learned from {first['target']} on {first['images']:,} images; "
-        f"{first['held_out_images']:,} were held out, "
-        f"{unreadable}.",
-        "",
+        f"{first['held_out_images']:,} were held out, {unreadable}.",
         "L_k is the squared distance between decoded descriptors and the features of "
         "that network, summed over features: of patches of the held-out images. R^2 is "
         "the part of their variance that is explained (an untrained network has an "
         "untrained decoder too, so L_k untrained says little). Minutes are those of "
         "the longest command, without what it continued.",
-        "",
-        "| p | updates | L_k untrained | of the best constant | L_k | R^2 | minutes |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
-        *rows,
-        "",
+        _losses_table(results),
         "Nearest neighbors among patches of the held-out images:",
-        "",
-        "| p | found | untrained | trained |",
-        "|---:|:---|---:|---:|",
-        *worth,
-        "",
+        _neighbors_table(results),
         "Use them with `--config.method.teacher="
         f"{folder / 'E_loc_{p}.npz'}`, the same d_loc and slope, and "
         "`--config.method.E_loc_width` equal to the width here.",
-        "",
         *(
             f"![Losses, p = {r['p']}](E_loc_{r['p']}/{run_figures.LOSSES})\n\n"
-            f"*Losses in training, p = {r['p']}*\n"
+            f"*Losses in training, p = {r['p']}*"
             for r in results
         ),
-        made_on,
+        hardware,
     ]
-    write_text(folder / REPORT, "\n".join(text) + "\n")
+    write_text(folder / REPORT, "\n\n".join(parts) + "\n")
     html.write(folder / REPORT)
+
+
+def _losses_table(results: Sequence[dict[str, Any]]) -> str:
+    columns = {
+        "p": ("p", "d"),
+        "updates": ("steps", ",d"),
+        "L_k untrained": ("L_k_held_out_untrained", ".4g"),
+        "of the best constant": ("L_k_held_out_constant", ".4g"),
+        "L_k": ("L_k_held_out", ".4g"),
+        "R^2": ("R2_held_out", ".3f"),
+        "minutes": ("minutes", ".1f"),
+    }
+    rows = [[f"{r[key]:{form}}" for key, form in columns.values()] for r in results]
+    return markdown_table(list(columns), rows, 0)
+
+
+def _neighbors_table(results: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        [
+            says,
+            str(r["p"]),
+            f"{r['found_untrained'][name]:.1%}",
+            f"{r['found'][name]:.1%}",
+        ]
+        for r in results
+        for name, (_, says) in QUESTIONS.items()
+    ]
+    return markdown_table(["found", "p", "untrained", "trained"], rows, 1)

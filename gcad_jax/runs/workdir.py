@@ -47,7 +47,7 @@ def _begun(folder: epath.Path, config: dict[str, Any]) -> None:
     write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
 
 
-def checked(path: Path, config: dict[str, Any]) -> epath.Path:
+def check_workdir(path: Path, config: dict[str, Any]) -> epath.Path:
     """The folder, which need not be there; nothing is written.
 
     Raises:

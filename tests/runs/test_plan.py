@@ -16,7 +16,7 @@ from gcad_jax.training.cost.estimate import Cost, duration, megabytes
 
 def planned(config: Any, folder: Any, capsys: pytest.CaptureFixture[str]) -> str:
     """What is said, in lines without breaks."""
-    plan.plan(config, str(folder))
+    plan.print_plan(plan.plan_run(config, str(folder)))
     return capsys.readouterr().out
 
 

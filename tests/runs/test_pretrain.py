@@ -75,10 +75,10 @@ def test_a_report_says_what_was_learned_and_its_figures_are_there(done):
 def test_a_plan_only_says(done, target, photos, tmp_path, capsys):
     folder, _ = done
     before = sorted(folder.rglob("*"))
-    assert pretrain.plan(config(target, photos), str(folder)) == 0
+    assert pretrain.plan(config(target, photos), str(folder)).seconds == 0
     assert "2 of 2 updates are done" in capsys.readouterr().out
     assert sorted(folder.rglob("*")) == before
-    assert pretrain.plan(config(target, photos), str(tmp_path / "new")) > 0
+    assert pretrain.plan(config(target, photos), str(tmp_path / "new")).seconds > 0
     said = capsys.readouterr().out
     assert "7 images, 2 held out" in said
     assert "0 of 2 updates are done" in said

@@ -1,16 +1,28 @@
-"""What a study of runs writes: every number, tables, a figure."""
+"""What a study of runs writes: every number, tables, figures, one page of them."""
 
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from etils import epath
 
 from gcad_jax.core.atomic_files import atomic_file
-from gcad_jax.reporting import html as page
-from gcad_jax.reporting.plots import panels, style
+from gcad_jax.core.console import print_line
+from gcad_jax.core.errors import UserError
+from gcad_jax.data.dataset import KINDS
+from gcad_jax.evaluation.map_files import MAPS, map_path, read_map
+from gcad_jax.evaluation.spro import RATES
+from gcad_jax.reporting import html, run_figures
+from gcad_jax.reporting.plots import curves, map_grid, panels, style
 from gcad_jax.reporting.plots.panel import Panel
+from gcad_jax.reporting.tables import short
+from gcad_jax.runs.devices import hardware_sentence, loop_options
+from gcad_jax.runs.workdir import REPORT
+from gcad_jax.studies.grid.plan import PlannedRun
+from gcad_jax.studies.grid.results import Finished, Lines, Runs, as_json
+from gcad_jax.studies.grid.study import Study
 
 _ABSENT = "Not in this report"
 
@@ -20,67 +32,186 @@ def outputs(name: str) -> dict[str, str]:
     return {form: f"{name}.{form}" for form in ("json", "md", "html", *style.FORMATS)}
 
 
-def absent(missing: Mapping[str, str]) -> str:
-    """The sentence about runs that have no results, by label and why; "" for none."""
-    told = "; ".join(f"{label} ({why})" for label, why in missing.items())
-    return f"{_ABSENT}: {told}." if told else ""
+def missing_sentence(missing: Mapping[str, str]) -> str:
+    """About runs that have no results, by label and why; "" for none."""
+    runs = "; ".join(f"{label} ({why})" for label, why in missing.items())
+    return f"{_ABSENT}: {runs}." if runs else ""
 
 
-def holds(
+def has_report(
     folder: epath.Path,
     name: str,
     numbers: Mapping[str, Any],
     missing: Mapping[str, str],
 ) -> bool:
-    """Whether the folder has this report, all of its files but the page.
+    """Whether the folder has this very report, all of its files but the page.
 
-    missing: as in `absent`.
+    missing: as in `missing_sentence`.
     """
     files = {form: folder / file for form, file in outputs(name).items()}
     if not all(file.exists() for form, file in files.items() if form != "html"):
         return False
-    told = absent(missing)
+    sentence = missing_sentence(missing)
     try:
         text = files["md"].read_text(encoding="utf-8")
-        if (told not in text) if told else (_ABSENT in text):
+        if (sentence not in text) if sentence else (_ABSENT in text):
             return False
-        return json.loads((folder / f"{name}.json").read_text()) == json.loads(
-            json.dumps(numbers)
-        )
+        # Through JSON, where tuples are lists.
+        return json.loads(files["json"].read_text()) == json.loads(json.dumps(numbers))
     except ValueError:
         return False
 
 
-def write(
+def write_study(
+    folder: epath.Path,
+    study: Study,
+    finished: Runs,
+    shown: Sequence[PlannedRun],
+    missing: Mapping[str, str],
+    minutes: float,
+) -> None:
+    """Writes the report of a study, its numbers and its figures.
+
+    shown: the runs that are finished. missing: as in `missing_sentence`.
+    """
+    options = [loop_options(run.config) for run in shown]
+    most_devices = max(options, key=lambda o: len(o.layout.devices))
+    parts = [f"# {study.title}", hardware_sentence(most_devices, minutes)]
+    parts += filter(None, [missing_sentence(missing), study.reading])
+    figure: list[Panel] = []
+    for dataset, runs in finished.items():
+        planned = [run for run in shown if run.dataset == dataset]
+        parts += study.sections(dataset, runs)
+        parts += ["### Data", _data(runs)]
+        settings = [
+            f"- {run.name}: {' '.join(run.config.method.describe())}"
+            for run in planned
+            if study.explains(run.name)
+        ]
+        parts += ["### Settings", "\n".join(settings), *_pages(planned, folder)]
+        figure += study.panels(dataset, runs)
+        drawn = _draw_curves(dataset, study.curves(runs), folder)
+        try:
+            drawn += _draw_maps(dataset, runs, planned, folder)
+        except UserError as error:  # a map was lost; the numbers are all there
+            print_line(f"figure      {error}")
+        parts += ["### Figures", *drawn] if drawn else []
+    write_report(folder, study.name, as_json(finished), parts, figure)
+
+
+def write_report(
     folder: epath.Path,
     name: str,
     numbers: Mapping[str, Any],
     parts: Sequence[str],
-    drawn: Sequence[Panel],
+    figure: Sequence[Panel],
 ) -> None:
     """Writes the `outputs`, all or none.
 
     numbers: for the JSON. parts: of the report, Markdown, the heading first; the figure
-    of the panels `drawn` comes behind the second.
+    of the panels comes behind the second.
     """
     png = outputs(name)["png"]
-    figure = f"![AU-sPRO and image AU-ROC by kind]({png})\n\n*{_caption(drawn)}*"
-    text = "\n\n".join([*parts[:2], figure, *parts[2:]]) + "\n"
+    link = f"![AU-sPRO and image AU-ROC by kind]({png})\n\n*{_caption(figure)}*"
+    text = "\n\n".join([*parts[:2], link, *parts[2:]]) + "\n"
     with contextlib.ExitStack() as files:
         part = {
             form: files.enter_context(atomic_file(folder / file))
             for form, file in outputs(name).items()
         }
-        style.save(panels.draw(drawn), {form: part[form] for form in style.FORMATS})
+        style.save(panels.draw(figure), {form: part[form] for form in style.FORMATS})
         part["json"].write_text(
             json.dumps(numbers, indent=2, allow_nan=False) + "\n", encoding="utf-8"
         )
         part["md"].write_text(text, encoding="utf-8")
-        html = page.render(text, folder, {png: part["png"]})
-        part["html"].write_text(html, encoding="utf-8")
+        page = html.render(text, folder, {png: part["png"]})
+        part["html"].write_text(page, encoding="utf-8")
 
 
-def _caption(drawn: Sequence[Panel]) -> str:
-    measures = " and ".join(dict.fromkeys(one.measure for one in drawn))
-    seeds = "" if any(one.several for one in drawn) else "; one seed"
+def _caption(figure: Sequence[Panel]) -> str:
+    measures = " and ".join(dict.fromkeys(panel.measure for panel in figure))
+    seeds = "" if any(panel.several for panel in figure) else "; one seed"
     return f"{measures or 'No numbers'}, by kind of anomaly{seeds}"
+
+
+def _data(runs: Mapping[str, Finished]) -> str:
+    """What was tested on, and what is to be known of it."""
+    lines = []
+    for result in next(iter(runs.values())).results:
+        counts = ", ".join(f"{result.count(kind)} {short(kind)}" for kind in KINDS)
+        notes = "".join(f"; {note}" for note in result.notes)
+        lines.append(f"- {result.name}: test images {counts}{notes}.")
+    return "\n".join(lines)
+
+
+def _pages(planned: Sequence[PlannedRun], folder: epath.Path) -> list[str]:
+    """A sentence with links to the pages of the runs."""
+    pages = {run.name: html.name_of(run.folder / REPORT) for run in planned}
+    links = [
+        f"[{name}]({quote(str(path.relative_to(folder)))})"
+        for name, path in pages.items()
+        if path.exists()
+    ]
+    if not links:
+        return []
+    return [
+        "The page of each run has its curves and its best and worst images: "
+        f"{', '.join(links)}."
+    ]
+
+
+def _draw_curves(dataset: str, lines: Lines, folder: epath.Path) -> list[str]:
+    """Draws the curves of the runs; returns the link of their figure."""
+    if not lines:
+        return []
+    name = f"{dataset}_curves.png"
+    style.save(curves.curves(RATES, lines), style.formats(folder / name))
+    caption = (
+        "sPRO over the false positive rate, means over categories and seeds; AU-sPRO "
+        "is taken up to the limit"
+    )
+    return [
+        f"![sPRO curves of {dataset}, one a run]({name})",
+        f"*{dataset}: {caption}*",
+    ]
+
+
+def _draw_maps(
+    dataset: str,
+    runs: Mapping[str, Finished],
+    planned: Sequence[PlannedRun],
+    folder: epath.Path,
+) -> list[str]:
+    """Draws a figure for each category, where every run has written its maps.
+
+    Returns their links.
+    """
+    if not planned or not all(run.config.write_maps for run in planned):
+        return []
+    links = []
+    # The method with the most pixels shows the images best.
+    config = max(
+        (run.config for run in planned),
+        key=lambda c: (c.method.channels, c.method.image_size),
+    )
+    for name in config.data.names():
+        category = config.data.load(
+            name, config.method.image_size, config.method.channels
+        )
+        rows = []
+        for i in run_figures.choose(category.test_images, config.figure_images):
+            maps = {}
+            for run in planned:
+                root = run.folder / name / MAPS / f"seed_{run.config.seeds[0]}"
+                path = map_path(root, name, category.test_images[i])
+                maps[runs[run.name].title] = read_map(path)
+            rows.append(run_figures.row(category, i, maps))
+        if rows:
+            file = f"{dataset}_{name}_maps.png"
+            style.save(map_grid.qualitative(rows), style.formats(folder / file))
+            links += [
+                f"![Maps of {name}, one a run]({quote(file)})",
+                f"*{name}: input, ground truth and the map of each run, of its first "
+                f"seed; {run_figures.SCALE}*",
+            ]
+    return links

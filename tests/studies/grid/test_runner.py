@@ -16,6 +16,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.runs import train_and_evaluate, workdir
+from gcad_jax.runs.plan import print_plan
 from gcad_jax.studies.grid import plan, runner
 from gcad_jax.studies.grid.ablations import Ablations, ablation_study
 from gcad_jax.studies.grid.benchmark import Benchmark, toy_study
@@ -184,8 +185,8 @@ def test_another_config_does_not_mix_with_what_is_there(finished):
 
 def test_a_plan_only_says(tmp_path, capsys):
     folder = tmp_path / "study"
-    given = quick(plan=True, estimate=True, seeds=(0, 1))
-    assert runner.run(given, str(folder)) == {}
+    given = quick(estimate=True, seeds=(0, 1))
+    print_plan(runner.plan(given, str(folder)))
     said = capsys.readouterr().out
     assert "circles: 2 runs x 1 category, 0 finished" in said
     assert "gcad: Double, seeds 0, 1" in said
@@ -200,12 +201,12 @@ def test_a_plan_only_says(tmp_path, capsys):
 
 
 def test_the_estimate_leaves_out_what_a_checkpoint_holds(tmp_path):
-    one = plan.plan(study(runs=("gcad",)), tmp_path)[0]
+    one = plan.plan_runs(study(runs=("gcad",)), tmp_path)[0]
     assert one.progress() == ""
-    whole, cost = plan.estimate(one, ["circles"])
+    whole, cost = plan.estimate_run(one, ["circles"])
     assert whole == pytest.approx(6 * sum(cost.update_seconds.values()))
     (one.folder / "circles" / "checkpoints" / "6").mkdir(parents=True)
-    assert plan.estimate(one, ["circles"]) == (0, None)
+    assert plan.estimate_run(one, ["circles"]) == (0, None)
     assert one.progress() == ": circles at update 6"
 
 
@@ -303,6 +304,9 @@ def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path):
         "--config.circles.data.num_train=8",
         "--config.circles.data.num_test=2",
     ]
+    planned = runs.command([*arguments, "--config.plan=True"])
+    assert planned.returncode == 0, planned.stderr
+    assert f"writes      in {tmp_path}: benchmark.json, benchmark.md" in planned.stdout
     for said in ("evaluate    6 test images", "its results are kept"):
         done = runs.command(arguments)
         assert done.returncode == 0, done.stderr
@@ -326,9 +330,9 @@ def test_ablations_write_a_report_under_their_names(tmp_path):
     assert report.startswith("# Ablations of GCAD\n")
     assert "### Model branch (Fig. 12)" in report
     assert "circles/distilled_image (not run)" in report
-    one = plan.plan(given, tmp_path)[0]
+    one = plan.plan_runs(given, tmp_path)[0]
     fields = ("method.learning_rate", "data.root", "seeds")
-    error = one.explained(UserError("set method.learning_rate=1.", *fields))
+    error = one.renamed(UserError("set method.learning_rate=1.", *fields))
     assert str(error) == "circles/base: set circles.gcad.method.learning_rate=1."
     assert error.fields[1:] == ("circles.data.root", "seeds")
     assert (tmp_path / "ablations.png").exists()
@@ -357,9 +361,9 @@ def test_the_toy_study_is_of_the_circles_alone():
 
 
 def test_what_cannot_start_is_named_as_in_the_study(tmp_path, capsys):
-    given = study(estimate=True, plan=True)
+    given = study(estimate=True)
     given.circles.gcad.method = runs.method(batch_size=100)
-    runner.run(given, str(tmp_path))
+    runner.plan(given, str(tmp_path))
     said = capsys.readouterr().out
     assert "estimate    circles/gcad: cannot start: " in said
     assert "circles/variation_model: nothing to train" in said

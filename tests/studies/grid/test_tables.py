@@ -186,7 +186,7 @@ def test_what_is_written_is_whole(tmp_path):
     runs = {"loco": {"gcad": of_loco("GCAD", [scores(0.6, 0.8), scores(0.7, None)])}}
     shown = figure.of_measures("loco", runs["loco"])
     assert shown[0].paper == {"GCAD": (0.692, 0.711, 0.701)}
-    report.write(tmp_path, "some", as_json(runs), ["# A", "b"], shown)
+    report.write_report(tmp_path, "some", as_json(runs), ["# A", "b"], shown)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
         report.outputs("some").values()
     )
@@ -201,9 +201,9 @@ def test_what_is_written_is_whole(tmp_path):
     assert (tmp_path / "some.md").read_text().startswith("# A\n\nb\n\n![")
     assert (tmp_path / "some.png").stat().st_size > 5_000
     assert "base64," in (tmp_path / "some.html").read_text(), "its own figure"
-    assert report.holds(tmp_path, "some", as_json(runs), {})
+    assert report.has_report(tmp_path, "some", as_json(runs), {})
     (tmp_path / "some.html").unlink()
-    assert report.holds(tmp_path, "some", as_json(runs), {}), "numbers are there"
+    assert report.has_report(tmp_path, "some", as_json(runs), {}), "numbers are there"
 
 
 def drawn(one):
