@@ -116,8 +116,7 @@ def _run(config: Any, path: str, planned: bool) -> None:
     if job.alone:
         multihost.check_alone(job.alone)
     if planned or getattr(config, "plan", False):
-        if remaining := job.plan(config, path):
-            print_plan(remaining)
+        print_plan(job.plan(config, path))
     else:
         job.run(config, path)
 

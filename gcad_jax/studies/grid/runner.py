@@ -17,7 +17,7 @@ from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 from gcad_jax.evaluation.result_files import read_result
-from gcad_jax.evaluation.scores import CategoryResult
+from gcad_jax.evaluation.results import CategoryResult
 from gcad_jax.reporting import html
 from gcad_jax.runs import train_and_evaluate, workdir
 from gcad_jax.runs.devices import set_compilation_cache

@@ -25,6 +25,7 @@ from gcad_jax.evaluation import map_folders
 from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.ranks.rank import Precision, rank
 from gcad_jax.evaluation.results import ANOMALOUS, LIMITS
+from gcad_jax.runs.plan import Plan
 from gcad_jax.studies.saturation.config import SaturationStudy, check_config
 from gcad_jax.studies.saturation.inputs import CategoryInputs, open_inputs
 from gcad_jax.studies.saturation.report import (
@@ -68,8 +69,8 @@ def run(
 
 def plan(
     config: SaturationStudy, path: str, say: PrintLine = console.print_line
-) -> None:
-    """Says what `run` would do; nothing is written.
+) -> Plan:
+    """What `run` would do; prints each category. Nothing is written.
 
     Raises:
       UserError: as `run`, where it shows before the maps are read.
@@ -81,8 +82,10 @@ def plan(
             if _read_study(folder / inputs.name, _settings(config, inputs)):
                 work = "its draws are kept"
             say(f"{inputs.name}: {work}")
-        say("estimate    none: every map is read once, and then drawing takes seconds")
-        say(f"writes      in {folder}: {', '.join(OUTPUTS)}, a folder a category")
+        return Plan(
+            estimate=("none: every map is read once, and then drawing takes seconds",),
+            writes=(f"in {folder}: {', '.join(OUTPUTS)}, a folder a category",),
+        )
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from gcad_jax.core.errors import UserError, is_out_of_memory
 from gcad_jax.core.paths import as_path
 from gcad_jax.reporting import html
 from gcad_jax.runs import workdir
+from gcad_jax.runs.plan import Plan
 from gcad_jax.studies.throughput import report
 from gcad_jax.studies.throughput.config import ThroughputStudy, check
 from gcad_jax.studies.throughput.measure import ROUNDS, SharedState, method_as_json
@@ -52,8 +53,8 @@ def run(config: ThroughputStudy, path: str) -> StudyResults:
         return _Study(config, folder).run()
 
 
-def plan(config: ThroughputStudy, path: str) -> None:
-    """Says what `run` would measure; nothing is written.
+def plan(config: ThroughputStudy, path: str) -> Plan:
+    """What `run` would measure; prints each row. Nothing is written.
 
     Raises:
       UserError: as `run`.
@@ -64,10 +65,10 @@ def plan(config: ThroughputStudy, path: str) -> None:
     study.print_summary()
     for row, earlier in zip(study.rows, study.earlier_rows, strict=True):
         print_line(f"{row.kind:<12}{row.varied}{', kept' if earlier else ''}")
-    print_line(
-        "estimate    none: how long a row takes is what it measures", result=True
+    return Plan(
+        estimate=("none: how long a row takes is what it measures",),
+        writes=(f"in {folder}: {JSON}, {MARKDOWN}",),
     )
-    print_line(f"writes      in {folder}: {JSON}, {MARKDOWN}")
 
 
 def _check_folder(config: ThroughputStudy, path: str) -> epath.Path:
