@@ -18,39 +18,41 @@ def spread(values: np.ndarray) -> Summary:  # (1 + draws,), the original first
     """
     original, draws = values[0], values[1:]
     quantiles = np.quantile(draws, QUANTILES)
-    moved = draws - draws[0]  # exactly 0 where no draw changes anything
-    found = {
+    # Differences are exactly 0 where no draw changes anything; draws less their mean
+    # would not be, and the deviation would be 1e-17 in place of 0.
+    differences = draws - draws[0]
+    summary = {
         "original": original,
-        "mean": draws[0] + moved.mean(),
-        "std": moved.std(ddof=1) if draws.size > 1 else np.nan,
+        "mean": draws[0] + differences.mean(),
+        "std": differences.std(ddof=1) if draws.size > 1 else np.nan,
         "min": draws.min(),
         **{str(q): v for q, v in zip(QUANTILES, quantiles, strict=True)},
         "max": draws.max(),
     }
-    return {key: None if np.isnan(v) else float(v) for key, v in found.items()}
+    return {key: None if np.isnan(v) else float(v) for key, v in summary.items()}
 
 
-def orders(values: np.ndarray) -> np.ndarray:  # (M, D) -> (M (M - 1) / 2, D) int8
+def order_signs(values: np.ndarray) -> np.ndarray:  # (M, D) -> (M (M - 1) / 2, D) int8
     """Of each pair of methods: 1 where the first is higher, -1 lower, 0 equal.
 
     Pairs as `pairs` lists them; equal are also values that only rounding tells apart.
     """
     first, second = np.triu_indices(len(values), 1)
-    ahead = values[first] - values[second]
-    return (ahead > ROUNDING).astype(np.int8) - (ahead < -ROUNDING)
+    lead = values[first] - values[second]
+    return (lead > ROUNDING).astype(np.int8) - (lead < -ROUNDING)
 
 
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
-    """All pairs, in the order of `orders`."""
+    """All pairs, in the order of `order_signs`."""
     return list(itertools.combinations(names, 2))
 
 
-def changed(signs: np.ndarray) -> np.ndarray:  # (pairs, 1 + draws) -> (pairs,)
+def change_shares(signs: np.ndarray) -> np.ndarray:  # (pairs, 1 + draws) -> (pairs,)
     """Share of the draws in which a pair is not ordered as by the original."""
     return (signs[:, 1:] != signs[:, :1]).mean(axis=1)
 
 
-def kendall(signs: np.ndarray) -> np.ndarray | None:  # (pairs, 1 + draws) -> (draws,)
+def kendall_tau(signs: np.ndarray) -> np.ndarray | None:  # (pairs, 1 + D) -> (D,)
     """Kendall's tau-b between the original ranking and that of each draw, in [-1, 1].
 
     Pairs ordered alike less pairs ordered otherwise, over the geometric mean of the
@@ -61,6 +63,7 @@ def kendall(signs: np.ndarray) -> np.ndarray | None:  # (pairs, 1 + draws) -> (d
     original, draws = signs[:, :1], signs[:, 1:]
     if not (ordered := np.count_nonzero(original)):
         return None
-    agreed = (original * draws).sum(axis=0, dtype=int)
+    # In int8, the type of the signs, a sum over 128 pairs or more would wrap around.
+    alike_less_otherwise = (original * draws).sum(axis=0, dtype=int)
     with np.errstate(invalid="ignore"):
-        return agreed / np.sqrt(ordered * np.count_nonzero(draws, axis=0))
+        return alike_less_otherwise / np.sqrt(ordered * np.count_nonzero(draws, axis=0))

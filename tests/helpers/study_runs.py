@@ -19,7 +19,9 @@ from gcad_jax.studies.saturation import run as saturation
 from gcad_jax.studies.saturation.config import SaturationStudy
 
 
-def make(root: pathlib.Path, name: str = folders.NAME, methods: str = "uv") -> None:
+def make_category(
+    root: pathlib.Path, name: str = folders.NAME, methods: str = "uv"
+) -> None:
     """A category, and for each method random maps that find half of the defects."""
     _, perfect = folders.make_loco(root, name)
     for method in methods:
@@ -41,7 +43,7 @@ def study(root: pathlib.Path, **fields) -> SaturationStudy:
     return SaturationStudy(**(given | fields))
 
 
-def run(root: pathlib.Path, **fields):
+def study_maps(root: pathlib.Path, **fields):
     """Result and lines of a study into root/out."""
     return run_study(study(root, **fields), root / "out")
 
@@ -76,13 +78,13 @@ def make_run(
                 to = folder / name / MAPS / f"seed_{seed}"
                 write_maps(
                     *(to, name, category.test_images),
-                    map_files_source(scores, category.test_images),
+                    enlarged_maps(scores, category.test_images),
                 )
             (folder / name / METRICS).write_text("{}")
     return path
 
 
-def map_files_source(scores: np.ndarray, images):
+def enlarged_maps(scores: np.ndarray, images):
     """Each map zoomed by whole pixels to its image."""
 
     def zoomed(i: int) -> np.ndarray:
@@ -93,7 +95,7 @@ def map_files_source(scores: np.ndarray, images):
     return zoomed
 
 
-def of_runs(*paths: pathlib.Path, **fields) -> SaturationStudy:
+def of_workdirs(*paths: pathlib.Path, **fields) -> SaturationStudy:
     """A study that is given nothing but workdirs."""
     workdirs = tuple(str(path) for path in paths)
     return SaturationStudy(**({"workdirs": workdirs, "num_draws": 40} | fields))

@@ -308,15 +308,15 @@ def test_several_folders_of_maps():
 
 
 def test_a_study_of_the_thresholds_is_kept(tmp_path, folder):
-    study_runs.make(tmp_path)
+    study_runs.make_category(tmp_path)
     root = object_store.upload(tmp_path, str(folder))
-    here, _ = study_runs.run(tmp_path)
-    there, _ = study_runs.run(root)
+    here, _ = study_runs.study_maps(tmp_path)
+    there, _ = study_runs.study_maps(root)
     assert there["categories"] == here["categories"]
     names = [path.name for path in paths.list_entries(root / "out")]
     forms = ("html", "json", "md", "pdf", "png")
     assert names == ["pushpins", *(f"saturation.{form}" for form in forms)]
-    again, lines = study_runs.run(root)
+    again, lines = study_runs.study_maps(root)
     assert again == there
     assert lines[1] == "pushpins: its draws are kept from earlier"
 

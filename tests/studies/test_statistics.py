@@ -24,12 +24,12 @@ def brute_force_tau(first, second):
 @pytest.mark.parametrize("levels", [3, 1000])
 def test_kendall(levels):
     values = np.random.default_rng(0).integers(0, levels, (6, 41)).astype(float)
-    signs = statistics.orders(values)
+    signs = statistics.order_signs(values)
     expected = [brute_force_tau(values[:, 0], draw) for draw in values.T[1:]]
-    np.testing.assert_allclose(statistics.kendall(signs), expected, atol=1e-12)
+    np.testing.assert_allclose(statistics.kendall_tau(signs), expected, atol=1e-12)
     pairs = statistics.pairs("uvwxyz")
     assert pairs[:2] == [("u", "v"), ("u", "w")]
-    for (a, b), share in zip(pairs, statistics.changed(signs), strict=True):
+    for (a, b), share in zip(pairs, statistics.change_shares(signs), strict=True):
         one, other = values["uvwxyz".index(a)], values["uvwxyz".index(b)]
         order = [int(x > y) - int(x < y) for x, y in zip(one, other, strict=True)]
         assert share == np.mean([o != order[0] for o in order[1:]])
@@ -38,26 +38,26 @@ def test_kendall(levels):
 def test_kendall_by_hand():
     # Original a > b > c; then the same, b and c swapped, all turned round, all equal.
     values = np.array([[3, 3, 3, 1, 1], [2, 2, 1, 2, 1], [1, 1, 2, 3, 1.0]])
-    tau = statistics.kendall(statistics.orders(values))
+    tau = statistics.kendall_tau(statistics.order_signs(values))
     np.testing.assert_allclose(tau, [1, 1 / 3, -1, np.nan])
 
 
 def test_changes_by_hand():
     # The draws above: b and c swap in the first but one, all pairs turn, all are equal.
     values = np.array([[3, 3, 3, 1, 1], [2, 2, 1, 2, 1], [1, 1, 2, 3, 1.0]])
-    shares = statistics.changed(statistics.orders(values))
+    shares = statistics.change_shares(statistics.order_signs(values))
     assert statistics.pairs("abc") == [("a", "b"), ("a", "c"), ("b", "c")]
     assert shares.tolist() == [2 / 4, 2 / 4, 3 / 4]
 
 
 def test_rounding_is_no_order():
     values = np.array([[0.3, 0.3], [0.1 + 0.2, 0.3 - 1e-15], [0.3 + 1e-8, 0.2]])
-    assert statistics.orders(values).tolist() == [[0, 0], [-1, 1], [-1, 1]]
+    assert statistics.order_signs(values).tolist() == [[0, 0], [-1, 1], [-1, 1]]
 
 
 def test_kendall_of_equal_or_single_methods():
-    assert statistics.kendall(statistics.orders(np.ones((3, 5)))) is None
-    assert statistics.kendall(statistics.orders(np.ones((1, 5)))) is None
+    assert statistics.kendall_tau(statistics.order_signs(np.ones((3, 5)))) is None
+    assert statistics.kendall_tau(statistics.order_signs(np.ones((1, 5)))) is None
 
 
 def test_spread():

@@ -13,7 +13,7 @@ from gcad_jax.studies.grid.figure import of_measures
 from gcad_jax.studies.grid.presets import study_of_methods
 from gcad_jax.studies.grid.results import MEASURES, Finished, main_kind, of_kind
 from gcad_jax.studies.grid.study import Study
-from gcad_jax.studies.statistics import kendall, orders, pairs
+from gcad_jax.studies.statistics import kendall_tau, order_signs, pairs
 
 
 class Seeds(Study):
@@ -75,7 +75,7 @@ def image_agreement(run: Finished) -> list[float]:
     for result in run.results:
         scores = [np.asarray(seed.image_scores) for seed in result.combined]
         for one, other in itertools.combinations(scores, 2):
-            tau = kendall(orders(np.column_stack([one, other])))
+            tau = kendall_tau(order_signs(np.column_stack([one, other])))
             if tau is not None and np.isfinite(tau[0]):
                 taus.append(float(tau[0]))
     return taus
@@ -140,8 +140,8 @@ def _same_order(numbers: Mapping[str, Sequence[float]]) -> list[str]:
     means = np.array([np.mean(values) for values in numbers.values()])
     # A method with fewer seeds repeats them: (methods, seeds).
     by_seed = np.array([np.resize(values, seeds) for values in numbers.values()])
-    signs = orders(np.column_stack([means, by_seed]))
-    taus = kendall(signs)
+    signs = order_signs(np.column_stack([means, by_seed]))
+    taus = kendall_tau(signs)
     if taus is None or not np.isfinite(taus).any():
         return []
     whole = np.mean(taus > 1 - 1e-9)

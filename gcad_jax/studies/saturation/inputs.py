@@ -22,7 +22,7 @@ class CategoryInputs:
 
     roots: by method the folder whose CATEGORY/test holds its maps; each seed of a run
         counts as a method.
-    maps: by method its files by image name, all of at least one image.
+    maps: by method the files of its maps, by image name.
     digests: what changes with the ground truth ("truth") and with any map ("maps").
     """
 
@@ -53,8 +53,7 @@ def open_inputs(config: SaturationStudy) -> Iterator[tuple[CategoryInputs, ...]]
         names = config.object_names or source.categories()
         roots = {name: _map_roots(config, runs, name) for name in names}
         _check_same_methods(roots)
-        digests = {name: source.digest(name) for name in names}
-        yield tuple(_list_maps(n, roots[n], digests[n], source) for n in names)
+        yield tuple(_find_inputs(name, roots[name], source) for name in names)
 
 
 def _map_roots(
@@ -102,12 +101,13 @@ def _check_same_methods(roots: Mapping[str, Mapping[str, epath.Path]]) -> None:
             )
 
 
-def _list_maps(
-    name: str, roots: Mapping[str, epath.Path], digest: str, source: "GroundTruthSource"
+def _find_inputs(
+    name: str, roots: Mapping[str, epath.Path], source: "GroundTruthSource"
 ) -> CategoryInputs:
+    ground_truth = source.digest(name)
     maps = {m: map_folders.list_maps(root / name / "test") for m, root in roots.items()}
     files = (path for by_image in maps.values() for path in by_image.values())
-    digests = {"truth": digest, "maps": digest_files(files)}
+    digests = {"truth": ground_truth, "maps": digest_files(files)}
     return CategoryInputs(name, roots, maps, digests, source)
 
 

@@ -220,7 +220,7 @@ def _read_study(
             return None
         with open_file(folder / DRAWS) as file:
             return ThresholdStudy(np.load(file)["auspro"], facts)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return None
-    except (EOFError, zipfile.BadZipFile):
-        return None
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError):
+        return None  # not there, or no file of ours
+    except zipfile.BadZipFile:
+        return None  # damaged

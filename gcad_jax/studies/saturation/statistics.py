@@ -91,12 +91,14 @@ def _compare_rankings(
 
     None where the kind has no values; the agreement also where there is no pair.
     """
-    signs = statistics.orders(values)  # of many methods the largest array: not kept
+    # Of many methods the largest array; so it is not kept for all kinds and limits.
+    signs = statistics.order_signs(values)
     if np.isnan(values).any() or not len(signs):
         return [None] * len(signs), None
-    tau = statistics.kendall(signs)
+    tau = statistics.kendall_tau(signs)
+    # NaN where all methods are equal in a draw: there is nothing to agree about.
     known = np.empty(0) if tau is None else tau[~np.isnan(tau)]
-    return statistics.changed(signs).tolist(), {
+    return statistics.change_shares(signs).tolist(), {
         "unchanged": float((signs[:, 1:] == signs[:, :1]).all(axis=0).mean()),
         "kendall_tau_mean": float(known.mean()) if known.size else None,
         "kendall_tau_min": float(known.min()) if known.size else None,

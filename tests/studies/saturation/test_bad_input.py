@@ -2,7 +2,7 @@
 
 import pytest
 from helpers import runs
-from helpers.study_runs import make, run
+from helpers.study_runs import make_category, study_maps
 
 from gcad_jax.core.errors import UserError
 
@@ -30,14 +30,14 @@ BAD = {
 
 @pytest.fixture
 def root(tmp_path):
-    make(tmp_path)
+    make_category(tmp_path)
     return tmp_path
 
 
 @pytest.mark.parametrize(("fields", "sentence"), BAD.values(), ids=BAD.keys())
 def test_bad_config(root, fields, sentence):
     with pytest.raises(UserError, match=sentence) as error:
-        run(root, **fields)
+        study_maps(root, **fields)
     assert str(error.value)[-1] in ".?"
     assert not (root / "out").exists()
 
@@ -45,13 +45,13 @@ def test_bad_config(root, fields, sentence):
 def test_missing_map_leaves_nothing(root):
     (root / "v/pushpins/test/logical_anomalies/000.tiff").unlink()
     with pytest.raises(UserError, match=r"logical_anomalies/000\.tiff does not exist"):
-        run(root)
+        study_maps(root)
     assert not (root / "out").exists()
 
 
 def test_the_folder_of_one_category(root):
     with pytest.raises(UserError, match="is the folder of one category"):
-        run(
+        study_maps(
             root,
             dataset_base_dir=str(root / "data/pushpins"),
             object_names=("pushpins",),
@@ -63,11 +63,11 @@ def test_folder_that_cannot_be_written(root, blocked):
     (root / blocked).parent.mkdir(parents=True, exist_ok=True)
     (root / blocked).write_text("")
     with pytest.raises(UserError, match=r"workdir=.*out cannot be written"):
-        run(root)
+        study_maps(root)
 
 
 def test_the_five_files_are_written_together(root, monkeypatch):
-    run(root)
+    study_maps(root)
     out = sorted(path for path in (root / "out").iterdir() if path.is_file())
     before = {path: path.read_bytes() for path in out}
 
@@ -76,7 +76,7 @@ def test_the_five_files_are_written_together(root, monkeypatch):
 
     monkeypatch.setattr("gcad_jax.studies.saturation.report.render_figure", full)
     with pytest.raises(UserError, match="No space left"):
-        run(root, seed=5)
+        study_maps(root, seed=5)
     assert {path: path.read_bytes() for path in out} == before
     assert len(before) == 5
     assert runs.leftovers(root) == []

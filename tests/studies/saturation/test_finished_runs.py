@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from helpers import map_folders as folders
 from helpers import runs, trees
-from helpers.study_runs import make, make_run, of_runs, run, run_study
+from helpers.study_runs import (
+    make_category,
+    make_run,
+    of_workdirs,
+    run_study,
+    study_maps,
+)
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
@@ -46,7 +52,7 @@ def plan_of(given, out):
 def test_a_run_of_the_main_job(tmp_path):
     config = runs.tiny(method=VariationModel(image_size=32), write_maps=True)
     (evaluated,) = train_and_evaluate.run(config, str(tmp_path / "run"))
-    result, _ = run_study(of_runs(tmp_path / "run"), tmp_path / "out")
+    result, _ = run_study(of_workdirs(tmp_path / "run"), tmp_path / "out")
     assert result["methods"] == ["run"]
     circles = result["categories"]["circles"]
     # Half of the area of both discs must be found: below the area, so it varies.
@@ -64,7 +70,7 @@ def test_a_run_of_the_main_job(tmp_path):
 
 
 def test_seeds_are_methods_and_data_are_found(loco):
-    given = of_runs(loco / "a", loco / "b")
+    given = of_workdirs(loco / "a", loco / "b")
     assert " maps of 3 methods" in plan_of(given, loco / "out")
     assert not (loco / "out").exists()
     result, _ = run_study(given, loco / "out")
@@ -74,7 +80,7 @@ def test_seeds_are_methods_and_data_are_found(loco):
     assert thresholds["missing_part"]["pixels"] == 10
     assert thresholds["extra_part"]["share_of_area"] == 0.7
     # The same from the files of the data set, which are read otherwise.
-    given = of_runs(loco / "a", loco / "b", dataset_base_dir=str(loco / "loco"))
+    given = of_workdirs(loco / "a", loco / "b", dataset_base_dir=str(loco / "loco"))
     assert (
         run_study(given, loco / "out")[0]["categories"][CATEGORY]["auspro"]
         == result["categories"][CATEGORY]["auspro"]
@@ -83,7 +89,7 @@ def test_seeds_are_methods_and_data_are_found(loco):
 
 def test_beside_maps_of_another_framework(loco):
     maps = loco / "a" / CATEGORY / MAPS / "seed_2"
-    given = of_runs(loco / "a", maps=(str(maps),), names=("other", "ours"))
+    given = of_workdirs(loco / "a", maps=(str(maps),), names=("other", "ours"))
     result, _ = run_study(given, loco / "out")
     assert result["methods"] == ["other", "ours seed 2", "ours seed 10"]
     category = result["categories"][CATEGORY]
@@ -93,14 +99,14 @@ def test_beside_maps_of_another_framework(loco):
 
 def test_runs_of_several_image_sizes(loco):
     make_run(loco / "c", data_of(loco), image_size=64)
-    result, _ = run_study(of_runs(loco / "b", loco / "c"), loco / "out")
+    result, _ = run_study(of_workdirs(loco / "b", loco / "c"), loco / "out")
     assert result["methods"] == ["b", "c"]
     # Another mask since then: the run of the other size saw other regions.
     path = loco / "loco" / CATEGORY / "ground_truth/logical_anomalies/000/000.png"
     trees.save(path, trees.rectangle(1, 1, 4, 5, 255))
     make_run(loco / "d", data_of(loco), image_size=32)
     with pytest.raises(UserError, match=r"b and .*d have other test images or masks"):
-        run_study(of_runs(loco / "b", loco / "d"), loco / "out")
+        run_study(of_workdirs(loco / "b", loco / "d"), loco / "out")
 
 
 def test_sizes_of_other_data(loco):
@@ -110,7 +116,7 @@ def test_sizes_of_other_data(loco):
     other = MvtecLocoAd(str(loco / "other"), (CATEGORY,), str(loco / "cache"))
     make_run(loco / "c", other, image_size=64)
     with pytest.raises(UserError, match=r"b and .*c have other test images or masks"):
-        run_study(of_runs(loco / "b", loco / "c"), loco / "out")
+        run_study(of_workdirs(loco / "b", loco / "c"), loco / "out")
 
 
 def test_own_images(tmp_path):
@@ -123,7 +129,7 @@ def test_own_images(tmp_path):
     mask = trees.rectangle(3, 3, 5, 6, 255)
     trees.save(root / "ground_truth/logical_gap/0.png", mask)
     make_run(tmp_path / "run", Folder(str(root)))
-    result, lines = run_study(of_runs(tmp_path / "run"), tmp_path / "out")
+    result, lines = run_study(of_workdirs(tmp_path / "run"), tmp_path / "out")
     category = result["categories"]["mine"]
     assert (category["varying"], category["regions"]) == (0, 1)
     assert category["auspro"]["run"]["structural_anomalies"]["0.05"]["mean"] is None
@@ -137,27 +143,27 @@ def test_own_images_without_masks(tmp_path):
     trees.save(tmp_path / "mine/test/dent/0.png", trees.noise(11))
     make_run(tmp_path / "run", Folder(str(tmp_path / "mine")))
     with pytest.raises(UserError, match="mine has no test image with a mask"):
-        run_study(of_runs(tmp_path / "run"), tmp_path / "out")
+        run_study(of_workdirs(tmp_path / "run"), tmp_path / "out")
 
 
 def test_mvtec_ad(tmp_path):
     trees.make_ad(tmp_path / "ad", "hazelnut")
     data = MvtecAd(str(tmp_path / "ad"), ("hazelnut",), str(tmp_path / "cache"))
     make_run(tmp_path / "run", data)
-    result, _ = run_study(of_runs(tmp_path / "run"), tmp_path / "out")
+    result, _ = run_study(of_workdirs(tmp_path / "run"), tmp_path / "out")
     assert result["categories"]["hazelnut"]["varying"] == 0
 
 
 def test_kept_until_a_run_changes(loco):
-    run_study(of_runs(loco / "b"), loco / "out")
+    run_study(of_workdirs(loco / "b"), loco / "out")
     shutil.rmtree(loco / "loco")  # not needed again
-    assert "kept" in str(run_study(of_runs(loco / "b"), loco / "out")[1])
+    assert "kept" in str(run_study(of_workdirs(loco / "b"), loco / "out")[1])
     file = loco / "b" / CATEGORY / "data.json"
     digests = json.loads(file.read_text())
     digests["test"]["sha256"] = "others"
     file.write_text(json.dumps(digests))
     with pytest.raises(UserError, match=r"the data set is in .*start the study in"):
-        run_study(of_runs(loco / "b"), loco / "out")
+        run_study(of_workdirs(loco / "b"), loco / "out")
 
 
 # What is done to run "b", and what the study of "a" and "b" says then.
@@ -223,10 +229,10 @@ BAD = {
 @pytest.mark.parametrize(
     ("damage", "sentence"), BAD.items(), ids=[f.__name__ for f in BAD]
 )
-def test_bad_run(loco, damage, sentence):
+def test_bad_study_maps(loco, damage, sentence):
     damage(loco / "b")
     with pytest.raises(UserError, match=sentence) as error:
-        run_study(of_runs(loco / "a", loco / "b"), loco / "out")
+        run_study(of_workdirs(loco / "a", loco / "b"), loco / "out")
     assert str(error.value)[-1] in ".?"
     assert not (loco / "out").exists()
 
@@ -235,22 +241,22 @@ def test_bad_run(loco, damage, sentence):
 def test_a_data_set_that_is_not_known(loco, damage):
     damage(loco / "b")
     with pytest.raises(UserError, match=r"does not know .*--config\.dataset_base_dir"):
-        run_study(of_runs(loco / "b"), loco / "out")
-    given = of_runs(loco / "b", dataset_base_dir=str(loco / "loco"))
+        run_study(of_workdirs(loco / "b"), loco / "out")
+    given = of_workdirs(loco / "b", dataset_base_dir=str(loco / "loco"))
     assert run_study(given, loco / "out")[0]["methods"] == ["b"]
 
 
 def test_a_run_given_twice(loco):
     with pytest.raises(UserError, match="two methods are called 'b'"):
-        run_study(of_runs(loco / "b", loco / "b"), loco / "out")
+        run_study(of_workdirs(loco / "b", loco / "b"), loco / "out")
 
 
 def test_a_run_that_is_still_at_work(loco):
     with (loco / "b/.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UserError, match=r"a run is still at work in .*b; wait"):
-            run_study(of_runs(loco / "a", loco / "b"), loco / "out")
-    assert run_study(of_runs(loco / "b"), loco / "out")
+            run_study(of_workdirs(loco / "a", loco / "b"), loco / "out")
+    assert run_study(of_workdirs(loco / "b"), loco / "out")
 
 
 def test_a_run_cannot_begin_while_it_is_studied(loco, monkeypatch):
@@ -261,15 +267,15 @@ def test_a_run_cannot_begin_while_it_is_studied(loco, monkeypatch):
 
     monkeypatch.setattr("gcad_jax.studies.saturation.run.rank", rank)
     with pytest.raises(UserError, match="looked"):
-        run_study(of_runs(loco / "b"), loco / "out")
+        run_study(of_workdirs(loco / "b"), loco / "out")
 
 
-def test_an_empty_run(tmp_path):
+def test_an_empty_study_maps(tmp_path):
     (tmp_path / "run").mkdir()
     config = {"data": {"class": "Circles"}, "method": {"class": "M", "image_size": 1}}
     (tmp_path / "run/config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="run, which holds no category; run its"):
-        run_study(of_runs(tmp_path / "run"), tmp_path / "out")
+        run_study(of_workdirs(tmp_path / "run"), tmp_path / "out")
 
 
 def test_categories_of_other_seeds(tmp_path):
@@ -280,11 +286,11 @@ def test_categories_of_other_seeds(tmp_path):
     run_path = make_run(tmp_path / "run", data, seeds=(0, 1))
     shutil.rmtree(run_path / "pushpins" / MAPS / "seed_1")
     with pytest.raises(UserError, match="pushpins has maps by run, but juice_bottle"):
-        run_study(of_runs(run_path), tmp_path / "out")
+        run_study(of_workdirs(run_path), tmp_path / "out")
 
 
 def test_names_and_a_data_set_of_their_own(tmp_path):
-    make(tmp_path)
+    make_category(tmp_path)
     given = {"maps": (str(tmp_path / "v"),), "names": ("A", "B")}
     with pytest.raises(UserError, match="2 names for 1 methods"):
-        run(tmp_path, **given)
+        study_maps(tmp_path, **given)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import map_folders as folders
 from helpers import spro_oracle as oracle
-from helpers.study_runs import make, run
+from helpers.study_runs import make_category, study_maps
 from scipy.stats import kendalltau
 
 from gcad_jax.evaluation import ground_truth_files, map_folders
@@ -26,14 +26,14 @@ KINDS = ("structural_anomalies", "logical_anomalies")
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("oracle")
-    make(root, methods=METHODS)
+    make_category(root, methods=METHODS)
     return root
 
 
 @pytest.fixture(scope="module")
 def category(root):
     maps = tuple(str(root / method) for method in METHODS)
-    result, _ = run(root, maps=maps, num_draws=DRAWS)
+    result, _ = study_maps(root, maps=maps, num_draws=DRAWS)
     return result["categories"][folders.NAME]
 
 

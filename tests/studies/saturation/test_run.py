@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import map_folders as folders
 from helpers import runs
-from helpers.study_runs import make, run
+from helpers.study_runs import make_category, study_maps
 
 from gcad_jax.evaluation import ground_truth_files, map_folders
 from gcad_jax.evaluation.ground_truth import GroundTruth
@@ -25,7 +25,7 @@ OUTPUTS = [f"saturation.{form}" for form in ("html", "json", "md", "pdf", "png")
 
 @pytest.fixture
 def root(tmp_path):
-    make(tmp_path)
+    make_category(tmp_path)
     return tmp_path
 
 
@@ -39,7 +39,7 @@ def expected(root: pathlib.Path, method: str):
 
 
 def test_two_methods(root):
-    result, lines = run(root, vary_relative=False)
+    result, lines = study_maps(root, vary_relative=False)
     assert lines[0].startswith("study       1 category x 2 methods, 40 draws")
     assert sorted(p.name for p in (root / "out").iterdir()) == ["pushpins", *OUTPUTS]
     category = result["categories"]["pushpins"]
@@ -91,7 +91,7 @@ def check_rankings(out, category):
 
 
 def test_relative_thresholds_below_one_vary(root):
-    category = run(root)[0]["categories"]["pushpins"]
+    category = study_maps(root)[0]["categories"]["pushpins"]
     assert category["thresholds"] == {
         "missing": {"pixels": 4, "regions": 1},
         "dent": {"share_of_area": 0.5, "regions": 3},
@@ -104,38 +104,38 @@ def test_relative_thresholds_below_one_vary(root):
 
 
 def test_finished_categories_are_kept(root, monkeypatch):
-    make(root, "screw_bag")
-    first, _ = run(root, object_names=("pushpins",))
-    both, lines = run(root)
+    make_category(root, "screw_bag")
+    first, _ = study_maps(root, object_names=("pushpins",))
+    both, lines = study_maps(root)
     assert [line for line in lines if "kept" in line] == [
         "pushpins: its draws are kept from earlier"
     ]
     assert both["categories"]["pushpins"] == first["categories"]["pushpins"]
 
     monkeypatch.setattr(saturation, "rank", None)  # nothing is passed over again
-    assert run(root)[0] == both
+    assert study_maps(root)[0] == both
     monkeypatch.undo()
-    assert "kept" not in str(run(root, seed=1)[1])
+    assert "kept" not in str(study_maps(root, seed=1)[1])
 
     # A map that changed, and a file that is damaged.
-    make(root, methods="v")
-    assert "pushpins: its draws are kept" not in str(run(root, seed=1)[1])
+    make_category(root, methods="v")
+    assert "pushpins: its draws are kept" not in str(study_maps(root, seed=1)[1])
     (root / "out/pushpins/draws.npz").write_bytes(b"PK\3\4")
     (root / "out/screw_bag/saturation.json").write_text("[]")
-    assert "kept" not in str(run(root, seed=1)[1])
+    assert "kept" not in str(study_maps(root, seed=1)[1])
 
 
 def test_reproducible_by_seed(root):
-    first, _ = run(root)
+    first, _ = study_maps(root)
     shutil.rmtree(root / "out")
-    assert run(root)[0] == first
-    other = run(root, seed=7)[0]["categories"]["pushpins"]["auspro"]["u"]
+    assert study_maps(root)[0] == first
+    other = study_maps(root, seed=7)[0]["categories"]["pushpins"]["auspro"]["u"]
     assert other != first["categories"]["pushpins"]["auspro"]["u"]
 
 
 def test_draws_do_not_depend_on_the_other_methods(root):
-    both, _ = run(root)
-    alone, _ = run(root, maps=(str(root / "v"),))
+    both, _ = study_maps(root)
+    alone, _ = study_maps(root, maps=(str(root / "v"),))
     one = alone["categories"]["pushpins"]
     assert one["auspro"]["v"] == both["categories"]["pushpins"]["auspro"]["v"]
     assert one["pairs"] == []
@@ -143,8 +143,8 @@ def test_draws_do_not_depend_on_the_other_methods(root):
 
 
 def test_overall_is_the_mean_over_the_categories(root):
-    make(root, "screw_bag")
-    result, _ = run(root)
+    make_category(root, "screw_bag")
+    result, _ = study_maps(root)
     for kind in KIND_OR_MEAN:
         means = [
             result["categories"][name]["auspro"]["u"][kind]["0.3"]["mean"]
@@ -158,7 +158,7 @@ def test_overall_is_the_mean_over_the_categories(root):
 def test_a_kind_without_images(root):
     for folder in ("data/pushpins/ground_truth", "u/pushpins/test", "v/pushpins/test"):
         shutil.rmtree(root / folder / "structural_anomalies")
-    result, _ = run(root)
+    result, _ = study_maps(root)
     category = result["categories"]["pushpins"]
     for kind in ("structural_anomalies", "mean"):
         assert set(category["auspro"]["u"][kind]["0.05"].values()) == {None}
@@ -169,7 +169,9 @@ def test_a_kind_without_images(root):
 
 def test_nothing_varies_in_mvtec_ad(tmp_path):
     folders.make_ad(tmp_path)
-    result, lines = run(tmp_path, maps=(str(tmp_path / "maps"),) * 2, names=("$a", "b"))
+    result, lines = study_maps(
+        tmp_path, maps=(str(tmp_path / "maps"),) * 2, names=("$a", "b")
+    )
     found = result["categories"]["cable"]
     assert found["varying"] == 0
     assert found["auspro"]["$a"]["mean"]["0.05"]["min"] == pytest.approx(1)
