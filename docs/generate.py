@@ -77,6 +77,9 @@ def field_list(path: str, flag: str) -> list[str]:
     for field in fields.fields(class_at(path)):
         facts = [f"*default* `{field.default}`"] if field.default else []
         facts += [f"*unit* {field.unit}"] if field.unit else []
+        facts += [f"*allowed* {docstrings.escaped(field.allowed)}"] * bool(
+            field.allowed
+        )
         facts.append(f"*source* {docstrings.escaped(field.source)}")
         item = [f"- **`{flag}{field.name}`**: {docstrings.sentence(field.text)}"]
         item.append(f"  {', '.join(facts)}.")

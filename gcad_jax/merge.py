@@ -134,7 +134,7 @@ def _object(path: epath.Path) -> dict[str, Any]:
 
 def check_alike(parts: Sequence[Part]) -> None:
     """Raises UserError where parts differ in more than categories and seeds."""
-    from gcad_jax.config.experiment import differences
+    from gcad_jax.config.serialization import differences
 
     first = parts[0]
     for part in parts:

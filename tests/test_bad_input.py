@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from helpers import runs, trees
 
-from gcad_jax.config import Experiment
-from gcad_jax.config import experiment as configs
+from gcad_jax.config import Experiment, serialization, validation
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.data.loco import MvtecLocoAd
@@ -201,7 +200,9 @@ def begin(category: pathlib.Path) -> None:
 
 
 def test_workdir_of_another_config(tmp_path: pathlib.Path) -> None:
-    with workdir.opened(str(tmp_path), configs.as_dict(configs.resolve(runs.tiny()))):
+    with workdir.opened(
+        str(tmp_path), serialization.as_dict(validation.resolve(runs.tiny()))
+    ):
         pass
     begin(tmp_path / "circles")
     before = (tmp_path / "config.json").read_bytes()
@@ -220,7 +221,7 @@ def test_workdir_that_cannot_be_written(where: str, tmp_path: pathlib.Path) -> N
 
 
 def test_workdir_in_use(tmp_path: pathlib.Path) -> None:
-    config = configs.as_dict(configs.resolve(runs.tiny()))
+    config = serialization.as_dict(validation.resolve(runs.tiny()))
     with workdir.opened(str(tmp_path), config):
         assert "in use by another process" in refused(runs.tiny(), tmp_path)
 

@@ -63,16 +63,20 @@ def document(name: str, value: Any) -> list[str]:
 
 
 def members_of(kind: type) -> Iterator[tuple[str, list[str]]]:
-    """Each documented public member that a class defines, with its text."""
-    for name, value in vars(kind).items():
+    """Each documented public member that a class defines, with its text.
+
+    A method is put together from parts; those that are its own alone are shown too.
+    """
+    parts = [part for part in kind.__mro__ if is_config(kind) and is_part(part)]
+    members = dict(item for part in [*parts, kind] for item in vars(part).items())
+    for name, value in members.items():
         function = value.__func__ if isinstance(value, HOLDERS) else value
         if isinstance(value, property):
             function = value.fget
         if isinstance(value, functools.cached_property):
             function = value.func
-        made_here = (
-            getattr(function, "__qualname__", "") == f"{kind.__qualname__}.{name}"
-        )
+        of = {f"{part.__qualname__}.{name}" for part in (kind, *parts)}
+        made_here = getattr(function, "__qualname__", "") in of
         if name.startswith("_") or not made_here or not function.__doc__:
             continue
         lines = docstrings.to_markdown(text_of(function))
@@ -89,6 +93,12 @@ def text_of(value: Any) -> str:
 def is_config(value: Any) -> bool:
     """Whether a class has its fields on the page of all fields."""
     return dataclasses.is_dataclass(value) and "title" in vars(value)
+
+
+def is_part(kind: type) -> bool:
+    """Whether a class is a part that methods are made of, and has fields of its own."""
+    in_methods = kind.__module__.startswith("gcad_jax.methods.")
+    return in_methods and dataclasses.is_dataclass(kind) and not is_config(kind)
 
 
 def fenced(text: str) -> list[str]:
@@ -158,7 +168,10 @@ def _field(kind: type, name: str) -> str:
         if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == name:
             # A factory says little of the value that it makes.
             default = "" if line.value is None else f" = {ast.unparse(line.value)}"
-            if "field(" in default:
+            if isinstance(line.value, ast.Call) and "fields.field(" in default:
+                shown = ast.unparse(line.value.args[0])
+                default = "" if shown == "fields.REQUIRED" else f" = {shown}"
+            elif "field(" in default:
                 default = " = ..."
             return f"{name}: {annotation(line.annotation)}{default}"
     raise LookupError(f"{kind.__qualname__}.{name} is not in the source")

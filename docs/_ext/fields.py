@@ -1,18 +1,18 @@
-"""The fields of every config, read off the docstrings of their classes.
+"""The fields of every config, as their classes describe them (gcad_jax/core/fields.py).
 
-A docstring says of each field what it is, in which unit, and whose choice its default
-is: `name: what it is (unit) [source].`, several lines indented.
+Beside each field stands what it is, in which unit, what is allowed, and whose choice
+its default is.
 """
 
 import dataclasses
 import functools
 import inspect
 import pathlib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gcad_jax.config import files
+from gcad_jax.core.fields import FieldSpec, field_specs
 
 ROOT = pathlib.Path(__file__).parents[2]
 UNITS = (
@@ -42,8 +42,6 @@ PRESETS: Mapping[str, tuple[str, ...]] = {
     "study_throughput": ("", "small"),
     "study_saturation": ("small", "paper"),
 }
-_ENTRY = re.compile(r"(\w+): (.*(?:\n +.*)*)")
-_SAID = re.compile(r"(.*?)(?: \(([^()]+)\))? \[([^\]]+)\]\.", re.S)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +49,14 @@ class Field:
     """What a page says of a field.
 
     default: as a flag would give it; "" where there is none. unit: "" for none.
+    allowed: what it may be, in words; "" where its type says it all.
     others: values that presets give it, each with the config files and presets.
     """
 
     name: str
     text: str
     unit: str
+    allowed: str
     source: str
     default: str
     others: Mapping[str, tuple[str, ...]]
@@ -66,39 +66,43 @@ def fields(kind: type) -> list[Field]:
     """Those that a class has beside the ones of its parents.
 
     Raises:
-      ValueError: the docstring is silent about one, or names no known source.
+      ValueError: one is not described, or names no known source or unit.
     """
     found = []
     for field in dataclasses.fields(kind):
         if owner(kind, field.name) is kind:
             others = preset_values().get((kind, field.name), {})
-            text, unit, source = described(kind, field.name)
-            name, default = field.name, _default(field)
-            found.append(Field(name, text, unit, source, default, others))
+            spec = described(kind, field.name)
+            allowed, name, default = str(spec.allowed), field.name, _default(field)
+            found.append(
+                Field(name, spec.doc, spec.unit, allowed, spec.source, default, others)
+            )
     return found
 
 
-def described(kind: type, name: str) -> tuple[str, str, str]:
-    """What a field is, its unit ("" for none), and whose choice its default is.
+def described(kind: type, name: str) -> FieldSpec:
+    """What stands beside a field in its class.
 
     Raises:
       ValueError: as `fields`.
     """
-    said = dict(_ENTRY.findall(inspect.cleandoc(kind.__doc__ or "")))
-    match = _SAID.fullmatch(" ".join(said.get(name, "").split()))
-    if not match or not match[3].startswith(SOURCES):
+    spec = field_specs(kind).get(name)
+    known = spec and spec.source.startswith(SOURCES) and spec.unit in ("", *UNITS)
+    if spec is None or not known:
         raise ValueError(
-            f"the docstring of {kind.__qualname__} must say of {name} what "
-            "it is and, in brackets at its end, whose choice it is."
+            f"{kind.__qualname__} must say of {name} what it is and, in brackets at "
+            "its end, whose choice it is, in a unit of UNITS if it has one."
         )
-    text, unit, source = match[1], match[2] or "", match[3]
-    if unit and unit not in UNITS:  # a remark in parentheses
-        text, unit = f"{text} ({unit})", ""
-    return text, unit, source
+    return spec
 
 
 def owner(kind: type, name: str) -> type:
-    """The class of which `kind` has a field: itself or a parent."""
+    """The class whose fields on the page `name` is among: `kind` itself or a parent.
+
+    What methods have in common is on the page of each, with its own defaults.
+    """
+    if kind.__module__.startswith("gcad_jax.methods"):
+        return kind
     return next(c for c in kind.__mro__ if name in inspect.get_annotations(c))
 
 

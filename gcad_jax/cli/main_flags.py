@@ -58,10 +58,10 @@ def parse(argv: list[str]) -> list[str]:
 def _types(path: str) -> dict[str, Any]:
     """The type of each field of the config at `path`, by its flag."""
     # Imported here, so that --help and a mistyped flag answer at once.
-    from gcad_jax.config.experiment import fields
     from gcad_jax.config.files import load
+    from gcad_jax.config.serialization import leaf_fields
 
-    return {f"config.{name}": kind for name, kind in fields(load(path))}
+    return {f"config.{name}": kind for name, kind in leaf_fields(load(path))}
 
 
 def _with_found(word: str, path: str) -> str:
@@ -84,7 +84,7 @@ def missing(name: str, argv: list[str]) -> UserError:
 
 def check_overriding(given: Mapping[str, str]) -> None:
     """Raises UserError for a value that is given twice over, in two ways."""
-    from gcad_jax.config.experiment import OVERRIDING
+    from gcad_jax.config.validation import OVERRIDING
 
     for short in OVERRIDING:
         one, other = f"config.{short}", f"config.method.{short}"

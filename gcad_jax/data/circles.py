@@ -21,6 +21,7 @@ import dataclasses
 
 import numpy as np
 
+from gcad_jax.core import fields
 from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import ImagesU8
@@ -45,41 +46,61 @@ SPLITS = (TRAIN, VALIDATION, *KINDS)  # each draws from streams of its own
 
 @dataclasses.dataclass
 class Circles:
-    """The toy set; sizes in pixels of the generated image.
+    """The toy set; sizes in pixels of the generated image."""
 
-    num_train: good ones, to train on (images) [P App. A].
-    num_validation: good ones, to set the scale of scores (images) [P App. A].
-    num_test: those to test on, of each kind (images) [ours].
-    seed: seed of all draws [ours].
-    side: of the generated images; they are zoomed to the method's size afterwards
-        (pixels) [P App. A].
-    radius: of a black disc (pixels) [P App. A].
-    blur_sigma: of the Gaussian that smooths every image (pixels) [P App. A].
-    region_radius_min: least radius of the disc that cuts a colored region (pixels)
-        [ours].
-    region_radius_max: largest radius of it (pixels) [ours].
-    colour_min: the least value of the brightest channel of its color (gray levels)
-        [ours].
-    min_distance: between the centers of the two discs of a logical anomaly (pixels)
-        [ours].
-    logical_saturation: share of the two discs' area that must be found (fraction of the
-        area) [ours, after P 3.4].
-    categories: there is only this one [ours].
-    """
-
-    num_train: int = 1000
-    num_validation: int = 100
-    num_test: int = 100
-    seed: int = 0
-    side: int = 256
-    radius: int = 16
-    blur_sigma: float = 1.5
-    region_radius_min: int = 5
-    region_radius_max: int = 12
-    colour_min: int = 128
-    min_distance: int = 36
-    logical_saturation: float = 0.5
-    categories: tuple[str, ...] = (NAME,)
+    num_train: int = fields.field(
+        1000,
+        "good ones, to train on (images) [P App. A]",
+        fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory"),
+    )
+    num_validation: int = fields.field(
+        100,
+        "good ones, to set the scale of scores (images) [P App. A]",
+        fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory"),
+    )
+    num_test: int = fields.field(
+        100,
+        "those to test on, of each kind (images) [ours]",
+        fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory"),
+    )
+    seed: int = fields.field(0, "seed of all draws [ours]", fields.NOT_NEGATIVE)
+    side: int = fields.field(
+        256,
+        "of the generated images; they are zoomed to the method's size afterwards "
+        "(pixels) [P App. A]",
+        fields.PIXELS,
+    )
+    radius: int = fields.field(16, "of a black disc (pixels) [P App. A]", fields.PIXELS)
+    blur_sigma: float = fields.field(
+        1.5,
+        "of the Gaussian that smooths every image (pixels) [P App. A]",
+        fields.Allowed(at_least=0, at_most=100),
+    )
+    region_radius_min: int = fields.field(
+        5,
+        "least radius of the disc that cuts a colored region (pixels) [ours]",
+        fields.PIXELS,
+    )
+    region_radius_max: int = fields.field(
+        12, "largest radius of it (pixels) [ours]", fields.PIXELS
+    )
+    colour_min: int = fields.field(
+        128,
+        "the least value of the brightest channel of its color (gray levels) [ours]",
+        fields.Allowed(at_least=0, at_most=255),
+    )
+    min_distance: int = fields.field(
+        36,
+        "between the centers of the two discs of a logical anomaly (pixels) [ours]",
+        fields.PIXELS,
+    )
+    logical_saturation: float = fields.field(
+        0.5,
+        "share of the two discs' area that must be found (fraction of the area) [ours, "
+        "after P 3.4]",
+        fields.FRACTION,
+    )
+    categories: tuple[str, ...] = fields.field((NAME,), "there is only this one [ours]")
 
     def names(self) -> tuple[str, ...]:
         """('circles',); raises UserError for any other category."""
@@ -182,13 +203,7 @@ class Circles:
         )
 
     def _check(self) -> None:
-        for field in ("num_train", "num_validation", "num_test"):
-            if getattr(self, field) < 1:
-                raise UserError(
-                    f"data.{field} is {getattr(self, field)}; it must be at least 1."
-                )
-        if self.seed < 0:
-            raise UserError(f"data.seed is {self.seed}; it must be 0 or above.")
+        fields.validate_fields(self, "data.")
         if not 1 <= self.region_radius_min <= self.region_radius_max:
             raise UserError(
                 f"data.region_radius_min is {self.region_radius_min}; it must be "
@@ -198,10 +213,6 @@ class Circles:
             raise UserError(
                 f"data.min_distance is {self.min_distance}; two discs of radius "
                 f"{self.radius} overlap, it must be above {2 * self.radius}."
-            )
-        if not 0 <= self.colour_min <= 255:
-            raise UserError(
-                f"data.colour_min is {self.colour_min}; it must be between 0 and 255."
             )
         # From the middle of the image a second disc must still fit, into a corner.
         reach = (self.side - 2 * self.radius - 1) // 2 * 2**0.5

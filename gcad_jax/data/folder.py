@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
+from gcad_jax.core import fields
 from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import ImagesU8
@@ -29,29 +30,38 @@ from gcad_jax.data.mvtec.files import check_names
 
 @dataclasses.dataclass
 class Folder:
-    """Own images below `root`, laid out as `folder_layout` says.
+    """Own images below `root`, laid out as `folder_layout` says."""
 
-    root: the folder of images, or of categories [ours].
-    categories: sub-folders of `root` to run; () means all of them, sorted [ours].
-    validation_fraction: what is held out of the training images where there are none to
-        validate on (fraction of the images) [ours].
-    split_seed: seed of the choice of those images [ours].
-    vertical_flip: mirror top and bottom with probability 1/2 in training; off where
-        nothing is said, as a mirrored image may be an anomaly [P 5.1; off is ours].
-    horizontal_flip: the same of left and right [P 5.1; off is ours].
-    rotation_degrees: largest rotation of the augmentation (degrees) [P 5.1].
-    jitter: j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation
-        [ours: P 5.1 gives no range].
-    """
-
-    root: str = ""
-    categories: tuple[str, ...] = ()
-    validation_fraction: float = 0.1
-    split_seed: int = 0
-    vertical_flip: bool = False
-    horizontal_flip: bool = False
-    rotation_degrees: float = 3.0
-    jitter: float = 0.1
+    root: str = fields.field("", "the folder of images, or of categories [ours]")
+    categories: tuple[str, ...] = fields.field(
+        (), "sub-folders of `root` to run; () means all of them, sorted [ours]"
+    )
+    validation_fraction: float = fields.field(
+        0.1,
+        "what is held out of the training images where there are none to validate on "
+        "(fraction of the images) [ours]",
+        fields.FRACTION,
+    )
+    split_seed: int = fields.field(
+        0, "seed of the choice of those images [ours]", fields.NOT_NEGATIVE
+    )
+    vertical_flip: bool = fields.field(
+        False,
+        "mirror top and bottom with probability 1/2 in training; off where nothing is "
+        "said, as a mirrored image may be an anomaly [P 5.1; off is ours]",
+    )
+    horizontal_flip: bool = fields.field(
+        False, "the same of left and right [P 5.1; off is ours]"
+    )
+    rotation_degrees: float = fields.field(
+        3.0, "largest rotation of the augmentation (degrees) [P 5.1]", fields.DEGREES
+    )
+    jitter: float = fields.field(
+        0.1,
+        "j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation "
+        "[ours: P 5.1 gives no range]",
+        fields.FRACTION,
+    )
 
     def names(self) -> tuple[str, ...]:
         """The categories to run; raises UserError where there are none or not these."""

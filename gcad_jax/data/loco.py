@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from gcad_jax.core import fields
 from gcad_jax.data.dataset import Category
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.data.mvtec.cache import examples
@@ -19,22 +20,28 @@ HINT = (
 
 @dataclasses.dataclass
 class MvtecLocoAd:
-    """Five categories with structural and logical anomalies.
+    """Five categories with structural and logical anomalies."""
 
-    root: the folder that holds the folders of the categories [ours].
-    categories: which of them to run [P 3].
-    cache_dir: where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache
-        [ours].
-    rotation_degrees: largest rotation of the augmentation (degrees) [P 5.1].
-    jitter: j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation
-        [ours: P 5.1 gives no range].
-    """
-
-    root: str = ""
-    categories: tuple[str, ...] = tuple(LOCO)
-    cache_dir: str = ""
-    rotation_degrees: float = 3.0
-    jitter: float = 0.1
+    root: str = fields.field(
+        "", "the folder that holds the folders of the categories [ours]"
+    )
+    categories: tuple[str, ...] = fields.field(
+        tuple(LOCO), "which of them to run [P 3]"
+    )
+    cache_dir: str = fields.field(
+        "",
+        "where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache [ours]",
+        run_only=True,
+    )
+    rotation_degrees: float = fields.field(
+        3.0, "largest rotation of the augmentation (degrees) [P 5.1]", fields.DEGREES
+    )
+    jitter: float = fields.field(
+        0.1,
+        "j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation "
+        "[ours: P 5.1 gives no range]",
+        fields.FRACTION,
+    )
 
     def names(self) -> tuple[str, ...]:
         """The categories to run; raises UserError where one is not complete on disk."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from gcad_jax.core import fields
 from gcad_jax.data.dataset import Category
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.data.input.sampling import split_validation
@@ -20,27 +21,35 @@ HINT = (
 
 @dataclasses.dataclass
 class MvtecAd:
-    """Fifteen categories; 37 of the 1258 anomalous images are logical [P Table 4].
+    """Fifteen categories; 37 of the 1258 anomalous images are logical [P Table 4]."""
 
-    root: the folder that holds the folders of the categories [ours].
-    categories: which of them to run [P 6].
-    cache_dir: where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache
-        [ours].
-    validation_fraction: what is held out of the training images as validation, because
-        the data set has none (fraction of the images) [ours: the paper does not say].
-    split_seed: seed of the choice of those images [ours].
-    rotation_degrees: largest rotation of the augmentation (degrees) [P 5.1].
-    jitter: j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation
-        [ours: P 5.1 gives no range].
-    """
-
-    root: str = ""
-    categories: tuple[str, ...] = tuple(AD)
-    cache_dir: str = ""
-    validation_fraction: float = 0.1
-    split_seed: int = 0
-    rotation_degrees: float = 3.0
-    jitter: float = 0.1
+    root: str = fields.field(
+        "", "the folder that holds the folders of the categories [ours]"
+    )
+    categories: tuple[str, ...] = fields.field(tuple(AD), "which of them to run [P 6]")
+    cache_dir: str = fields.field(
+        "",
+        "where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache [ours]",
+        run_only=True,
+    )
+    validation_fraction: float = fields.field(
+        0.1,
+        "what is held out of the training images as validation, because the data set "
+        "has none (fraction of the images) [ours: the paper does not say]",
+        fields.FRACTION,
+    )
+    split_seed: int = fields.field(
+        0, "seed of the choice of those images [ours]", fields.NOT_NEGATIVE
+    )
+    rotation_degrees: float = fields.field(
+        3.0, "largest rotation of the augmentation (degrees) [P 5.1]", fields.DEGREES
+    )
+    jitter: float = fields.field(
+        0.1,
+        "j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation "
+        "[ours: P 5.1 gives no range]",
+        fields.FRACTION,
+    )
 
     def names(self) -> tuple[str, ...]:
         """The categories to run; raises UserError where one is not complete on disk."""

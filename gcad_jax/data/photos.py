@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from etils import epath
 
+from gcad_jax.core import fields
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path, check_on_disk, walk_files
 from gcad_jax.data.images import SUFFIXES, Source, read_image
@@ -23,24 +24,31 @@ GIVE_UP = 100  # unreadable images in a row
 
 @dataclasses.dataclass(eq=False)
 class Photos:
-    """Which images, and how many of them are held out.
+    """Which images, and how many of them are held out."""
 
-    root: a folder, searched with its subfolders; or "" for `tfds_name` [ours].
-    tfds_name: an image set of TFDS with a feature 'image', such as 'imagenet2012'; it
-        must have been prepared in the format array_record [ours].
-    tfds_split: e.g. 'train' or 'train[:10%]' [ours].
-    tfds_dir: where TFDS keeps its sets, on a disk; '' for its default [ours].
-    held_out_fraction: what is not trained on; at least one (fraction of the images)
-        [ours].
-    memory_gib: decoded images are kept in memory up to this (GiB) [ours].
-    """
-
-    root: str = ""
-    tfds_name: str = ""
-    tfds_split: str = "train"
-    tfds_dir: str = ""
-    held_out_fraction: float = 0.05
-    memory_gib: float = 4.0
+    root: str = fields.field(
+        "", 'a folder, searched with its subfolders; or "" for `tfds_name` [ours]'
+    )
+    tfds_name: str = fields.field(
+        "",
+        "an image set of TFDS with a feature 'image', such as 'imagenet2012'; it must "
+        "have been prepared in the format array_record [ours]",
+    )
+    tfds_split: str = fields.field("train", "e.g. 'train' or 'train[:10%]' [ours]")
+    tfds_dir: str = fields.field(
+        "", "where TFDS keeps its sets, on a disk; '' for its default [ours]"
+    )
+    held_out_fraction: float = fields.field(
+        0.05,
+        "what is not trained on; at least one (fraction of the images) [ours]",
+        fields.FRACTION,
+    )
+    memory_gib: float = fields.field(
+        4.0,
+        "decoded images are kept in memory up to this (GiB) [ours]",
+        fields.NOT_NEGATIVE,
+        run_only=True,
+    )
 
     def load(self, say: Callable[[str], None]) -> "Images":
         """The images, found but not read yet.

@@ -118,12 +118,12 @@ class Trainable(Protocol):
 
 
 def read_phases(task: Trainable, steps_per_epoch: int) -> tuple[Phase, ...]:
-    """The phases of a task, each with a name of its own.
+    """The phases of a task, each with a name of its own, and few enough updates.
 
     Logs and costs tell phases apart by their names alone.
 
     Raises:
-      UserError: two phases of one name.
+      UserError: two phases of one name, or more updates than can be counted.
     """
     phases = tuple(task.phases(steps_per_epoch))
     counts = collections.Counter(phase.name for phase in phases)
@@ -133,6 +133,12 @@ def read_phases(task: Trainable, steps_per_epoch: int) -> tuple[Phase, ...]:
                 f"{type(task).__name__} has {count} phases named {name!r}; each phase "
                 "needs a name of its own."
             )
+    # `TrainState.step` counts them in an int32.
+    if (num_steps := sum(phase.num_steps for phase in phases)) >= 2**31:
+        raise UserError(
+            f"{type(task).__name__} would make {num_steps} updates; fewer than 2**31 "
+            "can be counted: lower its epochs, or make its batches larger."
+        )
     return phases
 
 

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gcad_jax.core import checks, errors
+from gcad_jax.core import fields
 from gcad_jax.core.axes import mean_over_batch
+from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import (
-    COMPUTE_TYPES,
     AnomalyMaps,
     Array,
     Images,
@@ -27,7 +27,7 @@ from gcad_jax.core.types import (
 )
 from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
 from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
-from gcad_jax.methods.common.hparams import settings
+from gcad_jax.methods.common.hparams import TrainedHParams, deviations
 from gcad_jax.methods.common.optimizers import apply_gradients, with_model_state
 from gcad_jax.models.fanogan import (
     WIDTHS,
@@ -38,72 +38,96 @@ from gcad_jax.models.fanogan import (
 )
 
 FOR_D, FOR_G, FOR_MIX = 0, 1, 2  # what is drawn of an example's key
-SMALLEST = 1e-12  # squared gradient under the root
+EPS = 1e-12  # squared gradient under the root
 
 
 @dataclasses.dataclass(eq=False)
-class FAnoGAN(NothingFrozen, OneMap):
-    """Hyper-parameters of f-AnoGAN; defaults are the paper's (Section 5.2).
-
-    image_size: side of the square input: 4, doubled once for each width (pixels) [P
-        5.2].
-    epochs: of the generator's training, in which the critic makes an update with each
-        batch (epochs) [P 5.2].
-    batch_size: examples of an update; may be larger than the data set (images) [P 5.2].
-    samples_per_epoch: how many are drawn in an epoch (images) [ours: the group augments
-        to 10,000 in other papers].
-    critic_updates: the critic's for each update of the generator (updates) [P 5.2].
-    encoder_updates: the encoder's after the generator's training (updates) [P 5.2].
-    latent: dimensions of z (features) [P 5.2].
-    widths: of the residual blocks, at the image's end first (channels) [f-AnoGAN's
-        published code].
-    momentum: what G and E keep of their running statistics with each of their updates
-        [f-AnoGAN's published code].
-    gradient_penalty: weight of WGAN's penalty [f-AnoGAN's published code].
-    kappa: weight of the critic's features in the encoder's loss [f-AnoGAN's published
-        code].
-    learning_rate: of Adam, for generator and critic [P 5.2].
-    encoder_learning_rate: of RMSProp, for the encoder [P 5.2].
-    precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters, losses
-        and scores are float32 [ours].
-    augmented: train on augmented images [P 5.1].
-    inference_batch_size: size of one call outside training (images) [ours].
-    """
+class FAnoGAN(TrainedHParams, NothingFrozen, OneMap):
+    """f-AnoGAN; defaults are the paper's (Section 5.2)."""
 
     title: ClassVar[str] = "f-AnoGAN"
     channels: ClassVar[int] = 1
 
-    image_size: int = 64
-    epochs: int = 100
-    batch_size: int = 64
-    samples_per_epoch: int = 10_000
-    critic_updates: int = 5
-    encoder_updates: int = 50_000
-    latent: int = 128
-    widths: tuple[int, ...] = WIDTHS
-    momentum: float = 0.99
-    gradient_penalty: float = 10.0
-    kappa: float = 1.0
-    learning_rate: float = 1e-4
-    encoder_learning_rate: float = 5e-5
-    precision: str = "float32"
-    augmented: bool = True
-    inference_batch_size: int = 64
+    image_size: int = fields.changed(
+        TrainedHParams,
+        "image_size",
+        64,
+        "side of the square input: 4, doubled once for each width (pixels) [P 5.2]",
+        fields.PIXELS,
+    )
+    epochs: int = fields.changed(
+        TrainedHParams,
+        "epochs",
+        100,
+        "of the generator's training, in which the critic makes an update with each "
+        "batch (epochs) [P 5.2]",
+    )
+    batch_size: int = fields.changed(
+        TrainedHParams,
+        "batch_size",
+        64,
+        "examples of an update; may be larger than the data set (images) [P 5.2]",
+    )
+    learning_rate: float = fields.changed(
+        TrainedHParams,
+        "learning_rate",
+        1e-4,
+        "of Adam, for generator and critic [P 5.2]",
+    )
+    inference_batch_size: int = fields.changed(
+        TrainedHParams, "inference_batch_size", 64
+    )
+    samples_per_epoch: int = fields.field(
+        10_000,
+        "how many are drawn in an epoch (images) [ours: the group augments to 10,000 "
+        "in other papers]",
+        fields.POSITIVE,
+    )
+    critic_updates: int = fields.field(
+        5,
+        "the critic's for each update of the generator (updates) [P 5.2]",
+        fields.POSITIVE,
+    )
+    encoder_updates: int = fields.field(
+        50_000,
+        "the encoder's after the generator's training (updates) [P 5.2]",
+        fields.POSITIVE,
+    )
+    latent: int = fields.field(
+        128, "dimensions of z (features) [P 5.2]", fields.CHANNELS
+    )
+    widths: tuple[int, ...] = fields.field(
+        WIDTHS,
+        "of the residual blocks, at the image's end first (channels) [f-AnoGAN's "
+        "published code]",
+        fields.CHANNELS.items("width"),
+    )
+    momentum: float = fields.field(
+        0.99,
+        "what G and E keep of their running statistics with each of their updates "
+        "[f-AnoGAN's published code]",
+        fields.FRACTION,
+    )
+    gradient_penalty: float = fields.field(
+        10.0,
+        "weight of WGAN's penalty [f-AnoGAN's published code]",
+        fields.NOT_NEGATIVE,
+    )
+    kappa: float = fields.field(
+        1.0,
+        "weight of the critic's features in the encoder's loss [f-AnoGAN's published "
+        "code]",
+        fields.NOT_NEGATIVE,
+    )
+    encoder_learning_rate: float = fields.field(
+        5e-5, "of RMSProp, for the encoder [P 5.2]", fields.POSITIVE
+    )
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
-        for field in (
-            *("epochs", "batch_size", "samples_per_epoch", "critic_updates"),
-            *("encoder_updates", "latent", "learning_rate", "encoder_learning_rate"),
-            "inference_batch_size",
-        ):
-            checks.positive(field, getattr(self, field))
-        for field in ("gradient_penalty", "kappa"):
-            checks.not_negative(field, getattr(self, field))
-        checks.fraction("momentum", self.momentum, "that is kept")
-        checks.one_of("precision", self.precision, COMPUTE_TYPES)
+        super().validate()
         if not self.widths or self.image_size != side(self.widths):
-            raise errors.UserError(
+            raise UserError(
                 f"image_size is {self.image_size}, and widths names "
                 f"{len(self.widths)} widths; {len(self.widths)} are for "
                 f"{side(self.widths)} pixels: change one of them."
@@ -111,17 +135,15 @@ class FAnoGAN(NothingFrozen, OneMap):
 
     def generator(self) -> Generator:
         """G: z to image."""
-        dtype = COMPUTE_TYPES[self.precision]
-        return Generator(self.channels, self.widths, self.momentum, dtype)
+        return Generator(self.channels, self.widths, self.momentum, self.dtype)
 
     def discriminator(self) -> Discriminator:
         """D: image to score, and its features f."""
-        return Discriminator(self.widths, COMPUTE_TYPES[self.precision])
+        return Discriminator(self.widths, self.dtype)
 
     def encoder(self) -> ImageEncoder:
         """E: image to z."""
-        dtype = COMPUTE_TYPES[self.precision]
-        return ImageEncoder(self.latent, self.widths, self.momentum, dtype)
+        return ImageEncoder(self.latent, self.widths, self.momentum, self.dtype)
 
     # -- before training --------------------------------------------------------
 
@@ -179,7 +201,7 @@ class FAnoGAN(NothingFrozen, OneMap):
         after = jax.lax.cond(due, generator, lambda same: same, after)
         return after, mean_over_batch(metrics)
 
-    def _drawn(self, keys: Keys, draw: int) -> Array:
+    def _sample_z(self, keys: Keys, draw: int) -> Array:
         """One z a key: (B, latent), another one for each `draw`."""
 
         def one(key: Key) -> Array:
@@ -200,7 +222,7 @@ class FAnoGAN(NothingFrozen, OneMap):
             "batch_stats": learned.model_state["G"],
         }
         drawn, _ = self.generator().apply(
-            variables, self._drawn(keys, FOR_D), True, mutable=["batch_stats"]
+            variables, self._sample_z(keys, FOR_D), True, mutable=["batch_stats"]
         )
         drawn = jnp.asarray(drawn, jnp.float32)
 
@@ -214,7 +236,7 @@ class FAnoGAN(NothingFrozen, OneMap):
         # The score of an image depends on no other: layer norms, not batch norms.
         slopes = jax.grad(lambda x: jnp.sum(score(x)))(between)
         squares = jnp.sum(jnp.square(slopes), axis=(1, 2, 3))
-        penalty = jnp.mean(jnp.square(jnp.sqrt(squares + SMALLEST) - 1))
+        penalty = jnp.mean(jnp.square(jnp.sqrt(squares + EPS) - 1))
         distance = jnp.mean(score(images)) - jnp.mean(score(drawn))
         metrics = {"L_wasserstein": distance, "L_penalty": penalty}
         return self.gradient_penalty * penalty - distance, metrics
@@ -224,11 +246,11 @@ class FAnoGAN(NothingFrozen, OneMap):
     ) -> tuple[Array, Tree]:
         """-mean D(G(z)), and G's running statistics after it; needs `BATCH`."""
         variables = {"params": G, "batch_stats": learned.model_state["G"]}
-        drawn, changed = self.generator().apply(
-            variables, self._drawn(keys, FOR_G), True, mutable=["batch_stats"]
+        drawn, new = self.generator().apply(
+            variables, self._sample_z(keys, FOR_G), True, mutable=["batch_stats"]
         )
         scores, _ = self.discriminator().apply({"params": learned.params["D"]}, drawn)
-        return -jnp.mean(scores.astype(jnp.float32)), changed["batch_stats"]
+        return -jnp.mean(scores.astype(jnp.float32)), new["batch_stats"]
 
     def _update_encoder(
         self, state: TrainState, frozen: Tree, batch: Batch, keys: Keys
@@ -251,9 +273,7 @@ class FAnoGAN(NothingFrozen, OneMap):
         images: in [-1, 1]. Returned with E's running statistics after it.
         """
         variables = {"params": E, "batch_stats": learned.model_state["E"]}
-        z, changed = self.encoder().apply(
-            variables, images, True, mutable=["batch_stats"]
-        )
+        z, new = self.encoder().apply(variables, images, True, mutable=["batch_stats"])
         again = self._generated(learned, jnp.asarray(z))
         D = {"params": learned.params["D"]}
         _, f = self.discriminator().apply(D, images)
@@ -264,7 +284,7 @@ class FAnoGAN(NothingFrozen, OneMap):
             "L_features": jnp.mean(jnp.square(difference)),
         }
         loss = metrics["L_image"] + self.kappa * metrics["L_features"]
-        return loss, (metrics, changed["batch_stats"])
+        return loss, (metrics, new["batch_stats"])
 
     def _generated(self, learned: Learned, z: Array) -> Images:
         """G(z) on running statistics, float32."""
@@ -291,4 +311,4 @@ class FAnoGAN(NothingFrozen, OneMap):
 
     def describe(self) -> tuple[str, ...]:
         """What differs from the paper in this run."""
-        return (settings(self),)
+        return (deviations(self),)

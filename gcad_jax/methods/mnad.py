@@ -12,10 +12,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gcad_jax.core import checks, errors
+from gcad_jax.core import fields
 from gcad_jax.core.axes import mean_over_batch
 from gcad_jax.core.types import (
-    COMPUTE_TYPES,
     AnomalyMaps,
     Array,
     Images,
@@ -26,7 +25,7 @@ from gcad_jax.core.types import (
 )
 from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
 from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
-from gcad_jax.methods.common.hparams import settings
+from gcad_jax.methods.common.hparams import TrainedHParams, deviations
 from gcad_jax.methods.common.optimizers import (
     apply_gradients,
     cosine_decay,
@@ -42,58 +41,45 @@ APART = 1e-6  # added to differences before their norm, as PyTorch's triplet los
 
 
 @dataclasses.dataclass(eq=False)
-class MNAD(NothingFrozen, OneMap):
-    """Hyper-parameters of MNAD; defaults are the paper's (Section 5.2).
-
-    image_size: side of the square input, a multiple of 8 (pixels) [P 5.2].
-    epochs: passes over the training images (epochs) [P 5.2].
-    batch_size: examples of an update (images) [P 5.2].
-    items: of the memory; each has as many dimensions as the features [P 5.2].
-    width: factor on every width [ours].
-    compactness: weight of the loss that draws features to their item [P 5.2].
-    separateness: weight of the loss that keeps them from the second nearest [P 5.2].
-    learning_rate: Adam's rate at the beginning [P 5.2].
-    final_learning_rate: the fraction of it at the end of a half-cosine decay, epoch by
-        epoch [MNAD's published code].
-    precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters, losses
-        and scores are float32 [ours].
-    augmented: train on augmented images [P 5.1].
-    inference_batch_size: size of one call outside training (images) [ours].
-    """
+class MNAD(TrainedHParams, NothingFrozen, OneMap):
+    """MNAD; defaults are the paper's (Section 5.2)."""
 
     title: ClassVar[str] = "MNAD"
-    channels: ClassVar[int] = 3
     samples_per_epoch: ClassVar[int | None] = None
 
-    image_size: int = 256
-    epochs: int = 500
-    batch_size: int = 4
-    items: int = 10
-    width: float = 1.0
-    compactness: float = 0.1
-    separateness: float = 0.1
-    learning_rate: float = 2e-5
-    final_learning_rate: float = 0.0
-    precision: str = "float32"
-    augmented: bool = True
-    inference_batch_size: int = 8
-
-    def validate(self) -> None:
-        """Raises UserError for a field outside its range."""
-        checks.multiple_of("image_size", self.image_size, STEP)
-        for field in (
-            *("epochs", "batch_size", "width", "learning_rate"),
-            "inference_batch_size",
-        ):
-            checks.positive(field, getattr(self, field))
-        for field in ("compactness", "separateness", "final_learning_rate"):
-            checks.not_negative(field, getattr(self, field))
-        if self.items < 2:
-            raise errors.UserError(
-                f"items is {self.items}; a feature is kept away from its second "
-                "nearest item, so there must be 2 or more."
-            )
-        checks.one_of("precision", self.precision, COMPUTE_TYPES)
+    image_size: int = fields.changed(
+        TrainedHParams, "image_size", 256, allowed=fields.image_side(STEP)
+    )
+    batch_size: int = fields.changed(TrainedHParams, "batch_size", 4)
+    learning_rate: float = fields.changed(TrainedHParams, "learning_rate", 2e-5)
+    final_learning_rate: float = fields.field(
+        0.0,
+        "the fraction of it at the end of a half-cosine decay, epoch by epoch [MNAD's "
+        "published code]",
+        fields.NOT_NEGATIVE,
+    )
+    items: int = fields.field(
+        10,
+        "of the memory; each has as many dimensions as the features [P 5.2]",
+        fields.Allowed(
+            at_least=2,
+            at_most=2**16,
+            reason="every feature is compared with every item",
+            too_low="a feature is kept away from its second nearest item, so there "
+            "must be 2 or more",
+        ),
+    )
+    width: float = fields.field(1.0, "factor on every width [ours]", fields.FACTOR)
+    compactness: float = fields.field(
+        0.1,
+        "weight of the loss that draws features to their item [P 5.2]",
+        fields.NOT_NEGATIVE,
+    )
+    separateness: float = fields.field(
+        0.1,
+        "weight of the loss that keeps them from the second nearest [P 5.2]",
+        fields.NOT_NEGATIVE,
+    )
 
     @property
     def _widths(self) -> tuple[int, ...]:
@@ -101,12 +87,11 @@ class MNAD(NothingFrozen, OneMap):
 
     def encoder(self) -> MemoryEncoder:
         """Image to features at an eighth of its side."""
-        return MemoryEncoder(self._widths, COMPUTE_TYPES[self.precision])
+        return MemoryEncoder(self._widths, self.dtype)
 
     def decoder(self) -> MemoryDecoder:
         """Features and what was read from the memory to the image."""
-        dtype = COMPUTE_TYPES[self.precision]
-        return MemoryDecoder(self.channels, self._widths, dtype)
+        return MemoryDecoder(self.channels, self._widths, self.dtype)
 
     # -- before training --------------------------------------------------------
 
@@ -116,16 +101,16 @@ class MNAD(NothingFrozen, OneMap):
 
     def init(self, key: Key) -> Learned:
         """Networks, their running batch statistics, and the memory."""
-        one, two, three = jax.random.split(key, 3)
+        of_encoder, of_decoder, of_memory = jax.random.split(key, 3)
         side = self.image_size // STEP
         image = jnp.zeros((1, self.image_size, self.image_size, self.channels))
         features = jnp.zeros((1, side, side, 2 * self._widths[-1]))
         variables = {
-            "encoder": self.encoder().init(one, image, False),
-            "decoder": self.decoder().init(two, features, False),
+            "encoder": self.encoder().init(of_encoder, image, False),
+            "decoder": self.decoder().init(of_decoder, features, False),
         }
         state = {name: variables[name]["batch_stats"] for name in NETWORKS}
-        state["memory"] = mnad.fresh(three, self.items, self._widths[-1])
+        state["memory"] = mnad.fresh(of_memory, self.items, self._widths[-1])
         return Learned({name: variables[name]["params"] for name in NETWORKS}, state)
 
     # -- training ---------------------------------------------------------------
@@ -171,7 +156,7 @@ class MNAD(NothingFrozen, OneMap):
             return jnp.asarray(y, jnp.float32)
 
         queries = mnad.unit(apply("encoder", self.encoder(), x))
-        reconstruction = apply("decoder", self.decoder(), _recalled(memory, queries))
+        reconstruction = apply("decoder", self.decoder(), _with_memory(memory, queries))
         flat = queries.reshape(-1, queries.shape[-1])
         first, second = mnad.nearest_two(memory, flat)
         metrics = {
@@ -206,21 +191,21 @@ class MNAD(NothingFrozen, OneMap):
         queries = mnad.unit(jnp.asarray(features, jnp.float32))
         y = self.decoder().apply(
             variables["decoder"],
-            _recalled(learned.model_state["memory"], queries),
+            _with_memory(learned.model_state["memory"], queries),
             False,
         )
         return jnp.sum(jnp.square(x - jnp.asarray(y, jnp.float32)), axis=-1)
 
     def describe(self) -> tuple[str, ...]:
         """What differs from the paper in this run."""
-        return (settings(self),)
+        return (deviations(self),)
 
 
-def _recalled(memory: Array, queries: Array) -> Array:
+def _with_memory(memory: Array, queries: Array) -> Array:
     """Queries (B, h, w, D) and what the memory says of each: (B, h, w, 2 D)."""
     flat = queries.reshape(-1, queries.shape[-1])
-    found = mnad.read(memory, flat).reshape(queries.shape)
-    return jnp.concatenate([queries, found], axis=-1)
+    read = mnad.read(memory, flat).reshape(queries.shape)
+    return jnp.concatenate([queries, read], axis=-1)
 
 
 def triplet(query: Array, near: Array, far: Array) -> Array:  # (Q, D) each -> (Q,)

@@ -13,14 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gcad_jax.core import checks, errors
+from gcad_jax.core import fields
+from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 from gcad_jax.core.types import AnomalyMaps, Array, Features, Images, ImagesU8, Tree
 from gcad_jax.methods.base import DetectorState
 from gcad_jax.methods.common import pretrained_e_loc as teachers
 from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.common.defaults import OneMap, Untrained
-from gcad_jax.methods.common.hparams import settings
+from gcad_jax.methods.common.hparams import HParams, deviations
 from gcad_jax.models.classifiers.classifier import classifier, load_classifier
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import PatchDescriptor
@@ -44,63 +45,74 @@ Levels = tuple[Features, ...]  # finest first
 
 
 @dataclasses.dataclass(eq=False)
-class SPADE(Untrained, OneMap):
-    """Hyper-parameters of SPADE; the paper's where it says.
-
-    image_size: side of the square input, a multiple of 16 (pixels) [P 5.2].
-    backbone: "wide_resnet50_2", the paper's; "resnet18" or "mobilenet_v2"; or "E_loc",
-        whose weights come with the package [P 5.2; the default is ours].
-    d_loc: depth of E_loc, as in its weights (features) [ours].
-    E_loc_width: factor on its hidden widths, as in its weights [ours].
-    weights: of the backbone: a file written by `gcad_jax.convert`; of E_loc "shipped",
-        "random", or the path of weights with {p} for 17, 33 and 65 [ours].
-    K: training images whose features are the gallery; all where there are fewer
-        (images) [P 5.2].
-    combination: "separate", distances of each level, averaged; or "concatenated", one
-        distance of the features of all levels [ours].
-    places: neighbors are sought "everywhere" in the gallery's images or at the
-        "same_place" [ours].
-    sigma: of the Gaussian that smooths the map, at the size of the input; 0 for none
-        (pixels) [P 5.2].
-    inference_batch_size: size of one call (images) [ours].
-    """
+class SPADE(HParams, Untrained, OneMap):
+    """SPADE; defaults are the paper's where it says."""
 
     title: ClassVar[str] = "SPADE"
-    channels: ClassVar[int] = 3
 
-    image_size: int = 224
-    backbone: str = E_LOC
-    d_loc: int = 128
-    E_loc_width: float = 1.0
-    weights: str = teachers.SHIPPED
-    K: int = 50
-    combination: str = SEPARATE
-    places: str = EVERYWHERE
-    sigma: float = 4.0
-    inference_batch_size: int = 8
+    image_size: int = fields.changed(
+        HParams, "image_size", 224, allowed=fields.image_side(STEP)
+    )
+    backbone: str = fields.field(
+        E_LOC,
+        '"wide_resnet50_2" is the paper\'s; weights of "E_loc" come with the package '
+        "[P 5.2; the default is ours]",
+        fields.choices(*BACKBONES),
+    )
+    d_loc: int = fields.field(
+        128, "depth of E_loc, as in its weights (features) [ours]", fields.CHANNELS
+    )
+    E_loc_width: float = fields.field(
+        1.0, "factor on its hidden widths, as in its weights [ours]", fields.FACTOR
+    )
+    weights: str = fields.field(
+        teachers.SHIPPED,
+        'of the backbone: a file written by `gcad_jax.convert`; of E_loc "shipped", '
+        '"random", or the path of weights with {p} for 17, 33 and 65 [ours]',
+    )
+    K: int = fields.field(
+        50,
+        "training images whose features are the gallery; all where there are fewer "
+        "(images) [P 5.2]",
+        fields.POSITIVE,
+    )
+    combination: str = fields.field(
+        SEPARATE,
+        '"separate", distances of each level, averaged; or "concatenated", one '
+        "distance of the features of all levels [ours]",
+        fields.choices(SEPARATE, CONCATENATED),
+    )
+    places: str = fields.field(
+        EVERYWHERE,
+        'neighbors are sought "everywhere" in the gallery\'s images or at the '
+        '"same_place" [ours]',
+        fields.choices(EVERYWHERE, SAME_PLACE),
+    )
+    sigma: float = fields.field(
+        4.0,
+        "of the Gaussian that smooths the map, at the size of the input; 0 for none "
+        "(pixels) [P 5.2]",
+        fields.Allowed(
+            at_least=0, at_most=fields.SIDE, reason="it would be wider than any image"
+        ),
+    )
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
-        checks.multiple_of("image_size", self.image_size, STEP)
-        for field in ("K", "inference_batch_size", "d_loc", "E_loc_width"):
-            checks.positive(field, getattr(self, field))
-        checks.not_negative("sigma", self.sigma)
-        checks.one_of("backbone", self.backbone, BACKBONES)
-        checks.one_of("combination", self.combination, (SEPARATE, CONCATENATED))
-        checks.one_of("places", self.places, (EVERYWHERE, SAME_PLACE))
+        super().validate()
         if self.backbone == E_LOC:
             teachers.check(tuple(E_LOC_STEPS), self.E_loc, self.weights)
-        own = (teachers.SHIPPED, teachers.RANDOM)
+        named = (teachers.SHIPPED, teachers.RANDOM)
         for p in E_LOC_STEPS if self.backbone == E_LOC else ():
             path = self.weights.replace("{p}", str(p))
-            if self.weights not in own and not as_path(path).is_file():
-                raise errors.UserError(
+            if self.weights not in named and not as_path(path).is_file():
+                raise UserError(
                     f"weights is {self.weights!r}, and there is no file {path!r}; "
-                    f"allowed with backbone {E_LOC!r} are {own[0]!r}, {own[1]!r}, or "
-                    "the path of weights with {p} for 17, 33 and 65."
+                    f"allowed with backbone {E_LOC!r} are {named[0]!r}, {named[1]!r}, "
+                    "or the path of weights with {p} for 17, 33 and 65."
                 )
-        if self.backbone != E_LOC and self.weights in own:
-            raise errors.UserError(
+        if self.backbone != E_LOC and self.weights in named:
+            raise UserError(
                 f"weights is {self.weights!r}, but backbone is {self.backbone!r}, of "
                 "which no weights come with the package: convert some (python -m "
                 f"gcad_jax.convert --arch={self.backbone} --input=FILE "
@@ -159,7 +171,7 @@ class SPADE(Untrained, OneMap):
             }
         network, params = load_classifier(self.weights)
         if network.arch != self.backbone:
-            raise errors.UserError(
+            raise UserError(
                 f"{self.weights} holds a {network.arch!r}, but backbone is "
                 f"{self.backbone!r}: change one of them."
             )
@@ -174,12 +186,12 @@ class SPADE(Untrained, OneMap):
         # Deviates: E_loc at three sizes, averaged, stands in for three levels of a
         # Wide ResNet-50-2, whose weights do not come with the package.
         x = imagenet_normalized(images)
-        found = []
+        of_E_loc = []
         for p, step in E_LOC_STEPS.items():
             features = self.E_loc(p).apply({"params": params[f"E_loc_{p}"]}, x)
-            found.append(averaged(jnp.asarray(features, jnp.float32), step))
-        pooled = [jnp.mean(level, axis=(1, 2)) for level in found]
-        return tuple(found), jnp.concatenate(pooled, axis=-1)
+            of_E_loc.append(averaged(jnp.asarray(features, jnp.float32), step))
+        pooled = [jnp.mean(level, axis=(1, 2)) for level in of_E_loc]
+        return tuple(of_E_loc), jnp.concatenate(pooled, axis=-1)
 
     def _vectors(self, levels: Levels) -> Levels:
         """What is compared, of one image: (h, w, C) for each distance."""
@@ -240,7 +252,7 @@ class SPADE(Untrained, OneMap):
             of = teachers.sentence("Backbone: E_loc", self.weights, 0)
         else:
             of = f"Backbone: {self.backbone} from {self.weights}."
-        return of, settings(self, paper, without="weights")
+        return of, deviations(self, paper, without="weights")
 
 
 def averaged(features: Features, step: int) -> Features:

@@ -15,10 +15,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gcad_jax.core import checks, errors
+from gcad_jax.core import fields
 from gcad_jax.core.axes import mean_over_batch
 from gcad_jax.core.types import (
-    COMPUTE_TYPES,
     AnomalyMaps,
     Features,
     Images,
@@ -32,95 +31,60 @@ from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainSta
 from gcad_jax.methods.common import pretrained_e_loc as teachers
 from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.common.calibration import mean_over_scales, moments
-from gcad_jax.methods.common.hparams import settings
+from gcad_jax.methods.common.hparams import deviations
 from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
+from gcad_jax.methods.common.pretrained_e_loc import ELocHParams
 from gcad_jax.models.layers.init import imagenet_normalized
-from gcad_jax.models.patch_descriptor import BORDERS, PatchDescriptor
 
 
 @dataclasses.dataclass(eq=False)
-class StudentTeacher:
-    """Hyper-parameters of Student-Teacher; defaults are the paper's (Section 5.2).
+class StudentTeacher(ELocHParams):
+    """Student-Teacher; defaults are the paper's (Section 5.2).
 
-    image_size: side of the square input, a multiple of 8 (pixels) [P 5.2].
-    epochs: passes over the training images (epochs) [arXiv 1911.02357; the paper does
-        not say].
-    batch_size: examples of an update (images) [P 5.2].
-    P: receptive fields, of 17, 33, 65 (pixels) [P 5.2].
-    students: of each receptive field, two or more [P 5.2].
-    d_loc: length of a descriptor (features) [arXiv 1911.02357].
-    E_loc_width: factor on the hidden widths of teacher and students [ours].
-    slope: of every LeakyReLU below 0 [arXiv 1911.02357].
-    learning_rate: Adam's rate at the beginning [P 5.2].
-    final_learning_rate: the fraction of it at the end of a half-cosine decay; 1 keeps
-        the rate constant [ours: P 5.2 names the initial rate alone].
-    weight_decay: L2 added to the gradient before Adam, as PyTorch does [P 5.2].
-    teacher: weights of T: "shipped" with the package, "random", or the path of a
-        weights file with {p} for the receptive field [ours: those of the authors were
-        never published].
-    teacher_seed: seed of the random teacher [ours].
-    border: what T and S see outside the image: "zero", "reflect" or "edge" [ours].
-    p65_conv3: width of the third convolution with p = 65, whose published table
-        contradicts itself (channels) [ours].
-    precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters, losses
-        and scores are float32 [ours].
-    augmented: train on augmented images; the paper does not [P 5.1].
-    inference_batch_size: size of one call outside training (images) [ours].
+    The teacher T is E_loc, and its students S_i are networks of the same architecture.
     """
 
     title: ClassVar[str] = "Student-Teacher"
-    channels: ClassVar[int] = 3
-    samples_per_epoch: ClassVar[int | None] = None
     branches: ClassVar[tuple[str, ...]] = ("e", "v")
 
-    image_size: int = 256
-    epochs: int = 100
-    batch_size: int = 1
-    P: tuple[int, ...] = (17, 33, 65)
-    students: int = 3
-    d_loc: int = 128
-    E_loc_width: float = 1.0
-    slope: float = 5e-3
-    learning_rate: float = 1e-4
-    final_learning_rate: float = 1.0
-    weight_decay: float = 1e-5
-    teacher: str = teachers.SHIPPED
-    teacher_seed: int = 0
-    border: str = "zero"
-    p65_conv3: int = 256
-    precision: str = "float32"
-    augmented: bool = False
-    inference_batch_size: int = 4
-
-    def validate(self) -> None:
-        """Raises UserError for a field outside its range."""
-        checks.multiple_of("image_size", self.image_size, 8)
-        for field in (
-            *("epochs", "batch_size", "d_loc", "E_loc_width", "learning_rate"),
-            *("inference_batch_size", "p65_conv3"),
-        ):
-            checks.positive(field, getattr(self, field))
-        for field in ("weight_decay", "slope", "final_learning_rate"):
-            checks.not_negative(field, getattr(self, field))
-        if self.students < 2:
-            raise errors.UserError(
-                f"students is {self.students}; their variance needs 2 or more."
-            )
-        checks.one_of("precision", self.precision, COMPUTE_TYPES)
-        checks.one_of("border", self.border, BORDERS)
-        teachers.check(self.P, self.network, self.teacher)
-
-    def network(self, p: int) -> PatchDescriptor:
-        """The architecture of the teacher and of its students."""
-        return PatchDescriptor(
-            p,
-            self.d_loc,
-            width=self.E_loc_width,
-            slope=self.slope,
-            p65_conv3=self.p65_conv3,
-            border=self.border,
-            dtype=COMPUTE_TYPES[self.precision],
-        )
+    image_size: int = fields.changed(
+        ELocHParams, "image_size", 256, allowed=fields.image_side(8)
+    )
+    epochs: int = fields.changed(
+        ELocHParams,
+        "epochs",
+        100,
+        "passes over the training images (epochs) [arXiv 1911.02357; the paper does "
+        "not say]",
+    )
+    batch_size: int = fields.changed(ELocHParams, "batch_size", 1)
+    augmented: bool = fields.changed(
+        ELocHParams,
+        "augmented",
+        False,
+        "train on augmented images; the paper does not [P 5.1]",
+    )
+    inference_batch_size: int = fields.changed(ELocHParams, "inference_batch_size", 4)
+    P: tuple[int, ...] = fields.changed(ELocHParams, "P", (17, 33, 65))
+    d_loc: int = fields.changed(
+        ELocHParams,
+        "d_loc",
+        128,
+        "length of a descriptor (features) [arXiv 1911.02357]",
+    )
+    slope: float = fields.changed(
+        ELocHParams, "slope", 5e-3, "of every LeakyReLU below 0 [arXiv 1911.02357]"
+    )
+    students: int = fields.field(
+        3,
+        "of each receptive field [P 5.2]",
+        fields.Allowed(
+            at_least=2,
+            at_most=100,
+            reason="each is a network of its own",
+            too_low="their variance needs 2 or more",
+        ),
+    )
 
     def names(self, p: int) -> tuple[str, ...]:
         """Of the students with receptive field p: S_<p>_1, S_<p>_2, ..."""
@@ -138,16 +102,7 @@ class StudentTeacher:
 
         images: (N, S, S, 3) uint8, unaugmented. Returns {"T_<p>": parameters}.
         """
-        return {
-            f"T_{p}": teachers.prepared(
-                self.network(p),
-                self.teacher,
-                self.teacher_seed,
-                images,
-                self.inference_batch_size,
-            )
-            for p in self.P
-        }
+        return self.prepare_each("T", images)
 
     def init(self, key: Key) -> Learned:
         """The students, each with random weights of its own."""
@@ -156,7 +111,7 @@ class StudentTeacher:
         for p in self.P:
             of_p = jax.random.fold_in(key, p)
             for i, name in enumerate(self.names(p)):
-                variables = self.network(p).init(jax.random.fold_in(of_p, i), image)
+                variables = self.E_loc(p).init(jax.random.fold_in(of_p, i), image)
                 params[name] = variables["params"]
         return Learned(params, {})
 
@@ -166,7 +121,7 @@ class StudentTeacher:
         return {f"T_{p}": self._described(p, frozen[f"T_{p}"], x) for p in self.P}
 
     def _described(self, p: int, params: Tree, x: Images) -> Features:
-        features = self.network(p).apply({"params": params}, x)
+        features = self.E_loc(p).apply({"params": params}, x)
         return jnp.asarray(features, jnp.float32)
 
     # -- training ---------------------------------------------------------------
@@ -261,7 +216,7 @@ class StudentTeacher:
     def describe(self) -> tuple[str, ...]:
         """Which teacher was used, and what differs from the paper in this run."""
         teacher = teachers.sentence("Teacher", self.teacher, self.teacher_seed)
-        return teacher, settings(self)
+        return teacher, deviations(self)
 
 
 def _square(difference: Features) -> AnomalyMaps:  # (B, H, W, D) -> (B, H, W)

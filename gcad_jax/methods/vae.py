@@ -1,131 +1,40 @@
 """VAE, the variational autoencoder of the paper: AE with a drawn code [P 5.2]."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
-import optax
 
-from gcad_jax.core import checks
-from gcad_jax.core.types import AnomalyMaps, Array, Images, Key, Keys, Metrics, Tree
-from gcad_jax.methods.base import DetectorState, Learned, Phase
-from gcad_jax.methods.common import reconstruction
-from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
-from gcad_jax.methods.common.hparams import settings
-from gcad_jax.methods.common.optimizers import adam
-from gcad_jax.models.autoencoder import Autoencoder
-
-NETWORK = "VAE"
+from gcad_jax.core import fields
+from gcad_jax.core.types import Array, Images, Metrics
+from gcad_jax.methods.common.reconstruction import ReconstructionMethod
 
 
 @dataclasses.dataclass(eq=False)
-class VAE(NothingFrozen, OneMap):
-    """Hyper-parameters of the variational autoencoder; defaults are those of [P 5.2].
-
-    image_size: side of the square input, a multiple of 32 (pixels) [P 5.2].
-    epochs: passes over the training images (epochs) [P 5.2].
-    batch_size: examples of an update; batch norms see all of them (images) [P 5.2].
-    g: dimensions of the code (features) [P 5.2].
-    width: factor on the hidden widths [ours].
-    widths: of the five halvings, before the factor, as E_glo's (channels) [ours, as in
-        networks of the same group].
-    slope: of every LeakyReLU below 0 [ours, as in Student-Teacher's networks].
-    skip_end: what passes until the skips have faded; 100 of 500 (fraction of the
-        epochs) [P 5.2].
-    skip_schedule: how they fade: "sequential", "staggered" or "overlapping", see GCAD
-        [ours].
-    learning_rate: Adam's rate at the beginning [P 5.2].
-    final_learning_rate: the fraction of it at the end of a half-cosine decay; 1 keeps
-        the rate constant [ours: P 5.2 names the initial rate alone].
-    weight_decay: L2 added to the gradient before Adam, as PyTorch does [P 5.2].
-    kl_weight: factor on the divergence from the normal prior; 1 is the evidence bound
-        of a decoder with unit variance [ours: the paper does not say].
-    precision: of the networks' arithmetic, "float32" or "bfloat16"; parameters, losses
-        and scores are float32 [ours].
-    augmented: train on augmented images [P 5.1].
-    inference_batch_size: size of one call outside training (images) [ours].
-    """
+class VAE(ReconstructionMethod):
+    """The variational autoencoder; scores are those of the mean code."""
 
     title: ClassVar[str] = "VAE"
-    channels: ClassVar[int] = 3
-    samples_per_epoch: ClassVar[int | None] = None
+    variational: ClassVar[bool] = True
 
-    image_size: int = 256
-    epochs: int = 500
-    batch_size: int = 16
-    g: int = 32
-    width: float = 1.0
-    widths: tuple[int, ...] = (32, 32, 64, 64, 128)
-    slope: float = 5e-3
-    skip_end: float = 0.2
-    skip_schedule: str = "sequential"
-    learning_rate: float = 1e-4
-    final_learning_rate: float = 1.0
-    weight_decay: float = 1e-5
-    kl_weight: float = 1.0
-    precision: str = "float32"
-    augmented: bool = True
-    inference_batch_size: int = 16
+    kl_weight: float = fields.field(
+        1.0,
+        "factor on the divergence from the normal prior; 1 is the evidence bound of a "
+        "decoder with unit variance [ours: the paper does not say]",
+        fields.NOT_NEGATIVE,
+    )
 
-    def validate(self) -> None:
-        """Raises UserError for a field outside its range."""
-        reconstruction.validate(self)
-        checks.not_negative("kl_weight", self.kl_weight)
+    def code_costs(
+        self, mean: Array, log_variance: Array | None, images: Images
+    ) -> tuple[list[Array], Metrics]:
+        """kl_weight * 2 / N * KL with N values an image; and KL.
 
-    def network(self) -> Autoencoder:
-        """E_glo's network with the image as its result; the layer to g twice."""
-        return reconstruction.network(self, variational=True)
-
-    # -- training ---------------------------------------------------------------
-
-    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
-        """Adam for the one network."""
-        return {NETWORK: adam(self.learning_rate, self.weight_decay)}
-
-    def init(self, key: Key) -> Learned:
-        """The network and its running batch statistics."""
-        return reconstruction.init(self.network(), NETWORK, self.image_size, key)
-
-    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
-        """While the skips fade, and without them [P 5.2]."""
-        optimizers = self.optimizers()
-        return reconstruction.phases(self, optimizers, self.loss, steps_per_epoch)
-
-    def loss(
-        self,
-        params: Mapping[str, Tree],
-        statistics: Tree,
-        images: Images,
-        skips: Array | None,
-        keys: Keys,
-    ) -> tuple[Array, tuple[Metrics, Tree]]:
-        """Mean squared error, plus kl_weight * 2 / N * KL; N values an image.
-
-        That is the negative evidence bound divided by N / 2. keys: (B,), one an
-        example, of which the noise on its code is drawn. statistics: the running
-        ones; returned as they are after this batch. Needs the axis `BATCH`.
+        Added to the mean squared error it is the negative evidence bound over N / 2.
         """
-        noise = jax.vmap(lambda key: jax.random.normal(key, (self.g,)))(keys)
-        (image, mean, log_variance), statistics = reconstruction.reconstructed(
-            self.network(), NETWORK, params, statistics, images, skips, noise
-        )
-        error = jnp.mean(jnp.square(image - images))
+        assert log_variance is not None  # the code of this network has one
         divergence = jnp.mean(kl_divergence(mean, log_variance))
-        loss = error + self.kl_weight * 2 / images[0].size * divergence
-        return loss, ({"L_rec": error, "L_KL": divergence}, statistics)
-
-    # -- scoring ----------------------------------------------------------------
-
-    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
-        """Squared distance of each pixel from its reconstruction; decodes the mean."""
-        net = self.network()
-        return reconstruction.distance(net, NETWORK, detector.learned, images)
-
-    def describe(self) -> tuple[str, ...]:
-        """What differs from the paper in this run."""
-        return (settings(self),)
+        cost = self.kl_weight * 2 / images[0].size * divergence
+        return [cost], {"L_KL": divergence}
 
 
 def kl_divergence(mean: Array, log_variance: Array) -> Array:  # (B, g) -> (B,)

@@ -11,56 +11,63 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gcad_jax.core import checks, errors
+from gcad_jax.core import fields
+from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import AnomalyMaps, Array, Images, ImagesU8, Tree
 from gcad_jax.methods.base import DetectorState
 from gcad_jax.methods.common import registration
 from gcad_jax.methods.common.apply import each_batch
 from gcad_jax.methods.common.defaults import OneMap, Untrained
+from gcad_jax.methods.common.hparams import HParams
 
 NONE, RIGID = "none", "rigid"
 GRAY_LEVELS = 255.0
-SMALLEST = 8  # side of an image in pixels that can be aligned
+MIN_SIDE = 8  # of an image in pixels that can be aligned
+MAX_ANGLES = 1800  # each is one registration
 
 
 @dataclasses.dataclass(eq=False)
-class VariationModel(Untrained, OneMap):
-    """Hyper-parameters of the Variation Model.
-
-    image_size: side of the square images; the paper keeps the original ones (pixels)
-        [ours].
-    alignment: "none", or "rigid": turned and shifted against the training image that is
-        nearest to the median of all [ours: P 5.2 aligns juice bottles and pushpins by
-        shape-based matching].
-    degrees: largest angle that is tried, and the step between angles (degrees) [ours].
-    variance_floor: added to each variance; 1/12 is the variance of rounding to whole
-        gray levels, which keeps a pixel that never changed from an infinite score
-        (squared gray levels) [ours].
-    inference_batch_size: size of one call (images) [ours].
-    """
+class VariationModel(HParams, Untrained, OneMap):
+    """The Variation Model."""
 
     title: ClassVar[str] = "Variation Model"
-    channels: ClassVar[int] = 3
 
-    image_size: int = 256
-    alignment: str = NONE
-    degrees: tuple[float, float] = (5.0, 1.0)
-    variance_floor: float = 1 / 12
-    inference_batch_size: int = 8
+    image_size: int = fields.changed(
+        HParams,
+        "image_size",
+        256,
+        "side of the square images; the paper keeps the original ones (pixels) [ours]",
+        dataclasses.replace(fields.PIXELS, above=None, at_least=MIN_SIDE),
+    )
+    alignment: str = fields.field(
+        NONE,
+        '"none", or "rigid": turned and shifted against the training image that is '
+        "nearest to the median of all [ours: P 5.2 aligns juice bottles and pushpins "
+        "by shape-based matching]",
+        fields.choices(NONE, RIGID),
+    )
+    degrees: tuple[float, float] = fields.field(
+        (5.0, 1.0),
+        "largest angle that is tried, and the step between angles (degrees) [ours]",
+        fields.Allowed(at_least=0, at_most=180),
+    )
+    variance_floor: float = fields.field(
+        1 / 12,
+        "added to each variance; 1/12 is the variance of rounding to whole gray "
+        "levels, which keeps a pixel that never fields.changed from an infinite score "
+        "(squared gray levels) [ours]",
+        fields.POSITIVE,
+    )
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
-        if self.image_size < SMALLEST:
-            raise errors.UserError(
-                f"image_size is {self.image_size}; it must be {SMALLEST} or more."
-            )
-        checks.positive("inference_batch_size", self.inference_batch_size)
-        checks.positive("variance_floor", self.variance_floor)
-        checks.one_of("alignment", self.alignment, (NONE, RIGID))
-        if len(self.degrees) != 2 or self.degrees[0] < 0 or self.degrees[1] <= 0:
-            raise errors.UserError(
+        super().validate()
+        largest, step = self.degrees
+        if step <= 0 or largest > MAX_ANGLES * step:
+            raise UserError(
                 f"degrees is {self.degrees}; it must be the largest angle, 0 or more, "
-                "and the step between angles, above 0, such as (5.0, 1.0)."
+                "and the step between angles, above 0, such as (5.0, 1.0), for at most "
+                f"{MAX_ANGLES} angles on each side."
             )
 
     # -- the model --------------------------------------------------------------
@@ -116,7 +123,7 @@ class VariationModel(Untrained, OneMap):
         pose = registration.inverse(self._pose(image, reference))
         at = registration.coordinates(pose, *image.shape[:2])
         weights = registration.inside(at).astype(jnp.float32)
-        return registration.sampled(image, at), weights
+        return registration.sample(image, at), weights
 
     # -- scoring ----------------------------------------------------------------
 
@@ -133,9 +140,9 @@ class VariationModel(Untrained, OneMap):
             if self.alignment == RIGID:
                 pose = self._pose(image, model["reference"])
                 at = registration.coordinates(pose, *image.shape[:2])
-                mean = registration.sampled(mean, at)
-                std = registration.sampled(std, at)
-                whole = registration.sampled(covered[..., None], at)[..., 0] >= 1 - 1e-6
+                mean = registration.sample(mean, at)
+                std = registration.sample(std, at)
+                whole = registration.sample(covered[..., None], at)[..., 0] >= 1 - 1e-6
                 covered = (registration.inside(at) & whole).astype(jnp.float32)
             scores = jnp.abs(image * GRAY_LEVELS - mean) / std
             return covered * jnp.mean(scores, axis=-1)

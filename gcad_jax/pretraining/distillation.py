@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gcad_jax.core import checks, errors
+from gcad_jax.core import fields
 from gcad_jax.core.axes import mean_over_batch
+from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import (
     COMPUTE_TYPES,
     Array,
@@ -36,127 +37,166 @@ from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
 from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import PatchDescriptor
-from gcad_jax.models.patch_layers import check_size, stride
+from gcad_jax.models.patch_layers import PATCH_SIZES, stride
 from gcad_jax.pretraining.targets import Target
 
 CORRELATIONS = ("dims_sq", "dims_abs", "dims_signed", "samples_sq")
-SMALLEST = 1e-6  # standard deviation that is divided by
+EPS = 1e-6  # standard deviation that is divided by
 
 
 @dataclasses.dataclass(eq=False)
 class Distillation:
-    """Hyper-parameters; defaults are those of Student-Teacher for MVTec AD.
-
-    p: receptive field of E_loc, taken from `P` of the config (pixels) [P 5.2].
-    d_loc: depth of E_loc (features) [arXiv 1911.02357].
-    width: factor on the hidden widths of E_loc [ours].
-    slope: of every LeakyReLU below 0 [arXiv 1911.02357].
-    p65_conv3: width of the third convolution with p = 65, whose published table
-        contradicts itself (channels) [ours].
-    num_steps: length of the training (updates) [arXiv 1911.02357].
-    batch_size: size of an update (windows) [arXiv 1911.02357].
-    grid: descriptors along a side of a window; 1, a window is one patch [ours].
-    context: what lies around the patches of a window, seen by P alone (pixels) [ours].
-    lambda_k: weight of the distillation. This term and the next two are sums over
-        features and pairs, means over patches [arXiv 1911.02357].
-    lambda_c: weight of the compactness [arXiv 1911.02357].
-    lambda_m: weight of the metric term [arXiv 1911.02357].
-    target_layers: features of P that are learned, one layer after the other: names of
-        stages, or 'pooled' where grid is 1 and context 0. There it is their mean over
-        the patch, else their values at the centers of the patches [arXiv 1911.02357;
-        stages are ours].
-    target_zoom: P sees the window enlarged by this factor [ours].
-    standardised: features of P have mean 0 and deviation 1 over the training patches
-        [ours].
-    correlation: of L_c: between the dimensions of the descriptors, "dims_sq" squared,
-        "dims_abs" absolute or "dims_signed", or "samples_sq" between the patches,
-        squared [ours: printed without square or magnitude].
-    margin: delta of L_m, a squared distance [ours].
-    noise: deviation of the noise on the positive patch of L_m; white is 1 (gray values)
-        [arXiv 1911.02357, not checked].
-    grey_probability: of a patch to lose its colors [arXiv 1911.02357, not checked].
-    zoom: smallest and largest side of the zoomed image (patches) [arXiv 1911.02357, not
-        checked].
-    learning_rate: Adam's rate at the beginning [arXiv 1911.02357].
-    final_learning_rate: the fraction of it at the end of a half-cosine decay; 1 keeps
-        the rate constant [ours].
-    weight_decay: L2 added to the gradient before Adam [arXiv 1911.02357].
-    precision: 'float32' or 'bfloat16' [ours].
-    """
+    """Hyper-parameters; defaults are those of Student-Teacher for MVTec AD."""
 
     networks: ClassVar[tuple[str, ...]] = ("E_loc", "Decode")
 
-    p: int = 33
-    d_loc: int = 128
-    width: float = 1.0
-    slope: float = 5e-3
-    p65_conv3: int = 256
-    num_steps: int = 50_000
-    batch_size: int = 64
-    grid: int = 1
-    context: int = 0
-    lambda_k: float = 1.0
-    lambda_c: float = 1.0
-    lambda_m: float = 0.0
-    target_layers: tuple[str, ...] = ("pooled",)
-    target_zoom: float = 1.0
-    standardised: bool = False
-    correlation: str = "dims_sq"
-    margin: float = 1.0
-    noise: float = 0.1
-    grey_probability: float = 0.1
-    zoom: tuple[int, int] = (4, 16)
-    learning_rate: float = 2e-4
-    final_learning_rate: float = 1.0
-    weight_decay: float = 1e-5
-    precision: str = "float32"
+    p: int = fields.field(
+        33,
+        "receptive field of E_loc, taken from `P` of the config (pixels) [P 5.2]",
+        fields.choices(*PATCH_SIZES),
+    )
+    d_loc: int = fields.field(
+        128, "depth of E_loc (features) [arXiv 1911.02357]", fields.CHANNELS
+    )
+    width: float = fields.field(
+        1.0, "factor on the hidden widths of E_loc [ours]", fields.FACTOR
+    )
+    slope: float = fields.field(
+        5e-3, "of every LeakyReLU below 0 [arXiv 1911.02357]", fields.NOT_NEGATIVE
+    )
+    p65_conv3: int = fields.field(
+        256,
+        "width of the third convolution with p = 65, whose published table contradicts "
+        "itself (channels) [ours]",
+        fields.CHANNELS,
+    )
+    num_steps: int = fields.field(
+        50_000, "length of the training (updates) [arXiv 1911.02357]", fields.POSITIVE
+    )
+    batch_size: int = fields.field(
+        64,
+        "size of an update (windows) [arXiv 1911.02357]",
+        fields.Allowed(
+            at_least=2,
+            at_most=2**16,
+            reason="no device holds as many windows",
+            too_low="correlations need two patches or more",
+        ),
+    )
+    grid: int = fields.field(
+        1,
+        "descriptors along a side of a window; 1, a window is one patch [ours]",
+        fields.Allowed(
+            above=0, at_most=1024, reason="windows would be larger than images"
+        ),
+    )
+    context: int = fields.field(
+        0,
+        "what lies around the patches of a window, seen by P alone (pixels) [ours]",
+        fields.Allowed(
+            at_least=0,
+            at_most=fields.SIDE,
+            reason="windows would be larger than images",
+        ),
+    )
+    lambda_k: float = fields.field(
+        1.0,
+        "weight of the distillation. This term and the next two are sums over features "
+        "and pairs, means over patches [arXiv 1911.02357]",
+        fields.NOT_NEGATIVE,
+    )
+    lambda_c: float = fields.field(
+        1.0, "weight of the compactness [arXiv 1911.02357]", fields.NOT_NEGATIVE
+    )
+    lambda_m: float = fields.field(
+        0.0, "weight of the metric term [arXiv 1911.02357]", fields.NOT_NEGATIVE
+    )
+    target_layers: tuple[str, ...] = fields.field(
+        ("pooled",),
+        "features of P that are learned, one layer after the other: names of stages, "
+        "or 'pooled' where grid is 1 and context 0. There it is their mean over the "
+        "patch, else their values at the centers of the patches [arXiv 1911.02357; "
+        "stages are ours]",
+    )
+    target_zoom: float = fields.field(
+        1.0,
+        "P sees the window enlarged by this factor [ours]",
+        fields.Allowed(
+            above=0, at_most=16, reason="windows would be larger than images"
+        ),
+    )
+    standardised: bool = fields.field(
+        False,
+        "features of P have mean 0 and deviation 1 over the training patches [ours]",
+    )
+    correlation: str = fields.field(
+        "dims_sq",
+        'of L_c: between the dimensions of the descriptors, "dims_sq" squared, '
+        '"dims_abs" absolute or "dims_signed", or "samples_sq" between the patches, '
+        "squared [ours: printed without square or magnitude]",
+        fields.choices(*CORRELATIONS),
+    )
+    margin: float = fields.field(
+        1.0, "delta of L_m, a squared distance [ours]", fields.NOT_NEGATIVE
+    )
+    noise: float = fields.field(
+        0.1,
+        "deviation of the noise on the positive patch of L_m; white is 1 (gray values) "
+        "[arXiv 1911.02357, not checked]",
+        fields.NOT_NEGATIVE,
+    )
+    grey_probability: float = fields.field(
+        0.1,
+        "of a patch to lose its colors [arXiv 1911.02357, not checked]",
+        fields.FRACTION,
+    )
+    zoom: tuple[int, int] = fields.field(
+        (4, 16),
+        "smallest and largest side of the zoomed image (patches) [arXiv 1911.02357, "
+        "not checked]",
+        fields.PIXELS,
+    )
+    learning_rate: float = fields.field(
+        2e-4, "Adam's rate at the beginning [arXiv 1911.02357]", fields.POSITIVE
+    )
+    final_learning_rate: float = fields.field(
+        1.0,
+        "the fraction of it at the end of a half-cosine decay; 1 keeps the rate "
+        "constant [ours]",
+        fields.NOT_NEGATIVE,
+    )
+    weight_decay: float = fields.field(
+        1e-5,
+        "L2 added to the gradient before Adam [arXiv 1911.02357]",
+        fields.NOT_NEGATIVE,
+    )
+    precision: str = fields.field(
+        "float32", "of the networks' arithmetic [ours]", fields.choices(*COMPUTE_TYPES)
+    )
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
-        check_size("method.p", self.p)
-        for name in ("d_loc", "width", "num_steps", "learning_rate", "target_zoom"):
-            checks.positive(f"method.{name}", getattr(self, name))
-        checks.positive("method.p65_conv3", self.p65_conv3)
-        checks.one_of("method.correlation", self.correlation, CORRELATIONS)
-        checks.one_of("method.precision", self.precision, COMPUTE_TYPES)
-        for name in (
-            *("lambda_k", "lambda_c", "lambda_m", "margin", "noise", "slope"),
-            *("final_learning_rate", "weight_decay"),
-        ):
-            checks.not_negative(f"method.{name}", getattr(self, name))
-        if self.batch_size < 2:
-            raise errors.UserError(
-                f"method.batch_size is {self.batch_size}; correlations need two "
-                "patches or more."
-            )
+        fields.validate_fields(self, "method.")
         self._check_windows()
-        if not 0 <= self.grey_probability <= 1:
-            raise errors.UserError(
-                f"method.grey_probability is {self.grey_probability}; it must be from "
-                "0 to 1."
-            )
-        low, high = (*self.zoom, 0, 0)[:2]
-        whole = all(type(side) is int for side in self.zoom)
-        if len(self.zoom) != 2 or not whole or not 1 <= low <= high:
-            raise errors.UserError(
-                f"method.zoom is {self.zoom}; it must be two whole numbers, the "
-                "smaller first and 1 or more, such as (4, 16)."
+        smallest, largest = self.zoom
+        if smallest > largest:
+            raise UserError(
+                f"method.zoom is {self.zoom}; the smaller side comes first, such as "
+                "(4, 16)."
             )
 
     def _check_windows(self) -> None:
-        checks.positive("method.grid", self.grid)
-        checks.not_negative("method.context", self.context)
         if self.grid > 1 and self.lambda_m:
-            raise errors.UserError(
+            raise UserError(
                 f"method.lambda_m is {self.lambda_m} and method.grid is {self.grid}; "
                 "L_m compares patches of distinct images: set one of them to 0 or 1."
             )
         if not self.target_layers:
-            raise errors.UserError(
+            raise UserError(
                 "method.target_layers is empty; name one layer of the target or more."
             )
         if self.centers and {"pooled", "logits"} & set(self.target_layers):
-            raise errors.UserError(
+            raise UserError(
                 f"method.target_layers is {self.target_layers}; with grid "
                 f"{self.grid} and context {self.context} the target is read at the "
                 "centers of the patches, which 'pooled' and 'logits' do not have: "
@@ -362,7 +402,7 @@ def _correlation(samples: Array, mean: Callable[[Array], Array]) -> Array:
     """(n, d) -> (d, d), moments averaged by `mean` too."""
     centered = samples - mean(jnp.mean(samples, axis=0))[None]
     covariance = mean(centered.T @ centered / samples.shape[0])
-    std = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), SMALLEST**2))
+    std = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), EPS**2))
     return covariance / (std[:, None] * std[None])
 
 

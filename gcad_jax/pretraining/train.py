@@ -24,7 +24,7 @@ from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.models.classifiers.classifier import Classifier
 from gcad_jax.models.io.patch_descriptors import save_descriptor
 from gcad_jax.pretraining.distillation import (
-    SMALLEST,
+    EPS,
     Distillation,
     DistillationTask,
     flat,
@@ -253,7 +253,7 @@ def frozen_part(lesson: DistillationTask, params: Tree, stream: PatchStream) -> 
         mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
         std = features.std(axis=0, dtype=np.float64).astype(np.float32)
         # A feature that hardly varies would else be noise, enlarged without bound.
-        std = np.maximum(std, max(LEAST * float(np.median(std)), SMALLEST))
+        std = np.maximum(std, max(LEAST * float(np.median(std)), EPS))
     return {"P": params, "mean": mean, "std": std}
 
 

@@ -13,8 +13,7 @@ from typing import Any
 import jax
 from etils import epath
 
-from gcad_jax.config import Experiment
-from gcad_jax.config import experiment as configs
+from gcad_jax.config import Experiment, serialization, validation
 from gcad_jax.core import multihost
 from gcad_jax.core.console import LABEL_INDENT, pluralize, print_line
 from gcad_jax.core.paths import is_local
@@ -88,11 +87,11 @@ def plan_run(config: Experiment, path: str) -> Plan:
     Raises:
       UserError: a mistake in config, data or folder, as the run would.
     """
-    config = configs.resolve(config)
-    multihost.check_equal(configs.settings(config), "the settings")
+    config = validation.resolve(config)
+    multihost.check_equal(serialization.shared_settings(config), "the settings")
     options = loop_options(config)
     names = multihost.run_on_first(config.data.names)
-    settings = configs.as_dict(config)
+    settings = serialization.as_dict(config)
     folder = multihost.run_on_first(lambda: workdir.check_workdir(path, settings))
     state = "there already" if folder.is_dir() else "new"
     print_line(

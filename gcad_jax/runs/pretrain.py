@@ -7,8 +7,7 @@ from typing import Any
 
 from etils import epath
 
-from gcad_jax.config import Pretraining
-from gcad_jax.config import experiment as configs
+from gcad_jax.config import Pretraining, serialization, validation
 from gcad_jax.core import checks, errors
 from gcad_jax.core.atomic_files import write_text
 from gcad_jax.core.console import print_line
@@ -128,7 +127,7 @@ def _read_inputs(config: Pretraining) -> _Inputs:
     _check_devices(config, len(options.layout.devices))
     images = config.data.load(print_line)
     # The same paths may hold other photos or another network by the next call.
-    made_of = configs.as_dict(config) | {
+    made_of = serialization.as_dict(config) | {
         "photos": {"sha256": images.digest()},
         "learned_from": {"sha256": read_weights(config.target)[0].get("sha256")},
     }
@@ -149,7 +148,7 @@ def _read_inputs(config: Pretraining) -> _Inputs:
 
 def check(config: Pretraining) -> None:
     """Raises UserError for a field outside its range."""
-    configs.check_training(config)
+    validation.check_training(config)
     if len(config.seeds) != 1:
         raise errors.UserError(
             f"config.seeds is {config.seeds}; pretraining takes one seed, as in "

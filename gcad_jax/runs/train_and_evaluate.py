@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from gcad_jax.config import experiment as configs
+from gcad_jax.config import serialization, validation
 from gcad_jax.config.experiment import Experiment
 from gcad_jax.core import multihost
 from gcad_jax.core.console import print_line
@@ -47,12 +47,12 @@ def run(
       UserError: a mistake in config, data or folder.
       Preempted: on SIGTERM, after saving.
     """
-    config = configs.resolve(config)
-    multihost.check_equal(configs.settings(config), "the settings")
+    config = validation.resolve(config)
+    multihost.check_equal(serialization.shared_settings(config), "the settings")
     options = loop_options(config)
     names = multihost.run_on_first(config.data.names)
     started = time.monotonic()
-    with workdir.opened(path, configs.as_dict(config)) as folder:
+    with workdir.opened(path, serialization.as_dict(config)) as folder:
         set_compilation_cache(programs or folder)
         # Asked first: a run with nothing left to do keeps the minutes of its report.
         finished = multihost.run_on_first(lambda: _is_finished(folder, names))
@@ -96,7 +96,7 @@ def run_category(
         config.seeds,
         folder,
         options,
-        configs.as_dict(config),
+        serialization.as_dict(config),
         print_line,
     )
     result = evaluate_category(config, category, trained, folder)

@@ -8,7 +8,7 @@ from typing import Any
 
 from etils import epath
 
-from gcad_jax.config.experiment import differences
+from gcad_jax.config.serialization import differences
 from gcad_jax.core import multihost
 from gcad_jax.core.atomic_files import check_writable, write_text
 from gcad_jax.core.errors import UserError

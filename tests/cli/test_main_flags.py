@@ -23,12 +23,13 @@ import json
 from absl import app
 from gcad_jax import main
 from gcad_jax.cli import main_flags
-from gcad_jax.config import experiment
+from gcad_jax.config import serialization, validation
 from gcad_jax.core.errors import UserError
 
 def show(_):
     try:
-        print(json.dumps(experiment.as_dict(experiment.resolve(main.CONFIG.value))))
+        config = validation.resolve(main.CONFIG.value)
+        print(json.dumps(serialization.as_dict(config)))
     except UserError as error:
         main_flags.fail(error, 2)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from helpers import runs
 
-from gcad_jax.config import experiment
+from gcad_jax.config import serialization, validation
 from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Phase
 from gcad_jax.methods.gcad import GCAD
@@ -15,20 +15,22 @@ from gcad_jax.methods.gcad import GCAD
 
 def test_sizes_reach_the_method() -> None:
     given = runs.tiny(image_size=64, epochs=5, batch_size=4)
-    method = experiment.resolve(given).method
+    method = validation.resolve(given).method
     assert (method.image_size, method.epochs, method.batch_size) == (64, 5, 4)
     assert given.method.epochs == 1, "the config itself is not changed"
 
 
 def test_without_them_the_method_keeps_its_own() -> None:
-    found = experiment.resolve(runs.tiny(method=runs.method(epochs=9)))
+    found = validation.resolve(runs.tiny(method=runs.method(epochs=9)))
     assert (found.image_size, found.epochs, found.batch_size) == (32, 9, 2)
     assert found.method.epochs == 9
 
 
 def test_resolving_twice_changes_nothing() -> None:
-    once = experiment.resolve(runs.tiny(epochs=5))
-    assert experiment.as_dict(experiment.resolve(once)) == experiment.as_dict(once)
+    once = validation.resolve(runs.tiny(epochs=5))
+    assert serialization.as_dict(validation.resolve(once)) == serialization.as_dict(
+        once
+    )
 
 
 class Twice(GCAD):
@@ -41,7 +43,7 @@ class Twice(GCAD):
 def test_phases_of_one_name_are_refused_before_anything_is_read() -> None:
     given = runs.tiny(method=Twice(branches=("A_loc",), image_size=32))
     with pytest.raises(UserError, match="Twice has 2 phases named 'local'"):
-        experiment.resolve(given)
+        validation.resolve(given)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_phases_of_one_name_are_refused_before_anything_is_read() -> None:
 )
 def test_values_outside_their_range(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        experiment.resolve(runs.tiny(**fields))
+        validation.resolve(runs.tiny(**fields))
 
 
 def test_fields_are_all_leaves() -> None:
@@ -80,7 +82,7 @@ def test_fields_are_all_leaves() -> None:
         data: Inner
         epochs: int | None = None
 
-    assert dict(experiment.fields(Outer(Inner()))) == {
+    assert dict(serialization.leaf_fields(Outer(Inner()))) == {
         "data.g": int,
         "data.name": str,
         "epochs": int | None,
@@ -88,7 +90,7 @@ def test_fields_are_all_leaves() -> None:
 
 
 def test_as_dict_is_json_and_names_the_classes() -> None:
-    tree = experiment.as_dict(runs.tiny(seeds=(0, 1)))
+    tree = serialization.as_dict(runs.tiny(seeds=(0, 1)))
     assert json.loads(json.dumps(tree)) == tree
     assert tree["data"]["class"] == "Circles"
     assert tree["method"]["class"] == "GCAD"
@@ -97,17 +99,17 @@ def test_as_dict_is_json_and_names_the_classes() -> None:
 
 
 def test_differences_name_fields_and_both_values() -> None:
-    old = experiment.as_dict(runs.tiny())
-    new = experiment.as_dict(runs.tiny(method=runs.method(g=64), seeds=(0, 1)))
-    assert experiment.differences(old, old) == []
-    assert experiment.differences(old, new) == [
+    old = serialization.as_dict(runs.tiny())
+    new = serialization.as_dict(runs.tiny(method=runs.method(g=64), seeds=(0, 1)))
+    assert serialization.differences(old, old) == []
+    assert serialization.differences(old, new) == [
         "method.g: 32 -> 64",
         "seeds: [0] -> [0, 1]",
     ]
 
 
 def test_differences_see_new_and_lost_fields() -> None:
-    assert experiment.differences({"a": {"b": 1}}, {"a": {"c": 2}}) == [
+    assert serialization.differences({"a": {"b": 1}}, {"a": {"c": 2}}) == [
         "a.b: 1 -> None",
         "a.c: None -> 2",
     ]
@@ -119,6 +121,9 @@ def test_differences_see_new_and_lost_fields() -> None:
     ids=str,
 )
 def test_fields_that_do_not_change_the_numbers_are_free(fields: dict[str, Any]) -> None:
-    old, new = experiment.as_dict(runs.tiny()), experiment.as_dict(runs.tiny(**fields))
+    old, new = (
+        serialization.as_dict(runs.tiny()),
+        serialization.as_dict(runs.tiny(**fields)),
+    )
     assert old != new
-    assert experiment.differences(old, new) == []
+    assert serialization.differences(old, new) == []

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from gcad_jax.config import experiment, presets
+from gcad_jax.config import presets, validation
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.circles import Circles
 from gcad_jax.data.loco import MvtecLocoAd
@@ -36,11 +36,11 @@ def test_the_seven_others_have_a_config_file_each(name):
     assert type(paper.method).__name__ == BASELINES[name]
     assert isinstance(paper.data, MvtecLocoAd)
     assert vars(paper.method) == vars(type(paper.method)())
-    small = experiment.resolve(get_config(name, "small,circles"))
+    small = validation.resolve(get_config(name, "small,circles"))
     assert isinstance(small.data, Circles)
     assert vars(small.method) != vars(paper.method)
     assert small.image_size <= 128
-    experiment.resolve(paper)
+    validation.resolve(paper)
 
 
 def test_every_data_set_can_be_named():
@@ -67,11 +67,11 @@ def test_another_word_is_named(given, says):
 def test_sizes_that_a_method_has_not_are_named():
     given = presets.baseline(AE, "circles")
     given.epochs = 3
-    assert experiment.resolve(given).method.epochs == 3
+    assert validation.resolve(given).method.epochs == 3
     given = get_config("spade", "circles")
     given.seeds, given.num_devices = (4, 2), 4
-    found = experiment.resolve(given)
+    found = validation.resolve(given)
     assert (found.seeds, found.num_devices) == ((4,), 1)
     given.epochs = 3
     with pytest.raises(UserError, match="epochs is 3, but SPADE has no epochs: leave"):
-        experiment.resolve(given)
+        validation.resolve(given)

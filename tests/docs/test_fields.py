@@ -8,6 +8,7 @@ import pytest
 from helpers import runs
 
 from gcad_jax.config import files
+from gcad_jax.core import fields as core_fields
 
 sys.path.insert(0, str(runs.ROOT / "docs" / "_ext"))
 import api
@@ -62,7 +63,7 @@ def test_the_flags_on_the_page_are_ones_that_there_are():
 
 
 def command_line_fields(path):
-    from gcad_jax.config.experiment import fields as names_of
+    from gcad_jax.config.serialization import leaf_fields as names_of
 
     return [name for name, _ in names_of(files.load(path))]
 
@@ -70,28 +71,27 @@ def command_line_fields(path):
 def test_values_of_presets_stand_beside_the_defaults():
     from gcad_jax.methods.vae import VAE
 
-    [field] = [f for f in fields.fields(VAE) if f.name == "kl_weight"]
-    assert (field.default, field.source[:4]) == ("1", "ours")
-    assert field.others == {"0.1": ("vae.py:small,circles",)}
+    [shown] = [f for f in fields.fields(VAE) if f.name == "kl_weight"]
+    assert (shown.default, shown.source[:4]) == ("1", "ours")
+    assert shown.others == {"0.1": ("vae.py:small,circles",)}
+    assert shown.allowed == "0 or more"
     assert "  *presets*: `0.1` in `vae.py:small,circles`.\n" in PAGE
-    [field] = [f for f in fields.fields(VAE) if f.name == "image_size"]
-    assert (field.unit, field.source, field.default) == ("pixels", "P 5.2", "256")
+    [shown] = [f for f in fields.fields(VAE) if f.name == "image_size"]
+    assert (shown.unit, shown.source, shown.default) == ("pixels", "P 5.2", "256")
 
 
 @dataclasses.dataclass
 class Silent:
-    """Two fields.
+    """Two fields."""
 
-    said: how many there are, at
-        most (images) [ours: a guess].
-    """
-
-    said: int = 1
+    said: int = core_fields.field(
+        1, "how many there are, at most (images) [ours: a guess]"
+    )
     silent: int = 2
 
 
 def test_a_field_that_is_not_described_is_named():
-    with pytest.raises(ValueError, match="of Silent must say of silent what"):
+    with pytest.raises(ValueError, match="Silent must say of silent what"):
         fields.fields(Silent)
 
 

@@ -14,7 +14,7 @@ from helpers import runs
 CHECK = """
 import importlib, json, os, sys
 from absl import app
-from gcad_jax.config import Experiment, experiment, files
+from gcad_jax.config import Experiment, files, validation
 
 def resolve(name, argv):
     module = importlib.import_module(f"gcad_jax.{name}")
@@ -24,7 +24,7 @@ def resolve(name, argv):
     app.run = lambda main, flags_parser: flags_parser(argv)
     module.run()
     if name == "main" and isinstance(module.CONFIG.value, Experiment):
-        experiment.resolve(module.CONFIG.value)
+        validation.resolve(module.CONFIG.value)
 
 files.load("configs/circles.py")
 for name, *arguments in json.load(sys.stdin):

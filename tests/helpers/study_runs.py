@@ -10,7 +10,7 @@ import numpy as np
 from helpers import map_folders as folders
 from helpers import runs
 
-from gcad_jax.config import experiment as configs
+from gcad_jax.config import serialization, validation
 from gcad_jax.evaluation import map_folders
 from gcad_jax.evaluation.map_files import MAPS, write_maps
 from gcad_jax.evaluation.result_files import METRICS
@@ -66,8 +66,8 @@ def make_run(
 ) -> pathlib.Path:
     """A finished run: maps are noise at the size of the network, by path and seed."""
     method = runs.method(image_size=image_size)
-    config = configs.resolve(runs.tiny(data=data, method=method, seeds=tuple(seeds)))
-    with workdir.opened(str(path), configs.as_dict(config)) as folder:
+    config = validation.resolve(runs.tiny(data=data, method=method, seeds=tuple(seeds)))
+    with workdir.opened(str(path), serialization.as_dict(config)) as folder:
         for name in data.names():
             category = data.load(name, image_size, 3)
             (folder / name).mkdir(exist_ok=True)

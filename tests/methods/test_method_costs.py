@@ -50,7 +50,7 @@ def frozen(method):
     if isinstance(method, GCAD):
         return of({f"E_loc_{p}": method.E_loc(p) for p in method.P})
     if isinstance(method, StudentTeacher):
-        return of({f"T_{p}": method.network(p) for p in method.P})
+        return of({f"T_{p}": method.E_loc(p) for p in method.P})
     return {}
 
 

@@ -49,7 +49,7 @@ def described(method, p, params, images):
     """(N, S, S, D) float64, by the network alone."""
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     x = ((images / 255.0 - mean) / std).astype(np.float32)
-    return np.asarray(method.network(p).apply({"params": params}, x), np.float64)
+    return np.asarray(method.E_loc(p).apply({"params": params}, x), np.float64)
 
 
 def test_the_defaults_are_the_papers_nine_students():
@@ -72,7 +72,7 @@ def test_an_update_of_the_nine_fits_into_16_gb():
     state = jax.eval_shape(lambda: init_state(method, 0))
     image = jnp.zeros((1, 8, 8, 3))
     frozen = {
-        f"T_{p}": jax.eval_shape(method.network(p).init, jax.random.key(0), image)[
+        f"T_{p}": jax.eval_shape(method.E_loc(p).init, jax.random.key(0), image)[
             "params"
         ]
         for p in method.P

@@ -1,12 +1,103 @@
-"""What the report says of a method's fields."""
+"""The hyper-parameters that methods share, their ranges, and what a report says."""
 
 import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
+import jax.numpy as jnp
+
+from gcad_jax.core import fields
+from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import COMPUTE_TYPES
 from gcad_jax.methods.base import Method
+from gcad_jax.models.layers.init import scaled
 
 
-def settings(
+@dataclasses.dataclass(eq=False)
+class HParams:
+    """Hyper-parameters of any method. Not a method: those never inherit from another.
+
+    A subclass repeats a field to give it another default, by `fields.changed`.
+    """
+
+    channels: ClassVar[int] = 3
+
+    image_size: int = fields.field(
+        256, "side of the square input (pixels) [P 5.2]", fields.image_side(32)
+    )
+    inference_batch_size: int = fields.field(
+        8, "size of one call outside training (images) [ours]", fields.BATCH
+    )
+
+    def validate(self) -> None:
+        """Raises UserError for a field outside its range."""
+        fields.validate_fields(self)
+
+
+@dataclasses.dataclass(eq=False)
+class TrainedHParams(HParams):
+    """Hyper-parameters of a method whose networks are trained."""
+
+    epochs: int = fields.field(
+        500, "passes over the training images (epochs) [P 5.2]", fields.POSITIVE
+    )
+    batch_size: int = fields.field(
+        16, "examples of an update (images) [P 5.2]", fields.BATCH
+    )
+    learning_rate: float = fields.field(
+        1e-4, "Adam's rate at the beginning [P 5.2]", fields.POSITIVE
+    )
+    precision: str = fields.field(
+        "float32",
+        "of the networks' arithmetic; parameters, losses and scores are float32 [ours]",
+        fields.choices(*COMPUTE_TYPES),
+    )
+    augmented: bool = fields.field(
+        True, "train on augmented images [P 5.1]", fields.ANYTHING
+    )
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Type of the networks' arithmetic."""
+        return COMPUTE_TYPES[self.precision]
+
+
+@dataclasses.dataclass(eq=False)
+class AdamHParams(TrainedHParams):
+    """Those of a method that trains by Adam with decay, each image once an epoch."""
+
+    samples_per_epoch: ClassVar[int | None] = None
+
+    final_learning_rate: float = fields.field(
+        1.0,
+        "the fraction of it at the end of a half-cosine decay; 1 keeps the rate "
+        "constant [ours: P 5.2 names the initial rate alone]",
+        fields.NOT_NEGATIVE,
+    )
+    weight_decay: float = fields.field(
+        1e-5,
+        "L2 added to the gradient before Adam, as PyTorch does [P 5.2]",
+        fields.NOT_NEGATIVE,
+    )
+
+
+def scaled_widths(name: str, widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
+    """Widths of layers times a factor, each a whole number of channels.
+
+    Raises:
+      UserError: so many channels that no such layer can be made.
+    """
+    products = tuple(scaled(width, factor) for width in widths)
+    if max(products, default=0) > (fields.CHANNELS.at_most or 0):
+        raise UserError(
+            f"{name} is {widths}, with a factor of {factor:g}: a layer of "
+            f"{max(products)} channels; make one of them smaller, for at most "
+            f"{fields.CHANNELS.at_most}."
+        )
+    return products
+
+
+def deviations(
     method: Method, paper: Mapping[str, object] | None = None, without: str = ""
 ) -> str:
     """The fields that are not the paper's, as a sentence.
@@ -14,10 +105,10 @@ def settings(
     paper: the paper's values of fields whose defaults are others. without: a field
     that another sentence names.
     """
-    own = dataclasses.asdict(type(method)()) | (paper or {})  # type: ignore[call-overload]
+    defaults = dataclasses.asdict(type(method)()) | (paper or {})  # type: ignore[call-overload]
     others = ", ".join(
         f"{name} {getattr(method, name)}"
-        for name, value in own.items()
+        for name, value in defaults.items()
         if name != without and getattr(method, name) != value
     )
     return "Settings: the paper's" + (f", except {others}." if others else ".")

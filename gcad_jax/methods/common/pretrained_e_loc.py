@@ -1,20 +1,24 @@
 """E_loc before training: where its weights come from, and their normalization."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
+from gcad_jax.core import fields
 from gcad_jax.core.checks import nearest, one_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 from gcad_jax.core.types import Features, Images, ImagesU8, Tree
 from gcad_jax.methods.common.apply import each_batch
+from gcad_jax.methods.common.hparams import AdamHParams
 from gcad_jax.models.io import patch_descriptors
 from gcad_jax.models.io.patch_descriptors import load_descriptor
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import (
+    BORDERS,
     PatchDescriptor,
     feature_moments,
     fold_normalization,
@@ -25,6 +29,73 @@ from gcad_jax.models.patch_layers import ARCHS, PATCH_SIZES, check_size
 # published, and those that come with the package are distilled from a MobileNetV2.
 SHIPPED = "shipped"
 RANDOM = "random"
+
+
+@dataclasses.dataclass(eq=False)
+class ELocHParams(AdamHParams):
+    """Hyper-parameters of a method that learns from a pretrained E_loc of each p."""
+
+    P: tuple[int, ...] = fields.field(
+        (17, 33),
+        "receptive fields; a model for each (pixels) [P 5.2]",
+        fields.choices(*PATCH_SIZES),
+    )
+    d_loc: int = fields.field(128, "depth of E_loc (features) [P 5.2]", fields.CHANNELS)
+    E_loc_width: float = fields.field(
+        1.0,
+        "factor on the hidden widths of E_loc, as in its weights [ours]",
+        fields.FACTOR,
+    )
+    slope: float = fields.field(
+        5e-3,
+        "of every LeakyReLU below 0 [ours, as in Student-Teacher's networks]",
+        fields.NOT_NEGATIVE,
+    )
+    teacher: str = fields.field(
+        SHIPPED,
+        'weights of E_loc: "shipped" with the package, "random", or the path of a '
+        "weights file with {p} for the receptive field [ours: those of the authors "
+        "were never published]",
+    )
+    teacher_seed: int = fields.field(
+        0, "seed of the random teacher [ours]", fields.NOT_NEGATIVE
+    )
+    border: str = fields.field(
+        "zero",
+        "what E_loc sees outside the image [ours]",
+        fields.choices(*BORDERS),
+    )
+    p65_conv3: int = fields.field(
+        256,
+        "width of the third convolution of E_loc with p = 65, whose published table "
+        "contradicts itself (channels) [ours]",
+        fields.CHANNELS,
+    )
+
+    def validate(self) -> None:
+        """Raises UserError for a field outside its range."""
+        super().validate()
+        check(self.P, self.E_loc, self.teacher)
+
+    def E_loc(self, p: int) -> PatchDescriptor:
+        """The patch descriptor with receptive field p [P 4, 5.2]."""
+        return PatchDescriptor(
+            p,
+            self.d_loc,
+            width=self.E_loc_width,
+            slope=self.slope,
+            p65_conv3=self.p65_conv3,
+            border=self.border,
+            dtype=self.dtype,
+        )
+
+    def prepare_each(self, name: str, images: ImagesU8) -> Tree:
+        """E_loc of each p: {"<name>_<p>": parameters}; see `prepared`."""
+        size, seed = self.inference_batch_size, self.teacher_seed
+        return {
+            f"{name}_{p}": prepared(self.E_loc(p), self.teacher, seed, images, size)
+            for p in self.P
+        }
 
 
 def check(

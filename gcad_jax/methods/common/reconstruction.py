@@ -1,178 +1,208 @@
-"""What AE and VAE share: one network, skips that fade, squared distances [P 5.2]."""
+"""AE and VAE [P 5.2]: one network, skips that fade, squared distances.
 
+Two methods, one implementation: VAE draws its code and pays for the divergence.
+"""
+
+import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from gcad_jax.core import checks, errors
+from gcad_jax.core import fields
 from gcad_jax.core.axes import mean_over_batch
-from gcad_jax.core.types import (
-    COMPUTE_TYPES,
-    AnomalyMaps,
-    Array,
-    Images,
-    Key,
-    Keys,
-    Metrics,
-    Tree,
-)
-from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
+from gcad_jax.core.types import AnomalyMaps, Array, Images, Key, Keys, Metrics, Tree
+from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
+from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
+from gcad_jax.methods.common.hparams import AdamHParams, deviations, scaled_widths
 from gcad_jax.methods.common.optimizers import (
+    adam,
     apply_gradients,
     cosine_decay,
     with_model_state,
 )
 from gcad_jax.models.autoencoder import Autoencoder
-from gcad_jax.models.layers.init import scaled
 from gcad_jax.models.layers.skip_fading import NUM_SKIPS, fades, skip_weights
 
-Optimizers = Mapping[str, optax.GradientTransformation]
-# (params, statistics, images, skips, keys) -> loss, (metrics, new statistics)
-Loss = Callable[
-    [Mapping[str, Tree], Tree, Images, Array | None, Keys],
-    tuple[Array, tuple[Metrics, Tree]],
-]
 
+@dataclasses.dataclass(eq=False)
+class ReconstructionMethod(AdamHParams, NothingFrozen, OneMap):
+    """What AE and VAE have in common; defaults are the paper's (Section 5.2)."""
 
-class Settings(Protocol):
-    """The fields that both methods have."""
+    title: ClassVar[str]
+    variational: ClassVar[bool]
 
-    image_size: int
-    epochs: int
-    batch_size: int
-    g: int
-    width: float
-    widths: tuple[int, ...]
-    slope: float
-    skip_end: float
-    skip_schedule: str
-    learning_rate: float
-    final_learning_rate: float
-    weight_decay: float
-    precision: str
-    inference_batch_size: int
-
-
-def validate(settings: Settings) -> None:
-    """Raises UserError for a field outside its range."""
-    checks.multiple_of("image_size", settings.image_size, 32)
-    for field in (
-        *("epochs", "batch_size", "g", "width", "learning_rate"),
-        "inference_batch_size",
-    ):
-        checks.positive(field, getattr(settings, field))
-    for field in ("weight_decay", "slope", "final_learning_rate"):
-        checks.not_negative(field, getattr(settings, field))
-    checks.fraction("skip_end", settings.skip_end, "of the epochs")
-    checks.one_of("skip_schedule", settings.skip_schedule, fades())
-    checks.one_of("precision", settings.precision, COMPUTE_TYPES)
-    if len(settings.widths) != NUM_SKIPS:
-        raise errors.UserError(
-            f"widths is {settings.widths}; it must name {NUM_SKIPS} widths."
-        )
-
-
-def network(settings: Settings, variational: bool) -> Autoencoder:
-    """E_glo's network with the image as its result."""
-    widths = tuple(scaled(w, settings.width) for w in settings.widths)
-    dtype = COMPUTE_TYPES[settings.precision]
-    return Autoencoder(settings.g, widths, settings.slope, variational, dtype=dtype)
-
-
-def init(net: Autoencoder, name: str, image_size: int, key: Key) -> Learned:
-    """The network and its running batch statistics, under its name."""
-    image = jnp.zeros((1, image_size, image_size, net.channels))
-    variables = net.init(key, image, jnp.ones(NUM_SKIPS))
-    return Learned({name: variables["params"]}, {name: variables["batch_stats"]})
-
-
-def phases(
-    settings: Settings, optimizers: Optimizers, loss: Loss, steps_per_epoch: int
-) -> tuple[Phase, ...]:
-    """While the skips fade, and without them [P 5.2]; one of them may have no steps.
-
-    optimizers, loss: of the method.
-    """
-    faded = math.ceil(settings.skip_end * settings.epochs)
-    found = [
-        Phase(
-            title,
-            epochs * steps_per_epoch,
-            _update(settings, optimizers, loss, steps_per_epoch, with_skips),
-        )
-        for title, epochs, with_skips in (
-            ("skips fading", faded, True),
-            ("without skips", settings.epochs - faded, False),
-        )
-    ]
-    return tuple(phase for phase in found if phase.num_steps)
-
-
-def _update(  # type: ignore[no-untyped-def]
-    settings: Settings,
-    optimizers: Optimizers,
-    loss: Loss,
-    steps_per_epoch: int,
-    with_skips: bool,
-):
-    def update(
-        state: TrainState, frozen: Tree, batch: Batch, keys: Keys
-    ) -> tuple[TrainState, Metrics]:
-        del frozen
-        # Skip weights change after each epoch, not within one [P 5.2].
-        skips = skip_weights(
-            state.step // steps_per_epoch,
-            settings.skip_end * settings.epochs,
-            settings.skip_schedule,
-        )
-        gradients, (metrics, statistics) = jax.grad(loss, has_aux=True)(
-            state.learned.params,
-            state.learned.model_state,
-            batch.images,
-            skips if with_skips else None,
-            keys,
-        )
-        rate = cosine_decay(
-            state.step, settings.epochs * steps_per_epoch, settings.final_learning_rate
-        )
-        state = apply_gradients(optimizers, state, gradients, rate)
-        return with_model_state(state, statistics), mean_over_batch(metrics)
-
-    return update
-
-
-def reconstructed(
-    net: Autoencoder,
-    name: str,
-    params: Mapping[str, Tree],
-    statistics: Tree,
-    images: Images,
-    skips: Array | None,
-    noise: Array | None = None,
-) -> tuple[tuple[Images, Array, Array], Tree]:
-    """In training: reconstruction, code and log variance, and the new statistics.
-
-    float32; needs the axis `BATCH`. noise: (B, g), see `Autoencoder`.
-    """
-    variables = {"params": params[name], "batch_stats": statistics[name]}
-    outputs, changed = net.apply(
-        variables, images, skips, noise, True, mutable=["batch_stats"]
+    batch_size: int = fields.changed(
+        AdamHParams,
+        "batch_size",
+        16,
+        "examples of an update; batch norms see all of them (images) [P 5.2]",
     )
-    outputs = jax.tree.map(lambda x: x.astype(jnp.float32), outputs)
-    return outputs, {name: changed["batch_stats"]}
+    inference_batch_size: int = fields.changed(AdamHParams, "inference_batch_size", 16)
+    g: int = fields.field(
+        32, "dimensions of the code (features) [P 5.2]", fields.CHANNELS
+    )
+    width: float = fields.field(
+        1.0, "factor on the hidden widths [ours]", fields.FACTOR
+    )
+    widths: tuple[int, ...] = fields.field(
+        (32, 32, 64, 64, 128),
+        "of the five halvings, before the factor, as E_glo's (channels) [ours, as in "
+        "networks of the same group]",
+        fields.CHANNELS.items("width", NUM_SKIPS),
+    )
+    slope: float = fields.field(
+        5e-3,
+        "of every LeakyReLU below 0 [ours, as in Student-Teacher's networks]",
+        fields.NOT_NEGATIVE,
+    )
+    skip_end: float = fields.field(
+        0.2,
+        "what passes until the skips have faded; 100 of 500 (fraction of the epochs) "
+        "[P 5.2]",
+        fields.FRACTION,
+    )
+    skip_schedule: str = fields.field(
+        "sequential",
+        "how they fade: see GCAD [ours]",
+        fields.choices(*fades()),
+    )
 
+    def validate(self) -> None:
+        """Raises UserError for a field outside its range."""
+        super().validate()
+        self.network()
 
-def distance(
-    net: Autoencoder, name: str, learned: Learned, images: Images
-) -> AnomalyMaps:
-    """Squared distance of each pixel from its reconstruction; (B, S, S) float32."""
-    variables = {
-        "params": learned.params[name],
-        "batch_stats": learned.model_state[name],
-    }
-    outputs = net.apply(variables, images, None)
-    return jnp.sum(jnp.square(images - outputs[0].astype(jnp.float32)), axis=-1)
+    def network(self) -> Autoencoder:
+        """E_glo's network with the image as its result; variational: the code twice."""
+        widths = scaled_widths("widths", self.widths, self.width)
+        return Autoencoder(
+            self.g, widths, self.slope, self.variational, dtype=self.dtype
+        )
+
+    # -- training ---------------------------------------------------------------
+
+    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
+        """Adam for the one network."""
+        return {self.title: adam(self.learning_rate, self.weight_decay)}
+
+    def init(self, key: Key) -> Learned:
+        """The network and its running batch statistics."""
+        net = self.network()
+        image = jnp.zeros((1, self.image_size, self.image_size, net.channels))
+        variables = net.init(key, image, jnp.ones(NUM_SKIPS))
+        return Learned(
+            {self.title: variables["params"]}, {self.title: variables["batch_stats"]}
+        )
+
+    def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
+        """While the skips fade, and without them [P 5.2]; a phase has steps."""
+        fading_epochs = math.ceil(self.skip_end * self.epochs)
+        stretches = (
+            ("skips fading", fading_epochs, True),
+            ("without skips", self.epochs - fading_epochs, False),
+        )
+        return tuple(
+            Phase(name, epochs * steps_per_epoch, self._update(steps_per_epoch, skips))
+            for name, epochs, skips in stretches
+            if epochs * steps_per_epoch
+        )
+
+    def _update(self, steps_per_epoch: int, with_skips: bool):  # type: ignore[no-untyped-def]
+        """The update of one phase."""
+        optimizers = self.optimizers()
+
+        def update(
+            state: TrainState, frozen: Tree, batch: Batch, keys: Keys
+        ) -> tuple[TrainState, Metrics]:
+            del frozen
+            # Skip weights change after each epoch, not within one [P 5.2].
+            skips = skip_weights(
+                state.step // steps_per_epoch,
+                self.skip_end * self.epochs,
+                self.skip_schedule,
+            )
+            gradients, (metrics, statistics) = jax.grad(self.loss, has_aux=True)(
+                state.learned.params,
+                state.learned.model_state,
+                batch.images,
+                skips if with_skips else None,
+                keys,
+            )
+            rate = cosine_decay(
+                state.step, self.epochs * steps_per_epoch, self.final_learning_rate
+            )
+            state = apply_gradients(optimizers, state, gradients, rate)
+            return with_model_state(state, statistics), mean_over_batch(metrics)
+
+        return update
+
+    def loss(
+        self,
+        params: Mapping[str, Tree],
+        statistics: Tree,
+        images: Images,
+        skips: Array | None,
+        keys: Keys,
+    ) -> tuple[Array, tuple[Metrics, Tree]]:
+        """Mean squared error, and what the code costs; needs the axis `BATCH`.
+
+        keys: (B,), one an example, of which the noise on its code is drawn.
+        statistics: the running ones; returned as they are after this batch.
+        """
+        variables = {
+            "params": params[self.title],
+            "batch_stats": statistics[self.title],
+        }
+        outputs, new = self.network().apply(
+            variables,
+            images,
+            skips,
+            self._noise(keys),
+            True,
+            mutable=["batch_stats"],
+        )
+        image, mean, log_variance = jax.tree.map(
+            lambda x: x.astype(jnp.float32), outputs
+        )
+        L_rec = jnp.mean(jnp.square(image - images))
+        costs, metrics = self.code_costs(mean, log_variance, images)
+        loss = sum(costs, L_rec)
+        return loss, ({"L_rec": L_rec, **metrics}, {self.title: new["batch_stats"]})
+
+    def _noise(self, keys: Keys) -> Array | None:
+        """(B, g) of the normal distribution; None where nothing is drawn."""
+        if not self.variational:
+            return None
+        return jax.vmap(lambda key: jax.random.normal(key, (self.g,)))(keys)
+
+    def code_costs(
+        self, mean: Array, log_variance: Array | None, images: Images
+    ) -> tuple[list[Array], Metrics]:
+        """What the code adds to the loss, and is logged of it: of a plain one nothing.
+
+        mean, log_variance: (B, g). images: (B, S, S, 3).
+        """
+        del mean, log_variance, images
+        return [], {}
+
+    # -- scoring ----------------------------------------------------------------
+
+    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
+        """Squared distance of each pixel from its reconstruction; (B, S, S).
+
+        A variational code is its mean: nothing is drawn.
+        """
+        variables = {
+            "params": detector.learned.params[self.title],
+            "batch_stats": detector.learned.model_state[self.title],
+        }
+        outputs = self.network().apply(variables, images, None)
+        return jnp.sum(jnp.square(images - outputs[0].astype(jnp.float32)), axis=-1)
+
+    def describe(self) -> tuple[str, ...]:
+        """What differs from the paper in this run."""
+        return (deviations(self),)

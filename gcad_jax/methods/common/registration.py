@@ -14,7 +14,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from gcad_jax.core.types import Array
 
-SMALLEST = 1e-9  # norm that is divided by
+EPS = 1e-9  # norm that is divided by
 FADED = 0.1  # of a side, at each end
 BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
@@ -59,7 +59,7 @@ def inside(at: Array) -> Array:  # (2, H, W) -> (H, W) bool
     return jnp.all((at >= 0) & (at <= limits), axis=0)
 
 
-def sampled(image: Array, at: Array) -> Array:  # (H, W, C), (2, H, W) -> (H, W, C)
+def sample(image: Array, at: Array) -> Array:  # (H, W, C), (2, H, W) -> (H, W, C)
     """Bilinear; coordinates outside take the nearest border pixel."""
 
     def channel(values: Array) -> Array:
@@ -83,13 +83,13 @@ def edges(image: Array) -> Array:  # (H, W, C) -> (H, W)
             padded
         )
     dy, dx = jnp.gradient(gray)
-    fade = [faded(n) for n in gray.shape]
-    found = jnp.sqrt(dy**2 + dx**2) * fade[0][:, None] * fade[1][None]
-    found = found - jnp.mean(found)
-    return found / jnp.maximum(jnp.linalg.norm(found), SMALLEST)
+    window = [border_window(n) for n in gray.shape]
+    magnitude = jnp.sqrt(dy**2 + dx**2) * window[0][:, None] * window[1][None]
+    magnitude = magnitude - jnp.mean(magnitude)
+    return magnitude / jnp.maximum(jnp.linalg.norm(magnitude), EPS)
 
 
-def faded(count: int) -> np.ndarray:  # (count,) float32
+def border_window(count: int) -> np.ndarray:  # (count,) float32
     """1, and falling by half a cosine over the outer tenth of each end.
 
     No wider: a window that reaches the content pulls every shift towards 0.
@@ -105,13 +105,13 @@ def register(image: Array, reference: Array, degrees: Array) -> Pose:
     degrees: (A,) the grid of angles. Shifts are whole pixels, at most half a side.
     """
     height, width = image.shape[:2]
-    wanted = jnp.conj(jnp.fft.fft2(edges(reference)))
+    conjugate = jnp.conj(jnp.fft.fft2(edges(reference)))
 
     def at_angle(angle: Array) -> tuple[Array, Array]:
         """Height and place of the correlation's peak after turning by the angle."""
         turn = inverse(Pose(angle, jnp.zeros(2)))
-        turned = sampled(image, coordinates(turn, height, width))
-        correlation = jnp.fft.ifft2(jnp.fft.fft2(edges(turned)) * wanted).real
+        turned = sample(image, coordinates(turn, height, width))
+        correlation = jnp.fft.ifft2(jnp.fft.fft2(edges(turned)) * conjugate).real
         peak = jnp.argmax(correlation)
         return correlation.reshape(-1)[peak], peak
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gcad_jax.config import Experiment
-from gcad_jax.core.errors import UserError
+from gcad_jax.core import fields
 from gcad_jax.core.types import COMBINED
 from gcad_jax.evaluation.results import KIND_OR_MEAN
 from gcad_jax.methods.gcad import GCAD
-from gcad_jax.methods.gcad.method import FEATURES, IMAGE, RECONSTRUCTION, REGRESSION
+from gcad_jax.methods.gcad.method import RECONSTRUCTION, REGRESSION
+from gcad_jax.methods.gcad.networks import FEATURES, IMAGE
+from gcad_jax.models.patch_layers import PATCH_SIZES
 from gcad_jax.reporting.plots.line_panel import is_axis
 from gcad_jax.reporting.plots.panel import BARS, VALUES, Panel
 from gcad_jax.reporting.tables import HEADS, LIMIT, auspro, cell, markdown_table
@@ -50,15 +52,23 @@ class Ablations(Study):
 
     The group of a data set has one field, gcad; every run is that with one field
     changed, so that flags reach all of them at once.
-
-    g: its values (features) [P Fig. 12; the values are ours].
-    P: its values, a tuple each (pixels) [P Fig. 12; the values are ours].
-    d_glo: its values (features) [P Fig. 14; the values are ours].
     """
 
-    g: tuple[int, ...] = (2, 8, 32, 64, 128)
-    P: tuple[tuple[int, ...], ...] = ((17,), (33,), (65,), (17, 33), (17, 33, 65))
-    d_glo: tuple[int, ...] = (2, 5, 10, 20, 40)
+    g: tuple[int, ...] = fields.field(
+        (2, 8, 32, 64, 128),
+        "its values (features) [P Fig. 12; the values are ours]",
+        fields.CHANNELS,
+    )
+    P: tuple[tuple[int, ...], ...] = fields.field(
+        ((17,), (33,), (65,), (17, 33), (17, 33, 65)),
+        "its values, a tuple each (pixels) [P Fig. 12; the values are ours]",
+        fields.choices(*PATCH_SIZES),
+    )
+    d_glo: tuple[int, ...] = fields.field(
+        (2, 5, 10, 20, 40),
+        "its values (features) [P Fig. 14; the values are ours]",
+        fields.CHANNELS,
+    )
 
     name = "ablations"
     title = "Ablations of GCAD"
@@ -85,28 +95,13 @@ class Ablations(Study):
         """A panel for each group of settings."""
         return ablation_panels(dataset, runs, self.ablation_groups(dataset))
 
-    def check_values(self) -> None:
-        """Raises UserError for values of another type."""
-        for field in ("g", "d_glo"):
-            values = getattr(self, field)
-            if any(type(value) is not int for value in values):
-                raise UserError(
-                    f"config.{field} is {values}; its values are whole numbers, as in "
-                    f'--config.{field}="(8,32)".'
-                )
-        if not all(isinstance(P, tuple) and P for P in self.P):
-            raise UserError(
-                f"config.P is {self.P}; it is a tuple of tuples, one a run, as in "
-                '--config.P="((17,),(17,33))".'
-            )
-
     def changes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         """The fields that each run changes; of `BASE` none, and it is first.
 
         Raises:
-          UserError: a value that is no whole number, or in P no tuple of them.
+          UserError: a field outside its range.
         """
-        self.check_values()
+        fields.validate_fields(self, "config.")
         settings = [s for group in self.ablation_groups(name) for s in group.settings]
         return {BASE: {}} | {s.run: s.changes for s in settings if s.run != BASE}
 

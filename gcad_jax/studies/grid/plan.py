@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 import jax
 from etils import epath
 
-from gcad_jax.config import Experiment
-from gcad_jax.config import experiment as configs
+from gcad_jax.config import Experiment, serialization, validation
 from gcad_jax.core import multihost
 from gcad_jax.core.console import pluralize, print_line
 from gcad_jax.core.errors import UserError, is_out_of_memory
@@ -47,7 +46,7 @@ class PlannedRun:
 
     def resolve(self) -> "PlannedRun":
         """The same with its config checked and resolved; raises UserError."""
-        return dataclasses.replace(self, config=configs.resolve(self.config))
+        return dataclasses.replace(self, config=validation.resolve(self.config))
 
     def unfinished(self) -> list[str]:
         """The categories without results."""
@@ -128,7 +127,7 @@ def plan_runs(study: Study, folder: epath.Path) -> list[PlannedRun]:
                 run = run.resolve()
                 run.config.data.names()
                 if run.folder.is_dir():
-                    workdir.check_config(run.folder, configs.as_dict(run.config))
+                    workdir.check_config(run.folder, serialization.as_dict(run.config))
             planned.append(run)
     return planned
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from gcad_jax.config import Experiment
-from gcad_jax.core.checks import one_of
+from gcad_jax.core import fields
 from gcad_jax.evaluation.result_files import deviation, mean
 from gcad_jax.evaluation.results import KIND_OR_MEAN, Number
 from gcad_jax.reporting.tables import (
@@ -126,13 +126,14 @@ def difference(
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Precisions(Study):
-    """A method in float32 and in bfloat16: does the faster one cost accuracy?
+    """A method in float32 and in bfloat16: does the faster one cost accuracy?"""
 
-    method: a name of `PRECISE`; both runs are its cell with `precision` changed, so
-        that flags reach both at once [ours].
-    """
-
-    method: str = "gcad"
+    method: str = fields.field(
+        "gcad",
+        "a name of `PRECISE`; both runs are its cell with `precision` changed, so that "
+        "flags reach both at once [ours]",
+        fields.choices(*PRECISE),
+    )
 
     name = "precision"
     title = "Precision: bfloat16 against float32"
@@ -154,7 +155,7 @@ class Precisions(Study):
           UserError: `method` names none that has a precision.
         """
         del name
-        one_of("config.method", self.method, PRECISE)
+        fields.validate_fields(self, "config.")
         return {run: {"precision": run} for run in (FLOAT32, BFLOAT16)}
 
     def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from gcad_jax.config import experiment as configs
+from gcad_jax.config import serialization
 from gcad_jax.core import multihost
 from gcad_jax.core.atomic_files import check_writable
 from gcad_jax.core.console import print_line
@@ -98,7 +98,7 @@ def _prepare(study: Study, path: str) -> tuple[epath.Path, list[PlannedRun]]:
     """The folder, and the runs that are asked for, which are printed."""
     folder = as_path(path).expanduser()
     files = tuple(outputs(study.name).values())
-    multihost.check_equal(configs.settings(study), "the settings")
+    multihost.check_equal(serialization.shared_settings(study), "the settings")
     multihost.run_on_first(lambda: check_writable(folder, files, "workdir"))
     planned = multihost.run_on_all(lambda: plan_runs(study, folder))
     set_compilation_cache(folder)
@@ -210,7 +210,7 @@ def _read_results(run: PlannedRun) -> tuple[CategoryResult, ...]:
     """
     if not run.folder.is_dir() or run.unfinished():
         return ()
-    workdir.check_config(run.folder, configs.as_dict(run.config))
+    workdir.check_config(run.folder, serialization.as_dict(run.config))
     return tuple(read_result(run.folder / name) for name in run.config.data.names())
 
 

@@ -9,7 +9,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from gcad_jax.config.experiment import OVERRIDING, Experiment, RunOptions
+from gcad_jax.config.experiment import Experiment, RunOptions
+from gcad_jax.config.validation import OVERRIDING
+from gcad_jax.core import fields
 from gcad_jax.core.checks import nearest
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import DataSet
@@ -21,14 +23,10 @@ from gcad_jax.studies.grid.results import Finished, Lines
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Cell:
-    """One run on one data set.
+    """One run on one data set."""
 
-    method: with its hyper-parameters [ours].
-    cache_features: as in an experiment [ours].
-    """
-
-    method: Method
-    cache_features: bool = False
+    method: Method = fields.field(fields.REQUIRED, "with its hyper-parameters [ours]")
+    cache_features: bool = fields.field(False, "as in an experiment [ours]")
 
 
 def group(data: DataSet, cells: Mapping[str, Cell]) -> Any:
@@ -47,17 +45,6 @@ class Study(RunOptions, abc.ABC):
     """Many runs that answer one question; seeds and devices are those of each run.
 
     Beside these a study has a field for each data set, made by `with_groups`.
-
-    runs: names of those to run; () takes all [ours].
-    image_size: of every run; its method's own where it is None (pixels) [the method's].
-    epochs: the same (epochs) [the method's].
-    batch_size: the same (images) [the method's].
-    write_maps: also write the maps of every run as TIFF files [ours].
-    write_detectors: also write the detector of every run, which takes disk [ours].
-    figure_images: how many of each kind in the figure of a run (images) [ours].
-    estimate: time the first updates of every run before any starts, and say how long
-        all will take [ours].
-    plan: say what would run and how long it would take, and stop [ours].
     """
 
     # The name of what it writes, and what its report begins with; `reading` says how
@@ -66,15 +53,39 @@ class Study(RunOptions, abc.ABC):
     title: ClassVar[str] = ""
     reading: ClassVar[str] = ""
 
-    runs: tuple[str, ...] = ()
-    image_size: int | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    write_maps: bool = False
-    write_detectors: bool = False
-    figure_images: int = 3
-    estimate: bool = True
-    plan: bool = False
+    runs: tuple[str, ...] = fields.field(
+        (), "names of those to run; () takes all [ours]"
+    )
+    image_size: int | None = fields.field(
+        None,
+        "of every run; its method's own where it is None (pixels) [the method's]",
+        fields.PIXELS,
+    )
+    epochs: int | None = fields.field(
+        None, "the same (epochs) [the method's]", fields.POSITIVE
+    )
+    batch_size: int | None = fields.field(
+        None, "the same (images) [the method's]", fields.BATCH
+    )
+    write_maps: bool = fields.field(
+        False, "also write the maps of every run as TIFF files [ours]"
+    )
+    write_detectors: bool = fields.field(
+        False, "also write the detector of every run, which takes disk [ours]"
+    )
+    figure_images: int = fields.field(
+        3,
+        "how many of each kind in the figure of a run (images) [ours]",
+        fields.NOT_NEGATIVE,
+    )
+    estimate: bool = fields.field(
+        True,
+        "time the first updates of every run before any starts, and say how long all "
+        "will take [ours]",
+    )
+    plan: bool = fields.field(
+        False, "say what would run and how long it would take, and stop [ours]"
+    )
 
     def groups(self) -> dict[str, Any]:
         """The data sets by name, each as `group` makes it."""

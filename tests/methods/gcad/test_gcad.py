@@ -17,6 +17,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Batch, DetectorState
 from gcad_jax.methods.common import optimizers, pretrained_e_loc
 from gcad_jax.methods.gcad import GCAD
+from gcad_jax.methods.gcad.losses import R_glo_weight, total_loss
 from gcad_jax.models.io.patch_descriptors import save_descriptor
 from gcad_jax.training.state import init_state
 
@@ -190,9 +191,13 @@ def test_the_ramp_scales_the_pull_of_L_glo_on_E_glo_alone(
 
 def test_the_ramp_begins_with_R_glo():
     method = GCAD(epochs=10, R_glo_start=0.2, joint_ramp=0.5)
-    factors = [float(method._joint(jnp.int32(step), 10)) for step in (20, 45, 70, 99)]
+    start, ramp = method.R_glo_start, method.joint_ramp
+    factors = [
+        float(R_glo_weight(jnp.int32(step), 10 * method.epochs, start, ramp))
+        for step in (20, 45, 70, 99)
+    ]
     assert factors == pytest.approx([0, 0.5, 1, 1])
-    assert GCAD()._joint(jnp.int32(0), 10) == 1.0  # the paper's
+    assert R_glo_weight(jnp.int32(0), 10, 0.1, GCAD().joint_ramp) == 1.0  # the paper's
 
 
 def test_losses_are_mean_squared_errors(method, state, frozen, images):
@@ -245,7 +250,7 @@ def test_what_is_logged_beside_the_losses_is_not_optimized(
     x = jnp.asarray(images[:1] / 255.0, jnp.float32)
     targets, params = method.cache(frozen, x), state.learned.params
     norm = "jnp.sum(jnp.square(jax.flatten_util.ravel_pytree(params)[0]))"
-    logged = with_logged(GCAD.loss, f'metrics["norm"] = {norm}')
+    logged = with_logged(total_loss, f'metrics["norm"] = {norm}')
 
     @functools.partial(jax.jit, static_argnums=0)
     def losses(loss, params):
@@ -253,7 +258,7 @@ def test_what_is_logged_beside_the_losses_is_not_optimized(
             method, params, targets, x, jnp.ones(5)
         )
 
-    (total, metrics), expected = losses(GCAD.loss, params)
+    (total, metrics), expected = losses(total_loss, params)
     (same, more), found = losses(logged, params)
     assert set(more) - set(metrics) == {"norm"}
     assert more["norm"] > 0

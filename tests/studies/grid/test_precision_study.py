@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from helpers import runs
 
-from gcad_jax.config import experiment as config
-from gcad_jax.config import files
+from gcad_jax.config import files, serialization, validation
 from gcad_jax.core.errors import UserError
 from gcad_jax.runs import train_and_evaluate
 from gcad_jax.studies.grid import runner
@@ -20,7 +19,7 @@ CONFIGS = runs.ROOT / "configs"
 
 def told(given):
     """What config.json of its workdir holds."""
-    return config.as_dict(config.resolve(given))
+    return serialization.as_dict(validation.resolve(given))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +45,7 @@ def test_a_run_is_that_of_the_main_job(behind, dataset, file, method):
         alone.method.precision = precision
         assert told(one) == told(alone)
     float32, bfloat16 = map(told, found.values())
-    assert config.differences(float32, bfloat16) == [
+    assert serialization.differences(float32, bfloat16) == [
         "method.precision: 'float32' -> 'bfloat16'"
     ]
 
@@ -65,7 +64,7 @@ def test_every_method_with_a_precision_can_be_named():
     for name, kind in PRECISE.items():
         study.method = name
         for run, one in study.experiments("circles").items():
-            found = config.resolve(one)
+            found = validation.resolve(one)
             assert (type(found.method), found.method.precision) == (kind, run)
             assert study.label(run, found) == f"{kind.title}, {run}"
             assert study.cell(run) == name
@@ -76,7 +75,7 @@ def test_flags_of_the_cell_reach_both_runs():
     study.circles.gcad.method.g = 5
     assert [one.method.g for one in study.experiments("circles").values()] == [5, 5]
     assert study.circles.gcad.method.precision == "float32", "flags are not written to"
-    fields = dict(config.fields(study))
+    fields = dict(serialization.leaf_fields(study))
     assert {fields["method"], fields["circles.gcad.method.epochs"]} == {str, int}
 
 

@@ -10,8 +10,7 @@ import pytest
 from helpers import doubles, runs
 from PIL import Image
 
-from gcad_jax.config import experiment as config
-from gcad_jax.config import files
+from gcad_jax.config import files, serialization, validation
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.methods.variation_model import VariationModel
@@ -239,8 +238,8 @@ def test_a_mistake_is_said_before_anything_runs(tmp_path, fields, says):
 def test_sizes_reach_the_methods_that_have_them():
     given = study(epochs=7)
     found = given.experiments("circles")
-    assert config.resolve(found["gcad"]).method.epochs == 7
-    assert config.resolve(found["variation_model"]).epochs is None
+    assert validation.resolve(found["gcad"]).method.epochs == 7
+    assert validation.resolve(found["variation_model"]).epochs is None
 
 
 def test_ablations_change_one_field_of_the_run_they_are_compared_with():
@@ -275,8 +274,8 @@ def test_config_files_hold_runs_that_can_be_resolved(name):
             found = given.experiments(dataset)
             assert found
             for one in found.values():
-                config.resolve(one)
-        fields = dict(config.fields(given))
+                validation.resolve(one)
+        fields = dict(serialization.leaf_fields(given))
         assert fields["seeds"] == tuple[int, ...]
         assert any(field.endswith(".gcad.method.g") for field in fields)
 

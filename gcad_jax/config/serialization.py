@@ -1,0 +1,80 @@
+"""Configs as flags name them, as files hold them, and as a workdir compares them."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from gcad_jax.config.experiment import Experiment, Pretraining, RunOptions
+from gcad_jax.core.fields import field_specs
+from gcad_jax.core.version import __version__
+from gcad_jax.data.loco import MvtecLocoAd
+from gcad_jax.data.mvtec_ad import MvtecAd
+from gcad_jax.data.photos import Photos
+
+
+def _run_only(kind: type, prefix: str = "") -> set[str]:
+    specs = field_specs(kind).items()
+    return {f"{prefix}{name}" for name, spec in specs if spec.run_only}
+
+
+# Fields that change how a run proceeds but nothing that it computes: a workdir may be
+# continued with other values of these. A newer version continues what it can.
+FREE = frozenset(
+    {"gcad_jax"}
+    | _run_only(Experiment)
+    | _run_only(Pretraining)
+    | set().union(
+        *(_run_only(kind, "data.") for kind in (MvtecAd, MvtecLocoAd, Photos))
+    )
+)
+
+
+def leaf_fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Name and type of every field that a flag can set: ('data.root', str)."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaf_fields(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, field.type
+
+
+def shared_settings(config: Any) -> dict[str, Any]:
+    """What processes that work on one command must have alike, versions included."""
+    values = {"jax": jax.__version__, "gcad_jax": __version__}
+    for name, _ in leaf_fields(config):
+        value = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        if not name.endswith("data.cache_dir"):  # each host has its own disk
+            values[name] = value
+    return values
+
+
+def as_dict(config: RunOptions) -> dict[str, Any]:
+    """The config as JSON can hold it, with version, class of `data` and `method`."""
+    tree = json.loads(json.dumps(dataclasses.asdict(config)))
+    for part in ("data", "method"):
+        tree[part] = {"class": type(getattr(config, part)).__name__, **tree[part]}
+    return {"gcad_jax": __version__, **tree}
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """'name: old -> new' for every field that changes what is computed."""
+    olds, news = dict(_flat(old)), dict(_flat(new))
+    return [
+        f"{name}: {olds.get(name)!r} -> {news.get(name)!r}"
+        for name in sorted(olds.keys() | news.keys())
+        if name not in FREE and olds.get(name) != news.get(name)
+    ]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
