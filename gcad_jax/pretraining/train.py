@@ -23,25 +23,26 @@ from gcad_jax.methods.base import Learned
 from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.models.classifiers.classifier import Classifier
 from gcad_jax.models.io.patch_descriptors import save_descriptor
-from gcad_jax.pretraining.distillation import (
-    EPS,
-    Distillation,
-    DistillationTask,
-    flat,
+from gcad_jax.pretraining.distillation import Distillation
+from gcad_jax.pretraining.losses import EPS
+from gcad_jax.pretraining.nearest_neighbors import (
+    Retrieval,
+    photo_retrieval,
+    place_retrieval,
 )
-from gcad_jax.pretraining.nearest_neighbors import Question, halves, places
 from gcad_jax.pretraining.targets import Layers, Target
+from gcad_jax.pretraining.trainable import DistillationTask, flatten
 from gcad_jax.training.input_pipeline import Streaming
 from gcad_jax.training.loop import fit
 from gcad_jax.training.options import LoopOptions
 
-LEAST = 0.1  # deviation of a feature, of the median one
-IN_ONE_CALL = 32  # windows
-MEASURED = 2048  # patches, at least, of the held-out error and of the moments of P
-LEAST_WINDOWS = 256
+MIN_RELATIVE_STD = 0.1  # of a feature, as a part of the median one
+WINDOWS_PER_CALL = 32
+NUM_PATCHES = 2048  # patches, at least, of the held-out error and of the moments of P
+MIN_WINDOWS = 256
 RESULT = "result.json"
-# Of `probe`: a title for the terminal, and what its rate says.
-QUESTIONS = {
+# By name: a title for the terminal, and what the rate says.
+RETRIEVALS = {
     "photo": ("own photo", "patches nearest to one of the other half of their photo"),
     "photo_grey": ("own photo, gray", "the same without colors"),
     "place": ("own place", "places found again, moved, scaled, in other light"),
@@ -72,7 +73,7 @@ class TargetNetwork:
 
 def _check_strides(target: Layers, settings: Distillation) -> None:
     for layer, step in target.strides(settings.window).items():
-        if math.frexp(step)[0] != 0.5:
+        if math.frexp(step)[0] != 0.5:  # no power of 2
             raise UserError(
                 f"method.context is {settings.context} and method.grid is "
                 f"{settings.grid}: the cells of {layer} do not stand on the centers of "
@@ -103,14 +104,14 @@ def weights_name(p: int) -> str:
     return f"E_loc_{p}.npz"
 
 
-def teach(
-    learning: DistillationJob,
+def distill(
+    job: DistillationJob,
     folder: epath.Path,
     weights: epath.Path,
     seed: int,
     options: LoopOptions,
     config: dict[str, Any],
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
 ) -> dict[str, Any]:
     """Trains E_loc of one p in `folder`, writes `weights` and what they are worth.
 
@@ -119,55 +120,58 @@ def teach(
       Preempted: after SIGTERM, when the state has been saved.
     """
     started = time.monotonic()
-    settings, images = learning.settings, learning.images
-    lesson, feed, frozen = prepared(learning, seed, say)
-    stream, held_out = feed.stream, learning.photos.split(len(images))[1]
-    (learned,) = fit(lesson, feed, frozen, (seed,), folder, options, config, say)
+    settings, images = job.settings, job.images
+    task, pipeline, frozen = prepare_task(job, seed, print_line)
+    stream, held_out = pipeline.stream, job.photos.split(len(images))[1]
+    inputs = (task, pipeline, frozen, (seed,))
+    (learned,) = fit(*inputs, folder, options, config, print_line)
     about = {
         "p": settings.p,
-        "target": learning.teacher.name,
+        "target": job.teacher.name,
         "images": len(stream.rows),
         "held_out_images": len(held_out),
         "steps": settings.num_steps,
     }
     # First of all: what is measured below could fail, and costs less than a training.
     E_loc, params = settings.E_loc(), learned.params["E_loc"]
-    save_descriptor(weights, params, E_loc, learning.stored_as, about)
+    save_descriptor(weights, params, E_loc, job.stored_as, about)
     test = dataclasses.replace(stream, rows=held_out)
-    untrained = jax.jit(lesson.init)(jax.random.fold_in(jax.random.key(seed), 0))
-    result = about | measured(lesson, frozen, (learned, untrained), test)
-    before = _read(folder / RESULT)
+    untrained = jax.jit(task.init)(jax.random.fold_in(jax.random.key(seed), 0))
+    result = about | evaluate_held_out(task, frozen, (learned, untrained), test)
+    before = _read_result(folder / RESULT)
     # Processes that cut patches name what they cannot read, but do not tell us.
     unreadable = max(len(images.unreadable), before.get("unreadable_images") or 0)
-    result["unreadable_images"] = None if learning.processes else unreadable
+    result["unreadable_images"] = None if job.processes else unreadable
     # A finished training is only measured again.
     minutes = (time.monotonic() - started) / 60
     result["minutes"] = max(minutes, before.get("minutes", 0.0))
-    save_descriptor(weights, params, E_loc, learning.stored_as, result)
+    save_descriptor(weights, params, E_loc, job.stored_as, result)
     write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
-    for line in sentences(result):
-        say(line)
-    say(f"weights     {weights}")
+    for line in result_lines(result):
+        print_line(line)
+    print_line(f"weights     {weights}")
     return result
 
 
-def prepared(
-    learning: DistillationJob, seed: int, say: Callable[[str], None]
+def prepare_task(
+    job: DistillationJob, seed: int, print_line: Callable[[str], None]
 ) -> tuple[DistillationTask, Streaming, Tree]:
     """What is learned, the patches it is learned from, and the frozen part."""
-    settings, images = learning.settings, learning.images
-    cut = Cut(settings.drawn_side, settings.p, settings.zoom)
-    train, held_out = learning.photos.split(len(images))
-    say(f"data        {images.where}: {len(train)} images, {len(held_out)} held out")
-    workers = learning.threads, learning.processes
+    settings, images = job.settings, job.images
+    cut = Cut(settings.cut_side, settings.p, settings.zoom)
+    train, held_out = job.photos.split(len(images))
+    print_line(
+        f"data        {images.where}: {len(train)} images, {len(held_out)} held out"
+    )
+    workers = job.threads, job.processes
     stream = PatchStream(images, train, cut, settings.batch_size, *workers)
-    lesson = DistillationTask(settings, learning.teacher.target)
-    frozen = frozen_part(lesson, learning.teacher.params, stream)
-    return lesson, Streaming(f"E_loc_{settings.p}", stream, (seed,)), frozen
+    task = DistillationTask(settings, job.teacher.target)
+    frozen = prepare_frozen(task, job.teacher.params, stream)
+    return task, Streaming(f"E_loc_{settings.p}", stream, (seed,)), frozen
 
 
-def measured(
-    lesson: DistillationTask,
+def evaluate_held_out(
+    task: DistillationTask,
     frozen: Tree,
     networks: tuple[Learned, Learned],
     test: PatchStream,
@@ -176,33 +180,39 @@ def measured(
 
     test: patches of these images.
     """
-    settings = lesson.settings
-    fixed = windows(settings, test, 0)
-    found, untrained = (error(lesson, frozen, learned, fixed) for learned in networks)
-    constant = spread(lesson, frozen, fixed)
-    alone = Cut(settings.p, settings.p, settings.zoom)
-    photo, place = (ask(test.images, test.rows, alone) for ask in (halves, places))
-    questions = {"photo": photo, "photo_grey": photo.gray(), "place": place}
-    right = [answers(settings, learned, questions) for learned in networks]
+    settings = task.settings
+    windows = fixed_windows(settings, test, 0)
+    trained, untrained = (
+        mean_error(task, frozen, learned, windows) for learned in networks
+    )
+    constant = constant_error(task, frozen, windows)
+    cut = Cut(settings.p, settings.p, settings.zoom)
+    photo, place = (
+        sample(test.images, test.rows, cut)
+        for sample in (photo_retrieval, place_retrieval)
+    )
+    gray = photo.without_colors()
+    retrievals = {"photo": photo, "photo_grey": gray, "place": place}
+    rates = [retrieval_rates(settings, learned, retrievals) for learned in networks]
     return {
-        "L_k_held_out": found,
+        "L_k_held_out": trained,
         "L_k_held_out_untrained": untrained,
         "L_k_held_out_constant": constant,
-        "R2_held_out": explained(found, constant),
-        "found": right[0],
-        "found_untrained": right[1],
+        "R2_held_out": r_squared(trained, constant),
+        "found": rates[0],
+        "found_untrained": rates[1],
     }
 
 
-def explained(wrong: float, constant: float) -> float:
+def r_squared(error: float, constant: float) -> float:
     """R^2: the part of the error of the best constant that is gone.
 
     0 for blank photos, of which P says the same everywhere.
     """
-    return 1 - wrong / constant if constant else 0.0
+    return 1 - error / constant if constant else 0.0
 
 
-def sentences(result: Mapping[str, Any]) -> list[str]:
+def result_lines(result: Mapping[str, Any]) -> list[str]:
     """Of a result, for the terminal."""
     lines = [
         f"held out    L_k {result['L_k_held_out']:.4g}, untrained "
@@ -212,71 +222,76 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     return lines + [
         f"            {title}: {result['found'][name]:.1%}, untrained "
         f"{result['found_untrained'][name]:.1%}"
-        for name, (title, _) in QUESTIONS.items()
+        for name, (title, _) in RETRIEVALS.items()
     ]
 
 
-def _read(path: epath.Path) -> dict[str, Any]:
+def _read_result(path: epath.Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def answers(
-    settings: Distillation, learned: Learned, questions: Mapping[str, Question]
+def retrieval_rates(
+    settings: Distillation, learned: Learned, retrievals: Mapping[str, Retrieval]
 ) -> dict[str, float]:
-    """How many patches of each question find their like."""
-    alone = dataclasses.replace(settings, grid=1, context=0)
+    """The accuracy of each retrieval."""
+    single = dataclasses.replace(settings, grid=1, context=0)
     params = learned.params["E_loc"]
 
     def describe(patches: np.ndarray) -> np.ndarray:  # (N, p, p, 3) -> (N, d_loc)
-        return _of_all(lambda x: alone.descriptors(params, x), patches)
+        return apply_to_windows(lambda x: single.encode(params, x), patches)
 
-    return {name: asked.answered(describe) for name, asked in questions.items()}
+    return {name: r.accuracy(describe) for name, r in retrievals.items()}
 
 
-def windows(settings: Distillation, stream: PatchStream, seed: int) -> np.ndarray:
-    """Fixed windows without shifts, `MEASURED` patches or more in all; uint8."""
+def fixed_windows(settings: Distillation, stream: PatchStream, seed: int) -> np.ndarray:
+    """Windows without shifts, the same at every call: (N, window, window, 3) uint8.
+
+    They hold `NUM_PATCHES` patches or more.
+    """
     cut = dataclasses.replace(stream.cut, side=settings.window)
-    count = -(-MEASURED // settings.grid**2)
+    count = -(-NUM_PATCHES // settings.grid**2)
     # Patches of one window are much alike, so there are never few windows.
-    return dataclasses.replace(stream, cut=cut).fixed(seed, max(count, LEAST_WINDOWS))
+    return dataclasses.replace(stream, cut=cut).fixed(seed, max(count, MIN_WINDOWS))
 
 
-def frozen_part(lesson: DistillationTask, params: Tree, stream: PatchStream) -> Tree:
+def prepare_frozen(task: DistillationTask, params: Tree, stream: PatchStream) -> Tree:
     """P, and the moments that its features are standardised by (0 and 1 if not)."""
-    width = lesson.target.num_features
+    width = task.target.num_features
     mean, std = np.zeros(width, np.float32), np.ones(width, np.float32)
-    if lesson.settings.standardised:
-        features = _of_all(
-            lambda x: lesson.target.features(params, x),
-            windows(lesson.settings, stream, 1),
+    if task.settings.standardised:
+        features = apply_to_windows(
+            lambda x: task.target.features(params, x),
+            fixed_windows(task.settings, stream, 1),
         )
         mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
         std = features.std(axis=0, dtype=np.float64).astype(np.float32)
         # A feature that hardly varies would else be noise, enlarged without bound.
-        std = np.maximum(std, max(LEAST * float(np.median(std)), EPS))
+        std = np.maximum(std, max(MIN_RELATIVE_STD * float(np.median(std)), EPS))
     return {"P": params, "mean": mean, "std": std}
 
 
-def error(
-    lesson: DistillationTask, frozen: Tree, learned: Learned, fixed: np.ndarray
+def mean_error(
+    task: DistillationTask, frozen: Tree, learned: Learned, windows: np.ndarray
 ) -> float:
     """Mean L_k over windows (N, window, window, 3) uint8."""
 
-    def errors(x: jax.Array) -> jax.Array:
-        d = lesson.settings.descriptors(learned.params["E_loc"], x)
-        decoded = lesson.settings.decoded(learned.params["Decode"], d)
-        wrong = decoded - lesson.goal(frozen, x)
-        return jnp.sum(jnp.square(wrong), axis=-1, keepdims=True)
+    def error(x: jax.Array) -> jax.Array:  # (B, n, n, 1)
+        d = task.settings.encode(learned.params["E_loc"], x)
+        decoded = task.settings.decode(learned.params["Decode"], d)
+        difference = decoded - task.target_features(frozen, x)
+        return jnp.sum(jnp.square(difference), axis=-1, keepdims=True)
 
-    return float(_of_all(errors, fixed).mean(dtype=np.float64))
-
-
-def spread(lesson: DistillationTask, frozen: Tree, fixed: np.ndarray) -> float:
-    """L_k over the windows if one vector, the best, were said of all patches."""
-    goals = _of_all(lambda x: lesson.goal(frozen, x), fixed)
-    return float(np.var(goals, axis=0, dtype=np.float64).sum())
+    return float(apply_to_windows(error, windows).mean(dtype=np.float64))
 
 
-def _of_all(function: Callable[[jax.Array], Array], fixed: np.ndarray) -> np.ndarray:
-    """(N, window, window, 3) -> (N grid grid, C)."""
-    return np.asarray(flat(in_batches(jax.jit(function), fixed, IN_ONE_CALL)))
+def constant_error(task: DistillationTask, frozen: Tree, windows: np.ndarray) -> float:
+    """L_k over the windows of the best answer that is the same for all patches."""
+    targets = apply_to_windows(lambda x: task.target_features(frozen, x), windows)
+    return float(np.var(targets, axis=0, dtype=np.float64).sum())
+
+
+def apply_to_windows(
+    function: Callable[[jax.Array], Array], windows: np.ndarray
+) -> np.ndarray:
+    """(N, window, window, 3) uint8 -> (N grid grid, C)."""
+    return np.asarray(flatten(in_batches(jax.jit(function), windows, WINDOWS_PER_CALL)))

@@ -16,11 +16,11 @@ from gcad_jax.models.classifiers.classifier import load_classifier
 from gcad_jax.models.io.npz import STORED_TYPES, read_weights
 from gcad_jax.models.patch_layers import PATCH_SIZES, check_size
 from gcad_jax.pretraining.train import (
-    QUESTIONS,
+    RETRIEVALS,
     DistillationJob,
     TargetNetwork,
-    prepared,
-    teach,
+    distill,
+    prepare_task,
     weights_name,
 )
 from gcad_jax.reporting import html, run_figures
@@ -58,7 +58,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
             training = folder / f"E_loc_{p}"
             make_folder(training)
             results.append(
-                teach(
+                distill(
                     job,
                     training,
                     folder / weights_name(p),
@@ -89,7 +89,7 @@ def plan(config: Pretraining, path: str) -> Plan:
     seconds = 0.0
     for p, job in inputs.jobs.items():
         print_line(f"\n== E_loc, p = {p}")
-        task, patches, frozen = prepared(job, config.seeds[0], print_line)
+        task, patches, frozen = prepare_task(job, config.seeds[0], print_line)
         phases = task.phases(patches.steps_per_epoch)
         total = sum(phase.num_steps for phase in phases)
         done = newest_step(folder / f"E_loc_{p}" / CHECKPOINTS)
@@ -247,6 +247,6 @@ def _neighbors_table(results: Sequence[dict[str, Any]]) -> str:
             f"{r['found'][name]:.1%}",
         ]
         for r in results
-        for name, (_, says) in QUESTIONS.items()
+        for name, (_, says) in RETRIEVALS.items()
     ]
     return markdown_table(["found", "p", "untrained", "trained"], rows, 1)

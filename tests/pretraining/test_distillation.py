@@ -10,14 +10,15 @@ from gcad_jax.core.axes import BATCH
 from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Batch
 from gcad_jax.models.layers.init import imagenet_normalized
-from gcad_jax.pretraining import distillation
-from gcad_jax.pretraining.distillation import Distillation, DistillationTask
+from gcad_jax.pretraining import losses
+from gcad_jax.pretraining.distillation import Distillation
+from gcad_jax.pretraining.trainable import DistillationTask
 from gcad_jax.training.state import init_state
 
 DRAW = np.random.default_rng(5)
 
 
-def lesson(**settings):
+def task_of(**settings):
     values = {"p": 17, "width": 1 / 32, "d_loc": 4, "num_steps": 4} | settings
     return DistillationTask(Distillation(**values), Colors())
 
@@ -53,7 +54,7 @@ def correlations(x):
 def test_compactness_is_numpys_correlation(kind, oracle):
     x = DRAW.normal(size=(12, 5)).astype(np.float32)
     x[:, 1] += 0.7 * x[:, 0]
-    found = on_one_device(lambda d: distillation.compactness(d, kind), x)
+    found = on_one_device(lambda d: losses.compactness(d, kind), x)
     assert found == pytest.approx(oracle(x.astype(np.float64)), rel=1e-4)
 
 
@@ -62,7 +63,7 @@ def test_a_constant_dimension_has_finite_compactness_and_gradient():
     x[:, 0] = DRAW.normal(size=6)
 
     def loss(d):
-        return distillation.compactness(d, "dims_sq")
+        return losses.compactness(d, "dims_sq")
 
     assert np.isfinite(on_one_device(loss, x))
     assert np.isfinite(on_one_device(jax.grad(loss), x)).all()
@@ -74,15 +75,15 @@ def test_triplet_by_hand():
     # To the nearest anchor of another row: anchors 9, 9, 25; positives 4, 10, 20.25.
     rows = [7 + 1 - 4, 7 + 1 - 9, 7 + 0.25 - 20.25]
     expected = np.mean(np.maximum(0, rows))
-    found = distillation.triplet(jnp.asarray(anchors), jnp.asarray(positives), 7.0)
+    found = losses.triplet(jnp.asarray(anchors), jnp.asarray(positives), 7.0)
     assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_distillation_term_by_hand():
-    task = lesson(lambda_c=0.0, grey_probability=0.0)
+    task = task_of(lambda_c=0.0, grey_probability=0.0)
     learned = task.init(jax.random.key(0))
     patches = DRAW.uniform(size=(3, 17, 17, 3)).astype(np.float32)
-    d = np.asarray(task.settings.descriptors(learned.params["E_loc"], patches))
+    d = np.asarray(task.settings.encode(learned.params["E_loc"], patches))
     assert d.shape == (3, 1, 1, 4)
     d = d[:, 0, 0]
     decode = learned.params["Decode"]
@@ -90,7 +91,7 @@ def test_distillation_term_by_hand():
     goal = (2 * np.concatenate(means, axis=-1) - 0.5) / 0.25
     wrong = d @ np.asarray(decode["kernel"]) + np.asarray(decode["bias"]) - goal
     found, metrics = task.loss(
-        learned.params, task.goal(frozen(0.5, 0.25), patches), patches, None
+        learned.params, task.target_features(frozen(0.5, 0.25), patches), patches, None
     )
     assert found == pytest.approx((wrong**2).sum(axis=1).mean(), rel=1e-4)
     assert set(metrics) == {"L_k"}
@@ -99,7 +100,7 @@ def test_distillation_term_by_hand():
 def test_gray_patches_are_as_many_as_asked_for_and_lose_their_colors():
     windows = DRAW.uniform(size=(400, 17, 17, 3)).astype(np.float32)
     keys = jax.random.split(jax.random.key(1), 400)
-    anchors, positives = lesson(grey_probability=0.25).drawn(windows, keys)
+    anchors, positives = task_of(grey_probability=0.25).augment(windows, keys)
     anchors = np.asarray(anchors)
     is_gray = np.ptp(anchors, axis=-1).max(axis=(1, 2)) < 1e-6
     assert positives is None
@@ -108,12 +109,12 @@ def test_gray_patches_are_as_many_as_asked_for_and_lose_their_colors():
 
 
 def test_positives_are_the_patch_shifted_by_a_quarter_at_most():
-    task = lesson(lambda_m=1.0, noise=0.0, grey_probability=0.0)
-    assert (task.settings.shift, task.settings.drawn_side) == (4, 25)
+    task = task_of(lambda_m=1.0, noise=0.0, grey_probability=0.0)
+    assert (task.settings.shift, task.settings.cut_side) == (4, 25)
     row, column = np.mgrid[:25, :25].astype(np.float32)
     windows = np.stack([np.stack([row, column, row * 0], axis=-1)] * 200)
     keys = jax.random.split(jax.random.key(2), 200)
-    anchors, positives = task.drawn(jnp.asarray(windows), keys)
+    anchors, positives = task.augment(jnp.asarray(windows), keys)
     np.testing.assert_array_equal(anchors[:, 0, 0, :2], np.full((200, 2), 4.0))
     starts = np.asarray(positives[:, 0, 0, :2])
     assert starts.min() == 0
@@ -130,7 +131,7 @@ def test_descriptors_of_a_window_are_those_of_its_patches(p, grid):
     )
     shape = (2, settings.window, settings.window, 3)
     windows = DRAW.uniform(size=shape).astype(np.float32)
-    found = settings.descriptors(params, windows)
+    found = settings.encode(params, windows)
     assert found.shape == (2, grid, grid, 4)
     for i in range(grid):
         for j in range(grid):
@@ -152,7 +153,7 @@ def test_an_update_is_the_same_on_one_two_and_four_devices(settings):
         def optimizers(self):
             return dict.fromkeys(("E_loc", "Decode"), optax.sgd(1e-3))
 
-    task = Plain(lesson(**settings).settings, Colors())
+    task = Plain(task_of(**settings).settings, Colors())
     state = init_state(task, 0)
     images = DRAW.uniform(size=(8, 17, 17, 3)).astype(np.float32)
     keys = jax.random.split(jax.random.key(3), 8)

@@ -8,12 +8,12 @@ from gcad_jax.data.input.patches import Cut
 from gcad_jax.data.photos import Photos
 from gcad_jax.pretraining import nearest_neighbors
 from gcad_jax.pretraining.nearest_neighbors import (
-    MOST,
-    OF_EACH,
-    PLACES,
-    Question,
-    halves,
-    places,
+    MAX_PHOTOS,
+    NUM_PLACES,
+    PATCHES_PER_HALF,
+    Retrieval,
+    photo_retrieval,
+    place_retrieval,
 )
 
 
@@ -27,27 +27,31 @@ def test_halves_are_of_the_left_and_the_right(tmp_path):
             image[:, :middle], image[:, middle:] = 10 * row, 10 * row + 1
             return image
 
-    asked = halves(Sides(), np.array([0, 1]), Cut(8, 8, (2, 3)))
-    assert asked.gallery.shape == asked.queries.shape == (2 * OF_EACH, 8, 8, 3)
-    assert (asked.gallery[:OF_EACH] == 0).all()
-    assert (asked.gallery[OF_EACH:] == 10).all()
-    assert (asked.queries[:OF_EACH] == 1).all()
-    assert (asked.queries[OF_EACH:] == 11).all()
+    retrieval = photo_retrieval(Sides(), np.array([0, 1]), Cut(8, 8, (2, 3)))
+    assert (
+        retrieval.gallery.shape
+        == retrieval.queries.shape
+        == (2 * PATCHES_PER_HALF, 8, 8, 3)
+    )
+    assert (retrieval.gallery[:PATCHES_PER_HALF] == 0).all()
+    assert (retrieval.gallery[PATCHES_PER_HALF:] == 10).all()
+    assert (retrieval.queries[:PATCHES_PER_HALF] == 1).all()
+    assert (retrieval.queries[PATCHES_PER_HALF:] == 11).all()
 
 
-@pytest.mark.parametrize("right", [0, 1, OF_EACH])
+@pytest.mark.parametrize("right", [0, 1, PATCHES_PER_HALF])
 def test_the_fraction_is_counted(right):
     """Two photos at 0 and 10; some queries of the first lie near the second."""
-    known = np.repeat([[0.0, 3.0], [10.0, 3.0]], OF_EACH, axis=0)
-    asked = known.copy()
-    asked[right:OF_EACH, 0] = 9.0
-    found = Question(known, asked, OF_EACH).answered(lambda x: x)
-    assert found == (right + OF_EACH) / (2 * OF_EACH)
+    known = np.repeat([[0.0, 3.0], [10.0, 3.0]], PATCHES_PER_HALF, axis=0)
+    retrieval = known.copy()
+    retrieval[right:PATCHES_PER_HALF, 0] = 9.0
+    found = Retrieval(known, retrieval, PATCHES_PER_HALF).accuracy(lambda x: x)
+    assert found == (right + PATCHES_PER_HALF) / (2 * PATCHES_PER_HALF)
 
 
 def test_gray_patches_keep_their_luma_and_no_color():
     colors = np.array([[[[255, 0, 0]]], [[[0, 255, 0]]], [[[9, 9, 9]]]], np.uint8)
-    gray = Question(colors, colors).gray().queries
+    gray = Retrieval(colors, colors).without_colors().queries
     assert gray[:, 0, 0].tolist() == [[76] * 3, [150] * 3, [9] * 3]
 
 
@@ -61,9 +65,11 @@ class Ramp:
 
 
 def test_places_are_seen_again_nearby_in_other_light():
-    asked = places(Ramp(), np.array([0]), Cut(16, 16, (6, 6)))
-    assert asked.gallery.shape == asked.queries.shape == (PLACES, 16, 16, 3)
-    gallery, queries = (x.astype(np.float64) for x in (asked.gallery, asked.queries))
+    retrieval = place_retrieval(Ramp(), np.array([0]), Cut(16, 16, (6, 6)))
+    assert retrieval.gallery.shape == retrieval.queries.shape == (NUM_PLACES, 16, 16, 3)
+    gallery, queries = (
+        x.astype(np.float64) for x in (retrieval.gallery, retrieval.queries)
+    )
     # The gallery is untouched: along a row red rises by 2 levels a photo pixel.
     rise = gallery[:, 8, 12, 0] - gallery[:, 8, 4, 0]
     np.testing.assert_allclose(rise, 8 * 2 * 100 / 96, atol=1.5)
@@ -80,8 +86,10 @@ def test_places_are_seen_again_nearby_in_other_light():
 def test_places_are_moved_by_an_eighth_and_scaled_by_a_tenth(monkeypatch):
     monkeypatch.setattr(nearest_neighbors, "LIGHT", 0.0)
     monkeypatch.setattr(nearest_neighbors, "NOISE", 0.0)
-    asked = places(Ramp(), np.array([0]), Cut(16, 16, (6, 6)))
-    gallery, queries = (x.astype(np.float64) for x in (asked.gallery, asked.queries))
+    retrieval = place_retrieval(Ramp(), np.array([0]), Cut(16, 16, (6, 6)))
+    gallery, queries = (
+        x.astype(np.float64) for x in (retrieval.gallery, retrieval.queries)
+    )
     level = 2 * 100 / 96  # that a pixel of the zoomed photo rises by
     middle, right, left = slice(7, 9), slice(12, 16), slice(0, 4)
     for channel in (0, 1):
@@ -100,11 +108,11 @@ def test_places_are_moved_by_an_eighth_and_scaled_by_a_tenth(monkeypatch):
 
 
 def test_of_many_photos_some_are_asked_about():
-    asked = halves(Ramp(), np.arange(5000), Cut(8, 8, (2, 3)))
-    assert len(asked.gallery) == MOST * OF_EACH
+    retrieval = photo_retrieval(Ramp(), np.arange(5000), Cut(8, 8, (2, 3)))
+    assert len(retrieval.gallery) == MAX_PHOTOS * PATCHES_PER_HALF
 
 
 def test_places_that_are_shown_unchanged_would_all_be_found():
-    asked = places(Ramp(), np.array([0]), Cut(16, 16, (6, 16)))
-    same = Question(asked.gallery, asked.gallery)
-    assert same.answered(lambda x: x.reshape(len(x), -1)) > 0.99
+    retrieval = place_retrieval(Ramp(), np.array([0]), Cut(16, 16, (6, 16)))
+    same = Retrieval(retrieval.gallery, retrieval.gallery)
+    assert same.accuracy(lambda x: x.reshape(len(x), -1)) > 0.99

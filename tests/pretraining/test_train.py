@@ -17,7 +17,12 @@ from gcad_jax.models.classifiers.classifier import Classifier
 from gcad_jax.models.io.patch_descriptors import load_descriptor
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.pretraining.distillation import Distillation
-from gcad_jax.pretraining.train import DistillationJob, TargetNetwork, explained, teach
+from gcad_jax.pretraining.train import (
+    DistillationJob,
+    TargetNetwork,
+    distill,
+    r_squared,
+)
 from gcad_jax.training.logs import MetricsLog, read_rows
 from gcad_jax.training.preemption import Preempted
 
@@ -43,10 +48,10 @@ def photos(tmp_path_factory):
 
 def train(photos, folder, seed=0, settings=SETTINGS, teacher=COLORS):
     folder.mkdir(exist_ok=True)
-    learning = DistillationJob(settings, photos, photos.load(print), teacher)
+    job = DistillationJob(settings, photos, photos.load(print), teacher)
     weights = folder / "E_loc_17.npz"
     options = doubles.options(log_every=10)
-    return teach(learning, folder, weights, seed, options, {"a": "config"}, print)
+    return distill(job, folder, weights, seed, options, {"a": "config"}, print)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +102,7 @@ def test_the_weights_load_and_their_dense_form_equals_the_patch_form(whole):
     image = draw.uniform(size=(1, 24, 24, 3)).astype(np.float32)
     x = imagenet_normalized(jnp.asarray(image))
     dense = E_loc.apply({"params": params}, x)[0, 10, 12]
-    patch = SETTINGS.descriptors(params, image[:, 2:19, 4:21])[0, 0, 0]
+    patch = SETTINGS.encode(params, image[:, 2:19, 4:21])[0, 0, 0]
     np.testing.assert_allclose(dense, patch, rtol=1e-3, atol=1e-4)
 
 
@@ -126,5 +131,5 @@ def test_a_run_stopped_by_sigterm_ends_with_the_same_weights(
 
 
 def test_blank_photos_explain_nothing():
-    assert explained(30.0, 120.0) == 0.75
-    assert explained(3.0, 0.0) == 0.0
+    assert r_squared(30.0, 120.0) == 0.75
+    assert r_squared(3.0, 0.0) == 0.0

@@ -21,7 +21,7 @@ from gcad_jax.models.io import patch_descriptors
 from gcad_jax.models.io.patch_descriptors import load_descriptor, save_descriptor
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import PatchDescriptor
-from gcad_jax.pretraining.nearest_neighbors import places
+from gcad_jax.pretraining.nearest_neighbors import place_retrieval
 
 LARGEST = 8e6  # bytes of a file
 FILES = sorted(patch_descriptors.FOLDER.glob("*.npz"))
@@ -142,12 +142,12 @@ def test_places_of_photos_are_found_again_more_often_than_untrained(real_data, n
     photos = Photos(root=str(real_data / "natural_photos_256"))
     images = photos.load(print)
     held_out = photos.split(len(images))[1]
-    asked = places(images, held_out, Cut(net.p, net.p, (4, 16)))
+    retrieval = place_retrieval(images, held_out, Cut(net.p, net.p, (4, 16)))
 
     def found(source):
         params = {"params": pretrained_e_loc.weights(net, source, 0)}
         apply = jax.jit(functools.partial(net.apply, params, method="strided"))
         describe = lambda x: apply(imagenet_normalized(x))  # noqa: E731
-        return asked.answered(lambda x: in_batches(describe, x, 32)[:, 0, 0])
+        return retrieval.accuracy(lambda x: in_batches(describe, x, 32)[:, 0, 0])
 
     assert found("shipped") > 1.05 * found("random")
