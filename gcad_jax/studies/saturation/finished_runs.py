@@ -108,7 +108,7 @@ class FinishedRun:
                 f"--workdir={self.path} once more with --config.write_maps=True, "
                 "which evaluates again without training."
             )
-        return dict(sorted(seeds.items()))
+        return dict(sorted(seeds.items()))  # by number: 2 before 10
 
     def digest(self, category: str) -> str:
         """Of the test images, as resized for the method, and of all their regions."""

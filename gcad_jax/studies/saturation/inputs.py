@@ -106,6 +106,7 @@ def _find_inputs(
 ) -> CategoryInputs:
     ground_truth = source.digest(name)
     maps = {m: map_folders.list_maps(root / name / "test") for m, root in roots.items()}
+    # Taken before the maps are read: one that changes meanwhile is noticed next time.
     files = (path for by_image in maps.values() for path in by_image.values())
     digests = {"truth": ground_truth, "maps": digest_files(files)}
     return CategoryInputs(name, roots, maps, digests, source)

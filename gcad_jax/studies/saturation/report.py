@@ -57,6 +57,7 @@ def write_report(
     """
     if len(auspro) > 1:
         auspro = {OVERALL: mean_over_categories(list(auspro.values())), **auspro}
+    # Those of before stay until the last new one, which may be refused, is complete.
     with contextlib.ExitStack() as files:
         part = {
             name: files.enter_context(atomic_file(folder / name)) for name in OUTPUTS
@@ -167,17 +168,18 @@ def _changes(
 ) -> list[str]:
     """The pairs that most draws order otherwise, at the paper's limit."""
     shares = {
-        " / ".join(labels[method] for method in pair["methods"]): [
-            pair["changed"][kind][LIMIT] for kind in KIND_OR_MEAN
-        ]
+        tuple(pair["methods"]): [pair["changed"][kind][LIMIT] for kind in KIND_OR_MEAN]
         for pair in pairs
     }
-    changing = [pair for pair, of_kinds in shares.items() if any(of_kinds)]
+    changing = [pair for pair, by_kind in shares.items() if any(by_kind)]
     if not changing:
         return [f"At limit {LIMIT} every draw orders every pair as the original does."]
     changing.sort(key=lambda pair: -max(share or 0 for share in shares[pair]))
     rows = [
-        [pair, *(NONE if share is None else f"{share:.2%}" for share in shares[pair])]
+        [
+            " / ".join(labels[method] for method in pair),
+            *(NONE if share is None else f"{share:.2%}" for share in shares[pair]),
+        ]
         for pair in changing[:MOST_PAIRS]
     ]
     heads = ["draws that change the order", *map(short, KIND_OR_MEAN)]
