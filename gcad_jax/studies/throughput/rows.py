@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from gcad_jax.core.axes import BATCH, SEED
@@ -39,67 +40,59 @@ def rows(config: ThroughputStudy, num_devices: int = 1) -> tuple[Row, ...]:
     num_devices: of this machine.
     """
     trains = bool(config.method.phases(1))
-    training = tuple(_training(config, num_devices)) if trains else ()
-    return (*training, *_inference(config), *_latency(config))
+    training = tuple(_training_rows(config, num_devices)) if trains else ()
+    return (*training, *_inference_rows(config), *_latency_rows(config))
 
 
-def _training(config: ThroughputStudy, num_devices: int) -> Iterator[Row]:
-    steps_per_call = config.own_steps_per_call
-    own = StepOptions(UNROLL, steps_per_call)
-    batch = config.method.batch_size
+def _training_rows(config: ThroughputStudy, num_devices: int) -> Iterator[Row]:
+    batch, steps_per_call = config.method.batch_size, config.own_steps_per_call
+    own = Row(TRAINING, OWN, config.method, batch, StepOptions(UNROLL, steps_per_call))
 
-    def row(
-        varied: str, step: StepOptions = own, seeds: int = 1, **changes: Any
-    ) -> Row:
-        size = changes.get("batch_size", batch)
-        return Row(TRAINING, varied, _changed(config, changes), size, step, seeds)
+    def with_batch(varied: str, size: int, **changes: Any) -> Row:
+        method = _change(config, batch_size=size)
+        return replace(own, varied=varied, method=method, batch_size=size, **changes)
 
-    yield row(OWN)
+    yield own
     for name, changes in _variations(config):
-        yield row(name, **changes)
+        yield replace(own, varied=name, method=_change(config, **changes))
     for size in config.batch_sizes:
         if size != batch:
-            yield row(f"batch_size {size}", batch_size=size)
+            yield with_batch(f"batch_size {size}", size)
     for calls in config.steps_per_call:
         if calls != steps_per_call:
-            yield row(f"steps_per_call {calls}", StepOptions(UNROLL, calls))
+            step = StepOptions(UNROLL, calls)
+            yield replace(own, varied=f"steps_per_call {calls}", step=step)
     for count in config.seed_counts:
         for how in config.map_seeds:
             if count > 1:
-                step = StepOptions(how, steps_per_call)
-                yield row(f"{count} seeds, {how}", step, count)
-
+                step, name = StepOptions(how, steps_per_call), f"{count} seeds, {how}"
+                yield replace(own, varied=name, step=step, num_seeds=count)
     # As much for each device as the own setting has for one.
     counts = [1 << i for i in range(1, num_devices.bit_length())]
     for count in dict.fromkeys([*counts, num_devices]):
         if count > 1 and config.several_devices:
-            method = _changed(config, {"batch_size": count * batch})
             name = f"{count} devices, "
-            where: tuple = (own, 1, count, BATCH)
-            yield Row(TRAINING, name + BATCH, method, count * batch, *where)
-            where = (own, count, count, SEED)
-            yield Row(TRAINING, name + SEED, config.method, batch, *where)
-    yield Row(LOOP, OWN, config.method, batch, own)
+            yield with_batch(name + BATCH, count * batch, num_devices=count)
+            of_seeds = replace(own, num_seeds=count, num_devices=count, layout=SEED)
+            yield replace(of_seeds, varied=name + SEED)
+    yield replace(own, kind=LOOP)
 
 
-def _inference(config: ThroughputStudy) -> Iterator[Row]:
+def _inference_rows(config: ThroughputStudy) -> Iterator[Row]:
     batch = config.method.inference_batch_size
-
-    def row(varied: str, size: int = batch, **changes: Any) -> Row:
-        changes = {**changes, "inference_batch_size": size}
-        return Row(INFERENCE, varied, _changed(config, changes), size)
-
-    yield row(OWN)
+    own = Row(INFERENCE, OWN, config.method, batch)
+    yield own
     for name, changes in _variations(config):
-        yield row(name, **changes)
+        yield replace(own, varied=name, method=_change(config, **changes))
     for size in config.inference_batch_sizes:
         if size != batch:
-            yield row(f"batch {size}", size)
+            method = _change(config, inference_batch_size=size)
+            yield Row(INFERENCE, f"batch {size}", method, size)
 
 
-def _latency(config: ThroughputStudy) -> Iterator[Row]:
+def _latency_rows(config: ThroughputStudy) -> Iterator[Row]:
     for size in config.latency_batch_sizes:
-        method = _changed(config, {"inference_batch_size": size})
+        method = _change(config, inference_batch_size=size)
         yield Row(LATENCY, f"batch {size}", method, size)
 
 
@@ -115,6 +108,7 @@ def _variations(config: ThroughputStudy) -> Iterator[tuple[str, Mapping[str, Any
                 yield f"P ({p},)", {"P": (p,)}
 
 
-def _changed(config: ThroughputStudy, changes: Mapping[str, Any]) -> Method:
+def _change(config: ThroughputStudy, **changes: Any) -> Method:
+    """The method with other values of those fields that it has."""
     known = {name: value for name, value in changes.items() if config.has(name)}
-    return dataclasses.replace(config.method, **known)  # type: ignore[type-var]
+    return replace(config.method, **known)  # type: ignore[type-var]
