@@ -23,6 +23,12 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
+from gcad_jax.benchmarks.arguments import (
+    low_and_high,
+    make_parser,
+    number,
+    numbers,
+)
 from gcad_jax.config import presets
 from gcad_jax.core import threads
 from gcad_jax.core.console import set_verbosity
@@ -41,7 +47,7 @@ OUTPUTS: Mapping[str, OutputOptions] = {
     "scores, maps": OutputOptions(FPR, overlays=False),
     "scores": OutputOptions(FPR, maps=False, overlays=False),
 }
-VALIDATION = 39  # made scores; a threshold at 5 % needs 19
+NUM_SCORES = 39  # made ones, of validation; a threshold at 5 % needs 19
 
 
 def random_detector(method: Method) -> Detector:
@@ -49,21 +55,20 @@ def random_detector(method: Method) -> Detector:
     shape = (8, method.image_size, method.image_size, method.channels)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     frozen, learned = method.prepare(images), method.init(jax.random.key(0))
-    found = DetectorState(
-        frozen, learned, method.calibrate(frozen, learned, images[:2])
-    )
-    scale = Scale(0.0, tuple(float(score) for score in range(VALIDATION)))
+    calibration = method.calibrate(frozen, learned, images[:2])
+    state = DetectorState(frozen, learned, calibration)
+    scale = Scale(0.0, tuple(float(score) for score in range(NUM_SCORES)))
     scales = dict.fromkeys((*method.branches, COMBINED), scale)
-    stored = DetectorFile(method, found, "drawn", "photos", 0, scales)
+    stored = DetectorFile(method, state, "drawn", "photos", 0, scales)
     return Detector(stored, method.inference_batch_size)
 
 
-def photos(
+def write_photos(
     folder: epath.Path, count: int, sides: tuple[int, int]
 ) -> dict[str, epath.Path]:
     """PNG files by name, smooth with noise on it: they decode as photos do."""
 
-    def draw(number: int) -> epath.Path:
+    def write_photo(number: int) -> epath.Path:
         rng = np.random.default_rng(number)
         height, width = rng.integers(sides[0], sides[1] + 1, 2)
         channels = [export_check.sample_channel(rng, height, width) for _ in range(3)]
@@ -72,43 +77,41 @@ def photos(
         return path
 
     with thread_pool() as pool:
-        return {path.stem: path for path in pool.map(draw, range(count))}
+        return {path.stem: path for path in pool.map(write_photo, range(count))}
 
 
-def bare(trained: Detector, count: int) -> float:
+def time_program(detector: Detector, count: int) -> float:
     """Images a second of the program alone."""
-    side, size = trained.stored.method.image_size, trained.batch_size
+    side, size = detector.stored.method.image_size, detector.batch_size
     batch = jax.device_put(np.zeros((size, side, side, 3), np.uint8))
-    jax.block_until_ready(trained.batch_maps(batch))
+    jax.block_until_ready(detector.batch_maps(batch))
     calls = max(1, count // size)
     start = time.perf_counter()
     for _ in range(calls):
-        last = trained.batch_maps(batch)
+        last = detector.batch_maps(batch)
     jax.block_until_ready(last)
     return calls * size / (time.perf_counter() - start)
 
 
-def predicted(
-    trained: Detector, files: Mapping[str, epath.Path], wanted: OutputOptions
+def time_predict(
+    detector: Detector, files: Mapping[str, epath.Path], outputs: OutputOptions
 ) -> float:
     """Images a second of reading, computing and writing."""
     with tempfile.TemporaryDirectory() as output:
         start = time.perf_counter()
-        predict_folder.write_predictions(trained, files, as_path(output), wanted)
+        predict_folder.write_predictions(detector, files, as_path(output), outputs)
         return len(files) / (time.perf_counter() - start)
 
 
 def parser() -> argparse.ArgumentParser:
     """Of the flags above."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--preset", choices=("", "small"), default="")
-    parser.add_argument("--images", type=number, default=100)
-    parser.add_argument("--sides", type=low_and_high, default=(200, 1024))
-    parser.add_argument("--pairs", type=number, default=2)
-    parser.add_argument("--threads", type=numbers, default=())
-    return parser
+    flags = make_parser(__doc__)
+    flags.add_argument("--preset", choices=("", "small"), default="")
+    flags.add_argument("--images", type=number, default=100)
+    flags.add_argument("--sides", type=low_and_high, default=(200, 1024))
+    flags.add_argument("--pairs", type=number, default=2)
+    flags.add_argument("--threads", type=numbers, default=())
+    return flags
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -116,47 +119,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
     set_verbosity(quiet=True)  # no progress bars between the rows
     small = given.preset == "small"
-    trained = random_detector(presets.small() if small else GCAD(precision="bfloat16"))
+    detector = random_detector(presets.small() if small else GCAD(precision="bfloat16"))
     device = jax.local_devices()[0].device_kind
     print(
         f"{device}, {os.cpu_count()} processors, jax {jax.__version__}, "
-        f"{trained.stored.method.image_size} x {trained.stored.method.image_size}, "
-        f"batches of {trained.batch_size}"
+        f"{detector.stored.method.image_size} x {detector.stored.method.image_size}, "
+        f"batches of {detector.batch_size}"
     )
     with tempfile.TemporaryDirectory() as place:
-        files = photos(as_path(place), given.images, given.sides)
+        files = write_photos(as_path(place), given.images, given.sides)
         for num_threads in given.threads or (threads.NUM_THREADS,):
             threads.NUM_THREADS = num_threads
             print(f"{num_threads} threads read, {num_threads} write")
             print(f"{'images/s':<24}{'bare':>9}{'predict':>9}{'predict / bare':>16}")
-            for name, wanted in OUTPUTS.items():
+            for name, outputs in OUTPUTS.items():
                 for _ in range(given.pairs):
-                    alone = bare(trained, given.images)
-                    rate = predicted(trained, files, wanted)
+                    bare = time_program(detector, given.images)
+                    rate = time_predict(detector, files, outputs)
                     print(
-                        f"{name:<24}{alone:>9.2f}{rate:>9.2f}{rate / alone:>16.2f}",
+                        f"{name:<24}{bare:>9.2f}{rate:>9.2f}{rate / bare:>16.2f}",
                         flush=True,
                     )
-
-
-def number(text: str) -> int:
-    """Of a flag, 1 or more; argparse says what it is not."""
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """With commas between."""
-    return tuple(map(number, text.split(",")))
-
-
-def low_and_high(text: str) -> tuple[int, int]:
-    """Two numbers, the second as large or larger."""
-    low, high = numbers(text)
-    if low > high:
-        raise ValueError
-    return low, high
 
 
 if __name__ == "__main__":

@@ -40,9 +40,9 @@ def test_every_kind_of_output_is_set_against_the_bare_program(printed):
 def test_a_row_is_a_pair_and_its_ratio(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(presets, "small", doubles.Scored)
-    monkeypatch.setattr(predict, "bare", lambda *_: 8.0)
+    monkeypatch.setattr(predict, "time_program", lambda *_: 8.0)
     monkeypatch.setattr(
-        predict, "predicted", lambda *given: asked.append(given[2]) or 6.0
+        predict, "time_predict", lambda *given: asked.append(given[2]) or 6.0
     )
     predict.main(["--preset=small", "--images=2", "--sides=5,9"])
     console.set_verbosity()
@@ -55,7 +55,7 @@ def test_photos_are_of_many_sizes_and_the_same_every_time(tmp_path):
     sizes = []
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-        files = predict.photos(as_path(tmp_path / name), 6, (20, 50))
+        files = predict.write_photos(as_path(tmp_path / name), 6, (20, 50))
         images = [np.asarray(Image.open(path)) for path in files.values()]
         sizes.append([image.shape for image in images])
     assert sizes[0] == sizes[1]
