@@ -69,7 +69,7 @@ def merge(pattern: str, target: str) -> str:
         config["data"] = {**config["data"], "categories": list(joined)}
     with workdir.opened(target, config) as folder:
         (folder / REPORT).unlink(missing_ok=True)
-        html.name_of(folder / REPORT).unlink(missing_ok=True)
+        html.page_path(folder / REPORT).unlink(missing_ok=True)
         for name, result in joined.items():
             write(folder / name, result, categories[name])
     return (

@@ -190,7 +190,7 @@ def test_colors_and_contour_are_set_by_the_threshold():
     assert levels[3, 4] == 1
     np.testing.assert_array_equal(overlay.Heat(scores, 1, 9).levels(8, 8)[3, 4], 0.5)
     image = np.full((8, 8, 3), 200, np.uint8)
-    marked = overlay.marked(image, heat)
+    marked = overlay.blend_heat(image, heat)
     np.testing.assert_array_equal(marked[0, 0], image[0, 0])
     np.testing.assert_array_equal(marked[1, 4], overlay.OUTLINE[1])
     assert marked[3, 4].tolist() != image[3, 4].tolist()
@@ -199,19 +199,21 @@ def test_colors_and_contour_are_set_by_the_threshold():
 def test_outline_of_a_square():
     inside = np.zeros((7, 7), bool)
     inside[3, 3] = True
-    assert np.argwhere(overlay.outline(inside, 1)).tolist() == [
+    assert np.argwhere(overlay.find_outline(inside, 1)).tolist() == [
         [2, 3],
         [3, 2],
         [3, 4],
         [4, 3],
     ]
-    assert overlay.outline(inside, 2).sum() == 12
-    assert not overlay.outline(np.ones((3, 3), bool), 2).any()
+    assert overlay.find_outline(inside, 2).sum() == 12
+    assert not overlay.find_outline(np.ones((3, 3), bool), 2).any()
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 400), (900, 20)])
 def test_images_of_any_shape_are_drawn(height, width):
     image = np.full((height, width, 1), 7, np.uint8)
     heat = overlay.Heat(np.zeros((4, 4)), 0.0, 0.0)
-    picture = overlay.draw(image, "a very long name " * 9, heat, {"A_loc": heat})
+    picture = overlay.render_overlay(
+        image, "a very long name " * 9, heat, {"A_loc": heat}
+    )
     assert max(picture.size) < 4 * (overlay.SIDE + 10)

@@ -115,7 +115,9 @@ class Circles:
         counts = (self.num_train, self.num_validation, *(self.num_test,) * len(KINDS))
         images, entries = {}, []
         for split, num in zip(SPLITS, counts, strict=True):
-            images[split], masks = self._many(split, num, image_size, channels)
+            images[split], masks = self._generate_split(
+                split, num, image_size, channels
+            )
             if split in KINDS:
                 entries += [self._entry(split, i, mask) for i, mask in enumerate(masks)]
         return Category(
@@ -133,7 +135,7 @@ class Circles:
             ),
         )
 
-    def _many(
+    def _generate_split(
         self, split: str, num: int, image_size: int, channels: int
     ) -> tuple[ImagesU8, list[np.ndarray]]:
         images = np.empty((num, image_size, image_size, channels), np.uint8)
@@ -142,12 +144,12 @@ class Circles:
             # (split, index) alone, so that no image depends on the number of others.
             key = (SPLITS.index(split), index)
             stream = np.random.SeedSequence(self.seed, spawn_key=key)
-            image, mask = self.draw(np.random.default_rng(stream), split)
+            image, mask = self.generate_image(np.random.default_rng(stream), split)
             images[index] = resize_image(to_channels(image, channels), image_size)
             masks.append(mask)
         return images, masks
 
-    def draw(
+    def generate_image(
         self, stream: np.random.Generator, kind: str
     ) -> tuple[np.ndarray, np.ndarray]:  # (side, side, 3) uint8, (side, side) bool
         """One image and what is wrong with it, as it was before the smoothing."""

@@ -1,6 +1,6 @@
 """The user's own images: a folder of good ones is enough to train.
 
-The layout of the folder and the names of the masks: see `folder_layout`.
+The layout of the folder and the names of the masks: see `folder_files`.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from gcad_jax.data.mvtec.files import check_names
 
 @dataclasses.dataclass
 class Folder:
-    """Own images below `root`, laid out as `folder_layout` says."""
+    """Own images below `root`, laid out as `folder_files` says."""
 
     root: str = fields.field("", "the folder of images, or of categories [ours]")
     categories: tuple[str, ...] = fields.field(
@@ -89,8 +89,8 @@ class Folder:
         return Category(
             dataset="folder",
             name=category,
-            train=_load(train, image_size, channels),
-            validation=_load(validation, image_size, channels),
+            train=_load_images(train, image_size, channels),
+            validation=_load_images(validation, image_size, channels),
             test=test,
             test_images=entries,
             augmentation=augmentation,
@@ -177,5 +177,5 @@ def _test_notes(entries: Sequence[TestImage]) -> list[str]:
     ]
 
 
-def _load(paths: list[epath.Path], size: int, channels: int) -> ImagesU8:
+def _load_images(paths: list[epath.Path], size: int, channels: int) -> ImagesU8:
     return load_images(paths, size, channels)[0]

@@ -5,10 +5,10 @@ import dataclasses
 from gcad_jax.core import fields
 from gcad_jax.data.dataset import Category
 from gcad_jax.data.input.augment import Augmentation
-from gcad_jax.data.mvtec.cache import examples
-from gcad_jax.data.mvtec.examples import compare, load_split
+from gcad_jax.data.mvtec.cache import load_packed
+from gcad_jax.data.mvtec.examples import compare_with_published, load_split
 from gcad_jax.data.mvtec.facts import FLIPS, LOCO
-from gcad_jax.data.mvtec.files import Layout, check_names, find_category
+from gcad_jax.data.mvtec.files import FileLayout, check_names, find_category
 from gcad_jax.data.mvtec.loco_files import DATASET, LAYOUT, read_layout
 
 HINT = (
@@ -60,7 +60,7 @@ class MvtecLocoAd:
         layout = self._layout(category)
         from gcad_jax.data.mvtec.builders import MvtecLocoAd as Builder
 
-        packed = examples(Builder, layout, self.cache_dir)
+        packed = load_packed(Builder, layout, self.cache_dir)
         train, validation, test = (
             load_split(
                 packed.get(split, ()),
@@ -70,7 +70,9 @@ class MvtecLocoAd:
             )
             for split in ("train", "validation", "test")
         )
-        complete, notes = compare(layout, (train, validation, test), LOCO[category])
+        complete, notes = compare_with_published(
+            layout, (train, validation, test), LOCO[category]
+        )
         vertical, horizontal = FLIPS[category]
         return Category(
             dataset=DATASET,
@@ -78,7 +80,7 @@ class MvtecLocoAd:
             train=train.images,
             validation=validation.images,
             test=test.images,
-            test_images=test.described,
+            test_images=test.test_images,
             augmentation=Augmentation(
                 vertical, horizontal, self.rotation_degrees, self.jitter
             ),
@@ -86,6 +88,6 @@ class MvtecLocoAd:
             notes=notes,
         )
 
-    def _layout(self, category: str) -> Layout:
+    def _layout(self, category: str) -> FileLayout:
         check_names((category,), tuple(LOCO))
         return read_layout(find_category(self.root, category, tuple(LOCO), HINT))

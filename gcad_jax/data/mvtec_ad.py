@@ -6,10 +6,10 @@ from gcad_jax.core import fields
 from gcad_jax.data.dataset import Category
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.data.input.sampling import split_validation
-from gcad_jax.data.mvtec.cache import examples
-from gcad_jax.data.mvtec.examples import compare, load_split
+from gcad_jax.data.mvtec.cache import load_packed
+from gcad_jax.data.mvtec.examples import compare_with_published, load_split
 from gcad_jax.data.mvtec.facts import AD, FLIPS
-from gcad_jax.data.mvtec.files import Layout, check_names, find_category
+from gcad_jax.data.mvtec.files import FileLayout, check_names, find_category
 from gcad_jax.data.mvtec.mvtec_ad_files import DATASET, LAYOUT, read_layout
 
 HINT = (
@@ -72,12 +72,12 @@ class MvtecAd:
         )
         from gcad_jax.data.mvtec.builders import MvtecAd as Builder
 
-        packed = examples(Builder, layout, self.cache_dir)
+        packed = load_packed(Builder, layout, self.cache_dir)
         trained = load_split(packed["train"], good, image_size, channels)
         test = load_split(
             packed.get("test", ()), layout.splits.get("test", ()), image_size, channels
         )
-        complete, notes = compare(layout, (trained, test), AD[category])
+        complete, notes = compare_with_published(layout, (trained, test), AD[category])
         vertical, horizontal = FLIPS[category]
         held_out_note = (
             f"validation: {len(held_out)} of the {len(good)} training images held out "
@@ -89,7 +89,7 @@ class MvtecAd:
             train=trained.images[train],
             validation=trained.images[held_out],
             test=test.images,
-            test_images=test.described,
+            test_images=test.test_images,
             augmentation=Augmentation(
                 vertical, horizontal, self.rotation_degrees, self.jitter
             ),
@@ -97,6 +97,6 @@ class MvtecAd:
             notes=(held_out_note, *notes),
         )
 
-    def _layout(self, category: str) -> Layout:
+    def _layout(self, category: str) -> FileLayout:
         check_names((category,), tuple(AD))
         return read_layout(find_category(self.root, category, tuple(AD), HINT))

@@ -50,7 +50,7 @@ class Photos:
         run_only=True,
     )
 
-    def load(self, say: Callable[[str], None]) -> "Images":
+    def load(self, say: Callable[[str], None]) -> "PhotoSet":
         """The images, found but not read yet.
 
         say: called with a sentence about each image that cannot be read.
@@ -73,16 +73,16 @@ class Photos:
             )
         sources: Sequence[Source]
         if self.root:
-            sources = names = _files(as_path(self.root))
+            sources = names = _find_files(as_path(self.root))
         else:
-            sources, names = _tfds(self.tfds_name, self.tfds_split, self.tfds_dir)
+            sources, names = _open_tfds(self.tfds_name, self.tfds_split, self.tfds_dir)
         where = self.root or f"{self.tfds_name} ({self.tfds_split})"
         if len(sources) < FEWEST:
             raise UserError(
                 f"{where} has {len(sources)} images; {FEWEST} or more are needed, with "
                 f"the suffix {', '.join(SUFFIXES)}."
             )
-        return Images(sources, names, where, int(self.memory_gib * 2**30), say)
+        return PhotoSet(sources, names, where, int(self.memory_gib * 2**30), say)
 
     def split(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows to train on and rows held out, the same in every run."""
@@ -91,7 +91,7 @@ class Photos:
         return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-class Images:
+class PhotoSet:
     """Images by number; safe to read from several threads."""
 
     def __init__(
@@ -123,7 +123,7 @@ class Images:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        self._lock, self._say = threading.Lock(), _print
+        self._lock, self._say = threading.Lock(), _print_line
 
     def read(
         self, row: int, among: np.ndarray | None = None
@@ -168,11 +168,11 @@ class Images:
         return image
 
 
-def _print(line: str) -> None:
+def _print_line(line: str) -> None:
     print(line, flush=True)
 
 
-def _files(root: epath.Path) -> list[str]:
+def _find_files(root: epath.Path) -> list[str]:
     if not root.is_dir():
         raise UserError(
             f"data.root={root} is not a folder; give a folder of natural images."
@@ -185,7 +185,9 @@ def _files(root: epath.Path) -> list[str]:
     ]
 
 
-def _tfds(name: str, split: str, folder: str) -> tuple[Sequence[Source], list[str]]:
+def _open_tfds(
+    name: str, split: str, folder: str
+) -> tuple[Sequence[Source], list[str]]:
     import tensorflow_datasets as tfds
 
     check_on_disk(folder, "data.tfds_dir")

@@ -63,7 +63,7 @@ class GroundTruth:
             unions=tuple(_union(image) for image in images),
         )
 
-    def of_kind(self, kind: str) -> tuple[int, ...]:
+    def images_of_kind(self, kind: str) -> tuple[int, ...]:
         """Indices of the images of a kind, annotated or not."""
         return tuple(i for i, image in enumerate(self.images) if image.kind == kind)
 
@@ -71,14 +71,14 @@ class GroundTruth:
         """Indices of the regions of an image."""
         return np.flatnonzero(self.region_images == image).tolist()
 
-    def kind(self, kind: str) -> Subset | None:
+    def subset_of_kind(self, kind: str) -> Subset | None:
         """The annotated images of an anomalous kind; None where there are none."""
         regions = [
             r for r, i in enumerate(self.region_images) if self.images[i].kind == kind
         ]
         return self._subset(kind, regions)
 
-    def defect(self, defect_name: str) -> Subset | None:
+    def subset_of_defect(self, defect_name: str) -> Subset | None:
         """One defect type: the images with at least one region of that type."""
         regions = [
             r
@@ -91,9 +91,9 @@ class GroundTruth:
         """Defect types that occur, in the order of their first image."""
         return tuple(dict.fromkeys(region.defect_name for region in self.regions))
 
-    def negatives(self, subset: Subset) -> int:
+    def count_negatives(self, subset: Subset) -> int:
         """Pixels outside the unions, over all good images and those of the subset."""
-        images = self.of_kind(GOOD) + subset.images
+        images = self.images_of_kind(GOOD) + subset.images
         pixels = sum(self.images[i].height * self.images[i].width for i in images)
         return pixels - sum(self.unions[i].size for i in images)
 

@@ -21,7 +21,7 @@ from gcad_jax.data.annotations.saturation import Defect, read_defects
 from gcad_jax.data.dataset import GOOD, KINDS, TestImage
 from gcad_jax.data.mvtec import loco_files, mvtec_ad_files
 from gcad_jax.data.mvtec.facts import ad_kind
-from gcad_jax.data.mvtec.files import images_of
+from gcad_jax.data.mvtec.files import images_by_stem
 from gcad_jax.evaluation.map_folders import (
     check_symlink,
     list_checked_entries,
@@ -33,8 +33,8 @@ CONFIG = "defects_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Annotated:
-    """Where one anomalous image is annotated; fields as in `data.layout.Record`."""
+class AnnotatedImage:
+    """Where an anomalous image is annotated; fields as in `data.mvtec.files.Record`."""
 
     name: str
     kind: str
@@ -89,14 +89,14 @@ def anomalous_images(
         )
     names = subfolders(truth)
     loco = config.exists() or any(kind in names for kind in KINDS[1:])
-    annotated = _loco(truth, config) if loco else _mvtec_ad(truth)
+    annotated = _loco_images(truth, config) if loco else _mvtec_ad_images(truth)
     if not annotated:
         raise UserError(
             f"{truth} holds no mask; without any anomalous image there is nothing to "
             "evaluate."
         )
     with thread_pool(workers or 0) as threads:
-        images = tuple(threads.map(_read, annotated))
+        images = tuple(threads.map(_read_regions, annotated))
     return loco_files.DATASET if loco else mvtec_ad_files.DATASET, images
 
 
@@ -105,7 +105,7 @@ def good_images(
 ) -> tuple[TestImage, ...]:
     """The good test images: those in test/good or, without that folder, the good maps.
 
-    folder: of the category. maps: by image name, as `map_files.listed` returns them.
+    folder: of the category. maps: by image name, as `list_maps` returns them.
 
     Raises:
       UserError: an image or map whose size cannot be read, or a link to nothing.
@@ -115,7 +115,8 @@ def good_images(
     if test.is_dir():
         list_checked_entries(test)  # links to nothing
         sizes = {
-            f"{GOOD}/{s}": masks.size_of(image) for s, image in images_of(test).items()
+            f"{GOOD}/{s}": masks.read_size(image)
+            for s, image in images_by_stem(test).items()
         }
     else:
         good = {name: p for name, p in maps.items() if name.startswith(f"{GOOD}/")}
@@ -123,30 +124,30 @@ def good_images(
     return tuple(TestImage(name, GOOD, *size) for name, size in sizes.items())
 
 
-def _loco(truth: epath.Path, config: epath.Path) -> list[Annotated]:
+def _loco_images(truth: epath.Path, config: epath.Path) -> list[AnnotatedImage]:
     for kind in subfolders(truth):
         one_of(f"A folder of {truth}", kind, KINDS[1:])
     defects = read_defects(config)
     annotated = []
     for kind in (k for k in KINDS[1:] if (truth / k).is_dir()):
-        if stray := list(images_of(truth / kind).values()):
+        if stray := list(images_by_stem(truth / kind).values()):
             raise UserError(
                 f"{stray[0]} belongs to no image; the masks of an image lie in a "
                 f"folder of its name, such as {truth / kind / '000' / '000.png'}."
             )
         for name in subfolders(truth / kind):
-            files = tuple(_masks(truth / kind / name).values())
-            annotated.append(Annotated(f"{kind}/{name}", kind, files, defects))
+            files = tuple(_masks_by_stem(truth / kind / name).values())
+            annotated.append(AnnotatedImage(f"{kind}/{name}", kind, files, defects))
     return annotated
 
 
-def _mvtec_ad(truth: epath.Path) -> list[Annotated]:
+def _mvtec_ad_images(truth: epath.Path) -> list[AnnotatedImage]:
     annotated = []
     for defect in subfolders(truth):
-        if defect == GOOD and not images_of(truth / defect):
+        if defect == GOOD and not images_by_stem(truth / defect):
             continue
         one = (Defect(defect, mvtec_ad_files.MASK_VALUE, 1.0, True),)
-        for stem, mask in _masks(truth / defect).items():
+        for stem, mask in _masks_by_stem(truth / defect).items():
             name = stem.removesuffix("_mask")
             if name == stem or defect == GOOD:
                 raise UserError(
@@ -155,13 +156,13 @@ def _mvtec_ad(truth: epath.Path) -> list[Annotated]:
                     f"{' and '.join(KINDS[1:])}."
                 )
             kind = ad_kind(truth.parent.name, defect, name)
-            annotated.append(Annotated(f"{defect}/{name}", kind, (mask,), one))
+            annotated.append(AnnotatedImage(f"{defect}/{name}", kind, (mask,), one))
     return annotated
 
 
-def _masks(folder: epath.Path) -> dict[str, epath.Path]:
+def _masks_by_stem(folder: epath.Path) -> dict[str, epath.Path]:
     list_checked_entries(folder)  # links to nothing
-    if not (files := images_of(folder)):
+    if not (files := images_by_stem(folder)):
         raise UserError(
             f"{folder} holds no mask; it must hold one PNG for each defect, or be "
             "removed."
@@ -169,10 +170,13 @@ def _masks(folder: epath.Path) -> dict[str, epath.Path]:
     return files
 
 
-def _read(image: Annotated) -> TestImage:
+def _read_regions(image: AnnotatedImage) -> TestImage:
     first = image.masks[0]
-    size = masks.size_of(first)
+    size = masks.read_size(first)
     beside = f"(by {first.name} beside it)"
-    found = [masks.read(path, size, beside, image.defects) for path in image.masks]
-    regions = tuple(masks.region_of(defect, pixels) for defect, pixels in found)
+    found = [
+        masks.read_defect_mask(path, size, beside, image.defects)
+        for path in image.masks
+    ]
+    regions = tuple(masks.make_region(defect, pixels) for defect, pixels in found)
     return TestImage(image.name, image.kind, *size, regions)

@@ -41,7 +41,7 @@ def check_symlink(path: epath.Path) -> None:
 
 
 def subfolders(folder: epath.Path) -> list[str]:
-    """Names of the folders in `folder`, sorted; raises as `entries` does."""
+    """Names of the folders in `folder`, sorted; raises as `list_checked_entries`."""
     return [path.name for path in list_checked_entries(folder) if path.is_dir()]
 
 

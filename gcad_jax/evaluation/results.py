@@ -73,7 +73,7 @@ class Scores:
 class CategoryResult:
     """All that the report says of one category; written to and read from JSON.
 
-    dataset, name, complete, notes: as in `data.category.Category`.
+    dataset, name, complete, notes: as in `data.dataset.Category`.
     seeds: the seeds in the order of every per-seed tuple.
     images: (name, kind) of each test image.
     branches: by the paper's names, for each seed; COMBINED is among them.

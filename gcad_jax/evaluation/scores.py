@@ -116,7 +116,7 @@ def _image_scores(
     area: Callable[[np.ndarray, np.ndarray], Number],
 ) -> dict[str, Number]:
     of_kind = {
-        kind: ranking.image_scores[np.array(truth.of_kind(kind), int)]
+        kind: ranking.image_scores[np.array(truth.images_of_kind(kind), int)]
         for kind in (GOOD, *ANOMALOUS)
     }
     areas = {kind: area(of_kind[GOOD], of_kind[kind]) for kind in ANOMALOUS}
@@ -155,7 +155,7 @@ def _defect(truth: GroundTruth, ranking: Ranking, name: str) -> DefectScores:
         images=len(subset.images),
         regions=len(subset.regions),
         auroc=auroc(
-            ranking.image_scores[np.array(truth.of_kind(GOOD), int)],
+            ranking.image_scores[np.array(truth.images_of_kind(GOOD), int)],
             ranking.image_scores[np.array(subset.images, int)],
         ),
         auspro=_by_limit(areas),

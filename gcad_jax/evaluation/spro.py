@@ -70,24 +70,25 @@ def areas(
     if ranks.negatives == 0:
         return None
     sizes = saturations[list(ranks.subset.regions)]
-    kept = [a[:s] for a, s in zip(ranks.slots, sizes.tolist(), strict=True)]
+    # The highest s_i pixels of each region: those below are saturated.
+    kept = [a[:s] for a, s in zip(ranks.pixel_bins, sizes.tolist(), strict=True)]
     starts = np.cumsum([0, *(a.size for a in kept[:-1])])
-    slots = np.concatenate(kept)
+    bins = np.concatenate(kept)
     x0, x1 = ranks.above / ranks.negatives, ranks.reached / ranks.negatives
     both = np.empty((2, len(kept), len(limits)))
     for k, limit in enumerate(limits):
-        for bound, weight in enumerate(_weights(x0, x1, ranks.loose, limit)):
-            both[bound, :, k] = np.add.reduceat(weight[slots], starts) / limit
+        for bound, weight in enumerate(_weights(x0, x1, ranks.ambiguous, limit)):
+            both[bound, :, k] = np.add.reduceat(weight[bins], starts) / limit
     both /= sizes[None, :, None]
     return Areas(*both)
 
 
 def _weights(
-    x0: np.ndarray, x1: np.ndarray, loose: np.ndarray, limit: float
+    x0: np.ndarray, x1: np.ndarray, ambiguous: np.ndarray, limit: float
 ) -> tuple[np.ndarray, np.ndarray]:  # each (T,) float64
-    """Lower and upper weight of a pixel in each slot; its area times s_i."""
+    """Lower and upper weight of a pixel in each bin; its area times s_i."""
     lower, upper = np.maximum(limit - x1, 0), np.maximum(limit - x0, 0)
-    known = np.flatnonzero(~loose)
+    known = np.flatnonzero(~ambiguous)
     x0, x1 = x0[known], x1[known]
     width = np.minimum(limit, x1) - x0  # of the ramp, inside the limit
     ramp = np.divide(width**2, 2 * (x1 - x0), out=np.zeros(x0.size), where=x1 > x0)
@@ -103,10 +104,12 @@ def curve(
     if ranks.negatives == 0:
         return None
     sizes = [int(saturations[r]) for r in ranks.subset.regions]
-    kept = [min(a.size, s) for a, s in zip(ranks.slots, sizes, strict=True)]
-    slots = np.concatenate([a[:s] for a, s in zip(ranks.slots, sizes, strict=True)])
-    above, reached = ranks.above[slots], ranks.reached[slots]
-    share = np.repeat(1 / (np.array(sizes, float) * len(sizes)), kept)
+    kept = [a[:s] for a, s in zip(ranks.pixel_bins, sizes, strict=True)]
+    bins = np.concatenate(kept)
+    above, reached = ranks.above[bins], ranks.reached[bins]
+    # What a pixel adds to the mean over the regions.
+    share = 1 / (np.array(sizes, float) * len(sizes))
+    share = np.repeat(share, [a.size for a in kept])
 
     grid = rates * ranks.negatives
     full = np.searchsorted(grid, reached, side="left")  # first rate past the ramp

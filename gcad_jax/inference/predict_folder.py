@@ -157,9 +157,9 @@ class ResultWriter:
             f"{combined.threshold:.3g}"
         )
         shown = heats if self.options.branches else {}
-        picture = overlay.draw(image, headline, combined, shown)
+        picture = overlay.render_overlay(image, headline, combined, shown)
         with atomic_file(self.output / OVERLAYS / f"{name}.png") as part:
-            part.write_bytes(png.encoded(np.asarray(picture)))
+            part.write_bytes(png.encode_png(np.asarray(picture)))
 
     def _heat(self, branch: str, scores: np.ndarray) -> overlay.Heat:
         """In colors that are the same for all images: good ones set the scale."""

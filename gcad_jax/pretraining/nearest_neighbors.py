@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from gcad_jax.data.input.augment import LUMA
-from gcad_jax.data.input.patches import Cut, evenly
-from gcad_jax.data.photos import Images
+from gcad_jax.data.input.patches import PatchCutter, spread_evenly
+from gcad_jax.data.photos import PhotoSet
 
 PATCHES_PER_HALF = 20  # patches of each half of a photo
 MAX_PHOTOS = 200  # photos
@@ -64,13 +64,13 @@ class Retrieval:
         return float(np.mean(owner[nearest] == owner))
 
 
-def photo_retrieval(images: Images, rows: np.ndarray, cut: Cut) -> Retrieval:
+def photo_retrieval(images: PhotoSet, rows: np.ndarray, cut: PatchCutter) -> Retrieval:
     """`PATCHES_PER_HALF` patches of each half of each photo; `MAX_PHOTOS` at most.
 
     rows: (N,) photos.
     """
     gallery, queries = [], []
-    for i, row in enumerate(rows[evenly(len(rows), min(len(rows), MAX_PHOTOS))]):
+    for i, row in enumerate(rows[spread_evenly(len(rows), min(len(rows), MAX_PHOTOS))]):
         image = images.read(int(row), rows)
         middle = image.shape[1] // 2
         for j in range(PATCHES_PER_HALF):
@@ -80,13 +80,13 @@ def photo_retrieval(images: Images, rows: np.ndarray, cut: Cut) -> Retrieval:
     return Retrieval(np.stack(gallery), np.stack(queries), PATCHES_PER_HALF)
 
 
-def place_retrieval(images: Images, rows: np.ndarray, cut: Cut) -> Retrieval:
+def place_retrieval(images: PhotoSet, rows: np.ndarray, cut: PatchCutter) -> Retrieval:
     """`NUM_PLACES` places of the photos in turn; cut.side is that of the patches."""
     side = cut.side
     margin = int(side * (SHIFT + SCALE)) + 1
     wide = dataclasses.replace(cut, side=side + 2 * margin)
     gallery, queries = [], []
-    for i, row in enumerate(rows[evenly(len(rows), NUM_PLACES)]):
+    for i, row in enumerate(rows[spread_evenly(len(rows), NUM_PLACES)]):
         draw = np.random.default_rng((3, i))
         around = wide(images.read(int(row), rows), draw)
         gallery.append(around[margin : margin + side, margin : margin + side])

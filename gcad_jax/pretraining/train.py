@@ -16,9 +16,9 @@ from gcad_jax.core.atomic_files import write_text
 from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import Array, Tree
-from gcad_jax.data.input.patches import Cut, PatchStream
-from gcad_jax.data.photos import Images as Photographs
+from gcad_jax.data.input.patches import PatchCutter, PatchStream
 from gcad_jax.data.photos import Photos
+from gcad_jax.data.photos import PhotoSet as Photographs
 from gcad_jax.methods.base import Learned
 from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.models.classifiers.classifier import Classifier
@@ -158,7 +158,7 @@ def prepare_task(
 ) -> tuple[DistillationTask, Streaming, Tree]:
     """What is learned, the patches it is learned from, and the frozen part."""
     settings, images = job.settings, job.images
-    cut = Cut(settings.cut_side, settings.p, settings.zoom)
+    cut = PatchCutter(settings.cut_side, settings.p, settings.zoom)
     train, held_out = job.photos.split(len(images))
     print_line(
         f"data        {images.where}: {len(train)} images, {len(held_out)} held out"
@@ -186,7 +186,7 @@ def evaluate_held_out(
         mean_error(task, frozen, learned, windows) for learned in networks
     )
     constant = constant_error(task, frozen, windows)
-    cut = Cut(settings.p, settings.p, settings.zoom)
+    cut = PatchCutter(settings.p, settings.p, settings.zoom)
     photo, place = (
         sample(test.images, test.rows, cut)
         for sample in (photo_retrieval, place_retrieval)

@@ -32,7 +32,7 @@ class Extremes:
     best: tuple[int, ...]
 
 
-def choose(
+def select_extremes(
     kinds: Sequence[str], scores: Sequence[float], count: int = COUNT
 ) -> Extremes:
     """The `count` worst and best images of each kind, fewer where there are fewer.
@@ -50,7 +50,7 @@ def choose(
     return Extremes(tuple(worst), tuple(best))
 
 
-def notes(kind: str, scores: Scores, i: int) -> tuple[str, ...]:
+def describe_example(kind: str, scores: Scores, i: int) -> tuple[str, ...]:
     """What a figure says of test image i: kind, score, rank, and its AU-sPRO."""
     score = scores.image_scores[i]
     above = int(np.sum(np.asarray(scores.image_scores) > score))

@@ -32,32 +32,32 @@ _PIXELS_AN_INCH = 134  # in the page: a figure that fills a page of paper fills 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def name_of(markdown: epath.Path) -> epath.Path:
+def page_path(markdown: epath.Path) -> epath.Path:
     """The page of a report: report.html beside report.md."""
     return as_path(markdown).with_suffix(".html")
 
 
-def write(markdown: epath.Path) -> None:
+def write_page(markdown: epath.Path) -> None:
     """Writes the page of a report beside it, with the pictures that it links to.
 
     Raises:
       UserError: a picture that is damaged, or a page that cannot be written.
     """
     text = markdown.read_text(encoding="utf-8")
-    write_text(name_of(markdown), render(text, markdown.parent))
+    write_text(page_path(markdown), render_page(text, markdown.parent))
 
 
-def update(markdown: epath.Path) -> None:
-    """`write`, where the page is not there or is not that of this text and figures."""
-    page = name_of(markdown)
+def update_page(markdown: epath.Path) -> None:
+    """`write_page`, where the page is missing or of another text or other figures."""
+    page = page_path(markdown)
     text = markdown.read_text(encoding="utf-8")
-    if not page.exists() or page.read_text(encoding="utf-8") != render(
+    if not page.exists() or page.read_text(encoding="utf-8") != render_page(
         text, markdown.parent
     ):
-        write(markdown)
+        write_page(markdown)
 
 
-def render(
+def render_page(
     text: str, folder: epath.Path, elsewhere: Mapping[str, epath.Path] | None = None
 ) -> str:
     """The HTML of a report.

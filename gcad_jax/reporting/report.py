@@ -78,8 +78,8 @@ def _data(results: Sequence[CategoryResult]) -> str:
 
 def _scores(method: str, results: Sequence[CategoryResult]) -> list[str]:
     tested = [r for r in results if r.combined and r.images]
-    localized = tables.has(tested, tables.auspro)
-    classified = tables.has(tested, tables.auroc)
+    localized = tables.has_numbers(tested, tables.auspro)
+    classified = tables.has_numbers(tested, tables.auroc)
     parts = []
     if localized or classified:
         parts += ["## Results", _reading(tested), _why(method, tested)]
@@ -153,9 +153,9 @@ def _why(method: str, results: Sequence[CategoryResult]) -> str:
 
 
 def _localization(method: str, results: Sequence[CategoryResult]) -> list[str]:
-    paper = tables.published(method, results)
+    paper = tables.find_published(method, results)
     parts = []
-    if tables.has(results, tables.auspro, MEAN):
+    if tables.has_numbers(results, tables.auspro, MEAN):
         parts += [
             "### AU-sPRO at 0.05 by category" + _form("Table 3"),
             tables.by_category(method, results),
@@ -170,7 +170,7 @@ def _localization(method: str, results: Sequence[CategoryResult]) -> list[str]:
 
 
 def _classification(method: str, results: Sequence[CategoryResult]) -> list[str]:
-    paper = tables.published(method, results)
+    paper = tables.find_published(method, results)
     return [
         "### Image AU-ROC" + _form(paper.tables[2] if paper else "Table 6"),
         tables.by_kind(method, results, tables.auroc, paper.auroc if paper else None),

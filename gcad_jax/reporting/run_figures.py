@@ -46,7 +46,7 @@ FILES = tuple(
 SHOWN_SIDE = 256  # pixels of the longer side of an image in a figure
 
 
-def links(folder: epath.Path, names: Sequence[str]) -> list[Figure]:
+def list_figures(folder: epath.Path, names: Sequence[str]) -> list[Figure]:
     """The figures that exist, by path relative to the report in `folder`."""
     return [
         Figure(f"{name}: {caption}", f"{name}/{file}", f"{name}: {shows}", name)
@@ -56,7 +56,7 @@ def links(folder: epath.Path, names: Sequence[str]) -> list[Figure]:
     ]
 
 
-def draw(
+def render_figures(
     folder: epath.Path,
     category: Category,
     branches: Mapping[str, np.ndarray],  # name -> (S, N, s, s), drawn in this order
@@ -73,12 +73,14 @@ def draw(
     def of(i: int) -> dict[str, np.ndarray]:
         return {name: maps[0, i] for name, maps in branches.items()}
 
-    chosen = choose(category.test_images, images_a_kind)
-    if rows := [row(category, i, of(i)) for i in chosen]:
-        style.save(map_grid.qualitative(rows), style.formats(folder / MAPS))
+    chosen = select_images(category.test_images, images_a_kind)
+    if rows := [image_row(category, i, of(i)) for i in chosen]:
+        style.save_figure(
+            map_grid.render_map_grid(rows), style.figure_paths(folder / MAPS)
+        )
     if images_a_kind:
         _draw_extremes(folder, category, of, result, images_a_kind)
-    draw_curves(folder, result)
+    render_curves(folder, result)
 
 
 def _draw_extremes(
@@ -91,42 +93,47 @@ def _draw_extremes(
     scores = result.combined[0]
     kinds = [image.kind for image in category.test_images]
     count = min(example_selection.COUNT, images_a_kind)
-    found = example_selection.choose(kinds, scores.image_scores, count)
+    found = example_selection.select_extremes(kinds, scores.image_scores, count)
     rows = {
         file: [
-            row(category, i, maps(i), example_selection.notes(kinds[i], scores, i))
+            image_row(
+                category,
+                i,
+                maps(i),
+                example_selection.describe_example(kinds[i], scores, i),
+            )
             for i in indices
         ]
         for file, indices in ((WORST, found.worst), (BEST, found.best))
     }
-    limits = map_grid.scales([one for own in rows.values() for one in own])
+    limits = map_grid.color_scales([one for own in rows.values() for one in own])
     for file, own in rows.items():
         if own:
-            drawn = map_grid.qualitative(own, limits=limits)
-            style.save(drawn, style.formats(folder / file))
+            drawn = map_grid.render_map_grid(own, limits=limits)
+            style.save_figure(drawn, style.figure_paths(folder / file))
 
 
-def draw_curves(folder: epath.Path, result: CategoryResult) -> None:
+def render_curves(folder: epath.Path, result: CategoryResult) -> None:
     """Draws the curves of the first seed; nothing where there are none."""
     lines: dict[str, dict[str, np.ndarray]] = {}
     for name, seeds in result.branches.items():
         for kind, curve in seeds[0].curves.items():
             lines.setdefault(short(kind), {})[name] = np.asarray(curve)
     if lines:
-        drawn = curves.curves(np.asarray(spro.RATES), lines)
-        style.save(drawn, style.formats(folder / CURVES))
+        drawn = curves.render_spro_curves(np.asarray(spro.RATES), lines)
+        style.save_figure(drawn, style.figure_paths(folder / CURVES))
 
 
-def draw_training(folder: epath.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def render_losses(folder: epath.Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draws the losses in metrics.jsonl; phases may have losses of their own."""
     names = dict.fromkeys(name for row in rows for name in row)
     losses = [name for name in names if name.startswith("L_")]
     if losses:
-        drawn = curves.training(rows, losses)
-        style.save(drawn, style.formats(folder / LOSSES))
+        drawn = curves.render_loss_curves(rows, losses)
+        style.save_figure(drawn, style.figure_paths(folder / LOSSES))
 
 
-def draw_missing(
+def render_missing(
     folder: epath.Path,
     result: CategoryResult,
     rows: Callable[[], Sequence[Mapping[str, Any]]],
@@ -137,15 +144,17 @@ def draw_missing(
     """
 
     def lacks(file: str) -> bool:
-        return not all(path.exists() for path in style.formats(folder / file).values())
+        return not all(
+            path.exists() for path in style.figure_paths(folder / file).values()
+        )
 
     if lacks(CURVES):
-        draw_curves(folder, result)
+        render_curves(folder, result)
     if lacks(LOSSES):
-        draw_training(folder, rows())
+        render_losses(folder, rows())
 
 
-def choose(images: Sequence[TestImage], count: int) -> list[int]:
+def select_images(images: Sequence[TestImage], count: int) -> list[int]:
     """Indices to show: `count` structural and logical images, one good one.
 
     Different defect types first, so that the figure shows the breadth of the set; the
@@ -166,12 +175,12 @@ def choose(images: Sequence[TestImage], count: int) -> list[int]:
     return chosen + good[:1]
 
 
-def row(
+def image_row(
     category: Category,
     i: int,
     maps: Mapping[str, np.ndarray],
     notes: Sequence[str] = (),
-) -> map_grid.Row:
+) -> map_grid.ImageRow:
     """Test image i with its maps, by the names of their columns, and notes on it."""
     test = category.test_images[i]
     scale = SHOWN_SIDE / max(test.height, test.width)
@@ -181,7 +190,7 @@ def row(
     image = np.asarray(shown.resize(size, Image.Resampling.BICUBIC))
     defect = test.regions[0].defect_name if test.regions else ""
     title = defect.replace("_", " ") or short(test.kind)
-    return map_grid.Row(
+    return map_grid.ImageRow(
         title=title,
         image=image.reshape(*image.shape[:2], -1),
         mask=_mask(test, size) if test.annotated else None,

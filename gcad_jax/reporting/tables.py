@@ -37,7 +37,7 @@ def auroc(scores: Scores, kind: str) -> Number:
     return scores.auroc[kind]
 
 
-def at_limit(limit: str) -> Pick:
+def auspro_at(limit: str) -> Pick:
     """AU-sPRO at a limit."""
     return lambda scores, kind: scores.auspro[kind][limit]
 
@@ -79,14 +79,16 @@ def markdown_table(
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
 
 
-def overall(results: Sequence[CategoryResult], pick: Pick, kind: str) -> list[Number]:
+def category_means(
+    results: Sequence[CategoryResult], pick: Pick, kind: str
+) -> list[Number]:
     """Mean over the categories that have the number, for each seed.
 
     "mean" is half the sum of both kinds' means, as in the paper, so that a data set
     whose categories lack a kind (MVTec AD) has one.
     """
     if kind == MEAN:
-        both = [overall(results, pick, k) for k in ANOMALOUS]
+        both = [category_means(results, pick, k) for k in ANOMALOUS]
         return [half_sum(*pair) for pair in zip(*both, strict=True)]
     seeds = min(len(result.combined) for result in results)
     means: list[Number] = []
@@ -97,7 +99,7 @@ def overall(results: Sequence[CategoryResult], pick: Pick, kind: str) -> list[Nu
     return means
 
 
-def has(results: Sequence[CategoryResult], pick: Pick, *kinds: str) -> bool:
+def has_numbers(results: Sequence[CategoryResult], pick: Pick, *kinds: str) -> bool:
     """Whether any category has the number for any of these kinds (or for any)."""
     return any(
         pick(scores, kind) is not None
@@ -112,14 +114,14 @@ def short(kind: str) -> str:
     return kind.replace("_anomalies", "")
 
 
-def published(
+def find_published(
     method: str, results: Sequence[CategoryResult]
 ) -> PublishedResults | None:
     """The paper's numbers of this method on this data set."""
     return PUBLISHED.get(results[0].dataset, {}).get(method)
 
 
-def comparable(results: Sequence[CategoryResult]) -> bool:
+def is_comparable(results: Sequence[CategoryResult]) -> bool:
     """Whether these are all categories of the paper, each complete."""
     complete = {result.name for result in results if result.complete}
     wanted = CATEGORIES.get(results[0].dataset)
@@ -129,7 +131,7 @@ def comparable(results: Sequence[CategoryResult]) -> bool:
 def why_not_comparable(method: str, results: Sequence[CategoryResult]) -> str:
     """Why paper rows are left out, as a sentence; "" where all are shown."""
     dataset = results[0].dataset
-    if published(method, results) is None:
+    if find_published(method, results) is None:
         return f"The paper has no row for {method} on {dataset}."
     partial = [result.name for result in results if not result.complete]
     if partial:
@@ -152,14 +154,16 @@ def by_category(method: str, results: Sequence[CategoryResult]) -> str:
     """AU-sPRO at 0.05, mean of both kinds (Table 3)."""
     names = [result.name for result in results]
     ours = [cell([auspro(s, MEAN) for s in result.combined]) for result in results]
-    rows = [[f"{method} (this run)", *ours, cell(overall(results, auspro, MEAN))]]
-    paper = published(method, results)
+    rows = [
+        [f"{method} (this run)", *ours, cell(category_means(results, auspro, MEAN))]
+    ]
+    paper = find_published(method, results)
     if paper and paper.by_category and any(result.complete for result in results):
         theirs = [
             cell([paper.by_category.get(r.name) if r.complete else None])
             for r in results
         ]
-        mean = cell([paper.auspro[2] if comparable(results) else None])
+        mean = cell([paper.auspro[2] if is_comparable(results) else None])
         rows.append([f"{method} (paper)", *theirs, mean])
     return markdown_table(["Method", *names, "mean"], rows, 1)
 
@@ -171,9 +175,9 @@ def by_kind(
     paper: Sequence[float] | None,
 ) -> str:
     """Structural, logical, mean (Tables 5, 6, 8, 9): overall, paper, each category."""
-    ours = [cell(overall(results, pick, kind)) for kind in KIND_OR_MEAN]
+    ours = [cell(category_means(results, pick, kind)) for kind in KIND_OR_MEAN]
     rows = [[f"{method} (this run)", "mean of all", *ours]] if len(results) > 1 else []
-    if paper and comparable(results):
+    if paper and is_comparable(results):
         rows.append([f"{method} (paper)", "mean of all", *(f"{x:.3f}" for x in paper)])
     for result in results:
         cells = [
@@ -185,18 +189,18 @@ def by_kind(
 
 def by_limit(method: str, results: Sequence[CategoryResult]) -> str:
     """AU-sPRO at every limit (Table 7): mean of both kinds, or the one there is."""
-    picks = [at_limit(limit) for limit in LIMITS]
+    picks = [auspro_at(limit) for limit in LIMITS]
     ours = f"{method} (this run)"
     rows = []
     if len(results) > 1:
-        cells = [cell(overall(results, pick, MEAN)) for pick in picks]
+        cells = [cell(category_means(results, pick, MEAN)) for pick in picks]
         rows.append([ours, "mean of all", "mean", *cells])
-    paper = published(method, results)
-    if paper and paper.by_limit and comparable(results):
+    paper = find_published(method, results)
+    if paper and paper.by_limit and is_comparable(results):
         theirs = [f"{paper.by_limit[limit]:.3f}" for limit in LIMITS]
         rows.append([f"{method} (paper)", "mean of all", "mean", *theirs])
     for result in results:
-        kinds = [k for k in ANOMALOUS if has([result], auspro, k)]
+        kinds = [k for k in ANOMALOUS if has_numbers([result], auspro, k)]
         for kind in [MEAN] if len(kinds) > 1 else kinds:
             cells = [cell([pick(s, kind) for s in result.combined]) for pick in picks]
             rows.append([ours, result.name, short(kind), *cells])

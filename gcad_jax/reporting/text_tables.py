@@ -11,7 +11,7 @@ from gcad_jax.evaluation.results import (
 from gcad_jax.reporting.tables import short
 
 
-def counts(result: CategoryResult) -> str:
+def count_sentence(result: CategoryResult) -> str:
     """'pushpins: 138 good, 81 structural and 91 logical test images.'"""
     good, *others = (
         f"{result.count(kind)} {short(kind)}" for kind in (GOOD, *ANOMALOUS)
@@ -19,7 +19,7 @@ def counts(result: CategoryResult) -> str:
     return f"{result.name}: {good}, {' and '.join(others)} test images."
 
 
-def table(result: CategoryResult) -> str:
+def scores_table(result: CategoryResult) -> str:
     """AU-sPRO by kind and limit, and the AU-ROC, of the first seed."""
     scores = result.combined[0]
     head = f"{'':<12}{'AU-sPRO up to the false positive rate':<45}{'AU-ROC':>9}"

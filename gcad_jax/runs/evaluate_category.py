@@ -184,8 +184,8 @@ def _write_results(
     result: CategoryResult,
 ) -> None:
     """The figures, and last the numbers, which say that a category is finished."""
-    run_figures.draw(folder, category, maps, result, config.figure_images)
-    run_figures.draw_training(folder, read_rows(folder / ROWS))
+    run_figures.render_figures(folder, category, maps, result, config.figure_images)
+    run_figures.render_losses(folder, read_rows(folder / ROWS))
     result_files.write_result(folder, result)
 
 

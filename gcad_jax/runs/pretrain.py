@@ -68,7 +68,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
                     print_line,
                 )
             )
-            run_figures.draw_training(training, read_rows(training / ROWS))
+            run_figures.render_losses(training, read_rows(training / ROWS))
         minutes = (time.monotonic() - started) / 60
         _write_report(folder, results, hardware_sentence(inputs.options, minutes))
         print_line(f"\nreport      {folder / REPORT}", result=True)
@@ -221,7 +221,7 @@ def _write_report(
         hardware,
     ]
     write_text(folder / REPORT, "\n\n".join(parts) + "\n")
-    html.write(folder / REPORT)
+    html.write_page(folder / REPORT)
 
 
 def _losses_table(results: Sequence[dict[str, Any]]) -> str:

@@ -99,7 +99,12 @@ def evaluate_each(
 
 def show(output: epath.Path, result: CategoryResult, names: Sequence[str]) -> None:
     """Prints the results, and where the files `names` are."""
-    print(text_tables.counts(result), text_tables.table(result), sep="\n\n", end="\n\n")
+    print(
+        text_tables.count_sentence(result),
+        text_tables.scores_table(result),
+        sep="\n\n",
+        end="\n\n",
+    )
     for remark in text_tables.remarks(result):
         print(remark)
     print(f"Written to {output}: {', '.join(names)}.")
@@ -154,8 +159,8 @@ def write(folder: epath.Path, result: CategoryResult) -> list[str]:
     with contextlib.ExitStack() as files:
         part = {name: files.enter_context(atomic_file(folder / name)) for name in names}
         if lines:
-            drawn = curves.curves(np.asarray(spro.RATES), lines)
-            style.save(drawn, {"png": part[CURVES], "pdf": part[CURVES_PDF]})
+            drawn = curves.render_spro_curves(np.asarray(spro.RATES), lines)
+            style.save_figure(drawn, {"png": part[CURVES], "pdf": part[CURVES_PDF]})
         details = result_files.detailed_results(result)
         result_files.write_metrics(part[result_files.DETAILS], details, sort_keys=False)
         result_files.write_metrics(

@@ -64,9 +64,9 @@ def run(
             multihost.run_on_first(
                 lambda: _write_report(report, config.method, results, hardware)
             )
-        multihost.run_on_first(lambda: html.update(report))
+        multihost.run_on_first(lambda: html.update_page(report))
         print_line(
-            f"\nreport      {report} and {html.name_of(report).name}", result=True
+            f"\nreport      {report} and {html.page_path(report).name}", result=True
         )
     return results
 
@@ -86,7 +86,9 @@ def run_category(
     earlier = multihost.run_on_first(lambda: _read_earlier(config, category, folder))
     if earlier:
         print_line("finished    earlier: its results are kept", result=True)
-        multihost.run_on_first(lambda: run_figures.draw_missing(folder, earlier, rows))
+        multihost.run_on_first(
+            lambda: run_figures.render_missing(folder, earlier, rows)
+        )
         return earlier
     for line in config.method.describe():
         print_line(f"method      {line}")
@@ -129,7 +131,7 @@ def _write_report(
     path: epath.Path, method: Method, results: Sequence[CategoryResult], hardware: str
 ) -> None:
     """report.md and the page of it."""
-    figures = run_figures.links(path.parent, [result.name for result in results])
+    figures = run_figures.list_figures(path.parent, [result.name for result in results])
     sentences = [*method.describe(), hardware]
     write_report(path, method.title, sentences, results, figures)
-    html.write(path)
+    html.write_page(path)

@@ -14,7 +14,7 @@ from gcad_jax.data.dataset import Category
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.data.input.device import to_device
 from gcad_jax.data.input.patches import PatchStream
-from gcad_jax.data.input.sampling import batches, endless, steps_per_epoch
+from gcad_jax.data.input.sampling import batches, seamless_batches, steps_per_epoch
 from gcad_jax.methods.base import Method
 from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.training.parallel.layout import Layout
@@ -64,7 +64,9 @@ class InMemory:
         self.name = category.name
         self.augmentation = category.augmentation if method.augmented else IDENTITY
         count, batch = len(category.train), method.batch_size
-        self._batches = batches if method.samples_per_epoch is None else endless
+        self._batches = (
+            batches if method.samples_per_epoch is None else seamless_batches
+        )
         self.steps_per_epoch = steps_per_epoch(method.samples_per_epoch or count, batch)
         self._method, self._category, self._seeds = method, category, seeds
         self._cache_features = cache_features

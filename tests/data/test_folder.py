@@ -164,7 +164,7 @@ def test_augmentation_is_what_the_fields_say(bottles):
 
 def test_root_empty_missing_or_without_images(tmp_path):
     refused("", "data.root is empty. Point data.root=FOLDER at a folder")
-    refused(tmp_path / "none", "none", "is not a folder", "--config.data.root=FOLDER")
+    refused(tmp_path / "none", "none", "is not a folder", "data.root=FOLDER")
     refused(tmp_path, "holds no images (it is empty)", ".png, .jpg")
     (tmp_path / "movie.avi").write_bytes(b"")
     refused(tmp_path, "holds no images (movie.avi)", "known suffixes are .png")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.colors import write_photos
 
-from gcad_jax.data.input.patches import Cut
+from gcad_jax.data.input.patches import PatchCutter
 from gcad_jax.data.photos import Photos
 from gcad_jax.pretraining import nearest_neighbors
 from gcad_jax.pretraining.nearest_neighbors import (
@@ -27,7 +27,7 @@ def test_halves_are_of_the_left_and_the_right(tmp_path):
             image[:, :middle], image[:, middle:] = 10 * row, 10 * row + 1
             return image
 
-    retrieval = photo_retrieval(Sides(), np.array([0, 1]), Cut(8, 8, (2, 3)))
+    retrieval = photo_retrieval(Sides(), np.array([0, 1]), PatchCutter(8, 8, (2, 3)))
     assert (
         retrieval.gallery.shape
         == retrieval.queries.shape
@@ -65,7 +65,7 @@ class Ramp:
 
 
 def test_places_are_seen_again_nearby_in_other_light():
-    retrieval = place_retrieval(Ramp(), np.array([0]), Cut(16, 16, (6, 6)))
+    retrieval = place_retrieval(Ramp(), np.array([0]), PatchCutter(16, 16, (6, 6)))
     assert retrieval.gallery.shape == retrieval.queries.shape == (NUM_PLACES, 16, 16, 3)
     gallery, queries = (
         x.astype(np.float64) for x in (retrieval.gallery, retrieval.queries)
@@ -86,7 +86,7 @@ def test_places_are_seen_again_nearby_in_other_light():
 def test_places_are_moved_by_an_eighth_and_scaled_by_a_tenth(monkeypatch):
     monkeypatch.setattr(nearest_neighbors, "LIGHT", 0.0)
     monkeypatch.setattr(nearest_neighbors, "NOISE", 0.0)
-    retrieval = place_retrieval(Ramp(), np.array([0]), Cut(16, 16, (6, 6)))
+    retrieval = place_retrieval(Ramp(), np.array([0]), PatchCutter(16, 16, (6, 6)))
     gallery, queries = (
         x.astype(np.float64) for x in (retrieval.gallery, retrieval.queries)
     )
@@ -108,11 +108,11 @@ def test_places_are_moved_by_an_eighth_and_scaled_by_a_tenth(monkeypatch):
 
 
 def test_of_many_photos_some_are_asked_about():
-    retrieval = photo_retrieval(Ramp(), np.arange(5000), Cut(8, 8, (2, 3)))
+    retrieval = photo_retrieval(Ramp(), np.arange(5000), PatchCutter(8, 8, (2, 3)))
     assert len(retrieval.gallery) == MAX_PHOTOS * PATCHES_PER_HALF
 
 
 def test_places_that_are_shown_unchanged_would_all_be_found():
-    retrieval = place_retrieval(Ramp(), np.array([0]), Cut(16, 16, (6, 16)))
+    retrieval = place_retrieval(Ramp(), np.array([0]), PatchCutter(16, 16, (6, 16)))
     same = Retrieval(retrieval.gallery, retrieval.gallery)
     assert same.accuracy(lambda x: x.reshape(len(x), -1)) > 0.99

@@ -13,7 +13,7 @@ SCORES = [0.1, 0.9, 0.2, 0.7, 0.3, 5.0, 0.2, 4.0, 2.0, 1.0]
 
 
 def test_mistakes_are_the_worst_and_clear_cases_the_best():
-    found = example_selection.choose(KINDS, SCORES, 2)
+    found = example_selection.select_extremes(KINDS, SCORES, 2)
     # Structural by ascending score: 6, 4, 7, 5; logical: 9, 8. Good ones turn around.
     assert found.worst == (6, 4, 9, 1, 3)
     assert found.best == (5, 7, 8, 0, 2)
@@ -21,17 +21,21 @@ def test_mistakes_are_the_worst_and_clear_cases_the_best():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9])
 def test_no_image_is_both(count):
-    found = example_selection.choose(KINDS, SCORES, count)
+    found = example_selection.select_extremes(KINDS, SCORES, count)
     assert not set(found.worst) & set(found.best)
     assert len(found.worst) + len(found.best) <= len(KINDS)
 
 
 def test_few_images_and_equal_scores():
-    assert example_selection.choose([], [], 2) == example_selection.Extremes((), ())
-    assert example_selection.choose([L], [1.0], 2) == example_selection.Extremes(
-        (0,), ()
+    assert example_selection.select_extremes([], [], 2) == example_selection.Extremes(
+        (), ()
     )
-    assert example_selection.choose([L, L, L], [1.0, 1.0, 1.0], 1).worst == (0,)
+    assert example_selection.select_extremes(
+        [L], [1.0], 2
+    ) == example_selection.Extremes((0,), ())
+    assert example_selection.select_extremes([L, L, L], [1.0, 1.0, 1.0], 1).worst == (
+        0,
+    )
 
 
 def test_what_is_said_of_an_image():
@@ -39,13 +43,20 @@ def test_what_is_said_of_an_image():
     object.__setattr__(
         scores, "image_auspro", (None, {"0.05": 0.254}, {"0.05": None}, None)
     )
-    assert example_selection.notes(S, scores, 1) == (
+    assert example_selection.describe_example(S, scores, 1) == (
         *("structural", "score 2", "rank 1 of 4", "AU-sPRO 0.25"),
     )
-    assert example_selection.notes(L, scores, 2) == (
+    assert example_selection.describe_example(L, scores, 2) == (
         "logical",
         "score 2",
         "rank 1 of 4",
     )
-    assert example_selection.notes(G, scores, 0) == ("good", "score 0.5", "rank 3 of 4")
-    assert example_selection.notes(G, scores, 3)[1:] == ("score 0.0123", "rank 4 of 4")
+    assert example_selection.describe_example(G, scores, 0) == (
+        "good",
+        "score 0.5",
+        "rank 3 of 4",
+    )
+    assert example_selection.describe_example(G, scores, 3)[1:] == (
+        "score 0.0123",
+        "rank 4 of 4",
+    )

@@ -95,7 +95,7 @@ def written(tmp_path):
     told = ["E_loc <script>alert(1)</script>"]
     path = epath.Path(tmp_path / "report.md")
     write_report(path, "GCAD", told, results, figures)
-    page.write(path)
+    page.write_page(path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     return path, text, Read(text)
 
@@ -160,36 +160,36 @@ def test_sections_can_be_reached_by_link_and_by_keyboard(written):
 
 def test_a_page_is_written_anew_only_for_another_text_or_picture(written):
     path, _, _ = written
-    html_file = page.name_of(path)
+    html_file = page.page_path(path)
     before = os.stat(html_file).st_mtime_ns
-    page.update(path)
+    page.update_page(path)
     assert os.stat(html_file).st_mtime_ns == before, "it is kept"
     path.write_text(path.read_text() + "\nMore.\n")
-    page.update(path)
+    page.update_page(path)
     assert "More." in html_file.read_text()
     html_file.unlink()
-    page.update(path)
+    page.update_page(path)
     whole = html_file.read_text()
     assert "More." in whole
     picture(path.parent / "of it/small.png", 9, photo=True)
-    page.update(path)
+    page.update_page(path)
     assert html_file.read_text() != whole, "a figure was drawn anew"
 
 
 def test_pictures_that_are_gone_or_damaged(tmp_path):
     folder = epath.Path(tmp_path)
-    assert "not there any more" in page.render("![Maps](a.png)", folder)
+    assert "not there any more" in page.render_page("![Maps](a.png)", folder)
     picture(tmp_path / "part.png", 8, photo=True)
-    text = page.render("![Maps](a.png)", folder, {"a.png": folder / "part.png"})
+    text = page.render_page("![Maps](a.png)", folder, {"a.png": folder / "part.png"})
     assert "base64" in text
     (tmp_path / "a.png").write_bytes(b"\x89PNG of nothing")
     with pytest.raises(UserError, match=r"a.png is not a picture that can be read"):
-        page.render("![Maps](a.png)", folder)
+        page.render_page("![Maps](a.png)", folder)
 
 
 def test_a_wide_figure_scrolls_on_a_phone_and_a_narrow_one_fits(tmp_path):
     folder = epath.Path(tmp_path)
     for inches, wide in ((style.COLUMN, False), (style.PAGE, True)):
-        style.save(style.new(inches, 1), {"png": folder / "a.png"})
-        text = page.render("![Maps](a.png)", folder)
+        style.save_figure(style.new_figure(inches, 1), {"png": folder / "a.png"})
+        text = page.render_page("![Maps](a.png)", folder)
         assert ('class="picture wide"' in text) == wide

@@ -46,18 +46,18 @@ IMAGES = [
     ],
 )
 def test_choice(count: int, expected: list[int]) -> None:
-    assert run_figures.choose(IMAGES, count) == expected
+    assert run_figures.select_images(IMAGES, count) == expected
 
 
 def test_choice_without_some_kinds() -> None:
-    assert run_figures.choose([], 3) == []
-    assert run_figures.choose(IMAGES[:2], 3) == [0]
-    assert run_figures.choose([image(LOGICAL, "missing")], 3) == [0]
+    assert run_figures.select_images([], 3) == []
+    assert run_figures.select_images(IMAGES[:2], 3) == [0]
+    assert run_figures.select_images([image(LOGICAL, "missing")], 3) == [0]
 
 
 def test_images_without_masks_are_shown() -> None:
     bare = TestImage("crack/000", STRUCTURAL, 4, 6, (), annotated=False)
-    assert run_figures.choose([bare], 1) == [0]
+    assert run_figures.select_images([bare], 1) == [0]
 
 
 def category(test: TestImage, channels: int = 3) -> Category:
@@ -72,7 +72,7 @@ def category(test: TestImage, channels: int = 3) -> Category:
 def test_row_has_the_shape_of_the_original(channels: int) -> None:
     region = Region("missing_part", 255, 1.0, True, np.array([3 * 200 + 5], np.int32))
     test = TestImage("logical_anomalies/000", LOGICAL, 100, 200, (region,))
-    row = run_figures.row(category(test, channels), 0, {})
+    row = run_figures.image_row(category(test, channels), 0, {})
     assert row.title == "missing part"
     assert row.image.shape == (128, 256, channels)  # longer side 256, aspect kept
     assert row.image[:50].max() < 20
@@ -93,17 +93,17 @@ def test_mask_lies_where_the_regions_are() -> None:
         for name, value, mask in (("a", 255, truth), ("b", 254, second))
     )
     test = TestImage("logical_anomalies/000", LOGICAL, height, width, regions)
-    row = run_figures.row(category(test), 0, {})
+    row = run_figures.image_row(category(test), 0, {})
     np.testing.assert_array_equal(row.mask, truth | second)
 
 
 def test_good_images_have_an_empty_mask_and_bare_ones_none() -> None:
-    good = run_figures.row(category(TestImage("good/000", GOOD, 4, 6)), 0, {})
+    good = run_figures.image_row(category(TestImage("good/000", GOOD, 4, 6)), 0, {})
     assert good.title == "good"
     assert good.mask is not None
     assert not good.mask.any()
     bare = TestImage("crack/000", STRUCTURAL, 4, 6, (), annotated=False)
-    row = run_figures.row(category(bare), 0, {})
+    row = run_figures.image_row(category(bare), 0, {})
     assert row.title == "structural"
     assert row.mask is None
 
@@ -113,7 +113,7 @@ def test_links_are_relative_and_only_to_what_exists(tmp_path: pathlib.Path) -> N
     (tmp_path / "one/maps.png").touch()
     (tmp_path / "two").mkdir()
     (tmp_path / "two/losses.png").touch()
-    found = run_figures.links(tmp_path, ["one", "two"])
+    found = run_figures.list_figures(tmp_path, ["one", "two"])
     assert [f.path for f in found] == ["one/maps.png", "two/losses.png"]
     assert [f.about for f in found] == ["one", "two"]
     assert all(f.caption.startswith(f"{f.about}: ") for f in found)
@@ -136,14 +136,14 @@ def test_worst_and_best_images_of_one_scale(
         "set", "name", False, (), (0,), tuple((t.name, t.kind) for t in tests), scores
     )
     drawn = []
-    whole = run_figures.map_grid.qualitative
+    whole = run_figures.map_grid.render_map_grid
 
     def seen(rows, **fields):
         drawn.append(([row.notes[-3:] for row in rows], fields))
         return whole(rows, **fields)
 
-    monkeypatch.setattr(run_figures.map_grid, "qualitative", seen)
-    run_figures.draw(tmp_path, of_set, {"A": maps}, result, 3)
+    monkeypatch.setattr(run_figures.map_grid, "render_map_grid", seen)
+    run_figures.render_figures(tmp_path, of_set, {"A": maps}, result, 3)
     _, (worst, first), (best, second) = drawn
     said = [
         [note[-2:] if note[-1][:2] != "AU" else note[:2] for note in n]
@@ -171,7 +171,7 @@ def test_what_is_finished_gets_the_figures_that_it_lacks(
     result = made_results.result("name", [one])
     (tmp_path / "curves.png").write_text("of an earlier version")
     rows = [{"step": 1, "L_rec": 0.5}]
-    run_figures.draw_missing(tmp_path, result, lambda: rows)
+    run_figures.render_missing(tmp_path, result, lambda: rows)
     there = [
         f"{name}.{form}" for name in ("curves", "losses") for form in ("pdf", "png")
     ]
@@ -182,5 +182,5 @@ def test_what_is_finished_gets_the_figures_that_it_lacks(
         raise AssertionError("nothing is missing, so nothing is read")
 
     before = (tmp_path / "losses.png").stat().st_mtime_ns
-    run_figures.draw_missing(tmp_path, result, never)
+    run_figures.render_missing(tmp_path, result, never)
     assert (tmp_path / "losses.png").stat().st_mtime_ns == before

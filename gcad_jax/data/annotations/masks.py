@@ -14,19 +14,21 @@ from gcad_jax.data.images import read_image, read_mask
 from gcad_jax.data.mvtec.files import Record
 
 
-def identify(record: Record) -> list[Defect]:
+def identify_defects(record: Record) -> list[Defect]:
     """The defect that each mask of `record` shows, in the order of the masks.
 
-    Raises UserError as `read` does.
+    Raises UserError as `read_defect_mask` does.
     """
     if not record.masks:
         return []
-    size = size_of(record.image)
+    size = read_size(record.image)
     name = str(record.image)
-    return [read(path, size, name, record.defects)[0] for path in record.masks]
+    return [
+        read_defect_mask(path, size, name, record.defects)[0] for path in record.masks
+    ]
 
 
-def read(
+def read_defect_mask(
     path: epath.Path,
     size: tuple[int, int],
     image_name: str,
@@ -68,15 +70,15 @@ def read(
     return shown, pixels
 
 
-def region(
+def decode_region(
     mask: bytes, defect: Defect, size: tuple[int, int], name: str
 ) -> Region:  # size: (H, W) of the image
-    """The region of an encoded mask that `identify` accepted; `name` is for errors."""
+    """The region of an encoded mask that was identified; `name` is for errors."""
     pixels = np.flatnonzero(read_mask(mask, size, name)).astype(np.int32)
-    return region_of(defect, pixels)
+    return make_region(defect, pixels)
 
 
-def region_of(defect: Defect, pixels: np.ndarray) -> Region:
+def make_region(defect: Defect, pixels: np.ndarray) -> Region:
     """The region of these pixels, (A,) int32 flat indices."""
     return Region(
         defect_name=defect.defect_name,
@@ -87,7 +89,7 @@ def region_of(defect: Defect, pixels: np.ndarray) -> Region:
     )
 
 
-def size_of(path: epath.Path) -> tuple[int, int]:  # (H, W)
+def read_size(path: epath.Path) -> tuple[int, int]:  # (H, W)
     """Of an image, from the header of its file; raises UserError where it cannot."""
     try:
         with Image.open(as_readable(path)) as image:

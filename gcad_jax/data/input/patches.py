@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from gcad_jax.data.photos import Images
+from gcad_jax.data.photos import PhotoSet
 
 ENDLESS = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
+class PatchCutter:
     """How patches are cut.
 
     side: of the patch in pixels. zoom: smallest and largest side of the zoomed image,
@@ -50,9 +50,9 @@ class PatchStream:
     images of its own.
     """
 
-    images: Images
+    images: PhotoSet
     rows: np.ndarray
-    cut: Cut
+    cut: PatchCutter
     batch_size: int
     threads: int = 4
     processes: int = 0
@@ -76,7 +76,7 @@ class PatchStream:
     def fixed(self, seed: int, count: int) -> np.ndarray:  # (count, side, side, 3)
         """The same `count` patches whenever they are asked for, of images far apart."""
         # Neighbors are often alike: folders are sorted by what they show.
-        rows = self.rows[evenly(len(self.rows), count)]
+        rows = self.rows[spread_evenly(len(self.rows), count)]
         patches = []
         for i, row in enumerate(rows):
             image = self.images.read(int(row), self.rows)
@@ -84,7 +84,7 @@ class PatchStream:
         return np.stack(patches)
 
 
-def evenly(total: int, count: int) -> np.ndarray:  # (count,)
+def spread_evenly(total: int, count: int) -> np.ndarray:  # (count,)
     """`count` numbers below `total`, evenly spread; in turn where there are fewer."""
     if count < total:
         return np.linspace(0, total - 1, count).round().astype(int)

@@ -62,7 +62,7 @@ def batches(
         epoch, step = epoch + 1, 0
 
 
-def endless(
+def seamless_batches(
     seed: int, first_step: int, batch_size: int, num_images: int
 ) -> Iterator[np.ndarray]:  # (B,) int32
     """Batches of a stream of shuffled epochs without a seam between them.

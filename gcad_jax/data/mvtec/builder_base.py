@@ -15,9 +15,9 @@ from etils import epath
 
 from gcad_jax.core.errors import UserError, one_line
 from gcad_jax.core.paths import open_file
-from gcad_jax.data.annotations.masks import identify
+from gcad_jax.data.annotations.masks import identify_defects
 from gcad_jax.data.dataset import KINDS
-from gcad_jax.data.mvtec.files import Layout, Record
+from gcad_jax.data.mvtec.files import FileLayout, Record
 
 
 class LocalInfo(tfds.core.DatasetInfo):
@@ -62,7 +62,7 @@ class MvtecBuilder(tfds.core.GeneratorBasedBuilder):
         )
 
     @abc.abstractmethod
-    def layout(self, folder: epath.Path) -> Layout:
+    def layout(self, folder: epath.Path) -> FileLayout:
         """The files of the category in `folder`; raises UserError."""
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -124,7 +124,7 @@ def _example(record: Record) -> dict[str, Any]:
             "saturation_threshold": np.float64(defect.saturation_threshold),
             "relative_saturation": defect.relative_saturation,
         }
-        for path, defect in zip(record.masks, identify(record), strict=True)
+        for path, defect in zip(record.masks, identify_defects(record), strict=True)
     ]
     return {
         "image": _read(record.image),

@@ -12,7 +12,7 @@ from etils import epath
 from gcad_jax.data.mvtec import loco_files, mvtec_ad_files
 from gcad_jax.data.mvtec.builder_base import MvtecBuilder
 from gcad_jax.data.mvtec.facts import AD, LOCO
-from gcad_jax.data.mvtec.files import Layout
+from gcad_jax.data.mvtec.files import FileLayout
 
 AD_URL = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
 LOCO_URL = "https://www.mvtec.com/company/research/datasets/mvtec-loco"
@@ -34,7 +34,7 @@ class MvtecLocoAd(MvtecBuilder):
         "IJCV, 2022."
     )
 
-    def layout(self, folder: epath.Path) -> Layout:
+    def layout(self, folder: epath.Path) -> FileLayout:
         """The files of the category in `folder`; raises UserError."""
         return loco_files.read_layout(folder)
 
@@ -58,6 +58,6 @@ class MvtecAd(MvtecBuilder):
         "Detection. IJCV, 2021."
     )
 
-    def layout(self, folder: epath.Path) -> Layout:
+    def layout(self, folder: epath.Path) -> FileLayout:
         """The files of the category in `folder`; raises UserError."""
         return mvtec_ad_files.read_layout(folder)

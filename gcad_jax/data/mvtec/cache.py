@@ -19,7 +19,7 @@ from absl import logging
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import check_on_disk, fingerprint, resolve
-from gcad_jax.data.mvtec.files import Layout
+from gcad_jax.data.mvtec.files import FileLayout
 
 if TYPE_CHECKING:
     from gcad_jax.data.mvtec.builder_base import MvtecBuilder
@@ -30,8 +30,8 @@ _DAMAGED = (OSError, RuntimeError, KeyError)
 ABANDONED = 24 * 3600
 
 
-def examples(
-    builder: type["MvtecBuilder"], layout: Layout, cache_dir: str
+def load_packed(
+    builder: type["MvtecBuilder"], layout: FileLayout, cache_dir: str
 ) -> dict[str, Sequence[Any]]:
     """The examples of each split of `layout`, in its order, from the cache.
 
@@ -51,7 +51,7 @@ def examples(
             shutil.rmtree(folder, ignore_errors=True)
     logging.info("packing %s into %s", layout.folder, folder)
     try:
-        _prepare(builder, layout, folder)
+        _pack(builder, layout, folder)
         return _read(builder, layout, folder)
     except _DAMAGED as error:
         raise UserError(
@@ -68,7 +68,7 @@ def cache_folder(cache_dir: str) -> pathlib.Path:
     return pathlib.Path(base).expanduser().absolute() / "gcad_jax" / "tfds"
 
 
-def digest_layout(layout: Layout) -> str:
+def digest_layout(layout: FileLayout) -> str:
     """A folder name: category, hash of where it is, hash of what is there."""
     folder = resolve(layout.folder)
     listing = hashlib.sha256()
@@ -80,8 +80,8 @@ def digest_layout(layout: Layout) -> str:
     return "-".join((layout.dataset, layout.category, place, listing.hexdigest()[:16]))
 
 
-def _prepare(
-    builder: type["MvtecBuilder"], layout: Layout, folder: pathlib.Path
+def _pack(
+    builder: type["MvtecBuilder"], layout: FileLayout, folder: pathlib.Path
 ) -> None:
     """Packs into a temporary folder that becomes `folder` only when it is complete."""
     import tensorflow_datasets as tfds
@@ -126,7 +126,7 @@ def _remove_stale(folder: pathlib.Path) -> None:
 
 
 def _read(
-    builder: type["MvtecBuilder"], layout: Layout, folder: pathlib.Path
+    builder: type["MvtecBuilder"], layout: FileLayout, folder: pathlib.Path
 ) -> dict[str, Sequence[Any]]:
     from gcad_jax.data.mvtec.builder_base import DECODERS
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from gcad_jax.core.threads import thread_pool
 from gcad_jax.core.types import ImagesU8
-from gcad_jax.data.annotations.masks import region
+from gcad_jax.data.annotations.masks import decode_region
 from gcad_jax.data.annotations.saturation import Defect
 from gcad_jax.data.dataset import KINDS, Region, TestImage
 from gcad_jax.data.images import load_images
 from gcad_jax.data.mvtec.facts import DatasetFacts
-from gcad_jax.data.mvtec.files import Layout, Record
+from gcad_jax.data.mvtec.files import FileLayout, Record
 
 # Encoded images of full size are held a chunk at a time: a category has over 1 GB.
 CHUNK = 64
@@ -24,11 +24,11 @@ class Split:
     """The images of one split in memory.
 
     images: (N, S, S, C) uint8.
-    described: their original sizes, names and regions; one entry an image.
+    test_images: their names, original sizes and regions; one entry an image.
     """
 
     images: ImagesU8
-    described: tuple[TestImage, ...]
+    test_images: tuple[TestImage, ...]
 
 
 def load_split(
@@ -40,7 +40,7 @@ def load_split(
       UserError: an image that cannot be decoded.
     """
     arrays = [np.zeros((0, size, size, channels), np.uint8)]
-    described: list[TestImage] = []
+    test_images: list[TestImage] = []
     for start in range(0, len(records), CHUNK):
         part = records[start : start + CHUNK]
         examples = source.__getitems__(range(start, start + len(part)))  # type: ignore[attr-defined]
@@ -52,12 +52,12 @@ def load_split(
         )
         arrays.append(images)
         with thread_pool() as pool:
-            described += pool.map(_describe, examples, part, sizes)
-    return Split(np.concatenate(arrays), tuple(described))
+            test_images += pool.map(_describe, examples, part, sizes)
+    return Split(np.concatenate(arrays), tuple(test_images))
 
 
-def compare(
-    layout: Layout, splits: Sequence[Split], published: DatasetFacts
+def compare_with_published(
+    layout: FileLayout, splits: Sequence[Split], published: DatasetFacts
 ) -> tuple[bool, tuple[str, ...]]:
     """Whether counts and image sizes equal the published ones, and notes on it."""
     here = layout.counts
@@ -66,7 +66,7 @@ def compare(
         for name, count in published.counts.items()
         if here.get(name, 0) != count
     ]
-    sizes = {(i.height, i.width) for split in splits for i in split.described}
+    sizes = {(i.height, i.width) for split in splits for i in split.test_images}
     if sizes != {(published.height, published.width)}:
         other = sorted(sizes - {(published.height, published.width)})
         differing.append(
@@ -105,6 +105,6 @@ def _regions(
         )
     )
     return tuple(
-        region(mask, defect, size, str(path))
+        decode_region(mask, defect, size, str(path))
         for mask, defect, path in zip(masks["mask"], defects, record.masks, strict=True)
     )

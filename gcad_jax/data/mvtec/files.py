@@ -18,7 +18,7 @@ class Record:
     """One image and its masks, as paths.
 
     name: folder and stem, unique within its split ("good/000", "crack/001").
-    kind: one of category.KINDS.
+    kind: one of dataset.KINDS.
     masks: all of them, one for each annotated region; () for good images.
     defects: what those masks may show.
     """
@@ -31,7 +31,7 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """The files of one category.
 
     folder: of the category; every file below it that matters is in `splits`, or is
@@ -119,7 +119,7 @@ def find_category(
     )
 
 
-def images_of(folder: epath.Path) -> dict[str, epath.Path]:
+def images_by_stem(folder: epath.Path) -> dict[str, epath.Path]:
     """Stem -> image of the images in `folder`, sorted.
 
     Raises:
@@ -136,14 +136,14 @@ def images_of(folder: epath.Path) -> dict[str, epath.Path]:
     return images
 
 
-def folders_in(folder: epath.Path) -> list[str]:
+def subfolder_names(folder: epath.Path) -> list[str]:
     """Names of the folders in `folder`, sorted, without hidden ones; [] without it."""
     if not folder.is_dir():
         return []
     return [f.name for f in list_folder(folder)[0] if not f.name.startswith(".")]
 
 
-def need(folder: epath.Path, names: Sequence[str], layout: str) -> None:
+def require_folders(folder: epath.Path, names: Sequence[str], layout: str) -> None:
     """Raises UserError that lists which of the folders `names` are missing."""
     missing = [name for name in names if not (folder / name).is_dir()]
     if missing:
@@ -153,9 +153,9 @@ def need(folder: epath.Path, names: Sequence[str], layout: str) -> None:
         )
 
 
-def good_images(folder: epath.Path, split: str, least: int) -> tuple[Record, ...]:
+def good_records(folder: epath.Path, split: str, least: int) -> tuple[Record, ...]:
     """The records of `split`/good; raises UserError for fewer than `least` images."""
-    images = images_of(folder / split / "good")
+    images = images_by_stem(folder / split / "good")
     if len(images) < least:
         raise UserError(
             f"{folder / split / 'good'} holds {len(images) or 'no'} "

@@ -7,12 +7,12 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.data.annotations.saturation import Defect, read_defects
 from gcad_jax.data.dataset import GOOD, KINDS
 from gcad_jax.data.mvtec.files import (
-    Layout,
+    FileLayout,
     Record,
-    folders_in,
-    good_images,
-    images_of,
-    need,
+    good_records,
+    images_by_stem,
+    require_folders,
+    subfolder_names,
 )
 
 DATASET = "mvtec_loco_ad"
@@ -24,7 +24,7 @@ LAYOUT = (
 )
 
 
-def read_layout(folder: epath.Path) -> Layout:
+def read_layout(folder: epath.Path) -> FileLayout:
     """Lists the files of the category in `folder`, named as the category.
 
     A subset is allowed, also without some kinds of test images.
@@ -33,16 +33,16 @@ def read_layout(folder: epath.Path) -> Layout:
       UserError: a missing folder, too few images, an anomalous image without masks,
         a folder or a `defects_config.json` that does not fit.
     """
-    need(folder, ("train/good", "validation/good"), LAYOUT)
+    require_folders(folder, ("train/good", "validation/good"), LAYOUT)
     splits = {
-        "train": good_images(folder, "train", least=2),
-        "validation": good_images(folder, "validation", least=1),
+        "train": good_records(folder, "train", least=2),
+        "validation": good_records(folder, "validation", least=1),
     }
-    for kind in folders_in(folder / "test"):
+    for kind in subfolder_names(folder / "test"):
         one_of(f"A folder of {folder / 'test'}", kind, KINDS)
     anomalous = any(
-        images_of(folder / "test" / kind)
-        for kind in folders_in(folder / "test")
+        images_by_stem(folder / "test" / kind)
+        for kind in subfolder_names(folder / "test")
         if kind != GOOD
     )
     config = folder / "defects_config.json" if anomalous else None
@@ -50,19 +50,19 @@ def read_layout(folder: epath.Path) -> Layout:
     test = tuple(record for kind in KINDS for record in _test(folder, kind, defects))
     if test:
         splits["test"] = test
-    return Layout(DATASET, folder.name, folder, splits, config, _unused(folder))
+    return FileLayout(DATASET, folder.name, folder, splits, config, _unused(folder))
 
 
 def _test(folder: epath.Path, kind: str, defects: tuple[Defect, ...]) -> list[Record]:
     records = []
     test = folder / "test" / kind
-    for stem, image in (images_of(test) if test.is_dir() else {}).items():
+    for stem, image in (images_by_stem(test) if test.is_dir() else {}).items():
         name = f"{kind}/{stem}"
         if kind == GOOD:
             records.append(Record(name, kind, image))
             continue
         masks = folder / "ground_truth" / kind / stem
-        found = tuple(images_of(masks).values()) if masks.is_dir() else ()
+        found = tuple(images_by_stem(masks).values()) if masks.is_dir() else ()
         if not found:
             raise UserError(
                 f"{image} has no masks; {masks} must hold one PNG for each defect."
@@ -74,10 +74,10 @@ def _test(folder: epath.Path, kind: str, defects: tuple[Defect, ...]) -> list[Re
 def _unused(folder: epath.Path) -> tuple[str, ...]:
     """A note for each kind with masks whose images are not there."""
     notes = []
-    for kind in folders_in(folder / "ground_truth"):
+    for kind in subfolder_names(folder / "ground_truth"):
         test = folder / "test" / kind
-        images = images_of(test) if test.is_dir() else {}
-        unused = set(folders_in(folder / "ground_truth" / kind)) - set(images)
+        images = images_by_stem(test) if test.is_dir() else {}
+        unused = set(subfolder_names(folder / "ground_truth" / kind)) - set(images)
         if unused:
             notes.append(
                 f"ground_truth/{kind} has masks for {len(unused)} images that are not "

@@ -7,12 +7,12 @@ from gcad_jax.data.annotations.saturation import Defect
 from gcad_jax.data.dataset import GOOD
 from gcad_jax.data.mvtec.facts import ad_kind
 from gcad_jax.data.mvtec.files import (
-    Layout,
+    FileLayout,
     Record,
-    folders_in,
-    good_images,
-    images_of,
-    need,
+    good_records,
+    images_by_stem,
+    require_folders,
+    subfolder_names,
 )
 
 DATASET = "mvtec_ad"
@@ -23,7 +23,7 @@ LAYOUT = (
 MASK_VALUE = 255
 
 
-def read_layout(folder: epath.Path) -> Layout:
+def read_layout(folder: epath.Path) -> FileLayout:
     """Lists the files of the category in `folder`, named as the category.
 
     A subset is allowed, also without some kinds of test images.
@@ -31,23 +31,23 @@ def read_layout(folder: epath.Path) -> Layout:
     Raises:
       UserError: a missing folder, too few images, an anomalous image without a mask.
     """
-    need(folder, ("train/good",), LAYOUT)
-    splits = {"train": good_images(folder, "train", least=2)}
-    defects = folders_in(folder / "test")
+    require_folders(folder, ("train/good",), LAYOUT)
+    splits = {"train": good_records(folder, "train", least=2)}
+    defects = subfolder_names(folder / "test")
     defects.sort(key=lambda defect: (defect != GOOD, defect))
     test = tuple(record for defect in defects for record in _test(folder, defect))
     if test:
         splits["test"] = test
     notes = tuple(note for defect in defects for note in _unused(folder, defect))
-    return Layout(DATASET, folder.name, folder, splits, notes=notes)
+    return FileLayout(DATASET, folder.name, folder, splits, notes=notes)
 
 
 def _test(folder: epath.Path, defect: str) -> list[Record]:
-    images = images_of(folder / "test" / defect)
+    images = images_by_stem(folder / "test" / defect)
     if defect == GOOD:
         return [Record(f"{GOOD}/{stem}", GOOD, image) for stem, image in images.items()]
     ground_truth = folder / "ground_truth" / defect
-    masks = images_of(ground_truth) if ground_truth.is_dir() else {}
+    masks = images_by_stem(ground_truth) if ground_truth.is_dir() else {}
     # The whole annotated area must be found [P 6].
     entry = Defect(defect, MASK_VALUE, 1.0, relative_saturation=True)
     records = []
@@ -66,8 +66,8 @@ def _test(folder: epath.Path, defect: str) -> list[Record]:
 def _unused(folder: epath.Path, defect: str) -> list[str]:
     """A note where `defect` has masks whose images are not there."""
     ground_truth = folder / "ground_truth" / defect
-    masks = images_of(ground_truth) if ground_truth.is_dir() else {}
-    images = images_of(folder / "test" / defect)
+    masks = images_by_stem(ground_truth) if ground_truth.is_dir() else {}
+    images = images_by_stem(folder / "test" / defect)
     unused = sorted(set(masks) - {f"{stem}_mask" for stem in images})
     if not unused:
         return []

@@ -55,7 +55,7 @@ class Cells:
             key = space.array("key", size, np.uint32)
             spare = space.array("spare", size, np.uint32)
             block = space.array("block", size, np.intp)
-            keys(piece, key, spare)
+            sort_keys(piece, key, spare)
             np.right_shift(key, 16, out=spare)
             np.copyto(block, spare)
             key &= LENGTH - 1
@@ -82,7 +82,7 @@ class Cells:
         ends = -(-(number * LENGTH) // parts)  # first key of the next cell
         key = block * LENGTH + ends - 1
         key -= key == 2**31 - 1  # of -0.0, which counts as 0.0
-        highest = _scores(key.astype(np.uint32))
+        highest = _scores_of_keys(key.astype(np.uint32))
         # The first and the last keys are those of NaN and infinity.
         largest = np.finfo(np.float32).max
         below = (block < BLOCKS // 2) & ~np.isfinite(highest)
@@ -91,7 +91,7 @@ class Cells:
         return highest
 
 
-def keys(
+def sort_keys(
     scores: np.ndarray, key: np.ndarray | None = None, spare: np.ndarray | None = None
 ) -> np.ndarray:  # (P,) float32 -> (P,) uint32
     """Bits of each score, changed so that they ascend with it; -0.0 is 0.0.
@@ -109,8 +109,8 @@ def keys(
     return key
 
 
-def _scores(key: np.ndarray) -> np.ndarray:  # (P,) uint32 -> (P,) float32
-    """The inverse of `keys`."""
+def _scores_of_keys(key: np.ndarray) -> np.ndarray:  # (P,) uint32 -> (P,) float32
+    """The inverse of `sort_keys`."""
     positive = key >= 2**31
     return np.where(positive, key ^ np.uint32(2**31), ~key).view(np.float32)
 
@@ -127,9 +127,9 @@ def allowed_width(rates: np.ndarray, tolerance: float) -> np.ndarray:
     return 2 * tolerance * limits[above]
 
 
-def for_sample(sample: np.ndarray, tolerance: float) -> np.ndarray:  # (BLOCKS,)
+def cells_for_sample(sample: np.ndarray, tolerance: float) -> np.ndarray:  # (BLOCKS,)
     """Cells that each block needs. sample: some of the negatives, float32."""
-    counts = np.bincount(keys(sample) >> 16, minlength=BLOCKS)
+    counts = np.bincount(sort_keys(sample) >> 16, minlength=BLOCKS)
     rates = np.cumsum(counts[::-1])[::-1] / max(sample.size, 1)  # at the lower end
     limits = np.concatenate([[0.0], LIMITS])
     steps = np.diff(limits) / (2 * tolerance * limits[1:])

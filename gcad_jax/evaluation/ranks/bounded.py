@@ -52,7 +52,9 @@ def bounded_ranks(
     if isinstance(source, DeviceMaps):
         parts = source.sample(truth, kinds, tolerance)
     else:
-        parts, quantized = histogram.sample(truth, kinds, source, tolerance, workers)
+        parts, quantized = histogram.choose_cells(
+            truth, kinds, source, tolerance, workers
+        )
     cells = bins.Cells.of(parts)
     while True:
         if isinstance(source, DeviceMaps):
@@ -61,14 +63,14 @@ def bounded_ranks(
             counted = histogram.count_cells(
                 truth, subsets, source, cells, quantized, workers
             )
-        ranks = _cell_ranks(truth, subsets, cells, counted)
+        ranks = _ranks_from_counts(truth, subsets, cells, counted)
         areas = [spro.areas(of_subset, truth.saturations) for of_subset in ranks]
-        found = BoundedRanks(counted.image_scores, ranks, areas)
-        if found.bound <= tolerance:
-            return found
-        finer = _finer(ranks, cells, tolerance)
+        result = BoundedRanks(counted.image_scores, ranks, areas)
+        if result.bound <= tolerance:
+            return result
+        finer = _refine_cells(ranks, cells, tolerance)
         if finer is None and quantized:
-            return found
+            return result
         if isinstance(source, DeviceMaps):
             if finer is None:  # ties, which only the host looks for
                 source, quantized = source.host(), True
@@ -77,11 +79,11 @@ def bounded_ranks(
         cells = finer or cells
 
 
-def _cell_ranks(
+def _ranks_from_counts(
     truth: GroundTruth,
     subsets: Sequence[Subset],
     cells: bins.Cells,
-    counted: histogram.Counted,
+    counted: histogram.CellCounts,
 ) -> list[Ranks]:
     reached = np.cumsum(counted.counts[:, ::-1], axis=1)[:, ::-1]
     # Where a float64 score still rounds into the cell.
@@ -92,18 +94,18 @@ def _cell_ranks(
     return [
         Ranks(
             subset,
-            truth.negatives(subset),
-            above=up_to - own,
+            truth.count_negatives(subset),
+            above=up_to - in_cell,
             reached=up_to,
-            loose=counted.loose,
+            ambiguous=counted.ambiguous,
             highest=highest,
-            slots=tuple(counted.slots[r] for r in subset.regions),
+            pixel_bins=tuple(counted.pixel_bins[r] for r in subset.regions),
         )
-        for subset, own, up_to in zip(subsets, counted.counts, reached, strict=True)
+        for subset, in_cell, up_to in zip(subsets, counted.counts, reached, strict=True)
     ]
 
 
-def _finer(
+def _refine_cells(
     ranks: Sequence[Ranks], cells: bins.Cells, tolerance: float
 ) -> bins.Cells | None:
     """More cells where they are too wide; None where there cannot be more."""
@@ -115,9 +117,9 @@ def _finer(
         x1 = of_subset.reached / of_subset.negatives
         wide = (x1 - x0) / bins.allowed_width(x0, tolerance)
         used = np.zeros(cells.count, bool)
-        for slots in of_subset.slots:
-            used[slots] = True
-        excess = np.maximum(excess, np.where(of_subset.loose & used, wide, 0))
+        for bins_of_region in of_subset.pixel_bins:
+            used[bins_of_region] = True
+        excess = np.maximum(excess, np.where(of_subset.ambiguous & used, wide, 0))
     needed = np.zeros(bins.BLOCKS)
     np.maximum.at(needed, cells.blocks(), excess)
     factor = np.where(needed > 1, np.clip(2 * np.ceil(needed), 2, MOST_FINER), 1)

@@ -23,9 +23,9 @@ from gcad_jax.data.dataset import GOOD, TestImage
 from gcad_jax.data.resize import upsample_jnp
 from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
 from gcad_jax.evaluation.map_source import MapSource, UpsampledMaps
-from gcad_jax.evaluation.ranks.bins import BLOCKS, LENGTH, Cells, for_sample
-from gcad_jax.evaluation.ranks.histogram import SAMPLE_PIXELS, Counted
-from gcad_jax.evaluation.ranks.sorting import divide
+from gcad_jax.evaluation.ranks.bins import BLOCKS, LENGTH, Cells, cells_for_sample
+from gcad_jax.evaluation.ranks.histogram import SAMPLE_PIXELS, CellCounts
+from gcad_jax.evaluation.ranks.sorting import group_into_chunks
 
 BATCH = 64  # images that a device gets in one call
 DEVICE = "device"  # the axis of a call's batches
@@ -66,14 +66,15 @@ class DeviceMaps:
         """How many cells each block needs, by the maps before upsampling."""
         needed = np.ones(BLOCKS)
         for subset in subsets:
-            scores = self.maps[[*truth.of_kind(GOOD), *subset.images]].reshape(-1)
+            images = [*truth.images_of_kind(GOOD), *subset.images]
+            scores = self.maps[images].reshape(-1)
             stride = max(1, scores.size // SAMPLE_PIXELS)
-            needed = np.maximum(needed, for_sample(scores[::stride], tolerance))
+            needed = np.maximum(needed, cells_for_sample(scores[::stride], tolerance))
         return needed
 
     def count(
         self, truth: GroundTruth, subsets: Sequence[Subset], cells: Cells
-    ) -> Counted:
+    ) -> CellCounts:
         """What `histogram.count_cells` does with full-size maps on the host.
 
         Raises:
@@ -87,15 +88,15 @@ class DeviceMaps:
         for call in _calls(truth, batches, len(self.devices)):
             inputs = self._inputs(truth, call, rows)
             on_devices = jax.device_put(inputs, NamedSharding(mesh, EACH))
-            found = _count(
+            counted = _count(
                 *on_devices,
                 *tables,
                 mesh=mesh,
                 size=_size(truth, call[0]),
                 total=_power_of_two(cells.count),
             )
-            pending.append((call, found))
-        return self._gathered(truth, len(subsets), cells, pending)
+            pending.append((call, counted))
+        return self._gather(truth, len(subsets), cells, pending)
 
     def _inputs(
         self, truth: GroundTruth, call: Sequence[ImageBatch], rows: int
@@ -115,14 +116,14 @@ class DeviceMaps:
                 unions[place, row, : truth.unions[i].size] = truth.unions[i]
         return maps, used, unions
 
-    def _gathered(  # type: ignore[no-untyped-def]
+    def _gather(  # type: ignore[no-untyped-def]
         self, truth: GroundTruth, num_subsets: int, cells: Cells, pending
-    ) -> Counted:
+    ) -> CellCounts:
         image_scores = np.zeros(len(truth.images))
         counts = np.zeros((num_subsets, cells.count), np.int64)
-        slots: list[np.ndarray] = [np.empty(0, np.int32)] * len(truth.regions)
-        for call, found in pending:
-            for batch, *of_device in zip(call, *jax.device_get(found), strict=False):
+        pixel_bins: list[np.ndarray] = [np.empty(0, np.int32)] * len(truth.regions)
+        for call, counted in pending:
+            for batch, *of_device in zip(call, *jax.device_get(counted), strict=False):
                 histogram, highest, finite, places = of_device
                 total = histogram[: cells.count].astype(np.int64)
                 for row, i in enumerate(batch.images):
@@ -132,20 +133,20 @@ class DeviceMaps:
                             "holds NaN or infinite scores; every score must be finite."
                         )
                     image_scores[i] = highest[row]
-                    own = places[row, : truth.unions[i].size]
-                    np.subtract.at(total, own, 1)
+                    of_union = places[row, : truth.unions[i].size]
+                    np.subtract.at(total, of_union, 1)
                     for r in truth.regions_of(i):
                         at = np.searchsorted(truth.unions[i], truth.regions[r].pixels)
-                        slots[r] = np.sort(own[at])[::-1]
+                        pixel_bins[r] = np.sort(of_union[at])[::-1]
                 for k in batch.subsets:
                     counts[k] += total
-        return Counted(image_scores, counts, tuple(slots), ~cells.single())
+        return CellCounts(image_scores, counts, tuple(pixel_bins), ~cells.single())
 
 
 def _batches(truth: GroundTruth, subsets: Sequence[Subset]) -> list[ImageBatch]:
     """All images; those of a batch are of one group and one size, at most BATCH."""
     groups: dict[tuple, list[int]] = {}
-    for chunk in divide(truth, subsets):
+    for chunk in group_into_chunks(truth, subsets):
         for i in chunk.images:
             size = (truth.images[i].height, truth.images[i].width)
             groups.setdefault((chunk.subsets, size), []).append(i)
@@ -192,8 +193,8 @@ def _count(maps, used, unions, parts, first, *, mesh, size, total):  # type: ign
 
     def on_device(maps, used, unions, parts, first):  # type: ignore[no-untyped-def]
         inputs = (maps[0], used[0], unions[0])
-        found = _count_batch(*inputs, parts, first, size, total)
-        return jax.tree.map(lambda x: x[None], found)
+        counted = _count_batch(*inputs, parts, first, size, total)
+        return jax.tree.map(lambda x: x[None], counted)
 
     return jax.shard_map(
         on_device,
@@ -209,18 +210,18 @@ def _count_batch(maps, used, unions, parts, first, size, total):  # type: ignore
     maximum, whether it is finite, and the cells of its union: (B,), (B,), (B, U).
     """
 
-    def add_image(i, found):  # type: ignore[no-untyped-def]
-        counts, *of_images = found
+    def add_image(i, state):  # type: ignore[no-untyped-def]
+        counts, *of_images = state
         full = upsample_jnp(maps[i], *size)
         places = _place(full.reshape(-1), parts, first)
         ends = jnp.searchsorted(
             jnp.sort(places), jnp.arange(total, dtype=jnp.int32), side="right"
         )
-        own = jnp.diff(ends, prepend=jnp.zeros(1, ends.dtype)).astype(jnp.int32)
+        in_cells = jnp.diff(ends, prepend=jnp.zeros(1, ends.dtype)).astype(jnp.int32)
         finite = jnp.all(jnp.isfinite(maps[i]))
         of_image = (full.max(), finite, places[unions[i]])
         update = jax.lax.dynamic_update_index_in_dim
-        return counts + own, *(
+        return counts + in_cells, *(
             update(rows, row, i, 0)
             for rows, row in zip(of_images, of_image, strict=True)
         )

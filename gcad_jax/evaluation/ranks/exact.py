@@ -8,7 +8,7 @@ from gcad_jax.core.threads import thread_pool
 from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
 from gcad_jax.evaluation.map_source import MapSource
 from gcad_jax.evaluation.ranks.ranks import Ranks
-from gcad_jax.evaluation.ranks.sorting import Sorted, sort_pixels
+from gcad_jax.evaluation.ranks.sorting import SortedPixels, sort_pixels
 from gcad_jax.evaluation.spro import LIMITS
 
 
@@ -21,28 +21,31 @@ def exact_ranks(
       UserError: a map of another size than its image, or with NaN or Inf.
     """
     pixels = sort_pixels(truth, subsets, source, workers)
-    scores = [*pixels.regions, *(_at_limits(pixels, k) for k in range(len(subsets)))]
+    scores = [
+        *pixels.regions,
+        *(_scores_at_limits(pixels, k) for k in range(len(subsets))),
+    ]
     edges = np.unique(np.concatenate(scores)) if scores else np.empty(0)
-    counts = _counts(pixels, len(subsets), edges, workers)
-    slots = [
+    counts = _count_at_edges(pixels, len(subsets), edges, workers)
+    pixel_bins = [
         np.searchsorted(edges, region)[::-1].astype(np.int32)
         for region in pixels.regions
     ]
     return pixels.image_scores, [
         Ranks(
             subset,
-            truth.negatives(subset),
+            truth.count_negatives(subset),
             above=above,
             reached=reached,
-            loose=np.zeros(edges.size, bool),
+            ambiguous=np.zeros(edges.size, bool),
             highest=edges,
-            slots=tuple(slots[r] for r in subset.regions),
+            pixel_bins=tuple(pixel_bins[r] for r in subset.regions),
         )
         for subset, (above, reached) in zip(subsets, counts, strict=True)
     ]
 
 
-def _at_limits(pixels: Sorted, subset: int) -> np.ndarray:
+def _scores_at_limits(pixels: SortedPixels, subset: int) -> np.ndarray:
     """Scores of negatives at the limits, so that a threshold meets a wanted rate."""
     pairs = zip(pixels.chunks, pixels.pilots, strict=True)
     parts = [pilot for chunk, pilot in pairs if subset in chunk.subsets]
@@ -51,24 +54,25 @@ def _at_limits(pixels: Sorted, subset: int) -> np.ndarray:
     return pilot[np.clip(places, 0, None)] if pilot.size else pilot
 
 
-def _counts(
-    pixels: Sorted, subsets: int, edges: np.ndarray, workers: int
+def _count_at_edges(
+    pixels: SortedPixels, subsets: int, edges: np.ndarray, workers: int
 ) -> np.ndarray:  # (subsets, 2, E) int64
     """Negatives above, and at or above, each edge."""
     totals = np.zeros((subsets, 2, edges.size), np.int64)
-    wanted = [k for k, chunk in enumerate(pixels.chunks) if chunk.subsets]
+    used = [k for k, chunk in enumerate(pixels.chunks) if chunk.subsets]
 
-    def one(position: int) -> np.ndarray:
-        return count(pixels.negatives(position), edges)
+    def count_chunk(position: int) -> np.ndarray:
+        return count_above(pixels.negatives(position), edges)
 
     with thread_pool(workers) as threads:
-        for position, counts in zip(wanted, threads.map(one, wanted), strict=True):
+        counted = threads.map(count_chunk, used)
+        for position, counts in zip(used, counted, strict=True):
             for k in pixels.chunks[position].subsets:
                 totals[k] += counts
     return totals
 
 
-def count(negatives: np.ndarray, edges: np.ndarray) -> np.ndarray:  # (2, E)
+def count_above(negatives: np.ndarray, edges: np.ndarray) -> np.ndarray:  # (2, E)
     """Negatives (ascending) above, and at or above, each of the ascending edges."""
     below = np.searchsorted(negatives, edges, side="left")
     up_to = below.copy()

@@ -16,29 +16,29 @@ from gcad_jax.evaluation import map_source
 from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
 from gcad_jax.evaluation.map_source import MapSource
 from gcad_jax.evaluation.ranks import ties
-from gcad_jax.evaluation.ranks.bins import BLOCKS, Cells, for_sample
-from gcad_jax.evaluation.ranks.sorting import checked, divide
+from gcad_jax.evaluation.ranks.bins import BLOCKS, Cells, cells_for_sample
+from gcad_jax.evaluation.ranks.sorting import group_into_chunks, validate_map
 
 SAMPLE_IMAGES = 24
 SAMPLE_PIXELS = 2**22
 
 
 @dataclasses.dataclass(frozen=True)
-class Counted:
+class CellCounts:
     """What the pass leaves.
 
     image_scores: (N,) float64. counts: (subsets, T) int64 negatives of each cell.
-    slots: for each region the cells of its pixels, (A,) int32 descending.
-    loose: (T,) bool, cells that may hold several distinct scores.
+    pixel_bins: for each region the cells of its pixels, (A,) int32 descending.
+    ambiguous: (T,) bool, cells that may hold several distinct scores.
     """
 
     image_scores: np.ndarray
     counts: np.ndarray
-    slots: tuple[np.ndarray, ...]
-    loose: np.ndarray
+    pixel_bins: tuple[np.ndarray, ...]
+    ambiguous: np.ndarray
 
 
-def sample(
+def choose_cells(
     truth: GroundTruth,
     subsets: Sequence[Subset],
     source: MapSource,
@@ -49,25 +49,27 @@ def sample(
 
     And whether to look for cells that hold one distinct score, as there are many.
     """
-    every = [(*truth.of_kind(GOOD), *subset.images) for subset in subsets]
-    chosen = [images[:: max(1, len(images) // SAMPLE_IMAGES)] for images in every]
-    wanted = SAMPLE_PIXELS // max(map(len, chosen), default=1)
+    every = [(*truth.images_of_kind(GOOD), *subset.images) for subset in subsets]
+    sampled = [images[:: max(1, len(images) // SAMPLE_IMAGES)] for images in every]
+    pixels_an_image = SAMPLE_PIXELS // max(map(len, sampled), default=1)
     space = Scratch()
 
-    def some(i: int) -> np.ndarray:
-        flat = checked(map_source.fetch_map(source, i, space), truth.images[i])
-        stride = max(1, flat.size // wanted)
+    def sample_negatives(i: int) -> np.ndarray:
+        flat = validate_map(map_source.fetch_map(source, i, space), truth.images[i])
+        stride = max(1, flat.size // pixels_an_image)
         union = truth.unions[i]
         covered = union[union % stride == 0] // stride
-        return np.delete(_single(flat[::stride]), covered)
+        return np.delete(_as_float32(flat[::stride]), covered)
 
-    images = sorted(set().union(*chosen))
+    images = sorted(set().union(*sampled))
     with thread_pool(workers) as threads:
-        found = dict(zip(images, threads.map(some, images), strict=True))
+        samples = dict(zip(images, threads.map(sample_negatives, images), strict=True))
     needed, quantized = np.ones(BLOCKS), False
-    for of_subset in chosen:
-        scores = np.concatenate([found[i] for i in of_subset])
-        parts, many = ties.separate(for_sample(scores, tolerance), scores)
+    for of_subset in sampled:
+        scores = np.concatenate([samples[i] for i in of_subset])
+        parts, many = ties.isolate_common_scores(
+            cells_for_sample(scores, tolerance), scores
+        )
         needed, quantized = np.maximum(needed, parts), quantized or many
     return needed, quantized
 
@@ -79,7 +81,7 @@ def count_cells(
     cells: Cells,
     quantized: bool = True,
     workers: int = 0,
-) -> Counted:
+) -> CellCounts:
     """Reads every map once, by several threads.
 
     quantized: look for cells that hold one distinct score. Without it those are known
@@ -90,39 +92,46 @@ def count_cells(
     """
     image_scores = np.zeros(len(truth.images))
     counts = np.zeros((len(subsets), cells.count), np.int64)
-    in_all = np.zeros(cells.count, np.int64)  # of good images
-    slots: list[np.ndarray] = [np.empty(0, np.int32)] * len(truth.regions)
-    distinct = ties.Distinct(cells, quantized)
+    # Of good images, which count for every subset: added once, not to each.
+    counts_of_good = np.zeros(cells.count, np.int64)
+    pixel_bins: list[np.ndarray] = [np.empty(0, np.int32)] * len(truth.regions)
+    ambiguity = ties.AmbiguityTracker(cells, quantized)
     adding = threading.Lock()
     space = Scratch()
 
-    def one(task: tuple[int, tuple[int, ...]]) -> None:
-        i, belongs = task
-        scores = checked(map_source.fetch_map(source, i, space), truth.images[i])
+    def count_image(task: tuple[int, tuple[int, ...]]) -> None:
+        i, subsets_of_image = task
+        scores = validate_map(map_source.fetch_map(source, i, space), truth.images[i])
         image_scores[i] = scores.max()
-        if not belongs:
+        if not subsets_of_image:
             return
-        single = _single(scores, space)
+        single = _as_float32(scores, space)
         places = cells.place(single, space)
         for r in truth.regions_of(i):
-            slots[r] = np.sort(places[truth.regions[r].pixels].astype(np.int32))[::-1]
-        found = np.bincount(places, minlength=cells.count)
-        np.subtract.at(found, places[truth.unions[i]], 1)
-        distinct.see(places, scores, single, space)
-        shared = len(belongs) == len(subsets)
+            ascending = np.sort(places[truth.regions[r].pixels].astype(np.int32))
+            pixel_bins[r] = ascending[::-1]
+        negatives = np.bincount(places, minlength=cells.count)
+        np.subtract.at(negatives, places[truth.unions[i]], 1)
+        ambiguity.update(places, scores, single, space)
+        shared = len(subsets_of_image) == len(subsets)
         with adding:
-            for total in [in_all] if shared else [counts[k] for k in belongs]:
-                total += found
+            if shared:
+                counts_of_good[:] += negatives
+            else:
+                for k in subsets_of_image:
+                    counts[k] += negatives
 
-    tasks = [(i, c.subsets) for c in divide(truth, subsets) for i in c.images]
+    tasks = [
+        (i, c.subsets) for c in group_into_chunks(truth, subsets) for i in c.images
+    ]
     with thread_pool(workers) as threads:
-        for _ in threads.map(one, tasks):
+        for _ in threads.map(count_image, tasks):
             pass
-    counts += in_all
-    return Counted(image_scores, counts, tuple(slots), distinct.loose())
+    counts += counts_of_good
+    return CellCounts(image_scores, counts, tuple(pixel_bins), ambiguity.ambiguous())
 
 
-def _single(scores: np.ndarray, space: Scratch | None = None) -> np.ndarray:
+def _as_float32(scores: np.ndarray, space: Scratch | None = None) -> np.ndarray:
     """Scores as float32, ascending with them; in `space` where they are converted."""
     if scores.dtype == np.float32:
         return scores

@@ -78,8 +78,8 @@ def rank(
       UserError: a map of another size than its image, or with NaN or Inf.
     """
     precision = precision or Precision()
-    kinds = [s for kind in (STRUCTURAL, LOGICAL) if (s := truth.kind(kind))]
-    types = [s for name in truth.defect_names() if (s := truth.defect(name))]
+    kinds = [s for kind in (STRUCTURAL, LOGICAL) if (s := truth.subset_of_kind(kind))]
+    types = [s for name in truth.defect_names() if (s := truth.subset_of_defect(name))]
     subsets, workers = (*kinds, *types), precision.workers
     pixels = sum(image.height * image.width for image in truth.images)
     exact = precision.mode == EXACT or (

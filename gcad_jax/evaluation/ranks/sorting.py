@@ -35,7 +35,7 @@ class Chunk:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sorted:
+class SortedPixels:
     """What the pass leaves.
 
     image_scores: (N,) float64, the maximum of each map [P 5.5].
@@ -57,7 +57,7 @@ def sort_pixels(
     subsets: Sequence[Subset],
     source: MapSource,
     workers: int = 0,
-) -> Sorted:
+) -> SortedPixels:
     """Reads every map by several threads, once if its negatives may be kept.
 
     workers: threads; 0 takes one for each processor, at most 8.
@@ -65,21 +65,21 @@ def sort_pixels(
     Raises:
       UserError: a map of another size than its image, or with NaN or Inf.
     """
-    chunks = divide(truth, subsets)
+    chunks = group_into_chunks(truth, subsets)
     pixels = sum(image.height * image.width for image in truth.images)
     stride = max(1, pixels // PILOT)
     image_scores = np.zeros(len(truth.images))
     regions: list[np.ndarray] = [np.empty(0)] * len(truth.regions)
 
-    def read(i: int) -> np.ndarray:
-        scores = checked(source(i), truth.images[i])
+    def read_negatives(i: int) -> np.ndarray:
+        scores = validate_map(source(i), truth.images[i])
         image_scores[i] = scores.max()
         for r in truth.regions_of(i):
             regions[r] = np.sort(scores[truth.regions[r].pixels])
         return np.delete(scores, truth.unions[i]) if truth.unions[i].size else scores
 
-    def order(chunk: Chunk) -> np.ndarray:
-        parts = [read(i) for i in chunk.images]
+    def sort_negatives(chunk: Chunk) -> np.ndarray:
+        parts = [read_negatives(i) for i in chunk.images]
         if not chunk.subsets:
             return np.empty(0, np.float32)
         negatives = np.concatenate(parts)
@@ -87,42 +87,42 @@ def sort_pixels(
         negatives.sort()
         return negatives
 
-    def first(chunk: Chunk) -> tuple[np.ndarray | None, np.ndarray]:
-        negatives = order(chunk)
+    def sort_chunk(chunk: Chunk) -> tuple[np.ndarray | None, np.ndarray]:
+        negatives = sort_negatives(chunk)
         # In the middle of its stride, so that a chunk is represented evenly.
         pilot = negatives[stride // 2 :: stride].copy()
         keep = pixels * negatives.itemsize <= KEPT_BYTES
         return (negatives if keep else None), pilot
 
     with thread_pool(workers) as threads:
-        found = list(threads.map(first, chunks))
-    kept = {k: negatives for k, (negatives, _) in enumerate(found)}
+        sorted_chunks = list(threads.map(sort_chunk, chunks))
+    kept = {k: negatives for k, (negatives, _) in enumerate(sorted_chunks)}
 
     def negatives(position: int) -> np.ndarray:
         known = kept[position]
-        return order(chunks[position]) if known is None else known
+        return sort_negatives(chunks[position]) if known is None else known
 
-    return Sorted(
+    return SortedPixels(
         image_scores=image_scores,
         regions=tuple(regions),
         chunks=tuple(chunks),
         negatives=negatives,
-        pilots=tuple(pilot for _, pilot in found),
+        pilots=tuple(pilot for _, pilot in sorted_chunks),
     )
 
 
-def divide(truth: GroundTruth, subsets: Sequence[Subset]) -> list[Chunk]:
+def group_into_chunks(truth: GroundTruth, subsets: Sequence[Subset]) -> list[Chunk]:
     """All images, in chunks of a group; good images count for every subset."""
     groups: dict[tuple[int, ...], list[int]] = {}
     anomalous = [frozenset(subset.images) for subset in subsets]
     for i, image in enumerate(truth.images):
-        belongs = tuple(
+        counts_for = tuple(
             k for k, own in enumerate(anomalous) if image.kind == GOOD or i in own
         )
-        groups.setdefault(belongs, []).append(i)
+        groups.setdefault(counts_for, []).append(i)
     return [
-        Chunk(part, belongs)
-        for belongs, images in groups.items()
+        Chunk(part, counts_for)
+        for counts_for, images in groups.items()
         for part in _parts(truth, images)
     ]
 
@@ -140,7 +140,7 @@ def _parts(truth: GroundTruth, images: Sequence[int]) -> Iterator[tuple[int, ...
         yield tuple(part)
 
 
-def checked(scores: np.ndarray, image: TestImage) -> np.ndarray:  # (H * W,)
+def validate_map(scores: np.ndarray, image: TestImage) -> np.ndarray:  # (H * W,)
     """The scores of one map, flat, as float32 or float64; every value is kept."""
     if scores.shape != (image.height, image.width):
         raise UserError(

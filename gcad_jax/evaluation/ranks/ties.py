@@ -5,7 +5,7 @@ import threading
 import numpy as np
 
 from gcad_jax.core.threads import Scratch
-from gcad_jax.evaluation.ranks.bins import LENGTH, Cells, keys
+from gcad_jax.evaluation.ranks.bins import LENGTH, Cells, sort_keys
 
 SAMPLE = 2**16
 COMMON = 16  # times in the sample that a score occurs which is kept apart
@@ -13,7 +13,7 @@ MOST_APART = 6  # blocks cut for such scores, each into as many cells as it has 
 MANY = 1 / 64  # share of other tied scores in the sample: quantized, of eight bits, say
 
 
-def separate(
+def isolate_common_scores(
     parts: np.ndarray, sample: np.ndarray
 ) -> tuple[np.ndarray, bool]:  # (BLOCKS,) cells of each block
     """Cells of their own for the few scores that are common, zeros of a ReLU, say.
@@ -23,7 +23,7 @@ def separate(
     values, times = np.unique(
         sample[:: max(1, sample.size // SAMPLE)], return_counts=True
     )
-    block = keys(values) >> 16
+    block = sort_keys(values) >> 16
     common = np.unique(block[(times >= COMMON) & (parts[block] < LENGTH)])
     if common.size <= MOST_APART:
         parts = parts.copy()
@@ -32,7 +32,7 @@ def separate(
     return parts, bool(tied > MANY * times.sum())
 
 
-class Distinct:
+class AmbiguityTracker:
     """Cells that hold several distinct scores, or might; threads may share it."""
 
     def __init__(self, cells: Cells, quantized: bool) -> None:
@@ -40,11 +40,11 @@ class Distinct:
         float32 holds one score, and any other cell several.
         """
         self._quantized = quantized
-        self._loose = ~cells.single()
-        self._own = threading.local()
-        self._seen: list[_Seen] = []
+        self._ambiguous = ~cells.single()
+        self._of_thread = threading.local()
+        self._all_scores: list[_CellScores] = []
 
-    def see(
+    def update(
         self,
         places: np.ndarray,
         scores: np.ndarray,
@@ -53,26 +53,26 @@ class Distinct:
     ) -> None:
         """places, scores: (P,) of a map; single: the scores as float32."""
         if self._quantized:
-            if not hasattr(self._own, "seen"):
-                self._own.seen = _Seen(self._loose.size)
-                self._seen.append(self._own.seen)
-            self._own.seen.compare(places, scores, space)
+            if not hasattr(self._of_thread, "scores"):
+                self._of_thread.scores = _CellScores(self._ambiguous.size)
+                self._all_scores.append(self._of_thread.scores)
+            self._of_thread.scores.compare(places, scores, space)
         elif scores.dtype == np.float64:
-            self._loose[places[scores != single]] = True
+            self._ambiguous[places[scores != single]] = True
 
-    def loose(self) -> np.ndarray:  # (T,) bool
+    def ambiguous(self) -> np.ndarray:  # (T,) bool
         """After all maps: which cells may hold several distinct scores."""
         if not self._quantized:
-            return self._loose
-        every = _Seen(self._loose.size)
-        for seen in self._seen:
-            cells = np.flatnonzero(~np.isnan(seen.scores))
-            every.compare(cells, seen.scores[cells], Scratch())
-            every.several |= seen.several
-        return every.several
+            return self._ambiguous
+        merged = _CellScores(self._ambiguous.size)
+        for of_thread in self._all_scores:
+            cells = np.flatnonzero(~np.isnan(of_thread.scores))
+            merged.compare(cells, of_thread.scores[cells], Scratch())
+            merged.several |= of_thread.several
+        return merged.several
 
 
-class _Seen:
+class _CellScores:
     """One score of each cell, NaN where none was met, and whether another was."""
 
     def __init__(self, count: int) -> None:

@@ -15,7 +15,7 @@ WIDTH = 0.27  # groups are 1 apart
 _DENSE = 45  # letters below a panel, from which on they are slanted
 
 
-def draw(axis: "Axes", one: "Panel") -> None:
+def render_bars(axis: "Axes", one: "Panel") -> None:
     """The bars of a panel, the dots of the seeds where there are several."""
     for place, (label, of_kinds) in enumerate(one.values.items()):
         for k, seeds in enumerate(of_kinds):
@@ -36,17 +36,17 @@ def draw(axis: "Axes", one: "Panel") -> None:
                     across, known, "o", color="black", mec="white", ms=2.6, mew=0.4
                 )
             if label in one.paper:
-                paper(axis, x, one.paper[label][k])
-    groups(axis, list(one.values))
+                mark_paper(axis, x, one.paper[label][k])
+    label_groups(axis, list(one.values))
 
 
-def paper(axis: "Axes", x: float, value: float) -> None:
+def mark_paper(axis: "Axes", x: float, value: float) -> None:
     """The paper's number across the place of a bar."""
     ends = (x - WIDTH / 2, x + WIDTH / 2)
     axis.plot(ends, [value] * 2, color="black", lw=1, ls=style.PAPER_DASHES)
 
 
-def groups(axis: "Axes", labels: list[str]) -> None:
+def label_groups(axis: "Axes", labels: list[str]) -> None:
     """An axis with a place for each label."""
     slanted = max(map(len, labels), default=0) * len(labels) > _DENSE
     axis.set_xticks(
@@ -58,4 +58,4 @@ def groups(axis: "Axes", labels: list[str]) -> None:
     )
     axis.set_xlim(-2 * WIDTH, len(labels) - 1 + 2 * WIDTH)
     axis.tick_params(axis="x", length=0)
-    style.tidy(axis, "y")
+    style.tidy_axis(axis, "y")

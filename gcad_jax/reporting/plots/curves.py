@@ -15,7 +15,7 @@ _EVERY = 0.15  # of the size of a panel lies between the markers of a line
 _POINTS = 300  # of a line: dots of a printer in a column
 
 
-def curves(
+def render_spro_curves(
     rates: np.ndarray,  # (K,) false positive rates, ascending
     lines: Mapping[str, Mapping[str, np.ndarray]],  # panel -> line -> (K,) sPRO
     limit: float = 0.05,
@@ -28,9 +28,11 @@ def curves(
     from matplotlib.lines import Line2D
 
     width = PAGE if len(lines) > 1 else COLUMN
-    with style.styled():
+    with style.style_context():
         names = list(dict.fromkeys(name for panel in lines.values() for name in panel))
-        figure = style.new(width, 2.7 if len(names) < 5 else 2.9, constrained=True)
+        figure = style.new_figure(
+            width, 2.7 if len(names) < 5 else 2.9, constrained=True
+        )
         axes = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
         for (panel, branches), axis in zip(lines.items(), axes, strict=True):
             axis.axvspan(0, limit, color="0.92", linewidth=0)
@@ -46,14 +48,14 @@ def curves(
                 ha="center",
             )
             for name, values in branches.items():
-                own = style.line(names.index(name))
+                own = style.line_style(names.index(name))
                 axis.plot(rates, values, markevery=_EVERY, **own)
             axis.set(xlim=(0, shown), ylim=(0, 1.02), title=panel)
             axis.set_xlabel("false positive rate")
-            style.tidy(axis)
+            style.tidy_axis(axis)
         axes[0].set_ylabel("sPRO")
         figure.legend(
-            [Line2D([], [], **style.line(k)) for k in range(len(names))],
+            [Line2D([], [], **style.line_style(k)) for k in range(len(names))],
             [symbol(name) for name in names],
             loc="outside lower center",
             ncols=min(len(names), 4),
@@ -63,7 +65,7 @@ def curves(
     return figure
 
 
-def training(
+def render_loss_curves(
     rows: Sequence[Mapping[str, Any]],
     losses: Sequence[str] = ("L_kd", "L_glo", "L_loc"),
 ) -> "Figure":
@@ -73,14 +75,14 @@ def training(
         the mean and its band the range over the seeds.
     losses: the columns to draw; one without a positive number is left out.
     """
-    with style.styled():
-        figure = style.new(COLUMN, 2.4, constrained=True)
+    with style.style_context():
+        figure = style.new_figure(COLUMN, 2.4, constrained=True)
         axis = figure.subplots()
         for k, name in enumerate(losses):
             steps, low, mean, high = _by_step(rows, name)
             if not steps.size:
                 continue
-            own = style.line(k) | ({"marker": "o"} if steps.size == 1 else {})
+            own = style.line_style(k) | ({"marker": "o"} if steps.size == 1 else {})
             axis.plot(steps, mean, label=symbol(name), markevery=_EVERY, **own)
             band = {"color": own["color"], "alpha": 0.2, "linewidth": 0}
             axis.fill_between(steps, low, high, **band)
@@ -89,7 +91,7 @@ def training(
             axis.legend(frameon=False, handlelength=2.6)
         axis.set_xlabel("step")
         axis.set_ylabel("loss")
-        style.tidy(axis)
+        style.tidy_axis(axis)
     return figure
 
 

@@ -17,23 +17,23 @@ _APART = 0.13  # of the width of the numbers, between labels that are none
 _BESIDE = 0.012  # of it, between the kinds, so that their bars do not hide each other
 
 
-def numbers(labels: Sequence[str]) -> dict[str, int]:
+def parse_numbers(labels: Sequence[str]) -> dict[str, int]:
     """The labels that are positive whole numbers."""
     return {label: int(label) for label in labels if label.isdecimal() and int(label)}
 
 
 def is_axis(labels: Sequence[str]) -> bool:
     """Whether there are enough numbers among them for an axis."""
-    return len(set(numbers(labels).values())) > 1
+    return len(set(parse_numbers(labels).values())) > 1
 
 
-def draw(axis: "Axes", one: "Panel") -> None:
+def render_lines(axis: "Axes", one: "Panel") -> None:
     """A line a kind through the numbers, on a logarithmic axis; the others behind.
 
     Needs labels for which `is_axis` holds.
     """
     labels = list(one.values)
-    whole = numbers(labels)
+    whole = parse_numbers(labels)
     at = {label: math.log2(number) for label, number in whole.items()}
     span = max(at.values()) - min(at.values())
     for k, label in enumerate(filter(lambda label: label not in at, labels), 1):
@@ -70,4 +70,4 @@ def draw(axis: "Axes", one: "Panel") -> None:
             + min(at[label] for label in labels if label not in whole)
         ) / 2
         axis.axvline(between, color="0.7", linewidth=0.6, linestyle=":")
-    style.tidy(axis)
+    style.tidy_axis(axis)

@@ -23,8 +23,8 @@ _NOTES = 1.0  # inches beside the images, where rows have notes
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One test image of `qualitative`.
+class ImageRow:
+    """One test image of `render_map_grid`.
 
     title: its kind or defect type, and its name if wanted.
     image: (H, W, C) uint8, C 1 or 3.
@@ -41,7 +41,7 @@ class Row:
     notes: tuple[str, ...] = ()
 
 
-def scales(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
+def color_scales(rows: Sequence[ImageRow]) -> dict[str, tuple[float, float]]:
     """By branch the median and the 99.9 % quantile of the scores in all rows."""
     found = {}
     for branch in rows[0].maps:
@@ -51,8 +51,8 @@ def scales(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
     return found
 
 
-def qualitative(
-    rows: Sequence[Row],
+def render_map_grid(
+    rows: Sequence[ImageRow],
     width: float = PAGE,
     height: float = TALL,
     limits: Mapping[str, tuple[float, float]] | None = None,
@@ -60,37 +60,39 @@ def qualitative(
     """Rows of input, ground truth, every map; one color scale a column.
 
     width, height: the figure fits into these inches. limits: of the color scales by
-    branch; where left out, `scales` of these rows.
+    branch; where left out, `color_scales` of these rows.
 
     Scores outside a scale are drawn as its end, so that the maps of a column compare
     and the noise of normal pixels stays dark. Colors rise with a power of 0.4 of the
     score, so that a weak anomaly shows beside a strong one.
     """
     branches = list(rows[0].maps)
-    limits = limits or scales(rows)
+    limits = limits or color_scales(rows)
     titles = ("Input", "Ground truth", *map(style.symbol, branches))
-    with style.styled():
-        layout = _layout(rows, titles, width, height)
-        figure = style.new(layout.width, layout.height)
+    with style.style_context():
+        layout = _fit_grid(rows, titles, width, height)
+        figure = style.new_figure(layout.width, layout.height)
         # One diagram over all, and one image in it: one for each picture costs seconds.
         axis = figure.add_axes((0, 0, 1, 1))
         axis.set_axis_off()
         sides = round(layout.height * DPI), round(layout.width * DPI)
         canvas = np.full((*sides, 3), 255, np.uint8)
         for column, (title, size) in enumerate(layout.above):
-            _title(axis, layout, column, title, size)
+            _draw_column_title(axis, layout, column, title, size)
         for number, (row, (title, size)) in enumerate(
             zip(rows, layout.beside, strict=True)
         ):
-            _beside(axis, layout, number, title, row.notes, size)
+            _draw_row_title(axis, layout, number, title, row.notes, size)
             shown = np.repeat(row.image, 3 // row.image.shape[-1], axis=-1)
-            pictures = [shown, _marked(shown, row.mask)]
-            pictures += [_colored(row.maps[b], *limits[b]) for b in branches]
+            pictures = [shown, _tint_regions(shown, row.mask)]
+            pictures += [_apply_colormap(row.maps[b], *limits[b]) for b in branches]
             for column, picture in enumerate(pictures):
-                _picture(axis, canvas, layout.box(number, column), picture)
-            _outline(axis, layout.box(number, 1), row.mask)
+                _draw_picture(axis, canvas, layout.box(number, column), picture)
+            _draw_outline(axis, layout.box(number, 1), row.mask)
         for column, branch in enumerate(branches, 2):
-            _scale(axis, canvas, layout.box(len(rows) - 1, column), *limits[branch])
+            _draw_scale(
+                axis, canvas, layout.box(len(rows) - 1, column), *limits[branch]
+            )
         extent = (0, layout.width, layout.height, 0)
         axis.imshow(canvas, interpolation="none", extent=extent, aspect="auto")
         axis.set(xlim=(0, layout.width), ylim=(layout.height, 0))
@@ -108,7 +110,7 @@ class _Box:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Layout:
+class _GridLayout:
     """Where everything stands, in inches.
 
     left, head: left of the pictures and above them. cell, tall: a picture and the gap
@@ -132,9 +134,9 @@ class _Layout:
         return _Box(left, top, self.cell - _GAP, self.tall - _GAP)
 
 
-def _layout(
-    rows: Sequence[Row], titles: Sequence[str], width: float, height: float
-) -> _Layout:
+def _fit_grid(
+    rows: Sequence[ImageRow], titles: Sequence[str], width: float, height: float
+) -> _GridLayout:
     """The largest pictures that fit into `width` and `height`."""
     aspect = float(np.mean([row.image.shape[0] / row.image.shape[1] for row in rows]))
     noted = any(row.notes for row in rows)
@@ -144,13 +146,13 @@ def _layout(
         tall = (height - head - foot) / (len(rows) * aspect)
         cell = min((width - left) / len(titles), tall)
         room = _NOTES - 0.06 if noted else 0.96 * cell * aspect
-        above = [_fitted(title, 0.96 * cell, 8.5) for title in titles]
-        beside = [_fitted(style.plain(row.title), room, 8) for row in rows]
+        above = [_fit_text(title, 0.96 * cell, 8.5) for title in titles]
+        beside = [_fit_text(style.escape_dollars(row.title), room, 8) for row in rows]
         head = 0.39 if any("\n" in text for text, _ in above) else 0.25
         if not noted:
             left = 0.34 if any("\n" in text for text, _ in beside) else 0.22
     above_size, beside_size = (min(s for _, s in texts) for texts in (above, beside))
-    return _Layout(
+    return _GridLayout(
         width=left + len(titles) * cell,
         height=head + foot + len(rows) * cell * aspect,
         left=left,
@@ -163,7 +165,9 @@ def _layout(
     )
 
 
-def _title(axis: "Axes", at: _Layout, column: int, title: str, size: float) -> None:
+def _draw_column_title(
+    axis: "Axes", at: _GridLayout, column: int, title: str, size: float
+) -> None:
     box = at.box(0, column)
     middle, low = box.left + box.width / 2, box.top - 0.07
     # Line by line: all columns have their last one on one baseline, formulas too.
@@ -172,9 +176,9 @@ def _title(axis: "Axes", at: _Layout, column: int, title: str, size: float) -> N
         axis.text(middle, above, line, fontsize=size, ha="center", va="baseline")
 
 
-def _beside(
+def _draw_row_title(
     axis: "Axes",
-    at: _Layout,
+    at: _GridLayout,
     number: int,
     title: str,
     notes: Sequence[str],
@@ -202,7 +206,9 @@ def _beside(
         axis.text(0.02, top, line, fontsize=points * smaller, color=color, va="top")
 
 
-def _picture(axis: "Axes", canvas: np.ndarray, box: _Box, picture: np.ndarray) -> None:
+def _draw_picture(
+    axis: "Axes", canvas: np.ndarray, box: _Box, picture: np.ndarray
+) -> None:
     """Puts a picture (h, w, 3) uint8 onto the canvas, at its size, and frames it."""
     left, top = round(box.left * DPI), round(box.top * DPI)
     width, height = max(1, round(box.width * DPI)), max(1, round(box.height * DPI))
@@ -218,7 +224,7 @@ def _rectangle(box: _Box, **more: Any) -> "Rectangle":
     return Rectangle((box.left, box.top), box.width, box.height, **more)
 
 
-def _marked(picture: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+def _tint_regions(picture: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     """The picture with its regions tinted."""
     if mask is None:
         return picture
@@ -226,7 +232,7 @@ def _marked(picture: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     return np.where(mask[..., None], np.rint(tinted), picture).astype(np.uint8)
 
 
-def _outline(axis: "Axes", box: _Box, mask: np.ndarray | None) -> None:
+def _draw_outline(axis: "Axes", box: _Box, mask: np.ndarray | None) -> None:
     """Lines around the regions; of a good image the words that it has none."""
     if mask is None:
         return
@@ -249,7 +255,7 @@ def _outline(axis: "Axes", box: _Box, mask: np.ndarray | None) -> None:
         )
 
 
-def _colored(scores: np.ndarray, low: float, high: float) -> np.ndarray:
+def _apply_colormap(scores: np.ndarray, low: float, high: float) -> np.ndarray:
     """Scores as colors, (h, w, 3) uint8."""
     from matplotlib import colormaps
 
@@ -257,7 +263,7 @@ def _colored(scores: np.ndarray, low: float, high: float) -> np.ndarray:
     return colormaps[SCORES](share, bytes=True)[..., :3]
 
 
-def _scale(
+def _draw_scale(
     axis: "Axes", canvas: np.ndarray, above: _Box, low: float, high: float
 ) -> None:
     """The colors of a column and the scores that its ends stand for."""
@@ -265,35 +271,35 @@ def _scale(
     left, top = above.left + 0.06 * above.width, above.top + above.height + 0.06
     bar = _Box(left, top, width, 0.06)
     ramp = np.linspace(low, high, 256)[None]
-    _picture(axis, canvas, bar, _colored(ramp, low, high))
-    names = [_short(low), _short(high)]
-    size = min(7, 7 * width / _inches("  ".join(names), 7))
+    _draw_picture(axis, canvas, bar, _apply_colormap(ramp, low, high))
+    names = [_format_score(low), _format_score(high)]
+    size = min(7, 7 * width / _text_width("  ".join(names), 7))
     for name, place, side in zip(names, (left, left + width), _SIDES, strict=True):
         axis.text(place, top + 0.08, name, fontsize=size, ha=side, va="top")
 
 
-def _short(score: float) -> str:
+def _format_score(score: float) -> str:
     """Two digits, and all those before the point."""
     return f"{score:.0f}" if abs(score) >= 99.5 else f"{score:.2g}"
 
 
-def _fitted(text: str, room: float, size: float) -> tuple[str, float]:
+def _fit_text(text: str, room: float, size: float) -> tuple[str, float]:
     """The text in one line or two, and the font size at which it fits.
 
     room: inches. size: points; smaller only where two lines do not fit at it.
     """
-    if _inches(text, size) <= room:
+    if _text_width(text, size) <= room:
         return text, size
     breaks = "" if "$" in text else " -_"  # a formula stays whole
     ends = [k + 1 for k, sign in enumerate(text[:-1]) if sign in breaks]
     halves = [[text[:end].rstrip(), text[end:]] for end in ends] or [[text]]
-    lines = min(halves, key=lambda half: max(_inches(line, size) for line in half))
-    widest = max(_inches(line, size) for line in lines)
+    lines = min(halves, key=lambda half: max(_text_width(line, size) for line in half))
+    widest = max(_text_width(line, size) for line in lines)
     return "\n".join(lines), min(size, size * room / widest)
 
 
 @functools.cache
-def _inches(text: str, size: float) -> float:
+def _text_width(text: str, size: float) -> float:
     """The width of a line of text at a font size in points.
 
     Of the points that its curves are drawn by: their extents would take a second.

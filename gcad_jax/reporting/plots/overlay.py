@@ -49,7 +49,7 @@ class Heat:
         return dataclasses.replace(self, scores=self.zoomed(height, width))
 
 
-def draw(
+def render_overlay(
     image: np.ndarray, headline: str, combined: Heat, branches: Mapping[str, Heat]
 ) -> Image.Image:
     """Panels in a row: input, heat map, heat map on the input, and the branches'.
@@ -66,29 +66,29 @@ def draw(
     combined = combined.at(*shown.shape[:2])
     panels = {
         "input": shown,
-        "anomaly map": colors(combined.levels(*shown.shape[:2])),
-        "contour at the threshold": marked(shown, combined),
+        "anomaly map": apply_colormap(combined.levels(*shown.shape[:2])),
+        "contour at the threshold": blend_heat(shown, combined),
     }
     for name, heat in branches.items():
-        panels[name] = colors(heat.levels(*shown.shape[:2]))
+        panels[name] = apply_colormap(heat.levels(*shown.shape[:2]))
     return _in_a_row(headline, panels)
 
 
-def marked(image: np.ndarray, heat: Heat) -> np.ndarray:  # (h, w, 3) uint8
+def blend_heat(image: np.ndarray, heat: Heat) -> np.ndarray:  # (h, w, 3) uint8
     """The heat map on the image, and the outline of what is above the threshold."""
     height, width = image.shape[:2]
     levels = heat.levels(height, width)
     # Below the threshold the image is seen, above it the heat map.
     alpha = [round(255 * VISIBLE * min(max(i / 127.5 - 0.5, 0), 1)) for i in range(256)]
-    hot, plain = Image.fromarray(colors(levels)), Image.fromarray(image)
+    hot, plain = Image.fromarray(apply_colormap(levels)), Image.fromarray(image)
     marked = np.array(Image.composite(hot, plain, _in_steps(levels).point(alpha)))
     inside = heat.zoomed(height, width) > heat.threshold
     for color, steps in zip(OUTLINE, (2, 1), strict=True):
-        marked[outline(inside, steps)] = color
+        marked[find_outline(inside, steps)] = color
     return marked
 
 
-def outline(inside: np.ndarray, steps: int) -> np.ndarray:  # (h, w) bool
+def find_outline(inside: np.ndarray, steps: int) -> np.ndarray:  # (h, w) bool
     """Pixels outside a region and at most `steps` away from it, along rows, columns."""
     grown = inside
     for _ in range(steps):
@@ -101,7 +101,9 @@ def outline(inside: np.ndarray, steps: int) -> np.ndarray:  # (h, w) bool
     return grown & ~inside
 
 
-def colors(levels: np.ndarray) -> np.ndarray:  # (h, w) in 0..1 -> (h, w, 3) uint8
+def apply_colormap(
+    levels: np.ndarray,
+) -> np.ndarray:  # (h, w) in 0..1 -> (h, w, 3) uint8
     """The colors of the figures: their lightness rises with the level."""
     indexed = _in_steps(levels)
     indexed.putpalette(_palette())

@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 _HEIGHT = 2.4  # inches of a row of panels
 
 
-def draw(panels: Sequence[Panel]) -> "Figure":
+def render_panels(panels: Sequence[Panel]) -> "Figure":
     """The panels, two a row."""
     from gcad_jax.reporting.plots import bar_panel, line_panel, point_panel
 
-    drawing = {BARS: bar_panel.draw, POINTS: point_panel.draw, VALUES: line_panel.draw}
+    drawing = {
+        BARS: bar_panel.render_bars,
+        POINTS: point_panel.render_points,
+        VALUES: line_panel.render_lines,
+    }
     rows = math.ceil(len(panels) / 2)
-    with style.styled():
-        figure = style.new(style.PAGE, _HEIGHT * rows + 0.35, constrained=True)
+    with style.style_context():
+        figure = style.new_figure(style.PAGE, _HEIGHT * rows + 0.35, constrained=True)
         axes = figure.subplots(rows, 2, squeeze=False).ravel()
         for axis, one in zip(axes, panels, strict=False):
             drawing[one.form](axis, one)

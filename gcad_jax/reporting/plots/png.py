@@ -14,7 +14,7 @@ UP = 2  # each row as its difference from the row above
 LEVEL = 1  # of zlib, the fastest that compresses
 
 
-def encoded(pixels: np.ndarray) -> bytes:
+def encode_png(pixels: np.ndarray) -> bytes:
     """The bytes of a file.
 
     pixels: (H, W, 3) uint8, at least one.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcad_jax.reporting.plots import style
-from gcad_jax.reporting.plots.bar_panel import WIDTH, groups, paper
+from gcad_jax.reporting.plots.bar_panel import WIDTH, label_groups, mark_paper
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gcad_jax.reporting.plots.panel import Panel
 
 
-def draw(axis: "Axes", one: "Panel") -> None:
+def render_points(axis: "Axes", one: "Panel") -> None:
     """The seeds of each run and kind, side by side in their order."""
     for place, (label, of_kinds) in enumerate(one.values.items()):
         for k, seeds in enumerate(of_kinds):
@@ -34,5 +34,5 @@ def draw(axis: "Axes", one: "Panel") -> None:
             ends = (x - 0.42 * WIDTH, x + 0.42 * WIDTH)
             axis.plot(ends, [np.mean(known)] * 2, color="black", lw=1.5)
             if label in one.paper:
-                paper(axis, x, one.paper[label][k])
-    groups(axis, list(one.values))
+                mark_paper(axis, x, one.paper[label][k])
+    label_groups(axis, list(one.values))

@@ -61,7 +61,7 @@ _SAVED: Any = {
 
 
 @contextlib.contextmanager
-def styled() -> Iterator[None]:
+def style_context() -> Iterator[None]:
     """Figures that are made within have the fonts and widths of the style."""
     from matplotlib import rc_context
 
@@ -69,7 +69,7 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new(width: float, height: float, constrained: bool = False) -> "Figure":
+def new_figure(width: float, height: float, constrained: bool = False) -> "Figure":
     """An empty figure of so many inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -82,38 +82,38 @@ def new(width: float, height: float, constrained: bool = False) -> "Figure":
     return figure
 
 
-def formats(path: Path) -> dict[str, epath.Path]:
+def figure_paths(path: Path) -> dict[str, epath.Path]:
     """The files of a figure by format: the PNG `path`, and the PDF beside it."""
     png = as_path(path)
     return {form: png.with_suffix(f".{form}") for form in FORMATS}
 
 
-def save(figure: "Figure", paths: Mapping[str, Path]) -> None:
+def save_figure(figure: "Figure", paths: Mapping[str, Path]) -> None:
     """Writes a figure in each of FORMATS that `paths` names: all of them, or none.
 
     Raises UserError where one cannot be written.
     """
-    with contextlib.ExitStack() as files, styled():
+    with contextlib.ExitStack() as files, style_context():
         for form, path in paths.items():
             part = files.enter_context(atomic_file(path))
             figure.savefig(part, format=form, **_SAVED[form])
 
 
-def line(number: int) -> dict[str, Any]:
+def line_style(number: int) -> dict[str, Any]:
     """Color, dashes and marker of the line that is drawn as number `number`."""
     k = number % len(COLORS)
     own = {"color": COLORS[k], "linestyle": _DASHES[k % 4], "linewidth": 1.4}
     return own | ({"marker": _MARKERS[k % 4], "markersize": 3.5} if k >= 4 else {})
 
 
-def tidy(axis: "Axes", grid: str = "both") -> None:
+def tidy_axis(axis: "Axes", grid: str = "both") -> None:
     """A diagram: no frame at the top and the right, a light grid below all."""
     axis.grid(axis=grid, color="0.9", linewidth=0.6)  # type: ignore[arg-type]
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def plain(text: str) -> str:
+def escape_dollars(text: str) -> str:
     """A dollar sign would begin a formula."""
     return text.replace("$", r"\$")
 
@@ -124,7 +124,7 @@ def symbol(name: str) -> str:
     A number behind a name is its receptive field p.
     """
     if not (found := _SYMBOL.fullmatch(name)):
-        return plain(name)
+        return escape_dollars(name)
     letter, below, size = found.groups()
     formula = f"${letter}" + (rf"_{{\mathrm{{{below}}}}}$" if below else "$")
     return formula + (f", $p$ = {size}" if size else "")

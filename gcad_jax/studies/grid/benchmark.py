@@ -9,9 +9,9 @@ from gcad_jax.reporting import tables
 from gcad_jax.reporting.published import PublishedResults
 from gcad_jax.reporting.tables import (
     Pick,
-    at_limit,
     auroc,
     auspro,
+    auspro_at,
     cell,
     markdown_table,
 )
@@ -75,13 +75,15 @@ def benchmark_tables(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
     """The tables of one data set, the paper's rows below ours where they compare."""
     first = next(iter(runs.values()))
     names = [result.name for result in first.results]
-    published = tables.published(first.title, first.results)
+    published = tables.find_published(first.title, first.results)
     forms = published.tables if published else ("Table 3", "Table 5", "Table 6", "")
     # Tables 3 and 7 are of MVTec LOCO AD alone.
     of_loco = first.results[0].dataset == "mvtec_loco_ad"
     kind = main_kind(runs)
     parts = [f"## {dataset}", _reading(runs)]
-    if len(names) > 1 and any(tables.has(run.results, auspro) for run in runs.values()):
+    if len(names) > 1 and any(
+        tables.has_numbers(run.results, auspro) for run in runs.values()
+    ):
         parts += [
             f"### AU-sPRO at 0.05, by category, {of_kind(kind)}"
             f"{_form('Table 3' if of_loco else '')}",
@@ -104,7 +106,7 @@ def benchmark_tables(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
         f"{_form('Table 7' if of_loco else '')}",
         _overall(
             runs,
-            {limit: (at_limit(limit), kind) for limit in LIMITS},
+            {limit: (auspro_at(limit), kind) for limit in LIMITS},
             lambda paper: [paper.by_limit.get(limit) for limit in LIMITS],
         ),
     ]
@@ -127,7 +129,7 @@ def _reading(runs: Mapping[str, Finished]) -> str:
         if most_seeds > 1
         else "One seed."
     )
-    if any(tables.published(run.title, run.results) for run in runs.values()):
+    if any(tables.find_published(run.title, run.results) for run in runs.values()):
         sentences += [
             tables.why_not_comparable(run.title, run.results) for run in runs.values()
         ]
@@ -144,7 +146,7 @@ def _rows(
     rows = []
     for run in runs.values():
         rows.append([run.title, *cells_of(run)])
-        paper = tables.published(run.title, run.results)
+        paper = tables.find_published(run.title, run.results)
         row = published_row(paper, run) if paper else []
         if any(value is not None for value in row):
             rows.append([run.title + PAPER, *(cell([value]) for value in row)])
@@ -165,7 +167,7 @@ def _by_category(
             paper.by_category.get(result.name) if result.complete else None
             for result in run.results
         ]
-        mean = paper.auspro[2] if tables.comparable(run.results) else None
+        mean = paper.auspro[2] if tables.is_comparable(run.results) else None
         return [*of_each, mean if paper.by_category else None]
 
     rows = _rows(runs, cells_of, published_row)
@@ -182,7 +184,7 @@ def _overall(
         runs,
         lambda run: [cell(run.values(pick, kind)) for pick, kind in columns.values()],
         lambda paper, run: (
-            published_row(paper) if tables.comparable(run.results) else []
+            published_row(paper) if tables.is_comparable(run.results) else []
         ),
     )
     return markdown_table(["Method", *columns], rows, 1)

@@ -17,8 +17,8 @@ def of_measures(
     published = {
         title: paper
         for title, run in by_title.items()
-        if tables.comparable(run.results)
-        and (paper := tables.published(title, run.results))
+        if tables.is_comparable(run.results)
+        and (paper := tables.find_published(title, run.results))
     }
     papers_auspro = {title: paper.auspro for title, paper in published.items()}
     papers_auroc = {title: paper.auroc for title, paper in published.items()}

@@ -119,12 +119,14 @@ def write_report(
             form: files.enter_context(atomic_file(folder / file))
             for form, file in outputs(name).items()
         }
-        style.save(panels.draw(figure), {form: part[form] for form in style.FORMATS})
+        style.save_figure(
+            panels.render_panels(figure), {form: part[form] for form in style.FORMATS}
+        )
         part["json"].write_text(
             json.dumps(numbers, indent=2, allow_nan=False) + "\n", encoding="utf-8"
         )
         part["md"].write_text(text, encoding="utf-8")
-        page = html.render(text, folder, {png: part["png"]})
+        page = html.render_page(text, folder, {png: part["png"]})
         part["html"].write_text(page, encoding="utf-8")
 
 
@@ -146,7 +148,7 @@ def _data(runs: Mapping[str, Finished]) -> str:
 
 def _pages(planned: Sequence[PlannedRun], folder: epath.Path) -> list[str]:
     """A sentence with links to the pages of the runs."""
-    pages = {run.name: html.name_of(run.folder / REPORT) for run in planned}
+    pages = {run.name: html.page_path(run.folder / REPORT) for run in planned}
     links = [
         f"[{name}]({quote(str(path.relative_to(folder)))})"
         for name, path in pages.items()
@@ -165,7 +167,9 @@ def _draw_curves(dataset: str, lines: Lines, folder: epath.Path) -> list[str]:
     if not lines:
         return []
     name = f"{dataset}_curves.png"
-    style.save(curves.curves(RATES, lines), style.formats(folder / name))
+    style.save_figure(
+        curves.render_spro_curves(RATES, lines), style.figure_paths(folder / name)
+    )
     caption = (
         "sPRO over the false positive rate, means over categories and seeds; AU-sPRO "
         "is taken up to the limit"
@@ -199,16 +203,18 @@ def _draw_maps(
             name, config.method.image_size, config.method.channels
         )
         rows = []
-        for i in run_figures.choose(category.test_images, config.figure_images):
+        for i in run_figures.select_images(category.test_images, config.figure_images):
             maps = {}
             for run in planned:
                 root = run.folder / name / MAPS / f"seed_{run.config.seeds[0]}"
                 path = map_path(root, name, category.test_images[i])
                 maps[runs[run.name].title] = read_map(path)
-            rows.append(run_figures.row(category, i, maps))
+            rows.append(run_figures.image_row(category, i, maps))
         if rows:
             file = f"{dataset}_{name}_maps.png"
-            style.save(map_grid.qualitative(rows), style.formats(folder / file))
+            style.save_figure(
+                map_grid.render_map_grid(rows), style.figure_paths(folder / file)
+            )
             links += [
                 f"![Maps of {name}, one a run]({quote(file)})",
                 f"*{name}: input, ground truth and the map of each run, of its first "

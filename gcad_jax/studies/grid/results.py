@@ -16,7 +16,15 @@ from gcad_jax.evaluation.results import (
     CategoryResult,
     Number,
 )
-from gcad_jax.reporting.tables import Pick, at_limit, auroc, auspro, has, overall, short
+from gcad_jax.reporting.tables import (
+    Pick,
+    auroc,
+    auspro,
+    auspro_at,
+    category_means,
+    has_numbers,
+    short,
+)
 
 # By kind, then by run: sPRO at the false positive rates of `evaluation.spro`.
 Lines: TypeAlias = Mapping[str, Mapping[str, np.ndarray]]
@@ -53,7 +61,7 @@ class Finished:
 
     def values(self, pick: Pick, kind: str) -> list[Number]:
         """One number for each seed: the mean over the categories that have it."""
-        return overall(self.results, pick, kind)
+        return category_means(self.results, pick, kind)
 
 
 def main_kind(runs: Mapping[str, Finished]) -> str:
@@ -61,7 +69,7 @@ def main_kind(runs: Mapping[str, Finished]) -> str:
     results = [result for run in runs.values() for result in run.results]
     for pick in (auspro, auroc):
         for kind in (MEAN, *ANOMALOUS):
-            if has(results, pick, kind):
+            if has_numbers(results, pick, kind):
                 return kind
     return MEAN
 
@@ -109,7 +117,7 @@ def _numbers(run: Finished) -> dict[str, Any]:
     return {
         "auc_spro": {
             kind: {
-                limit: summary(run.values(at_limit(limit), kind)) for limit in LIMITS
+                limit: summary(run.values(auspro_at(limit), kind)) for limit in LIMITS
             }
             for kind in KIND_OR_MEAN
         },

@@ -151,9 +151,9 @@ def _report(
         if not has_report(folder, study.name, as_json(finished), missing):
             write_study(folder, study, finished, shown, missing, minutes)
         report = folder / outputs(study.name)["md"]
-        html.update(report)
+        html.update_page(report)
         print_line(
-            f"\nstudy       {report} and {html.name_of(report).name}", result=True
+            f"\nstudy       {report} and {html.page_path(report).name}", result=True
         )
     elif not outcomes.failures:
         print_line(

@@ -67,8 +67,8 @@ def write_report(
         text = render_markdown(summary)
         part[MARKDOWN].write_text(text, encoding="utf-8")
         figure = render_figure(shorten(summary["methods"]), auspro)
-        style.save(figure, {"png": part[PNG], "pdf": part[PDF]})
-        page = html.render(text, folder, {PNG: part[PNG]})
+        style.save_figure(figure, {"png": part[PNG], "pdf": part[PDF]})
+        page = html.render_page(text, folder, {PNG: part[PNG]})
         part[PAGE].write_text(page, encoding="utf-8")
 
 
@@ -209,8 +209,8 @@ def render_figure(methods: Sequence[str], auspro: Mapping[str, np.ndarray]) -> "
     from matplotlib.patches import Patch
 
     height = (0.8 + 0.3 * len(methods)) * len(auspro) + 0.5
-    with style.styled():
-        figure = style.new(style.PAGE, height, constrained=True)
+    with style.style_context():
+        figure = style.new_figure(style.PAGE, height, constrained=True)
         panels = figure.subplots(len(auspro), len(KIND_OR_MEAN), squeeze=False)
         for (name, values), axes in zip(auspro.items(), panels, strict=True):
             at_limit = with_mean(values)[:, :, LIMITS.index(LIMIT)]
@@ -218,10 +218,12 @@ def render_figure(methods: Sequence[str], auspro: Mapping[str, np.ndarray]) -> "
                 _render_panel(axis, at_limit[:, k])
                 constant = np.ptp(at_limit[:, k], axis=1).max() == 0
                 # Above the kind, where a long name may reach over the next panels.
-                title = f"{style.plain(name) if k == 0 else ''}\n{short(kind)}"
+                title = f"{style.escape_dollars(name) if k == 0 else ''}\n{short(kind)}"
                 title += " (nothing varies)" if constant else ""
                 axis.set_title(title, loc="left")
-                names = [style.plain(method) if k == 0 else "" for method in methods]
+                names = [
+                    style.escape_dollars(method) if k == 0 else "" for method in methods
+                ]
                 axis.set_yticks(np.arange(len(methods)) - _HEIGHT / 2, names)
         for axis in panels[-1]:
             axis.set_xlabel(f"AU-sPRO up to {LIMIT}")
@@ -242,7 +244,7 @@ def render_figure(methods: Sequence[str], auspro: Mapping[str, np.ndarray]) -> "
 def _render_panel(axis: "Axes", values: np.ndarray) -> None:  # (methods, 1 + draws)
     """Methods from top to bottom: the density of the draws, its middle 90 %."""
     axis.set_ylim(len(values) - 0.75, -1.05)
-    style.tidy(axis, "x")
+    style.tidy_axis(axis, "x")
     axis.tick_params(axis="y", length=0)
     if np.isnan(values).any():
         axis.set_xticks([])

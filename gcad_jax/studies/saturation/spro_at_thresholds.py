@@ -42,7 +42,7 @@ def auspro_at_thresholds(
     # Regions of one type share the draws: their areas are added for each distinct
     # threshold, and looked up for each draw only then.
     fixed, by_type = np.zeros((1, 1, 1)), dict[str, np.ndarray]()
-    for slots, r in zip(ranks.slots, ranks.subset.regions, strict=True):
+    for slots, r in zip(ranks.pixel_bins, ranks.subset.regions, strict=True):
         name = ground_truth.regions[r].defect_name
         if varying[r] and name in sampled:
             sizes = sampled[name].sizes(int(ground_truth.areas[r]))
@@ -53,7 +53,7 @@ def auspro_at_thresholds(
     total = np.repeat(fixed, draws, axis=2)
     for name, areas in by_type.items():
         total = total + areas[..., sampled[name].which]
-    total /= len(ranks.slots)
+    total /= len(ranks.pixel_bins)
     lower, upper = total[0], total[-1]
     return (lower + upper) / 2, float((upper - lower).max(initial=0) / 2)
 
@@ -72,12 +72,12 @@ class _Weights:
     """
 
     def __init__(self, ranks: Ranks, limits: np.ndarray) -> None:
-        bounds = 2 if ranks.loose.any() else 1
+        bounds = 2 if ranks.ambiguous.any() else 1
         self.limits = limits[:, None]
         self.negatives = ranks.negatives
         x0, x1 = ranks.above.astype(float), ranks.reached.astype(float)
-        lower = np.where(ranks.loose, 2 * x1, x0 + x1)
-        upper = np.where(ranks.loose, 2 * x0, x0 + x1)
+        lower = np.where(ranks.ambiguous, 2 * x1, x0 + x1)
+        upper = np.where(ranks.ambiguous, 2 * x0, x0 + x1)
         self.ends = np.stack([lower, upper])[:bounds]
         # Slots ascend with the scores, so the numbers of negatives descend.
         negatives = limits * ranks.negatives
@@ -118,7 +118,7 @@ class _Weights:
 def _weights_across(ranks: Ranks, slot: int, limit: float) -> tuple[float, float]:
     """Lower and upper weight of a slot that lies across the limit."""
     x0, x1 = ranks.above[slot] / ranks.negatives, ranks.reached[slot] / ranks.negatives
-    if ranks.loose[slot]:
+    if ranks.ambiguous[slot]:
         return 0.0, limit - x0
     ramp = (limit - x0) ** 2 / (2 * (x1 - x0))
     return ramp, ramp

@@ -190,7 +190,7 @@ class _Study:
         whole = dataclasses.replace(results, rows=(*results.rows, *kept))
         write_text(self.folder / JSON, json.dumps(whole.to_json(), indent=1) + "\n")
         write_text(self.folder / MARKDOWN, report.markdown(whole))
-        html.write(self.folder / MARKDOWN)
+        html.write_page(self.folder / MARKDOWN)
 
     def _settings(self, row: Row) -> dict[str, Any]:
         """What identifies a row: everything that its result depends on."""

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.data.input.patches import Cut, PatchStream
+from gcad_jax.data.input.patches import PatchCutter, PatchStream
 from gcad_jax.data.photos import Photos
 
 DRAW = np.random.default_rng(0)
@@ -27,14 +27,16 @@ def loaded(folder, say=print, **fields):
 
 def stream(folder, say=print, **fields):
     _, images = loaded(folder, say, **fields)
-    return PatchStream(images, np.arange(len(images)), Cut(9, 9, (1, 4)), 4, threads=2)
+    return PatchStream(
+        images, np.arange(len(images)), PatchCutter(9, 9, (1, 4)), 4, threads=2
+    )
 
 
 def test_a_patch_of_a_ramp_is_a_part_of_it_at_the_drawn_scale():
     """The gray level is 2 x + 3 y, so that a patch tells where and how large it was."""
     y, x = np.mgrid[:60, :60]
     ramp = np.stack([2 * x + 60, 2 * y + 60, x * 0], axis=-1).astype(np.uint8)
-    cut, scales = Cut(9, 9, (2, 6)), []
+    cut, scales = PatchCutter(9, 9, (2, 6)), []
     for seed in range(40):
         patch = cut(ramp, np.random.default_rng(seed)).astype(float)
         assert patch.shape == (9, 9, 3)

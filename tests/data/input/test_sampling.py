@@ -7,8 +7,8 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.data.input.sampling import (
     batch_indices,
     batches,
-    endless,
     epoch_order,
+    seamless_batches,
     steps_per_epoch,
 )
 
@@ -81,13 +81,13 @@ def test_batch_size_above_the_number_of_images():
 
 @pytest.mark.parametrize(("batch", "count"), [(4, 10), (10, 4), (7, 7)])
 def test_an_endless_stream_drops_nothing_and_can_start_anywhere(batch, count):
-    stream = endless(3, 0, batch, count)
+    stream = seamless_batches(3, 0, batch, count)
     steps = [next(stream) for _ in range(2 * count)]
     assert all(rows.shape == (batch,) and rows.dtype == np.int32 for rows in steps)
     whole = np.concatenate(steps).reshape(-1, count)
     for epoch, rows in enumerate(whole):
         np.testing.assert_array_equal(rows, epoch_order(3, epoch, count))
     for first in (1, 5):
-        later = endless(3, first, batch, count)
+        later = seamless_batches(3, first, batch, count)
         np.testing.assert_array_equal(next(later), steps[first])
         np.testing.assert_array_equal(next(later), steps[first + 1])

@@ -32,7 +32,7 @@ def cells(draw):
 @hypothesis.given(st.lists(finite, min_size=2, max_size=50))
 def test_keys_ascend_with_the_scores(scores):
     scores = np.sort(np.array(scores, np.float32))
-    keys = bins.keys(scores).astype(np.int64)
+    keys = bins.sort_keys(scores).astype(np.int64)
     assert ((np.diff(keys) > 0) == (np.diff(scores) > 0)).all()
     assert (np.diff(keys) >= 0).all()
 
@@ -96,7 +96,7 @@ def test_encloses_adversarial_scores(category, how):
 
 
 def test_a_wrong_sample_costs_a_pass_and_no_correctness(monkeypatch):
-    monkeypatch.setattr(histogram, "sample", lambda *_: (np.ones(BLOCKS), False))
+    monkeypatch.setattr(histogram, "choose_cells", lambda *_: (np.ones(BLOCKS), False))
     passes = []
     count_cells = histogram.count_cells
     monkeypatch.setattr(

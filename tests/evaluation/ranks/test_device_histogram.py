@@ -67,7 +67,11 @@ def whole(category):
 
 
 def subsets_of(truth):
-    return [truth.kind(STRUCTURAL), truth.kind(LOGICAL), truth.defect("str")]
+    return [
+        truth.subset_of_kind(STRUCTURAL),
+        truth.subset_of_kind(LOGICAL),
+        truth.subset_of_defect("str"),
+    ]
 
 
 @pytest.mark.parametrize("num_devices", [1, 3])
@@ -89,14 +93,15 @@ def test_counts_are_those_of_the_host(category, whole, num_devices, monkeypatch)
     # Fused, a product and a sum may round once: a score at the end of a cell moves.
     assert np.abs(found.counts - expected.counts).sum() <= 4
     np.testing.assert_array_equal(
-        found.counts.sum(axis=1), [truth.negatives(s) for s in subsets_of(truth)]
+        found.counts.sum(axis=1), [truth.count_negatives(s) for s in subsets_of(truth)]
     )
     np.testing.assert_allclose(found.image_scores, expected.image_scores, rtol=1e-6)
     moved = sum(
-        (a != b).sum() for a, b in zip(found.slots, expected.slots, strict=True)
+        (a != b).sum()
+        for a, b in zip(found.pixel_bins, expected.pixel_bins, strict=True)
     )
     assert moved <= 2
-    np.testing.assert_array_equal(found.loose, expected.loose)
+    np.testing.assert_array_equal(found.ambiguous, expected.ambiguous)
 
 
 def test_devices_change_nothing(category, whole, monkeypatch):

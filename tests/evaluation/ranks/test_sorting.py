@@ -33,8 +33,8 @@ class Compared(int):
 
 def test_images_are_grouped_by_the_subsets_they_count_for():
     truth = category(3)
-    subsets = [truth.kind(STRUCTURAL), truth.kind(LOGICAL)]
-    assert sorting.divide(truth, subsets) == [
+    subsets = [truth.subset_of_kind(STRUCTURAL), truth.subset_of_kind(LOGICAL)]
+    assert sorting.group_into_chunks(truth, subsets) == [
         sorting.Chunk((0, 1, 2), (0, 1)),
         sorting.Chunk((3, 4, 5), (0,)),
         sorting.Chunk((6, 7, 8), (1,)),
@@ -46,9 +46,9 @@ def test_an_image_is_looked_up_and_not_searched_for():
     times = []
     for count in (50, 100):
         truth = category(count)
-        subset = truth.kind(LOGICAL)
+        subset = truth.subset_of_kind(LOGICAL)
         counted = tuple(Compared(i) for i in subset.images)
         Compared.times = 0
-        sorting.divide(truth, [dataclasses.replace(subset, images=counted)])
+        sorting.group_into_chunks(truth, [dataclasses.replace(subset, images=counted)])
         times.append(Compared.times)
     assert times[1] <= 2.2 * times[0] + 10

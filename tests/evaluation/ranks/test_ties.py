@@ -11,8 +11,8 @@ from helpers import spro_oracle as oracle
 from gcad_jax.core.threads import Scratch
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 from gcad_jax.evaluation.ranks import histogram
-from gcad_jax.evaluation.ranks.bins import BLOCKS, LENGTH, Cells, keys
-from gcad_jax.evaluation.ranks.ties import Distinct, separate
+from gcad_jax.evaluation.ranks.bins import BLOCKS, LENGTH, Cells, sort_keys
+from gcad_jax.evaluation.ranks.ties import AmbiguityTracker, isolate_common_scores
 
 
 def normal(size=2**16):
@@ -24,9 +24,9 @@ def test_common_scores_get_blocks_of_single_cells(common):
     scores = normal()
     for number, value in enumerate(common):
         scores[number::10] = value
-    parts, quantized = separate(np.full(BLOCKS, 3.0), scores)
+    parts, quantized = isolate_common_scores(np.full(BLOCKS, 3.0), scores)
     assert not quantized
-    apart = keys(np.array(common, np.float32)) >> 16
+    apart = sort_keys(np.array(common, np.float32)) >> 16
     assert sorted(np.flatnonzero(parts == LENGTH)) == sorted(apart)
     assert (np.delete(parts, apart) == 3).all()
 
@@ -34,19 +34,19 @@ def test_common_scores_get_blocks_of_single_cells(common):
 @pytest.mark.parametrize("levels", [20, 200, 5000])
 def test_many_tied_scores_are_quantized(levels):
     scores = np.round(normal() * levels) / levels
-    assert separate(np.ones(BLOCKS), scores)[1]
+    assert isolate_common_scores(np.ones(BLOCKS), scores)[1]
     # In cells of one score each there is nothing to look for.
-    assert not separate(np.full(BLOCKS, LENGTH), scores)[1]
+    assert not isolate_common_scores(np.full(BLOCKS, LENGTH), scores)[1]
 
 
 def test_neither():
-    parts, quantized = separate(np.ones(BLOCKS), normal())
+    parts, quantized = isolate_common_scores(np.ones(BLOCKS), normal())
     assert not quantized
     assert (parts == 1).all()
 
 
 def test_threads_together_find_what_one_finds():
-    """A cell is loose where two scores met, whichever threads met them."""
+    """A cell is ambiguous where two scores met, whichever threads met them."""
     cells = Cells.of(np.full(BLOCKS, 4))
     random = np.random.default_rng(1)
     maps = [random.integers(0, 300, 400) / 100 for _ in range(6)]
@@ -61,17 +61,17 @@ def test_threads_together_find_what_one_finds():
             of_cell.setdefault(cell, set()).add(score)
     expected[[cell for cell, scores in of_cell.items() if len(scores) > 1]] = True
 
-    distinct = Distinct(cells, quantized=True)
+    distinct = AmbiguityTracker(cells, quantized=True)
     for half in (slice(0, 3), slice(3, 6)):
 
         def see(half=half):
             for place, scores in zip(places[half], maps[half], strict=True):
-                distinct.see(place, scores, scores.astype(np.float32), Scratch())
+                distinct.update(place, scores, scores.astype(np.float32), Scratch())
 
         thread = threading.Thread(target=see)
         thread.start()
         thread.join()
-    np.testing.assert_array_equal(distinct.loose(), expected)
+    np.testing.assert_array_equal(distinct.ambiguous(), expected)
 
 
 def category():

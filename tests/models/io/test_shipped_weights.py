@@ -12,7 +12,7 @@ import pytest
 
 from gcad_jax.config import presets
 from gcad_jax.core.errors import UserError
-from gcad_jax.data.input.patches import Cut
+from gcad_jax.data.input.patches import PatchCutter
 from gcad_jax.data.photos import Photos
 from gcad_jax.methods.common import pretrained_e_loc
 from gcad_jax.methods.common.apply import in_batches
@@ -142,7 +142,7 @@ def test_places_of_photos_are_found_again_more_often_than_untrained(real_data, n
     photos = Photos(root=str(real_data / "natural_photos_256"))
     images = photos.load(print)
     held_out = photos.split(len(images))[1]
-    retrieval = place_retrieval(images, held_out, Cut(net.p, net.p, (4, 16)))
+    retrieval = place_retrieval(images, held_out, PatchCutter(net.p, net.p, (4, 16)))
 
     def found(source):
         params = {"params": pretrained_e_loc.weights(net, source, 0)}

@@ -30,7 +30,9 @@ def test_curves_mark_the_limit(tmp_path):
     }
     one = {"structural": lines["structural"]}
     for name, shown in (("two", lines), ("one", one)):
-        style.save(curves.curves(RATES, shown), {"png": tmp_path / f"{name}.png"})
+        style.save_figure(
+            curves.render_spro_curves(RATES, shown), {"png": tmp_path / f"{name}.png"}
+        )
     two, one = read(tmp_path / "two.png"), read(tmp_path / "one.png")
     assert two.shape[1] == pytest.approx(style.PAGE * style.DPI, abs=1)
     assert one.shape[1] == pytest.approx(style.COLUMN * style.DPI, abs=1)
@@ -40,7 +42,9 @@ def test_curves_mark_the_limit(tmp_path):
 def test_a_line_that_one_panel_lacks_keeps_its_color():
     """Of a method without logical anomalies, say."""
     of_all = {name: np.sqrt(RATES) for name in ("one", "two")}
-    figure = curves.curves(RATES, {"structural": of_all, "logical": {"two": RATES}})
+    figure = curves.render_spro_curves(
+        RATES, {"structural": of_all, "logical": {"two": RATES}}
+    )
     first, second = (
         [line for line in axis.lines if len(line.get_xdata()) == len(RATES)]
         for axis in figure.axes
@@ -57,7 +61,7 @@ def test_training_with_seeds_and_late_losses(tmp_path):
         for step in range(10)
         for seed in (0, 1)
     ]
-    style.save(curves.training(rows), {"png": tmp_path / "losses.png"})
+    style.save_figure(curves.render_loss_curves(rows), {"png": tmp_path / "losses.png"})
     blue, green = (0, 114, 178), (0, 158, 115)
     pixels = read(tmp_path / "losses.png")
     assert color_count(pixels, blue) > 200
@@ -66,7 +70,7 @@ def test_training_with_seeds_and_late_losses(tmp_path):
 
 @pytest.mark.parametrize("rows", [[], [{"step": 1, "L_kd": 0.5}], [{"step": 1}]])
 def test_training_of_short_runs(tmp_path, rows):
-    style.save(curves.training(rows), {"png": tmp_path / "losses.png"})
+    style.save_figure(curves.render_loss_curves(rows), {"png": tmp_path / "losses.png"})
     assert read(tmp_path / "losses.png").size
 
 
@@ -97,13 +101,16 @@ def test_a_long_training_is_drawn_by_few_points():
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        style.save(curves.training([]), style.formats(tmp_path / "file" / "losses.png"))
+        style.save_figure(
+            curves.render_loss_curves([]),
+            style.figure_paths(tmp_path / "file" / "losses.png"),
+        )
 
 
 def test_both_formats_or_none(tmp_path, monkeypatch):
-    figure = curves.training([{"step": 1, "L_kd": 0.5}])
-    paths = style.formats(tmp_path / "losses.png")
-    style.save(figure, paths)
+    figure = curves.render_loss_curves([{"step": 1, "L_kd": 0.5}])
+    paths = style.figure_paths(tmp_path / "losses.png")
+    style.save_figure(figure, paths)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["losses.pdf", "losses.png"]
     for path in paths.values():
         path.unlink()
@@ -116,13 +123,13 @@ def test_both_formats_or_none(tmp_path, monkeypatch):
 
     monkeypatch.setattr(figure, "savefig", full)
     with pytest.raises(UserError, match=r"losses.pdf cannot be written \(No space"):
-        style.save(figure, paths)
+        style.save_figure(figure, paths)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_pdf_has_the_size_of_a_column_and_its_fonts(tmp_path):
-    figure = curves.training([{"step": 1, "L_kd": 0.5}])
-    style.save(figure, {"pdf": tmp_path / "losses.pdf"})
+    figure = curves.render_loss_curves([{"step": 1, "L_kd": 0.5}])
+    style.save_figure(figure, {"pdf": tmp_path / "losses.pdf"})
     data = (tmp_path / "losses.pdf").read_bytes()
     (box,) = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", data)
     points = 72 * np.array([style.COLUMN, 2.4])

@@ -12,7 +12,7 @@ BRANCHES = ("A_loc", "A_glo", "A")
 
 def saved(path, rows, **fields):
     """The pixels of the PNG."""
-    style.save(map_grid.qualitative(rows, **fields), {"png": path})
+    style.save_figure(map_grid.render_map_grid(rows, **fields), {"png": path})
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 
@@ -21,7 +21,7 @@ def row(title, mask, channels=3, side=16, branches=BRANCHES):
     random = np.random.default_rng(len(title))
     image = random.integers(0, 100, (side, side, channels), np.uint8)
     maps = {branch: random.random((8, 8), np.float32) for branch in branches}
-    return map_grid.Row(title, image, mask, maps)
+    return map_grid.ImageRow(title, image, mask, maps)
 
 
 def color_count(pixels, color, tolerance=30):
@@ -56,10 +56,10 @@ def test_a_map_lies_where_its_image_does():
     scores[:4, 4:] = 1.0
     image = np.zeros((16, 16, 3), np.uint8)
     rows = [
-        map_grid.Row("a", image, None, {"A": scores}),
-        map_grid.Row("b", image, None, {"A": scores / 2}),
+        map_grid.ImageRow("a", image, None, {"A": scores}),
+        map_grid.ImageRow("b", image, None, {"A": scores / 2}),
     ]
-    figure = map_grid.qualitative(rows, limits={"A": (0.0, 1.0)})
+    figure = map_grid.render_map_grid(rows, limits={"A": (0.0, 1.0)})
     (axis,) = figure.axes
     (canvas,) = axis.images
     pixels = np.asarray(canvas.get_array()).astype(int).sum(-1)
@@ -79,7 +79,7 @@ def test_a_map_lies_where_its_image_does():
 
 def test_qualitative_fits_the_page_whatever_the_images(tmp_path):
     maps = {"A": np.zeros((8, 8), np.float32)}  # one branch, constant
-    tall = map_grid.Row("good", np.zeros((40, 10, 1), np.uint8), None, maps)
+    tall = map_grid.ImageRow("good", np.zeros((40, 10, 1), np.uint8), None, maps)
     height, width, _ = saved(tmp_path / "tall.png", [tall] * 6).shape
     assert height <= style.TALL * style.DPI + 1
     assert width <= style.PAGE * style.DPI
@@ -90,11 +90,11 @@ METHODS = ("Variation Model", "f-AnoGAN", "MNAD", "AE", "VAE", "Student-Teacher"
 
 def test_short_numbers_and_whole_formulas():
     scores = (0.000433, -0.466, 9.96, 99.4, 99.6, 807.2)
-    assert [map_grid._short(score) for score in scores] == [
+    assert [map_grid._format_score(score) for score in scores] == [
         *("0.00043", "-0.47", "10", "99", "100", "807")
     ]
     formula = style.symbol("A_loc")
-    text, size = map_grid._fitted(formula, 0.05, 9)
+    text, size = map_grid._fit_text(formula, 0.05, 9)
     assert text == formula
     assert 0 < size < 9
 
@@ -110,10 +110,10 @@ def test_no_words_of_a_wide_figure_touch(shape, notes):
     }
     kinds = ("additional circle", "wrong fill level (too much)", "good", "color")
     rows = [
-        map_grid.Row(kind, np.zeros(shape, np.uint8), None, maps, notes)
+        map_grid.ImageRow(kind, np.zeros(shape, np.uint8), None, maps, notes)
         for kind in kinds
     ]
-    figure = map_grid.qualitative(rows)
+    figure = map_grid.render_map_grid(rows)
     page = (style.PAGE + 1e-6, style.TALL + 1e-6)
     assert (figure.get_size_inches() <= page).all()
     figure.canvas.draw()

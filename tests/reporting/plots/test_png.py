@@ -19,7 +19,7 @@ def test_other_programs_read_the_pixels(shape, kind):
         "smooth": np.cumsum(random.integers(-1, 2, (*shape, 3)), axis=0) % 256,
         "even": np.full((*shape, 3), 255),
     }[kind].astype(np.uint8)
-    file = png.encoded(pixels)
+    file = png.encode_png(pixels)
     with Image.open(io.BytesIO(file)) as picture:
         assert (picture.format, picture.mode) == ("PNG", "RGB")
         picture.verify()  # the sums of its chunks
@@ -31,7 +31,7 @@ def test_other_programs_read_the_pixels(shape, kind):
 
 def test_an_image_that_is_a_view_of_another():
     pixels = np.arange(10 * 12 * 3, dtype=np.uint8).reshape(10, 12, 3)[::2, 1::3]
-    with Image.open(io.BytesIO(png.encoded(pixels))) as picture:
+    with Image.open(io.BytesIO(png.encode_png(pixels))) as picture:
         np.testing.assert_array_equal(np.asarray(picture), pixels)
 
 
@@ -43,4 +43,4 @@ def test_about_as_small_as_those_of_pillow():
     noisy = np.clip(noisy, 0, 255).astype(np.uint8)
     theirs = io.BytesIO()
     Image.fromarray(noisy).save(theirs, "PNG", compress_level=1)
-    assert len(png.encoded(noisy)) < 1.1 * len(theirs.getvalue())
+    assert len(png.encode_png(noisy)) < 1.1 * len(theirs.getvalue())

@@ -208,7 +208,7 @@ def test_what_is_written_is_whole(tmp_path):
 
 def drawn(one):
     """The axis of a panel alone, and the words of the legend."""
-    figure = panels.draw([one])
+    figure = panels.render_panels([one])
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     return figure.axes[0], words
 

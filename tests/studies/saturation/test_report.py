@@ -79,7 +79,7 @@ def test_figure(tmp_path, methods, categories):
             drawn["category_1"][..., :1], drawn["category_1"].shape
         )
     paths = {"png": tmp_path / PNG, "pdf": tmp_path / PDF}
-    style.save(report.render_figure(names, drawn), paths)
+    style.save_figure(report.render_figure(names, drawn), paths)
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
     assert paths["pdf"].read_bytes().startswith(b"%PDF")
 
@@ -89,6 +89,6 @@ def test_figure_of_very_many_methods(tmp_path, monkeypatch):
     monkeypatch.setattr(style, "_MOST_PIXELS", 200)
     names = [f"method_{n}" for n in range(20)]
     paths = {"png": tmp_path / PNG, "pdf": tmp_path / PDF}
-    style.save(report.render_figure(names, found(names)[1]), paths)
+    style.save_figure(report.render_figure(names, found(names)[1]), paths)
     with Image.open(paths["png"]) as image:
         assert image.height <= 200
