@@ -481,9 +481,8 @@ def test_programs_are_kept(folder, monkeypatch):
 
 
 def test_two_processes(folder, reference, tmp_path):
-    body = (
-        "__import__('test_object_store').config(num_devices=2, checkpoint_minutes=5.0)"
-    )
+    module = "__import__('runs.test_object_store', fromlist=['config'])"
+    body = f"{module}.config(num_devices=2, checkpoint_minutes=5.0)"
     file = runs.write_config(tmp_path, body)
     arguments = [f"--config={file}", f"--workdir={folder}"]
     ended = test_multihost.ends(test_multihost.start_two(arguments))
