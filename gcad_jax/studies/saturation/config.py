@@ -70,18 +70,14 @@ def check_config(config: SaturationStudy) -> None:
             "the data set that the maps belong to, or name runs by --config.workdirs."
         )
     fields.validate_fields(config, "config.")
-    _check_names(config)
-    if not config.low <= config.high:
-        raise UserError(
-            f"config.high is {config.high} and config.low {config.low}; high must "
-            "not be below low."
-        )
-
-
-def _check_names(config: SaturationStudy) -> None:
     for name in config.object_names:
         if config.object_names.count(name) > 1 or pathlib.PurePath(name).name != name:
             raise UserError(
                 f"config.object_names is {config.object_names}; it must name "
                 "categories, which are folders, each once."
             )
+    if not config.low <= config.high:
+        raise UserError(
+            f"config.high is {config.high} and config.low {config.low}; high must "
+            "not be below low."
+        )
