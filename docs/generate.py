@@ -95,7 +95,7 @@ def field_list(path: str, flag: str) -> list[str]:
 
 def help_text(module: str) -> list[str]:
     """What a command prints for --help, as it is."""
-    text = importlib.import_module(module).HELP
+    text = importlib.import_module(module).COMMAND.help()
     return ["```text", *text.strip("\n").splitlines(), "```"]
 
 

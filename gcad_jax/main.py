@@ -4,8 +4,6 @@ Trains, evaluates and reports; the same command again continues where it stopped
 Short on purpose: everything else can be imported and tested without flags.
 """
 
-import ctypes
-import sys
 import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,75 +11,127 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from ml_collections import config_flags
 
-from gcad_jax.cli import main_flags, shared_flags
+from gcad_jax.cli import command
+from gcad_jax.cli.config_flags import ConfigCommand
+from gcad_jax.cli.memory import keep_freed_memory
 from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
 
 if TYPE_CHECKING:
     from gcad_jax.runs.plan import Job
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, with an optional preset: configs/loco.py:small."
-)
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder for checkpoints, metrics and the report."
-)
-PLAN = flags.DEFINE_boolean("plan", False, "Say what would happen, and stop.")
-
-COORDINATOR = flags.DEFINE_string(
-    "coordinator", "", "HOST:PORT of the first of several processes."
-)
-NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", 0, "Processes of this command; 1: alone, 0: found out."
-)
-PROCESS_ID = flags.DEFINE_integer(
-    "process_id", -1, "Which of them this is, counted from 0."
-)
-
-# Exit codes beside 0, and 1 for a bug.
-USER_ERROR = 2
+# Exit codes beside those of every command.
 LOST = 3  # another process of the command has gone
 PREEMPTED = 143  # 128 + SIGTERM, as a process that the signal had ended
 
-INTERRUPTED = "stopped; the same command continues from the last checkpoint."
 TOO_LARGE = (
     "it does not fit into the memory of the device; lower --config.batch_size (of a "
     "pretraining --config.method.batch_size) or --config.method.inference_batch_size, "
     "or train fewer seeds at once."
 )
+COMMAND = ConfigCommand(
+    name="main",
+    summary="""
+    Train a method on good images, evaluate it on test images and write a report.
+    Stopped at any moment, the same command goes on where it was.
+    """,
+    examples={
+        "Try it, on a toy set that is generated (minutes on two CPU cores):": (
+            "python -m gcad_jax.main --config=configs/circles.py --workdir=runs/circles"
+        ),
+        "With your own images, a folder of good ones:": (
+            "python -m gcad_jax.main --config=configs/folder.py:small "
+            "--workdir=runs/mine --config.data.root=FOLDER"
+        ),
+    },
+    required={
+        "--config=FILE": """
+        what is done: a file of yours, or one that comes with the package:
+          configs/circles.py     toy set, nothing to download
+          configs/folder.py      your images
+          configs/loco.py        MVTec LOCO AD
+          configs/mvtec_ad.py    MVTec AD
+          configs/NAME.py        another method: student_teacher, vae,
+                                 autoencoder, mnad, fanogan, spade,
+                                 variation_model
+          configs/study_NAME.py  the paper's experiments: benchmark,
+                                 toy, ablations, seeds, precision,
+                                 saturation, throughput
+          configs/pretrain_teacher.py   weights of E_loc from photos
+        ':small' behind it scales all down for two CPU cores; the header of each
+        file says what else may stand there; with --help its fields are listed
+        """,
+        "--workdir=DIR": """
+        folder of report.md, results, checkpoints and trained detectors
+        """,
+    },
+    optional={
+        "--plan": """
+        say what would be done and written, how far it is and how long it would
+        take, by a few timed updates, and stop. Mistakes are found as by the run.
+        Leaves compiled programs in WORKDIR/.programs, which the run need not
+        compile again, and what data sets are packed into
+        (--config.data.cache_dir), and nothing else
+        """,
+        "--coordinator=HOST:PORT": """
+        with the next two: one command on several hosts (docs/scale.md); Cloud TPU,
+        SLURM and Open MPI need none of them
+        """,
+        "--num_processes=N": "of the command; 1: alone",
+        "--process_id=N": "which of them this is, from 0",
+    },
+    notes="""
+    Values of the config that are set most often (every field can be):
+      --config.data.root=PATH                        where the images are
+      --config.data.categories="('juice_bottle',)"   which categories
+      --config.image_size=256                        a multiple of 32
+      --config.epochs=500   --config.batch_size=16   --config.seeds="(0,1)"
+      --config.method.g=64                           any hyper-parameter
+    """,
+    exit_codes={
+        command.USER_ERROR: """
+        a mistake in flags, data or workdir, or too little memory of the device, said
+        in one sentence
+        """,
+        LOST: "another host was lost: the same command on all of them continues",
+        command.INTERRUPTED: (
+            "stopped by Ctrl-C: the same command continues from the last checkpoint"
+        ),
+        PREEMPTED: "stopped by SIGTERM after saving: the same command continues",
+    },
+    interrupted="stopped; the same command continues from the last checkpoint.",
+)
 
 
-def main(_: list[str]) -> None:
-    """Runs what the config is of; a user's mistake is one sentence and exit code 2."""
-    # Imported here, so that --help and a mistyped flag answer at once.
+def main(given: flags.FlagValues) -> None:
+    """Runs what the config is of; what ends it says so to all of its processes."""
     from gcad_jax.core import multihost
     from gcad_jax.core.errors import is_out_of_memory
     from gcad_jax.runs.workdir import unlocked
     from gcad_jax.training.preemption import Preempted
 
-    workdir = str(WORKDIR.value)
     try:
-        multihost.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-        file = config_flags.get_config_filename(flags.FLAGS["config"])
+        multihost.join(given.coordinator, given.num_processes, given.process_id)
+        file = config_flags.get_config_filename(given["config"])
         print_line(f"config      {file}")
-        if told := unlocked(workdir):
+        if told := unlocked(given.workdir):
             print_line(f"workdir     {told}")
-        _run(CONFIG.value, workdir, PLAN.value)
+        _run(given.config, given.workdir, given.plan)
     except UserError as error:
-        if multihost.num_processes() > 1:
-            sentence = shared_flags.sentence_of(error)
-            multihost.exit_process(f"error: {sentence}", USER_ERROR)
-        main_flags.fail(error, USER_ERROR)
+        if multihost.num_processes() == 1:
+            raise
+        sentence = command.sentence_of(error)
+        multihost.exit_process(f"error: {sentence}", command.USER_ERROR)
     except Preempted as stopped:
-        main_flags.fail(stopped, PREEMPTED)
+        command.fail(stopped, PREEMPTED)
     except KeyboardInterrupt:
-        if multihost.num_processes() > 1:
-            multihost.exit_process(INTERRUPTED, shared_flags.INTERRUPTED)
-        main_flags.fail(UserError(INTERRUPTED), shared_flags.INTERRUPTED)
+        if multihost.num_processes() == 1:
+            raise
+        multihost.exit_process(COMMAND.interrupted, command.INTERRUPTED)
     except Exception as error:
         if multihost.num_processes() == 1:
             if is_out_of_memory(error):
-                main_flags.fail(UserError(TOO_LARGE), USER_ERROR)
+                raise UserError(TOO_LARGE) from error
             raise
         # At a plain exit JAX would wait for the others, and they for this one.
         if multihost.is_lost(error):
@@ -150,25 +200,6 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0][:200]
 
 
-def keep_freed_memory() -> None:
-    """Has glibc keep the working memory of a step instead of returning it each time.
-
-    XLA on CPU allocates it anew for every step, and faulting the pages in again is a
-    sixth of a step's time. Does nothing where there is no glibc.
-    """
-    # From malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX.
-    options = {-1: 2**31 - 1, -2: 2**28, -4: 0, -8: 1}
-    if sys.platform == "linux":
-        for option, value in options.items():
-            getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)(option, value)
-
-
-def run() -> None:
-    """Entry point: how memory is kept, then flags and `main`."""
-    keep_freed_memory()
-    shared_flags.run(main, main_flags.parse)
-
-
 if __name__ == "__main__":
-    run()
-    sys.exit(0)
+    keep_freed_memory()
+    COMMAND.run(main)

@@ -8,11 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 from helpers import map_folders as folders
 from helpers import runs
 
-from gcad_jax import evaluate
 from gcad_jax.core.errors import UserError
 from gcad_jax.runs import score_maps
 
@@ -115,53 +113,11 @@ def test_several_folders_of_maps(tmp_path):
 
 @pytest.mark.parametrize("maps", ["a/maps,b/maps", "a,", ",a", "a,.."])
 def test_refuses_folders_of_maps_without_names_of_their_own(maps):
-    with pytest.raises(UserError, match=r"--anomaly_maps_dir=.* a name of its own"):
-        evaluate.outputs(maps, "out")
+    with pytest.raises(UserError, match=r"^anomaly_maps_dir=.* a name of its own"):
+        score_maps.output_folders(maps, "out")
 
 
 def test_a_comma_in_the_name_of_a_folder(tmp_path):
     (tmp_path / "a,b").mkdir()
-    found = evaluate.outputs(f"{tmp_path}/a,b", "out")
+    found = score_maps.output_folders(f"{tmp_path}/a,b", "out")
     assert found == {pathlib.Path("out"): tmp_path / "a,b"}
-
-
-@pytest.mark.parametrize("module", ["evaluate", "main"])
-def test_flags_are_checked_before_anything_large_is_imported(module):
-    code = (
-        f"import sys, gcad_jax.{module}; print({{'jax', 'numpy'}} & {{*sys.modules}})"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=runs.ROOT,
-        env=runs.environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.stdout == "set()\n", done
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--object_nam=x"], "--object_nam is unknown. Did you mean '--object_name'?"),
-        (["--object_name=x"], "--dataset_base_dir is missing; the command is"),
-        (["--num_parallel_workers=0"], "--num_parallel_workers=0"),
-        (["--niceness=low"], "--niceness=low"),
-        (["pushpins"], "'pushpins' is not a flag"),
-    ],
-)
-def test_flags(arguments, sentence, capsys):
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as stopped:
-        evaluate.parse(["evaluate", *arguments])
-    assert stopped.value.code == 2
-    assert sentence in runs.one_sentence(capsys.readouterr().err)
-
-
-def test_help_fits_a_terminal(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        evaluate.parse(["evaluate", "--help"])
-    assert stopped.value.code == 0
-    text = capsys.readouterr().out
-    assert max(map(len, text.splitlines())) <= 80
-    assert all(f"--{name}" in text for name in (*evaluate.REQUIRED, *evaluate.OPTIONAL))

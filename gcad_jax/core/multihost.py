@@ -29,17 +29,23 @@ FIELDS = ("coordinator", "num_processes", "process_id")
 TOGETHER = "give coordinator=HOST:PORT num_processes=N process_id=I together"
 
 
-def join(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -> None:
+def join(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
     """Joins the other processes of the command; call it before anything uses JAX.
 
     coordinator: "HOST:PORT" of the first process, where every other reaches it.
-    num_processes: of the command; 1 stays alone whatever started it; 0 finds out:
+    num_processes: of the command; 1 stays alone whatever started it; None finds out:
         Cloud TPU, SLURM, Open MPI and indexed jobs of Kubernetes say how many.
     process_id: from 0, the first, to num_processes - 1.
 
     Raises:
       UserError: values that do not belong together, or that cannot be joined.
     """
+    coordinator, num_processes = coordinator or "", num_processes or 0
+    process_id = -1 if process_id is None else process_id
     given = bool(coordinator), num_processes > 1, process_id >= 0
     if any(given) and not all(given) and not (num_processes == 1 and not given[0]):
         raise UserError(

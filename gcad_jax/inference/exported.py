@@ -7,6 +7,7 @@ detector is its file (`detector_file`): what JAX promises of an exported file en
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,8 +17,10 @@ import numpy as np
 from etils import epath
 from jax import export
 
-from gcad_jax.core.atomic_files import atomic_file
+from gcad_jax.core.atomic_files import atomic_file, check_writable
+from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path
 from gcad_jax.core.types import COMBINED, Array
 from gcad_jax.data.input.device import to_float
 from gcad_jax.data.resize import resize_images_jnp, upsample_jnp
@@ -26,10 +29,14 @@ from gcad_jax.inference import export_check
 from gcad_jax.inference.detector import Detector
 from gcad_jax.inference.detector_file import DetectorFile
 from gcad_jax.inference.export_check import ExportDifference
-from gcad_jax.inference.metadata import as_json
+from gcad_jax.inference.image_inputs import find_images, read_pixels
+from gcad_jax.inference.load import load
+from gcad_jax.inference.metadata import as_json, as_text
 
 ABOUT = ".json"  # behind the name of an exported file: what stands beside it
 PLATFORMS = ("cpu", "cuda", "tpu")
+BATCH = 2  # images that predict is asked about at once
+NUM_COMPARED = 8  # images of the user that are compared
 SIDES = "b, h, w"  # images, and their height and width
 # Bytes of arrays: an exported file is a FlatBuffer, which holds no more.
 LARGEST = 2 * 10**9
@@ -118,6 +125,49 @@ def describe_export(stored: DetectorFile, fpr: float) -> dict[str, Any]:
         "guarantee": GUARANTEE,
         "jax": jax.__version__,
     }
+
+
+def export_file(
+    workdir: str,
+    output: str,
+    fpr: float,
+    category: str | None = None,
+    seed: int | None = None,
+    images: str | None = None,
+) -> None:
+    """Exports a trained detector, and says what was written.
+
+    workdir, category, seed: of the detector, as `load` has them. output: the file.
+    fpr: as `detection_program` has it. images: as `find_images` has them; the first of
+    them are compared with `predict` too.
+
+    Raises:
+      UserError: no detector or image, a file that cannot be written, or as
+        `write_export`.
+    """
+    start = time.monotonic()
+    file = as_path(output).expanduser()
+    sidecar = file.with_name(file.name + ABOUT)
+    check_writable(file.parent, (file.name, sidecar.name), "output")
+    paths = find_images(images, file) if images else {}
+    detector = load(workdir, category, seed, batch_size=BATCH)
+    check_size(detector.stored)
+    channels = detector.stored.method.channels
+    compared = [
+        read_pixels(path, channels) for path in list(paths.values())[:NUM_COMPARED]
+    ]
+    for line in as_text(detector.stored, fpr):
+        print_line(line)
+    size, parity = write_export(detector, file, fpr, compared)
+    print_line(
+        f"parity      largest difference from predict: {parity.maps:.1e} of the range\n"
+        f"            of a map ({parity.images} images, on the CPU; "
+        f"{export_check.LIMIT:g} is allowed)",
+        result=True,
+    )
+    print_line(f"platforms   {', '.join(PLATFORMS)}")
+    print_line(f"size        {size / 1e6:,.1f} MB, in {time.monotonic() - start:.0f} s")
+    print_line(f"exported    {file}\nabout it    {sidecar}", result=True)
 
 
 def write_export(

@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from gcad_jax.core.atomic_files import atomic_file
-from gcad_jax.core.console import progress_bar
-from gcad_jax.core.errors import UserError
+from gcad_jax.core.atomic_files import atomic_file, check_writable
+from gcad_jax.core.console import print_line, progress_bar
+from gcad_jax.core.errors import UserError, is_out_of_memory
+from gcad_jax.core.paths import as_path
 from gcad_jax.core.threads import background_writer
 from gcad_jax.core.types import COMBINED
 from gcad_jax.evaluation import threshold
 from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.inference.detector import Detector
-from gcad_jax.inference.image_inputs import OVERLAYS
-from gcad_jax.inference.metadata import as_json
+from gcad_jax.inference.image_inputs import OVERLAYS, find_images
+from gcad_jax.inference.load import load
+from gcad_jax.inference.metadata import as_json, as_text
 from gcad_jax.inference.prediction import Prediction
 from gcad_jax.reporting.plots import overlay, png
 
@@ -59,6 +61,53 @@ class Summary:
     skipped: tuple[UserError, ...]
     seconds: float
     first_seconds: float
+
+
+def predict_folder(
+    workdir: str,
+    images: str,
+    output: str,
+    options: OutputOptions,
+    category: str | None = None,
+    seed: int | None = None,
+    batch_size: int | None = None,
+) -> Summary:
+    """Predicts the images that `images` names, and says what was found.
+
+    workdir, category, seed, batch_size: of the detector, as `load` has them. images: as
+    `find_images` has them. output: the folder, where files of the same names are
+    replaced.
+
+    Raises:
+      UserError: no detector or image, a folder that cannot be written, or too little
+        memory of the device.
+    """
+    folder = as_path(output).expanduser()
+    check_writable(folder, (SCORES, ABOUT), "output")
+    paths = find_images(images, folder)
+    detector = load(workdir, category, seed, batch_size=batch_size)
+    detector.limit_batch(len(paths))
+    for line in as_text(detector.stored, options.fpr):
+        print_line(line)
+    try:
+        summary = write_predictions(detector, paths, folder, options)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            "the memory of the device does not hold the images of one call; give a "
+            "lower batch_size=N.",
+            "batch_size",
+        ) from error
+    share = f"{summary.anomalous} of {summary.images} images are anomalous"
+    print_line(f"result      {share}", result=True)
+    print_line(f"scores      {folder / SCORES}", result=True)
+    compiling = f"{summary.first_seconds:.1f} s until the first image, with compiling"
+    print_line(f"time        {summary.seconds:.1f} s; {compiling}")
+    for name, is_written in ((MAPS, options.maps), (OVERLAYS, options.overlays)):
+        if is_written and summary.images:
+            print_line(f"{name.removeprefix('anomaly_'):<12}{folder / name}")
+    return summary
 
 
 def write_predictions(

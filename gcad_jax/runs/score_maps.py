@@ -1,6 +1,7 @@
 """Folders of anomaly maps, whatever wrote them -> files of results."""
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from etils import epath
 
 from gcad_jax.core import console as speech
 from gcad_jax.core.atomic_files import atomic_file, check_writable
+from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import Path, as_path
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.dataset import KINDS, TestImage
@@ -95,6 +97,33 @@ def evaluate_each(
     for output, result in zip(tests, results, strict=True):
         show(output, result, write(output, result))
     return results
+
+
+def output_folders(
+    anomaly_maps_dir: str, output_dir: str
+) -> dict[epath.Path, epath.Path]:
+    """Output folder -> folder of maps, of which there may be several: A,B,...
+
+    The results of A go to `output_dir`/A. A folder may have a comma in its name.
+
+    Raises:
+      UserError: two folders of one name, or none between two commas.
+    """
+    output, maps = as_path(output_dir), anomaly_maps_dir.split(",")
+    if len(maps) == 1 or os.path.isdir(os.path.expanduser(anomaly_maps_dir)):
+        return {output: as_path(anomaly_maps_dir)}
+    folders: dict[epath.Path, epath.Path] = {}
+    for folder in map(as_path, maps):
+        results = output / folder.name
+        if folder.name in ("", "..") or results in folders:
+            raise UserError(
+                f"anomaly_maps_dir={anomaly_maps_dir} has {str(folder)!r} among its "
+                "folders; each needs a name of its own, which its results get in "
+                "output_dir.",
+                "anomaly_maps_dir",
+            )
+        folders[results] = folder
+    return folders
 
 
 def show(output: epath.Path, result: CategoryResult, names: Sequence[str]) -> None:

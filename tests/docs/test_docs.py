@@ -69,7 +69,9 @@ def test_every_merge_names_its_flags():
     ]
     assert found
     for arguments in found:
-        assert [word.split("=")[0][2:] for word in arguments] == list(merge.NAMES)
+        assert [word.split("=")[0][2:] for word in arguments] == list(
+            merge.COMMAND.flags()
+        )[:2]
 
 
 def test_what_pages_show_of_the_code_is_up_to_date():

@@ -1,19 +1,26 @@
 """Command lines in scripts and pages, taken apart and checked as the program would."""
 
+import importlib
 import json
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import pytest
+from absl import flags
 from helpers import runs
+
+from gcad_jax.cli import command
+from gcad_jax.core import console
 
 # Parses each command line by the flags of its command, and resolves the config of a
 # run. A process each, as flags are parsed once; forked, as the imports take seconds.
 CHECK = """
 import importlib, json, os, sys
-from absl import app
+from absl import app, flags
 from gcad_jax.config import Experiment, files, validation
 
 def resolve(name, argv):
@@ -22,9 +29,9 @@ def resolve(name, argv):
         module.parser().parse_args(argv[1:])
         return
     app.run = lambda main, flags_parser: flags_parser(argv)
-    module.run()
-    if name == "main" and isinstance(module.CONFIG.value, Experiment):
-        validation.resolve(module.CONFIG.value)
+    module.COMMAND.run(module.main)
+    if name == "main" and isinstance(flags.FLAGS.config, Experiment):
+        validation.resolve(flags.FLAGS.config)
 
 files.load("configs/circles.py")
 for name, *arguments in json.load(sys.stdin):
@@ -37,6 +44,45 @@ for name, *arguments in json.load(sys.stdin):
         sys.exit(" ".join([name, *arguments]))
 """
 ENDS = {"&&", "||", ";", "|", ">", ">>", "2>", "&"}
+
+
+def run_here(
+    name: str, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """Runs a command in this process, with flags of its own; returns its exit code."""
+    module = importlib.import_module(f"gcad_jax.{name}")
+    argv = [name, *arguments]
+
+    def run_app(main: Any, flags_parser: Any) -> None:
+        main(flags_parser(argv))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flags, "FLAGS", flags.FlagValues())
+        patched.setattr(sys, "argv", argv)  # ml_collections finds the overrides here
+        patched.setattr(command.logging, "set_verbosity", lambda _: None)
+        patched.setattr(
+            command.app, "run", lambda main, flags_parser: main(flags_parser(argv))
+        )
+        try:
+            module.COMMAND.run(module.main)
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        finally:
+            console.set_verbosity()
+    return 0
+
+
+def refusal(
+    name: str,
+    arguments: Sequence[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> str:
+    """The sentence with which a command, run in this process, ends with code 2."""
+    code = run_here(name, arguments, monkeypatch)
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (2, ""), printed
+    return runs.one_sentence(printed.err)
 
 
 def of_module(words: Sequence[str], module: str = "main") -> list[list[str]]:

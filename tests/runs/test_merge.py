@@ -1,18 +1,15 @@
 """A sweep whose tasks are workdirs of their own, joined to one."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from helpers import doubles, runs, trees
 
-from gcad_jax import merge
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.evaluation.result_files import read_result
-from gcad_jax.runs import train_and_evaluate
+from gcad_jax.runs import merge, train_and_evaluate
 from gcad_jax.studies.grid import runner
 from gcad_jax.studies.grid.benchmark import Benchmark
 from gcad_jax.studies.grid.study import Cell, group, with_groups
@@ -172,7 +169,7 @@ def test_patterns(tmp_path, monkeypatch):
     (tmp_path / "b" / "seed_9").touch()
 
     def found(pattern):
-        return [str(path.relative_to(tmp_path)) for path in merge.find(pattern)]
+        return [str(path.relative_to(tmp_path)) for path in merge.find_folders(pattern)]
 
     assert found(f"{tmp_path}/*/seed_*") == ["a/seed_0", "a/seed_1", "b/seed_0"]
     assert found(f"{tmp_path}/a/seed_?") == ["a/seed_0", "a/seed_1"]
@@ -180,8 +177,8 @@ def test_patterns(tmp_path, monkeypatch):
     assert found(f"{tmp_path}/b/seed_0") == ["b/seed_0"]
     assert found(f"{tmp_path}/none/*/x") == []
     monkeypatch.chdir(tmp_path)
-    assert [str(path) for path in merge.find("*/seed_1")] == ["a/seed_1"]
-    assert [str(path) for path in merge.find("a")] == ["a"]
+    assert [str(path) for path in merge.find_folders("*/seed_1")] == ["a/seed_1"]
+    assert [str(path) for path in merge.find_folders("a")] == ["a"]
 
 
 def test_nothing_is_found(tmp_path):
@@ -199,36 +196,3 @@ def test_a_set_without_categories(damaged):
     (damaged / "parts/screw_bag/seed_3/screw_bag/metrics.json").unlink()
     with pytest.raises(UserError, match=r"seed_3 is not finished \(it has no results"):
         join(damaged, damaged / "merged")
-
-
-def module(arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "gcad_jax.merge", *arguments],
-        cwd=runs.ROOT,
-        env=runs.environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--parts=x", "--workdir=y"], "finds no workdir of a run"),
-        (["--parts=x"], "--workdir is missing"),
-        (["--part=x", "--workdir=y"], "Did you mean '--parts'?"),
-        (["--parts=x", "z", "--workdir=y"], "put the pattern of --parts in quotes"),
-    ],
-)
-def test_mistakes_in_a_process(arguments, says):
-    done = module(arguments)
-    assert done.returncode == 2
-    assert says in runs.one_sentence(done.stderr)
-
-
-def test_help_fits_a_terminal():
-    done = module(["--help"])
-    assert done.returncode == 0
-    assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "--parts" in done.stdout

@@ -19,8 +19,6 @@ from inference.test_detector import stored
 from jax.experimental.compilation_cache import compilation_cache
 from models.classifiers.test_mobilenet import random_tensors
 
-from gcad_jax import merge
-from gcad_jax.convert import convert
 from gcad_jax.core import atomic_files, paths
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
@@ -29,12 +27,12 @@ from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec import cache as prepared
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.data.photos import Photos
-from gcad_jax.evaluate import outputs
 from gcad_jax.inference import exported
 from gcad_jax.inference.detector import Detector
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.models.classifiers.classifier import load_classifier
-from gcad_jax.runs import devices, score_maps, train_and_evaluate, workdir
+from gcad_jax.models.io.conversion import convert
+from gcad_jax.runs import devices, merge, score_maps, train_and_evaluate, workdir
 from gcad_jax.studies.grid import runner as runs_of_studies
 from gcad_jax.studies.grid.benchmark import Benchmark
 from gcad_jax.studies.grid.study import Cell, group, with_groups
@@ -160,9 +158,10 @@ def test_stores_that_are_not_known():
 
 def test_a_missing_package_is_one_sentence():
     command = (
-        "import sys; sys.modules['gcsfs'] = None; from gcad_jax import evaluate; "
+        "import sys; sys.modules['gcsfs'] = None; from gcad_jax import evaluate as e; "
         "sys.argv += ['--object_name=a', '--dataset_base_dir=.', "
-        "'--anomaly_maps_dir=gs://bucket/maps', '--output_dir=out']; evaluate.run()"
+        "'--anomaly_maps_dir=gs://bucket/maps', '--output_dir=out']; "
+        "e.COMMAND.run(e.main)"
     )
     done = subprocess.run(
         [sys.executable, "-c", command],
@@ -280,7 +279,7 @@ def test_weights_are_converted_and_read(tmp_path, folder):
     np.testing.assert_array_equal(
         kernel[:, :, 0], tensors["005.DEPTHWISE_CONV_2D.w"][0]
     )
-    with pytest.raises(UserError, match=r"is the file of --input"):
+    with pytest.raises(UserError, match=r"is the file that is converted"):
         convert("mobilenet_v2", target, target)
 
 
@@ -298,7 +297,7 @@ def test_maps_are_evaluated(tmp_path, folder, make):
 
 def test_several_folders_of_maps():
     one, other = f"{BUCKET}/a", f"{BUCKET}/b"
-    assert outputs(f"{one},{other}", f"{BUCKET}/out") == {
+    assert score_maps.output_folders(f"{one},{other}", f"{BUCKET}/out") == {
         epath.Path(f"{BUCKET}/out/a"): epath.Path(one),
         epath.Path(f"{BUCKET}/out/b"): epath.Path(other),
     }

@@ -3,24 +3,66 @@
 Every tensor is accounted for: one that is unknown or missing is named.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from flax.traverse_util import unflatten_dict
 
+from gcad_jax.core.atomic_files import check_writable
+from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import Path, as_path
+from gcad_jax.core.paths import Path, as_path, fingerprint, is_same_file
 from gcad_jax.models.classifiers import mobilenet
-from gcad_jax.models.classifiers.classifier import classifier
+from gcad_jax.models.classifiers.classifier import (
+    CLASSIFIERS,
+    classifier,
+    save_classifier,
+)
 from gcad_jax.models.io.npz import HEADER, read_arrays
-from gcad_jax.models.io.patch_descriptors import shapes
+from gcad_jax.models.io.patch_descriptors import save_descriptor, shapes
 from gcad_jax.models.io.pytorch import pdn, read_pickled, read_safetensors, resnet
 from gcad_jax.models.patch_descriptor import PatchDescriptor, published
-from gcad_jax.models.patch_layers import layers
+from gcad_jax.models.patch_layers import PDNS, layers
 
 Tensors = Mapping[str, np.ndarray]
 Arrays = dict[str, np.ndarray]
+
+
+def convert(arch: str, source: str, output: str) -> str:
+    """Converts a file of published weights; returns a sentence of what was written.
+
+    arch: of `CONVERSIONS`. source: the file, of a suffix of `READERS`. output: the
+    weight file, NAME.npz.
+
+    Raises:
+      UserError: another architecture, a file that cannot be read, a tensor that is
+        unknown, missing, of another shape or not finite; nothing is written then.
+    """
+    one_of("arch", arch, CONVERSIONS)
+    target = as_path(output)
+    if target.suffix != ".npz":
+        raise UserError(f"output={output} must end in .npz.", "output")
+    if is_same_file(target, source):
+        raise UserError(
+            f"output={output} is the file that is converted; give another name, so "
+            "that the published weights are kept.",
+            "output",
+        )
+    check_writable(target.parent, [target.name], "output")
+    tensors = read_tensors(source)
+    arrays = CONVERSIONS[arch](tensors, source)
+    digest = hashlib.sha256(as_path(source).read_bytes()).hexdigest()
+    origin = {"file": as_path(source).name, "sha256": digest}
+    SAVERS[arch](target, arch, arrays, origin)
+    count = sum(array.size for array in arrays.values())
+    return (
+        f"{target}: {arch}, {len(arrays)} arrays, {count:,} parameters, "
+        f"{fingerprint(target)[0] / 1e6:.1f} MB"
+    )
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -31,7 +73,9 @@ def read_tensors(path: Path) -> Tensors:
     """
     file = as_path(path)
     if not file.is_file():
-        raise UserError(f"{path} does not exist or is no file.")
+        raise UserError(
+            f"{path} does not exist or is no file; check input=FILE.", "input"
+        )
     if file.suffix not in READERS:
         raise UserError(
             f"{path} ends in {file.suffix or 'no suffix'!r}; "
@@ -137,4 +181,21 @@ CONVERSIONS: Mapping[str, Callable[[Tensors, Path], Arrays]] = {
     "wide_resnet50_2": wide_resnet50_2,
     "pdn_small": pdn_small,
     "pdn_medium": pdn_medium,
+}
+
+
+def _save_pdn(
+    path: epath.Path,
+    arch: str,
+    arrays: Mapping[str, np.ndarray],
+    source: Mapping[str, Any],
+) -> None:
+    """Writes a patch description network as weights of E_loc, atomically."""
+    params = unflatten_dict(arrays, sep="/")
+    save_descriptor(path, params, published(arch), source=source)
+
+
+SAVERS: Mapping[str, Callable[..., None]] = {
+    **dict.fromkeys(CLASSIFIERS, save_classifier),
+    **dict.fromkeys(PDNS, _save_pdn),
 }

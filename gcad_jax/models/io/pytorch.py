@@ -163,7 +163,9 @@ def pdn(
         needed[f"{their}.bias"] = shape[-1:]
     if problem := difference(tensors, needed):
         raise UserError(
-            f"{source} does not fit: {problem}; check architecture and file."
+            f"{source} does not fit: {problem}; check arch=ARCH and input=FILE.",
+            "arch",
+            "input",
         )
     for their, our in zip(theirs, ours, strict=True):
         arrays[f"{our}/kernel"] = tensors[f"{their}.weight"].transpose(2, 3, 1, 0)

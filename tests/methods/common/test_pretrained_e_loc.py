@@ -6,10 +6,10 @@ import pytest
 from helpers import pdn_states
 from safetensors.numpy import save_file
 
-from gcad_jax.convert import convert
 from gcad_jax.core.errors import UserError
 from gcad_jax.methods.common import pretrained_e_loc
 from gcad_jax.methods.gcad import GCAD
+from gcad_jax.models.io.conversion import convert
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 
 

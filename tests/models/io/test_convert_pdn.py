@@ -8,11 +8,11 @@ import pytest
 from helpers import pdn_states
 from safetensors.numpy import save_file
 
-from gcad_jax.convert import HELP, convert
+from gcad_jax.convert import COMMAND
 from gcad_jax.core.errors import UserError
+from gcad_jax.models.io.conversion import CONVERSIONS, convert
 from gcad_jax.models.io.patch_descriptors import load_descriptor
 from gcad_jax.models.patch_descriptor import published
-from gcad_jax.models.patch_layers import PDNS
 
 
 def converted(folder, arch, state):
@@ -70,7 +70,7 @@ def test_pth_equals_safetensors(tmp_path, layout):
 @pytest.mark.parametrize(
     ("layout", "change", "sentence"),
     [
-        ("sequential", lambda s: s.pop("6.bias"), r"it lacks 6.bias; check --arch"),
+        ("sequential", lambda s: s.pop("6.bias"), r"it lacks 6.bias; check arch="),
         ("named", lambda s: s.pop("conv4.weight"), r"it lacks conv4.weight"),
         (
             "sequential",
@@ -111,7 +111,11 @@ def test_every_tensor_is_accounted_for(tmp_path, layout, change, sentence):
 @pytest.mark.parametrize(
     ("given", "asked", "sentence"),
     [
-        ("pdn_small", "pdn_medium", r"lacks (10|conv5).bias.*check --arch and --input"),
+        (
+            "pdn_small",
+            "pdn_medium",
+            r"lacks (10|conv5).bias.*check arch=",
+        ),
         ("pdn_medium", "pdn_small", r"the unknown (10|conv5).bias"),
         ("pdn_small", "resnet18", r"does not fit"),
     ],
@@ -124,13 +128,13 @@ def test_another_architecture_is_refused(tmp_path, given, asked, sentence, layou
 
 
 def test_help_says_how_the_result_is_used():
-    for arch in PDNS:
-        assert arch in HELP
+    text = COMMAND.help()
+    for arch in CONVERSIONS:
+        assert arch in text
     for flag in (
         "--config.method.teacher=E_loc_33.npz",
         "--config.method.E_loc_arch=pdn_small",
         "--config.method.d_loc=384",
         '--config.method.P="(33,)"',
     ):
-        assert flag in HELP
-    assert max(map(len, HELP.splitlines())) <= 80
+        assert flag in text

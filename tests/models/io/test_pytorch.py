@@ -8,10 +8,9 @@ import pytest
 from helpers.resnet_states import random_state
 from safetensors.numpy import save_file
 
-from gcad_jax.convert import convert
 from gcad_jax.core.errors import UserError
 from gcad_jax.models.classifiers.classifier import load_classifier
-from gcad_jax.models.io.conversion import read_tensors
+from gcad_jax.models.io.conversion import convert, read_tensors
 
 ARCH = "resnet18"
 

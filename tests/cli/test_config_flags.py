@@ -7,10 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from helpers import runs
+from helpers import commands, runs
 
-import gcad_jax
-from gcad_jax.cli import main_flags
 from gcad_jax.config import files
 from gcad_jax.core.errors import UserError
 
@@ -20,20 +18,14 @@ FOLDER = "--config=configs/folder.py:small"
 # Parses the flags as the command does, and prints the resolved config.
 PRINT = """
 import json
-from absl import app
-from gcad_jax import main
-from gcad_jax.cli import main_flags
 from gcad_jax.config import serialization, validation
-from gcad_jax.core.errors import UserError
+from gcad_jax.main import COMMAND
 
-def show(_):
-    try:
-        config = validation.resolve(main.CONFIG.value)
-        print(json.dumps(serialization.as_dict(config)))
-    except UserError as error:
-        main_flags.fail(error, 2)
+def show(given):
+    config = validation.resolve(given.config)
+    print(json.dumps(serialization.as_dict(config)))
 
-app.run(show, flags_parser=main_flags.parse)
+COMMAND.run(show)
 """
 
 
@@ -102,13 +94,6 @@ def test_a_file_that_is_there_wins(
     assert files.found(name) == name
     for elsewhere in ("circles.py", "mine/configs/circles.py", "configs/mine.py"):
         assert files.found(elsewhere) == elsewhere
-
-
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main_flags.parse(["main", "--version"])
-    assert not stopped.value.code
-    assert capsys.readouterr().out == f"gcad_jax {gcad_jax.__version__}\n"
 
 
 def test_overrides_that_users_rely_on() -> None:
@@ -216,15 +201,15 @@ def test_mistakes(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    said = refused_here([*arguments, "--workdir=x"], capsys, monkeypatch)
+    said = refusal([*arguments, "--workdir=x"], capsys, monkeypatch)
     assert all(word in said for word in words), said
 
 
 def test_workdir_must_be_given(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "--workdir is missing" in refused_here([CIRCLES], capsys, monkeypatch)
-    said = refused_here([CIRCLES, "--workdir="], capsys, monkeypatch)
+    assert "--workdir is missing" in refusal([CIRCLES], capsys, monkeypatch)
+    said = refusal([CIRCLES, "--workdir="], capsys, monkeypatch)
     assert "--workdir is missing" in said
 
 
@@ -253,47 +238,30 @@ def test_errors_of_a_config_file(
     file = tmp_path / "mine.py"
     file.write_text(text)
     arguments = [f"--config={file}", "--workdir=x"]
-    said = refused_here(arguments, capsys, monkeypatch)
+    said = refusal(arguments, capsys, monkeypatch)
     assert str(file) in said
     assert all(word in said for word in words), said
 
 
-def test_help_fits_a_terminal() -> None:
-    done = runs.command(["--help"])
-    assert done.returncode == 0
-    assert done.stderr == ""
-    assert max(map(len, done.stdout.splitlines())) <= 80
-    for word in (
-        "--config",
-        "--workdir",
-        "circles.py",
-        ":small",
-        "--config.data.root",
-        "--plan",
-    ):
-        assert word in done.stdout
+def test_help_lists_the_fields_of_a_config(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs.ROOT)
+    assert commands.run_here("main", [CIRCLES, "--help"], monkeypatch) == 0
+    text = capsys.readouterr().out
+    assert "Exit codes:" in text
+    fields = text.partition("Fields of configs/circles.py:")[2]
+    for flag in ("seeds=(0,)", "data.num_train=", "method.learning_rate="):
+        assert f"\n  --config.{flag}" in fields
+    said = refusal(["--config=configs/circle.py", "--help"], capsys, monkeypatch)
+    assert "--config=configs/circle.py: there is no file" in said
 
 
-def refused_here(
+def refusal(
     arguments: list[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
-    """What `parse` says in this process, with flags of its own."""
-    from absl import flags
-    from ml_collections import config_flags
-
-    own = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "config", flag_values=own)
-    flags.DEFINE_string("workdir", None, "workdir", flag_values=own)
-    monkeypatch.setattr(main_flags.flags, "FLAGS", own)
+    """What the main command says in this process."""
     monkeypatch.chdir(runs.ROOT)
-    command = ["main", *arguments]
-    # ml_collections finds the overrides in sys.argv.
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as stopped:
-        main_flags.parse(command)
-    assert stopped.value.code == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    return runs.one_sentence(captured.err)
+    return commands.refusal("main", arguments, monkeypatch, capsys)
