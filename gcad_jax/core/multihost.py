@@ -172,7 +172,7 @@ def run_on_all(function: Callable[[], T]) -> T:
     result, error = _result_or_error(function)
     for other in all_gather(error):
         if other is not None:
-            raise _as_agreed(other)
+            raise _as_mark_agreed(other)
     return result
 
 
@@ -190,7 +190,7 @@ def run_on_first(function: Callable[[], T]) -> T:
     result, error = _result_or_error(function) if is_first() else (None, None)
     result, error = all_gather((result, error))[0]
     if error is not None:
-        raise _as_agreed(error)
+        raise _as_mark_agreed(error)
     return result  # type: ignore[return-value]
 
 
@@ -199,7 +199,7 @@ def is_mine(error: UserError) -> bool:
     return num_processes() > 1 and not error.agreed
 
 
-def _as_agreed(error: UserError) -> UserError:
+def _as_mark_agreed(error: UserError) -> UserError:
     error.agreed = True
     return error
 
@@ -219,7 +219,7 @@ def check_equal(value: Any, what: str) -> None:
     values = all_gather(value)
     differing = [i for i, other in enumerate(values) if other != values[0]]
     if differing:
-        raise _as_agreed(
+        raise _as_mark_agreed(
             UserError(
                 f"{what} of process {differing[0]} are not those of process 0; give "
                 "all hosts the same files, flags and versions."

@@ -33,7 +33,7 @@ from gcad_jax.methods.common.optimizers import (
 )
 from gcad_jax.models import mnad
 from gcad_jax.models.layers.init import scaled
-from gcad_jax.models.mnad import STEP, WIDTHS, MemoryDecoder, MemoryEncoder
+from gcad_jax.models.mnad import SIDE_MULTIPLE, WIDTHS, MemoryDecoder, MemoryEncoder
 
 NETWORKS = ("encoder", "decoder")
 MARGIN = 1.0  # of the triplet loss
@@ -48,7 +48,7 @@ class MNAD(TrainedHParams, NothingFrozen, OneMap):
     samples_per_epoch: ClassVar[int | None] = None
 
     image_size: int = fields.changed(
-        TrainedHParams, "image_size", 256, allowed=fields.image_side(STEP)
+        TrainedHParams, "image_size", 256, allowed=fields.image_side(SIDE_MULTIPLE)
     )
     batch_size: int = fields.changed(TrainedHParams, "batch_size", 4)
     learning_rate: float = fields.changed(TrainedHParams, "learning_rate", 2e-5)
@@ -102,7 +102,7 @@ class MNAD(TrainedHParams, NothingFrozen, OneMap):
     def init(self, key: Key) -> Learned:
         """Networks, their running batch statistics, and the memory."""
         of_encoder, of_decoder, of_memory = jax.random.split(key, 3)
-        side = self.image_size // STEP
+        side = self.image_size // SIDE_MULTIPLE
         image = jnp.zeros((1, self.image_size, self.image_size, self.channels))
         features = jnp.zeros((1, side, side, 2 * self._widths[-1]))
         variables = {
@@ -110,7 +110,7 @@ class MNAD(TrainedHParams, NothingFrozen, OneMap):
             "decoder": self.decoder().init(of_decoder, features, False),
         }
         state = {name: variables[name]["batch_stats"] for name in NETWORKS}
-        state["memory"] = mnad.fresh(of_memory, self.items, self._widths[-1])
+        state["memory"] = mnad.init_memory(of_memory, self.items, self._widths[-1])
         return Learned({name: variables[name]["params"] for name in NETWORKS}, state)
 
     # -- training ---------------------------------------------------------------
@@ -155,7 +155,7 @@ class MNAD(TrainedHParams, NothingFrozen, OneMap):
             new[name] = changed["batch_stats"]
             return jnp.asarray(y, jnp.float32)
 
-        queries = mnad.unit(apply("encoder", self.encoder(), x))
+        queries = mnad.l2_normalize(apply("encoder", self.encoder(), x))
         reconstruction = apply("decoder", self.decoder(), _with_memory(memory, queries))
         flat = queries.reshape(-1, queries.shape[-1])
         first, second = mnad.nearest_two(memory, flat)
@@ -169,7 +169,7 @@ class MNAD(TrainedHParams, NothingFrozen, OneMap):
             + self.compactness * metrics["L_compact"]
             + self.separateness * metrics["L_separate"]
         )
-        return loss, (metrics, {**new, "memory": mnad.written(memory, flat)})
+        return loss, (metrics, {**new, "memory": mnad.update_memory(memory, flat)})
 
     # -- scoring ----------------------------------------------------------------
 
@@ -188,7 +188,7 @@ class MNAD(TrainedHParams, NothingFrozen, OneMap):
             for name in NETWORKS
         }
         features = self.encoder().apply(variables["encoder"], x, False)
-        queries = mnad.unit(jnp.asarray(features, jnp.float32))
+        queries = mnad.l2_normalize(jnp.asarray(features, jnp.float32))
         y = self.decoder().apply(
             variables["decoder"],
             _with_memory(learned.model_state["memory"], queries),
@@ -204,7 +204,7 @@ class MNAD(TrainedHParams, NothingFrozen, OneMap):
 def _with_memory(memory: Array, queries: Array) -> Array:
     """Queries (B, h, w, D) and what the memory says of each: (B, h, w, 2 D)."""
     flat = queries.reshape(-1, queries.shape[-1])
-    read = mnad.read(memory, flat).reshape(queries.shape)
+    read = mnad.read_memory(memory, flat).reshape(queries.shape)
     return jnp.concatenate([queries, read], axis=-1)
 
 

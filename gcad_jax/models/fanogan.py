@@ -81,11 +81,11 @@ class Residual(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         """(B, H, W, C) -> (B, 2 H, 2 W, width), or (B, H/2, W/2, width)."""
         inputs, dtype = x.shape[-1], self.dtype
-        before: Callable[[Array], Array] = doubled if self.up else same
-        after: Callable[[Array], Array] = same if self.up else halved
+        before: Callable[[Array], Array] = upsample if self.up else identity
+        after: Callable[[Array], Array] = identity if self.up else downsample
         inner = self.width if self.up else inputs
         # The shortcut changes the side first: a 1x1 convolution of fewer pixels.
-        change = doubled if self.up else halved
+        change = upsample if self.up else downsample
         shortcut = convolution(self.width, 1, inputs, "shortcut", dtype)(change(x))
         y = nn.relu(Normalized(self.momentum, dtype, name="norm1")(x, train))
         y = convolution(inner, 3, inputs, "conv1", dtype, gain=4, use_bias=False)(
@@ -96,17 +96,17 @@ class Residual(nn.Module):
         return shortcut + after(y)
 
 
-def same(x: Array) -> Array:
+def identity(x: Array) -> Array:
     """As it is."""
     return x
 
 
-def doubled(x: Array) -> Array:  # (B, H, W, C) -> (B, 2 H, 2 W, C)
+def upsample(x: Array) -> Array:  # (B, H, W, C) -> (B, 2 H, 2 W, C)
     """Each pixel four times."""
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
-def halved(x: Array) -> Array:  # (B, H, W, C) -> (B, H/2, W/2, C)
+def downsample(x: Array) -> Array:  # (B, H, W, C) -> (B, H/2, W/2, C)
     """Means of 2 x 2 pixels."""
     return nn.avg_pool(x, (2, 2), strides=(2, 2))
 

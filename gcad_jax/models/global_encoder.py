@@ -15,7 +15,7 @@ from gcad_jax.core.checks import multiple_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import Array, Features, Images
 from gcad_jax.models.layers.batch_norm import BatchNorm
-from gcad_jax.models.layers.init import torch_default
+from gcad_jax.models.layers.init import torch_conv, torch_default
 from gcad_jax.models.layers.skip_fading import NUM_SKIPS
 
 
@@ -103,16 +103,14 @@ class Encoder(nn.Module):
         multiple_of("The image width", x.shape[2], step)
         levels = []
         for i, width in enumerate(self.widths):
-            init = torch_default(16 * x.shape[-1])
-            x = nn.Conv(
+            x = torch_conv(
                 width,
-                (4, 4),
+                4,
+                x.shape[-1],
                 strides=2,
                 padding=1,
                 use_bias=not self.batch_norm,  # the norm would take it away
                 dtype=self.dtype,
-                kernel_init=init,
-                bias_init=init,
                 name=f"conv{i}",
             )(x)
             if self.batch_norm:
@@ -187,15 +185,9 @@ class Decoder(nn.Module):
         return x + bias.astype(self.dtype).reshape(1, 1, 1, channels)
 
     def _skip(self, level: Array, i: int) -> Array:
-        init = torch_default(level.shape[-1])
-        return nn.Conv(
-            level.shape[-1],
-            (1, 1),
-            use_bias=not self.batch_norm,
-            dtype=self.dtype,
-            kernel_init=init,
-            bias_init=init,
-            name=f"skip{i}",
+        width, biased = level.shape[-1], not self.batch_norm
+        return torch_conv(
+            width, 1, width, use_bias=biased, dtype=self.dtype, name=f"skip{i}"
         )(level)
 
 

@@ -1,7 +1,8 @@
-"""MNAD's encoder and decoder in reconstruction mode (arXiv 2003.13228).
+"""MNAD in reconstruction mode (arXiv 2003.13228): encoder, decoder and memory.
 
-A U-Net's two halves without its skips: features at an eighth of the image's side, and
-the way back from features and what the memory says of them.
+The two halves of a U-Net without its skips: features at an eighth of the image's side,
+and the way back from features and what the memory returns for them. The memory is an
+array of M items of unit length and D numbers; it is updated without a gradient.
 """
 
 from typing import Any
@@ -15,12 +16,13 @@ from gcad_jax.core.checks import multiple_of
 from gcad_jax.core.types import Array, Features, Images, Key
 from gcad_jax.models.global_encoder import UpConvolution
 from gcad_jax.models.layers.batch_norm import BatchNorm
-from gcad_jax.models.layers.init import torch_default
-
-SMALLEST = 1e-12  # norm that is divided by
+from gcad_jax.models.layers.init import torch_conv, torch_default
 
 WIDTHS = (64, 128, 256, 512)
-STEP = 2 ** (len(WIDTHS) - 1)
+SIDE_MULTIPLE = 2 ** (len(WIDTHS) - 1)  # of the sides of an image: a pool each
+EPS = 1e-12  # smallest norm that is divided by
+
+# -- networks ---------------------------------------------------------------
 
 
 class Convolution(nn.Module):
@@ -33,15 +35,13 @@ class Convolution(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """(B, H, W, C) -> (B, H, W, width)."""
-        init = torch_default(9 * x.shape[-1])
-        x = nn.Conv(
+        x = torch_conv(
             self.width,
-            (3, 3),
+            3,
+            x.shape[-1],
             padding=1,
             use_bias=self.bare,  # a norm would take it away
             dtype=self.dtype,
-            kernel_init=init,
-            bias_init=init,
             name="conv",
         )(x)
         if self.bare:
@@ -65,8 +65,8 @@ class MemoryEncoder(nn.Module):
         Raises:
           UserError: if H or W is no multiple of 8.
         """
-        multiple_of("The image height", x.shape[1], STEP)
-        multiple_of("The image width", x.shape[2], STEP)
+        multiple_of("The image height", x.shape[1], SIDE_MULTIPLE)
+        multiple_of("The image width", x.shape[2], SIDE_MULTIPLE)
         last = len(self.widths) - 1
         for i, width in enumerate(self.widths):
             if i:
@@ -99,19 +99,22 @@ class MemoryDecoder(nn.Module):
         return jnp.tanh(x)
 
 
-def unit(x: Array) -> Array:  # (..., D) -> (..., D)
+# -- memory -----------------------------------------------------------------
+
+
+def l2_normalize(x: Array) -> Array:  # (..., D) -> (..., D)
     """Divided by its Euclidean norm; finite, and with a gradient, at zero."""
     squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.maximum(squares, SMALLEST**2))
+    return x * jax.lax.rsqrt(jnp.maximum(squares, EPS**2))
 
 
-def fresh(key: Key, items: int, size: int) -> Array:  # (M, D)
+def init_memory(key: Key, items: int, size: int) -> Array:  # (M, D)
     """Random directions with entries of one sign, as published code draws them."""
     signed = torch_default(1)(key, (items, size))  # U(-1, 1)
-    return unit((signed + 1) / 2)
+    return l2_normalize((signed + 1) / 2)
 
 
-def read(memory: Array, queries: Array) -> Array:  # (M, D), (Q, D) -> (Q, D)
+def read_memory(memory: Array, queries: Array) -> Array:  # (M, D), (Q, D) -> (Q, D)
     """Items weighted by their similarity to each query; no gradient flows."""
     weights = jax.nn.softmax(queries @ memory.T, axis=-1)
     return jax.lax.stop_gradient(weights @ memory)
@@ -124,7 +127,7 @@ def nearest_two(memory: Array, queries: Array) -> tuple[Array, Array]:
     return jax.lax.stop_gradient((first, second))
 
 
-def written(memory: Array, queries: Array) -> Array:  # (M, D), (Q, D) -> (M, D)
+def update_memory(memory: Array, queries: Array) -> Array:  # (M, D), (Q, D) -> (M, D)
     """Each item moved to the queries that it is the nearest item of.
 
     m_i <- unit(m_i + sum of v_qi q over those queries), v_qi = exp(s_qi - max_q s_qi)
@@ -134,9 +137,11 @@ def written(memory: Array, queries: Array) -> Array:  # (M, D), (Q, D) -> (M, D)
     """
     queries = jax.lax.stop_gradient(queries)
     similarity = queries @ memory.T  # (Q, M)
-    mine = jnp.argmax(similarity, axis=1)[:, None] == jnp.arange(len(memory))[None]
+    is_nearest = (
+        jnp.argmax(similarity, axis=1)[:, None] == jnp.arange(len(memory))[None]
+    )
     largest = max_over_batch(jnp.max(similarity, axis=0))
-    weights = jnp.where(mine, jnp.exp(similarity - largest[None]), 0.0)
-    moved = unit(memory + sum_over_batch(weights.T @ queries))
-    used = sum_over_batch(jnp.sum(mine, axis=0)) > 0
+    weights = jnp.where(is_nearest, jnp.exp(similarity - largest[None]), 0.0)
+    moved = l2_normalize(memory + sum_over_batch(weights.T @ queries))
+    used = sum_over_batch(jnp.sum(is_nearest, axis=0)) > 0
     return jnp.where(used[:, None], moved, memory)

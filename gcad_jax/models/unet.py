@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gcad_jax.core.checks import multiple_of
 from gcad_jax.core.types import Array, Features, Images
-from gcad_jax.models.layers.init import scaled, torch_default
+from gcad_jax.models.layers.init import scaled, torch_conv, torch_default
 
 
 class UNet(nn.Module):
@@ -51,15 +51,8 @@ class UNet(nn.Module):
             x = UpConvolution(widths[i], self.dtype, name=f"upconv{i}")(x)
             x = jnp.concatenate([x, skips[i]], axis=-1)
             x = Block(widths[i], self.dtype, name=f"up{i}")(x)
-        init = torch_default(x.shape[-1])
-        return nn.Conv(
-            self.features,
-            (1, 1),
-            dtype=self.dtype,
-            kernel_init=init,
-            bias_init=init,
-            name="out",
-        )(x)
+        inputs = x.shape[-1]
+        return torch_conv(self.features, 1, inputs, dtype=self.dtype, name="out")(x)
 
 
 class Block(nn.Module):
@@ -72,15 +65,9 @@ class Block(nn.Module):
     def __call__(self, x: Array) -> Array:  # (B, H, W, C) -> (B, H, W, width)
         """Same size, `width` channels."""
         for i in (1, 2):
-            init = torch_default(9 * x.shape[-1])
-            x = nn.Conv(
-                self.width,
-                (3, 3),
-                padding=1,
-                dtype=self.dtype,
-                kernel_init=init,
-                bias_init=init,
-                name=f"conv{i}",
+            inputs, name = x.shape[-1], f"conv{i}"
+            x = torch_conv(
+                self.width, 3, inputs, padding=1, dtype=self.dtype, name=name
             )(x)
             x = relu(x)
         return x

@@ -11,7 +11,7 @@ import jax
 from etils import epath
 
 from gcad_jax.core import multihost
-from gcad_jax.core.errors import UserError
+from gcad_jax.core.errors import UserError, one_line
 from gcad_jax.core.paths import list_folder, make_absolute
 from gcad_jax.core.types import Tree
 from gcad_jax.methods.base import TrainState
@@ -123,7 +123,7 @@ class Checkpoints:
         try:
             return self._read(step, like), ""
         except Exception as error:  # Orbax and its storage raise many kinds
-            return None, _reason(error) or type(error).__name__
+            return None, _reason(error)
 
     def _read(self, step: int, like: TrainState) -> TrainState:
         """Each process by itself: one that fails does not leave the others waiting."""
@@ -195,11 +195,11 @@ class Checkpoints:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).strip().partition("\n")[0]
-    # The storage wraps what the system said into all that it knows.
+    # The storage wraps the system's message into all that it knows.
     codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-    short = [os.strerror(code) for code in codes if os.strerror(code) in text]
-    return short[0] if short else text[:200]
+    first = str(error).strip().partition("\n")[0]
+    messages = [text for text in map(os.strerror, codes) if text in first]
+    return messages[0] if messages else one_line(error)
 
 
 def _named(state: TrainState) -> Tree:

@@ -37,11 +37,11 @@ def compile_step(
     layout: Layout,
     states: TrainState,
     resources: Resources,
-    fed: np.ndarray,
+    examples: np.ndarray,
 ) -> Program:
     """Compiles the step of `phase` for examples as `Layout.split` gives, unrun."""
     mapped = layout.map(make_step(phase, augmentation, options))
-    lowered = mapped.lower(states, resources, layout.examples_to_device(fed))
+    lowered = mapped.lower(states, resources, layout.examples_to_device(examples))
     compiled = lowered.compile()
     memory = compiled.memory_analysis()
     return Program(
@@ -61,12 +61,12 @@ def traced_flops(
 
     states, resources: of one seed; shapes suffice. None where there is no CPU.
     """
-    fed = jax.ShapeDtypeStruct((1, 1, 1, 1), np.int32)
+    examples = jax.ShapeDtypeStruct((1, 1, 1, 1), np.int32)
     step = make_step(phase, augmentation, StepOptions())
 
     def lowered(cpu: jax.Device) -> Any:
         mapped = BatchLayout((cpu,)).map(step)
-        return mapped.lower(_shapes(states), _shapes(resources), fed)
+        return mapped.lower(_shapes(states), _shapes(resources), examples)
 
     return _on_cpu(lowered)
 

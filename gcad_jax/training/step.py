@@ -61,7 +61,7 @@ def example_keys(key: Key, step: Array, count: int) -> tuple[Keys, Keys]:
 def make_step(
     phase: Phase, augmentation: Augmentation, options: StepOptions
 ) -> Callable[[TrainState, Resources, Array], tuple[TrainState, Metrics]]:
-    """The per-device function that `parallel.py` maps.
+    """The function of one device, which `Layout.map` maps over all.
 
     It takes the states of all seeds (leading axis S), the resources, and for each call,
     seed and example of this device (K, S, b) the row of the data set, int32, or the
@@ -70,22 +70,22 @@ def make_step(
     """
 
     def one_seed(
-        state: TrainState, resources: Resources, fed: Array
+        state: TrainState, resources: Resources, examples: Array
     ) -> tuple[TrainState, Metrics]:
-        augment_keys, keys = example_keys(state.key, state.step, fed.shape[0])
+        augment_keys, keys = example_keys(state.key, state.step, examples.shape[0])
         if resources.dataset is None:
-            images = to_float(fed)
+            images = to_float(examples)
         else:
-            images = gather(resources.dataset, fed)
+            images = gather(resources.dataset, examples)
         if not augmentation.is_identity:
             images = jax.vmap(lambda k, x: augment(k, x, augmentation))(
                 augment_keys, images
             )
-        cached = jax.tree.map(lambda leaf: leaf[fed], resources.cached)
+        cached = jax.tree.map(lambda leaf: leaf[examples], resources.cached)
         return phase.update(state, resources.frozen, Batch(images, cached), keys)
 
     def all_seeds(
-        states: TrainState, resources: Resources, fed: Array
+        states: TrainState, resources: Resources, examples: Array
     ) -> tuple[TrainState, Metrics]:
         if options.map_seeds == VMAP:
             # All seeds are at the same step. With a step for each, a condition on it
@@ -93,21 +93,21 @@ def make_step(
             replaced = states.replace  # type: ignore[attr-defined]
             axes = replaced(step=None, learned=0, opt_state=0, key=0)
             mapped = jax.vmap(one_seed, in_axes=(axes, None, 0), out_axes=(axes, 0))
-            after, metrics = mapped(replaced(step=states.step[0]), resources, fed)
+            after, metrics = mapped(replaced(step=states.step[0]), resources, examples)
             replaced = after.replace  # type: ignore[attr-defined]
             return replaced(step=jnp.full_like(states.step, after.step)), metrics
         results = [
-            one_seed(jax.tree.map(lambda x, s=s: x[s], states), resources, fed[s])
-            for s in range(fed.shape[0])
+            one_seed(jax.tree.map(lambda x, s=s: x[s], states), resources, examples[s])
+            for s in range(examples.shape[0])
         ]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
     def step(
-        states: TrainState, resources: Resources, fed: Array
+        states: TrainState, resources: Resources, examples: Array
     ) -> tuple[TrainState, Metrics]:
-        if fed.shape[0] == 1:
-            states, metrics = all_seeds(states, resources, fed[0])
+        if examples.shape[0] == 1:
+            states, metrics = all_seeds(states, resources, examples[0])
             return states, jax.tree.map(lambda x: x[None], metrics)
-        return jax.lax.scan(lambda s, f: all_seeds(s, resources, f), states, fed)
+        return jax.lax.scan(lambda s, f: all_seeds(s, resources, f), states, examples)
 
     return step

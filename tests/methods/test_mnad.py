@@ -71,7 +71,7 @@ def test_the_memory_is_written_as_in_the_published_code(num_devices):
     """All devices write the same, from the queries of all of them."""
     memory, queries = drawn()
     parts = queries.reshape(num_devices, -1, SIZE)
-    write = jax.vmap(functools.partial(mnad.written, memory), axis_name="batch")
+    write = jax.vmap(functools.partial(mnad.update_memory, memory), axis_name="batch")
     found = write(parts)
     expected = written(memory, queries)
     assert np.abs(expected[:-1] - memory[:-1]).max() > 0.01
@@ -86,14 +86,14 @@ def test_the_memory_is_read_by_similarity():
     weights /= weights.sum(axis=1, keepdims=True)
     expected = weights @ memory
     np.testing.assert_allclose(
-        mnad.read(memory, queries), expected, rtol=1e-5, atol=1e-6
+        mnad.read_memory(memory, queries), expected, rtol=1e-5, atol=1e-6
     )
-    gradient = jax.grad(lambda q: jnp.sum(mnad.read(memory, q)))(queries)
+    gradient = jax.grad(lambda q: jnp.sum(mnad.read_memory(memory, q)))(queries)
     assert not np.any(gradient)
 
 
 def test_a_fresh_memory_has_unit_items_of_one_sign():
-    memory = mnad.fresh(jax.random.key(0), 10, 512)
+    memory = mnad.init_memory(jax.random.key(0), 10, 512)
     assert memory.shape == (10, 512)
     np.testing.assert_allclose(np.linalg.norm(memory, axis=1), 1, rtol=1e-5)
     assert (np.asarray(memory) > 0).all()

@@ -14,8 +14,11 @@ from gcad_jax.core.paths import as_path
 from gcad_jax.core.types import Features, Images, ImagesU8, Tree
 from gcad_jax.methods.common.apply import each_batch
 from gcad_jax.methods.common.hparams import AdamHParams
-from gcad_jax.models.io import patch_descriptors
-from gcad_jax.models.io.patch_descriptors import load_descriptor
+from gcad_jax.models.io.patch_descriptors import (
+    load_descriptor,
+    load_shipped,
+    shipped_path,
+)
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import (
     BORDERS,
@@ -112,7 +115,7 @@ def check(
         check_size("P", p)
         _check_size(E_loc(p))
         if source == SHIPPED:
-            patch_descriptors.path(E_loc(p))
+            shipped_path(E_loc(p))
 
 
 def _check_size(E_loc: PatchDescriptor) -> None:
@@ -142,7 +145,7 @@ def weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:
       UserError: a file that is missing, damaged, or of another network.
     """
     if source == SHIPPED:
-        return patch_descriptors.load(E_loc)
+        return load_shipped(E_loc)
     if source != RANDOM:
         path = source.replace("{p}", str(E_loc.p))
         if not as_path(path).is_file():

@@ -25,7 +25,7 @@ from gcad_jax.methods.common.optimizers import (
     with_model_state,
 )
 from gcad_jax.models.autoencoder import Autoencoder
-from gcad_jax.models.layers.skip_fading import NUM_SKIPS, fades, skip_weights
+from gcad_jax.models.layers.skip_fading import FADES, NUM_SKIPS, skip_weights
 
 
 @dataclasses.dataclass(eq=False)
@@ -68,7 +68,7 @@ class ReconstructionMethod(AdamHParams, NothingFrozen, OneMap):
     skip_schedule: str = fields.field(
         "sequential",
         "how they fade: see GCAD [ours]",
-        fields.choices(*fades()),
+        fields.choices(*FADES),
     )
 
     def validate(self) -> None:

@@ -39,7 +39,7 @@ from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_dec
 from gcad_jax.methods.gcad.losses import R_glo_weight, total_loss
 from gcad_jax.methods.gcad.networks import TRAINED, Networks
 from gcad_jax.methods.gcad.scoring import raw_maps
-from gcad_jax.models.layers.skip_fading import fades, skip_weights
+from gcad_jax.models.layers.skip_fading import FADES, skip_weights
 
 REGRESSION, RECONSTRUCTION = "regression", "reconstruction"
 
@@ -80,7 +80,7 @@ class GCAD(Networks):
         'how the skips fade: "sequential", one after the other, the highest resolution '
         'first; "staggered", all from the start, ending one after the other; or '
         '"overlapping" [ours: P 5.2 gives first and last epoch, and the order]',
-        fields.choices(*fades()),
+        fields.choices(*FADES),
     )
 
     def validate(self) -> None:

@@ -23,7 +23,7 @@ from gcad_jax.models.classifiers.classifier import (
     save_classifier,
 )
 from gcad_jax.models.io.npz import HEADER, read_arrays
-from gcad_jax.models.io.patch_descriptors import save_descriptor, shapes
+from gcad_jax.models.io.patch_descriptors import array_shapes, save_descriptor
 from gcad_jax.models.io.pytorch import pdn, read_pickled, read_safetensors, resnet
 from gcad_jax.models.patch_descriptor import PatchDescriptor, published
 from gcad_jax.models.patch_layers import PDNS, layers
@@ -120,17 +120,21 @@ def mobilenet_v2(tensors: Tensors, source: Path) -> Arrays:
     names = mobilenet.layer_names()
     kinds = ["DEPTHWISE_CONV_2D" if "depthwise" in n else "CONV_2D" for n in names]
     stems = sorted({name.rpartition(".")[0] for name in tensors})
-    found = [stem.partition(".")[2] for stem in stems]
-    if found != kinds or any(name[-2:] not in (".w", ".b") for name in tensors):
+    layers_there = [stem.partition(".")[2] for stem in stems]
+    if layers_there != kinds or any(name[-2:] not in (".w", ".b") for name in tensors):
         place = next(
-            (i for i, (f, k) in enumerate(zip(found, kinds, strict=False)) if f != k),
-            min(len(found), len(kinds)),
+            (
+                i
+                for i, (f, k) in enumerate(zip(layers_there, kinds, strict=False))
+                if f != k
+            ),
+            min(len(layers_there), len(kinds)),
         )
         at = stems[place] if place < len(stems) else "nothing"
-        wanted = kinds[place] if place < len(kinds) else "nothing more"
+        needed = kinds[place] if place < len(kinds) else "nothing more"
         raise UserError(
             f"{source} is no MobileNetV2 1.0: layer {place + 1} of {len(kinds)} is "
-            f"{at!r}, needed is {wanted}, with arrays '.w' and '.b'."
+            f"{at!r}, needed is {needed}, with arrays '.w' and '.b'."
         )
     arrays: Arrays = {}
     for stem, name in zip(stems, names, strict=True):
@@ -172,7 +176,7 @@ def pdn_medium(tensors: Tensors, source: Path) -> Arrays:
 
 
 def _pdn(tensors: Tensors, source: Path, network: PatchDescriptor) -> Arrays:
-    return pdn(tensors, source, layers(network.p, network.arch), shapes(network))
+    return pdn(tensors, source, layers(network.p, network.arch), array_shapes(network))
 
 
 CONVERSIONS: Mapping[str, Callable[[Tensors, Path], Arrays]] = {

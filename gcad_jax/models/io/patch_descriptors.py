@@ -27,10 +27,9 @@ from gcad_jax.models.io.npz import (
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.models.patch_layers import ARCHS, STUDENT_TEACHER
 
-FOLDER = pathlib.Path(__file__).parents[1] / "weights"
-
 FORMAT = "gcad_jax E_loc"
 VERSION = 1
+SHIPPED_WEIGHTS = pathlib.Path(__file__).parents[1] / "weights"
 
 
 def save_descriptor(
@@ -59,7 +58,7 @@ def save_descriptor(
     flat = flatten_dict(jax.device_get(params), sep="/")
     with np.errstate(over="ignore"):  # found by the next check, with a name
         arrays = {name: np.asarray(a).astype(stored_as) for name, a in flat.items()}
-    problem = difference(arrays, shapes(descriptor))
+    problem = difference(arrays, array_shapes(descriptor))
     if problem:
         raise ValueError(f"The parameters do not fit the descriptor: {problem}.")
     origin = {} if source is None else {"source": source}
@@ -91,7 +90,7 @@ def load_descriptor(path: Path, expected: PatchDescriptor) -> Tree:
                 + (" (width is E_loc_width of a method)." if field == "width" else ".")
             )
     # The names before the checksum: they say more about what happened.
-    problem = difference(arrays, shapes(expected))
+    problem = difference(arrays, array_shapes(expected))
     if problem:
         raise UserError(f"{path} does not fit E_loc (p = {expected.p}): {problem}.")
     check_sum(path, header, arrays)
@@ -116,55 +115,58 @@ def _header(descriptor: PatchDescriptor) -> dict[str, Any]:
     return header | ({"p65_conv3": descriptor.p65_conv3} if descriptor.p == 65 else {})
 
 
-def shapes(descriptor: PatchDescriptor) -> dict[str, tuple[int, ...]]:
+def array_shapes(descriptor: PatchDescriptor) -> dict[str, tuple[int, ...]]:
     """Name -> shape of the arrays that the descriptor needs."""
-    found = jax.eval_shape(
-        descriptor.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3), jnp.float32)
-    )
-    return {n: a.shape for n, a in flatten_dict(found["params"], sep="/").items()}
+    images = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+    params = jax.eval_shape(descriptor.init, jax.random.key(0), images)["params"]
+    return {n: a.shape for n, a in flatten_dict(params, sep="/").items()}
 
 
-def path(descriptor: PatchDescriptor) -> pathlib.Path:
+# -- weights that come with the package ---------------------------------------
+
+
+def shipped_path(descriptor: PatchDescriptor) -> pathlib.Path:
     """The file for this p and d_loc of Student-Teacher.
 
     Raises:
       UserError: none comes with the package, or of another width or slope.
     """
-    arch = descriptor.arch
+    arch, p, d_loc = descriptor.arch, descriptor.p, descriptor.d_loc
     if ARCHS[arch].published:
         raise UserError(
             f"No weights of E_loc {arch!r} come with the package: convert published "
             f"ones (python -m gcad_jax.convert --arch={arch} --input=FILE "
-            f"--output=E_loc_{descriptor.p}.npz) and set method.teacher to that file, "
+            f"--output=E_loc_{p}.npz) and set method.teacher to that file, "
             "or set it to 'random'."
         )
-    found = FOLDER / f"E_loc_{descriptor.p}_{descriptor.d_loc}.npz"
-    if not found.is_file():
+    path = SHIPPED_WEIGHTS / f"E_loc_{p}_{d_loc}.npz"
+    if not path.is_file():
         sizes = sorted(
-            tuple(map(int, f.stem.split("_")[2:])) for f in FOLDER.glob("E_loc_*.npz")
+            tuple(map(int, f.stem.split("_")[2:]))
+            for f in SHIPPED_WEIGHTS.glob("E_loc_*.npz")
         )
         raise UserError(
-            f"No weights of E_loc come with the package for p = {descriptor.p} and "
-            f"d_loc = {descriptor.d_loc}; they do for (p, d_loc) of {sizes}: take one "
+            f"No weights of E_loc come with the package for p = {p} and "
+            f"d_loc = {d_loc}; they do for (p, d_loc) of {sizes}: take one "
             "of these, or set method.teacher to 'random' or to the path of weights of "
             "your own (configs/pretrain_teacher.py)."
         )
-    header, _ = read_weights(found)
+    header, _ = read_weights(path)
     for name, field in (("width", "E_loc_width"), ("slope", "slope")):
         if header.get(name) != getattr(descriptor, name):
             raise UserError(
                 f"method.{field} is {getattr(descriptor, name)}, but the weights of "
-                f"E_loc that come with the package for p = {descriptor.p} and d_loc = "
-                f"{descriptor.d_loc} have {header.get(name)}: set it to that, or set "
+                f"E_loc that come with the package for p = {p} and d_loc = {d_loc} "
+                f"have {header.get(name)}: set it to that, or set "
                 "method.teacher to 'random' or to the path of weights of your own."
             )
-    return found
+    return path
 
 
-def load(descriptor: PatchDescriptor) -> Tree:
+def load_shipped(descriptor: PatchDescriptor) -> Tree:
     """The 'params' of the descriptor, float32.
 
     Raises:
       UserError: none comes with the package for it, or the file is damaged.
     """
-    return load_descriptor(path(descriptor), descriptor)
+    return load_descriptor(shipped_path(descriptor), descriptor)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from gcad_jax.core.errors import UserError
+from gcad_jax.core.errors import UserError, one_line
 from gcad_jax.core.paths import as_readable
 from gcad_jax.models.io.npz import difference
 from gcad_jax.models.patch_layers import Layer
@@ -61,10 +61,9 @@ def read_pickled(path: epath.Path) -> Arrays:
     try:
         content = torch.load(as_readable(path), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its readers do
-        reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"{path} is damaged or holds more than tensors ({reason}); copy it again, "
-            "or save the state dict of the network."
+            f"{path} is damaged or holds more than tensors ({one_line(error)}); copy "
+            "it again, or save the state dict of the network."
         ) from error
     for name in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
@@ -112,8 +111,10 @@ def resnet(
     for layer in layers:
         shape = shapes[f"{layer}/kernel"]
         needed[_kernel(layer)] = shape[::-1][:2] + shape[:-2]
-        own = [f"{norms[layer]}.{p}" for p in parts] if layer in norms else ["fc.bias"]
-        needed |= dict.fromkeys(own, shape[-1:])
+        vectors = ["fc.bias"]
+        if layer in norms:
+            vectors = [f"{norms[layer]}.{part}" for part in parts]
+        needed |= dict.fromkeys(vectors, shape[-1:])
     if problem := difference(tensors, needed):
         raise UserError(f"{source} does not fit: {problem}.")
     arrays: Arrays = {}

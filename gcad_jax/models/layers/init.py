@@ -1,9 +1,10 @@
-"""Initial weights and scaled widths, shared by all networks."""
+"""Initial weights, scaled widths and normalized inputs, shared by all networks."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
@@ -12,7 +13,6 @@ from gcad_jax.core.types import Array, Images, Key
 
 # Per channel, RGB in [0, 1]: torchvision's statistics of the ImageNet training set.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MINIMUM_WIDTH = 4
@@ -32,6 +32,16 @@ def torch_default(fan_in: int) -> Initializer:
     convolution as out * k * k (the layout of its weight is in, out, k, k).
     """
     return uniform(fan_in**-0.5)
+
+
+def torch_conv(width: int, size: int, inputs: int, **options: Any) -> nn.Conv:
+    """A square convolution with PyTorch's default initial weights.
+
+    size: of the kernel, in pixels. inputs: channels that it is applied to. options:
+    of `nn.Conv`.
+    """
+    init = torch_default(size * size * inputs)
+    return nn.Conv(width, (size, size), kernel_init=init, bias_init=init, **options)
 
 
 def uniform(bound: float) -> Initializer:

@@ -1,5 +1,6 @@
-"""."""
+"""How E_glo's skip connections fade out during the training [P 5.2]."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import Array
 
-NUM_SKIPS = 5
+NUM_SKIPS = 5  # u, v, w, x, y: one for each halving of the side
 
 
 class Fade(NamedTuple):
@@ -19,16 +20,15 @@ class Fade(NamedTuple):
     lengths: tuple[float, ...]
 
 
-def fades() -> dict[str, Fade]:
-    """The schedules by name; index 0 is u, the skip of the highest resolution."""
-    return {
-        # One after another.
-        "sequential": Fade(starts=(0, 2, 4, 6, 8), lengths=(2, 2, 2, 2, 2)),
-        # All start together, the upper ones end first.
-        "staggered": Fade(starts=(0, 0, 0, 0, 0), lengths=(2, 4, 6, 8, 10)),
-        # The upper ones start first, the next before the last has ended.
-        "overlapping": Fade(starts=(0, 1, 2, 3, 4), lengths=(6, 6, 6, 6, 6)),
-    }
+# By name of the schedule; index 0 is u, the skip of the highest resolution.
+FADES: Mapping[str, Fade] = {
+    # One after another.
+    "sequential": Fade(starts=(0, 2, 4, 6, 8), lengths=(2, 2, 2, 2, 2)),
+    # All start together, the upper ones end first.
+    "staggered": Fade(starts=(0, 0, 0, 0, 0), lengths=(2, 4, 6, 8, 10)),
+    # The upper ones start first, the next before the last has ended.
+    "overlapping": Fade(starts=(0, 1, 2, 3, 4), lengths=(6, 6, 6, 6, 6)),
+}
 
 
 def skip_weights(
@@ -49,12 +49,12 @@ def skip_weights(
     Raises:
       UserError: for an unknown schedule or a negative `fade_epochs`.
     """
-    one_of("skip_schedule", schedule, fades())
+    one_of("skip_schedule", schedule, FADES)
     if fade_epochs < 0:
         raise UserError(f"fade_epochs is {fade_epochs}; it must be 0 or more.")
     if fade_epochs == 0:
         return jnp.zeros((NUM_SKIPS,), jnp.float32)
-    tenths = np.asarray(fades()[schedule]) * fade_epochs / 10
+    tenths = np.asarray(FADES[schedule]) * fade_epochs / 10
     starts, lengths = (jnp.asarray(v, jnp.float32) for v in tenths)
     ends = jnp.asarray(tenths.sum(axis=0), jnp.float32)
     epoch = jnp.asarray(epoch, jnp.float32)

@@ -30,7 +30,7 @@ def crossing_bytes(
     augmentation: Augmentation,
     states: TrainState,
     resources: Resources,
-    fed: Any,
+    examples: Any,
 ) -> int:
     """Bytes that each device puts into collectives in one update of one seed.
 
@@ -38,11 +38,11 @@ def crossing_bytes(
     all-reduce sends almost twice as many. Where an update has branches, the dearest;
     what a while loop holds counts once, for nobody knows how often it runs.
 
-    states, resources: of one seed; shapes suffice. fed: (1, 1, b, ...) likewise.
+    states, resources: of one seed; shapes suffice. examples: (1, 1, b, ...) likewise.
     """
     step = make_step(phase, augmentation, StepOptions())
     make_jaxpr = jax.make_jaxpr(step, axis_env=[(BATCH, 2)])
-    traced = make_jaxpr(states, resources, fed)
+    traced = make_jaxpr(states, resources, examples)
     return _count(_open(traced))
 
 

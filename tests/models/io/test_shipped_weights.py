@@ -24,7 +24,7 @@ from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.pretraining.nearest_neighbors import place_retrieval
 
 LARGEST = 8e6  # bytes of a file
-FILES = sorted(patch_descriptors.FOLDER.glob("*.npz"))
+FILES = sorted(patch_descriptors.SHIPPED_WEIGHTS.glob("*.npz"))
 SMALL = presets.small()
 METHODS = {
     "paper": GCAD(P=(17, 33, 65)),
@@ -55,7 +55,7 @@ def described(net, source):
 
 
 def test_every_file_is_of_a_preset_and_every_preset_has_its_file():
-    assert {patch_descriptors.path(net) for net in NETS} == set(FILES)
+    assert {patch_descriptors.shipped_path(net) for net in NETS} == set(FILES)
     for method in METHODS.values():
         assert method.teacher == "shipped"
         method.validate()
@@ -77,7 +77,7 @@ def test_a_file_is_small_and_says_what_it_learned_from(path):
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: f"{net.p}-{net.d_loc}")
 def test_the_dense_form_of_trained_weights_equals_their_patch_form(net):
-    params = {"params": patch_descriptors.load(net)}
+    params = {"params": patch_descriptors.load_shipped(net)}
     image = normalized(patches()[:1, :32, :32])
     dense = jax.jit(net.apply)(params, image)
     half = net.p // 2
@@ -118,7 +118,7 @@ def test_what_does_not_ship_is_said_with_what_does():
     with pytest.raises(
         UserError, match=r"p = 65 and d_loc = 7; they do for .*\(17, 128"
     ):
-        patch_descriptors.load(PatchDescriptor(65, d_loc=7))
+        patch_descriptors.load_shipped(PatchDescriptor(65, d_loc=7))
     for wrong, says in (
         ({"slope": 0.2}, r"method.slope is 0.2, .* have 0.005: set it to that"),
         ({"E_loc_width": 0.5}, r"E_loc_width is 0.5, .* have 1.0: .*'random'"),
@@ -129,12 +129,12 @@ def test_what_does_not_ship_is_said_with_what_does():
 
 def test_a_damaged_installation_is_said(tmp_path, monkeypatch):
     net = SMALL.E_loc(17)
-    copied = tmp_path / patch_descriptors.path(net).name
-    shutil.copy(patch_descriptors.path(net), copied)
+    copied = tmp_path / patch_descriptors.shipped_path(net).name
+    shutil.copy(patch_descriptors.shipped_path(net), copied)
     copied.write_bytes(copied.read_bytes()[:-2000])
-    monkeypatch.setattr(patch_descriptors, "FOLDER", tmp_path)
+    monkeypatch.setattr(patch_descriptors, "SHIPPED_WEIGHTS", tmp_path)
     with pytest.raises(UserError, match=rf"{copied.name} is damaged"):
-        patch_descriptors.load(net)
+        patch_descriptors.load_shipped(net)
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: f"{net.p}-{net.d_loc}")
