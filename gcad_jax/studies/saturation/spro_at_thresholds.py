@@ -3,13 +3,13 @@
 `evaluation.spro` writes the area of a region up to a limit L as the mean weight of its
 s highest pixels. A pixel whose ramp from x0 to x1 ends within the limit has the weight
 L - (x0 + x1) / 2, one whose ramp begins beyond it has none, and the ramps of different
-slots do not overlap, so that one slot at most lies across the limit. So the prefix sums
+bins do not overlap, so that one bin at most lies across the limit. So the prefix sums
 of all limits follow from those of x0 + x1, which are whole numbers of negatives:
 
     C[k] = K L - sum_{j <= K} (x0 + x1) / 2    with K = min(k, pixels within the limit)
-           + (pixels among the k that lie across the limit) * (weight of that slot)
+           + (pixels among the k that lie across the limit) * (weight of that bin)
 
-In a slot of several scores x0 and x1 are replaced by their bounds, as in `spro`.
+In a bin of several scores x0 and x1 are replaced by their bounds, as in `spro`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,13 +42,13 @@ def auspro_at_thresholds(
     # Regions of one type share the draws: their areas are added for each distinct
     # threshold, and looked up for each draw only then.
     fixed, by_type = np.zeros((1, 1, 1)), dict[str, np.ndarray]()
-    for slots, r in zip(ranks.pixel_bins, ranks.subset.regions, strict=True):
+    for bins, r in zip(ranks.pixel_bins, ranks.subset.regions, strict=True):
         name = ground_truth.regions[r].defect_name
         if varying[r] and name in sampled:
             sizes = sampled[name].sizes(int(ground_truth.areas[r]))
-            by_type[name] = by_type.get(name, 0) + weights.areas(slots, sizes)
+            by_type[name] = by_type.get(name, 0) + weights.areas(bins, sizes)
         else:
-            fixed = fixed + weights.areas(slots, ground_truth.saturations[r : r + 1])
+            fixed = fixed + weights.areas(bins, ground_truth.saturations[r : r + 1])
     draws = max((s.which.size for s in sampled.values()), default=1)
     total = np.repeat(fixed, draws, axis=2)
     for name, areas in by_type.items():
@@ -59,16 +59,16 @@ def auspro_at_thresholds(
 
 
 class _Weights:
-    """What the regions of a subset share, for L limits and T slots.
+    """What the regions of a subset share, for L limits and T bins.
 
     B is 1 or, for the lower and the upper area where the pass was not exact, 2.
 
     limits: (L, 1).
-    ends: (B, T) x0 + x1 of each slot in negatives, or its bounds.
-    within: (L,) lowest slot whose ramp ends within the limit.
-    started: (L,) lowest slot whose ramp begins before the limit; `within`, or the slot
+    ends: (B, T) x0 + x1 of each bin in negatives, or its bounds.
+    within: (L,) lowest bin whose ramp ends within the limit.
+    started: (L,) lowest bin whose ramp begins before the limit; `within`, or the bin
         under it, which then lies across the limit.
-    across: (B, L, 1) weight of the slot that lies across, or 0.
+    across: (B, L, 1) weight of the bin that lies across, or 0.
     """
 
     def __init__(self, ranks: Ranks, limits: np.ndarray) -> None:
@@ -79,9 +79,11 @@ class _Weights:
         lower = np.where(ranks.ambiguous, 2 * x1, x0 + x1)
         upper = np.where(ranks.ambiguous, 2 * x0, x0 + x1)
         self.ends = np.stack([lower, upper])[:bounds]
-        # Slots ascend with the scores, so the numbers of negatives descend.
         negatives = limits * ranks.negatives
-        self.within = np.searchsorted(-ranks.reached, -negatives)
+        # Bins ascend with the scores, so the numbers of negatives descend: they are
+        # searched from the other end.
+        num_within = np.searchsorted(ranks.reached[::-1], negatives, side="right")
+        self.within = ranks.reached.size - num_within
         below = np.maximum(self.within - 1, 0)
         is_across = (self.within > 0) & (ranks.above[below] < negatives)
         self.started = self.within - is_across
@@ -90,21 +92,21 @@ class _Weights:
             weights = _weights_across(ranks, below[n], limits[n])
             self.across[:, n, 0] = weights[:bounds]
 
-    def areas(self, slots: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    def areas(self, bins: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """A region's areas over the limit, (B, L, U).
 
-        slots: (A,) of its pixels, descending. sizes: (U,) saturations, ascending.
+        bins: (A,) of its pixels, descending. sizes: (U,) saturations, ascending.
         """
-        slots = slots[: sizes[-1]]
-        ascending = np.ascontiguousarray(slots[::-1])
-        # Of the pixels, how many lie in these slots or higher ones, (L, 1).
+        bins = bins[: sizes[-1]]
+        ascending = np.ascontiguousarray(bins[::-1])
+        # Of the pixels, how many lie in these bins or higher ones, (L, 1).
         within, started = (
-            slots.size - np.searchsorted(ascending, lowest)[:, None]
+            bins.size - np.searchsorted(ascending, lowest)[:, None]
             for lowest in (self.within, self.started)
         )
-        prefix_sums = np.zeros((len(self.ends), 1 + slots.size))
+        prefix_sums = np.zeros((len(self.ends), 1 + bins.size))
         for ends, sums in zip(self.ends, prefix_sums, strict=True):
-            np.cumsum(ends[slots], out=sums[1:])
+            np.cumsum(ends[bins], out=sums[1:])
         counts = np.minimum(sizes, within)  # (L, U), the K above
         area = prefix_sums[:, counts]
         area /= -2 * self.negatives
@@ -115,10 +117,11 @@ class _Weights:
         return area
 
 
-def _weights_across(ranks: Ranks, slot: int, limit: float) -> tuple[float, float]:
-    """Lower and upper weight of a slot that lies across the limit."""
-    x0, x1 = ranks.above[slot] / ranks.negatives, ranks.reached[slot] / ranks.negatives
-    if ranks.ambiguous[slot]:
+def _weights_across(ranks: Ranks, index: int, limit: float) -> tuple[float, float]:
+    """Lower and upper weight of a bin that lies across the limit."""
+    x0 = ranks.above[index] / ranks.negatives
+    x1 = ranks.reached[index] / ranks.negatives
+    if ranks.ambiguous[index]:
         return 0.0, limit - x0
     ramp = (limit - x0) ** 2 / (2 * (x1 - x0))
     return ramp, ramp
