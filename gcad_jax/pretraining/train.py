@@ -34,7 +34,7 @@ from gcad_jax.pretraining.targets import Layers, Target
 from gcad_jax.pretraining.trainable import DistillationTask, flatten
 from gcad_jax.training.input_pipeline import Streaming
 from gcad_jax.training.loop import fit
-from gcad_jax.training.options import LoopOptions
+from gcad_jax.training.options import RunContext
 
 MIN_RELATIVE_STD = 0.1  # of a feature, as a part of the median one
 WINDOWS_PER_CALL = 32
@@ -105,26 +105,21 @@ def weights_name(p: int) -> str:
 
 
 def distill(
-    job: DistillationJob,
-    folder: epath.Path,
-    weights: epath.Path,
-    seed: int,
-    options: LoopOptions,
-    config: dict[str, Any],
-    print_line: Callable[[str], None],
+    job: DistillationJob, weights: epath.Path, context: RunContext
 ) -> dict[str, Any]:
-    """Trains E_loc of one p in `folder`, writes `weights` and what they are worth.
+    """Trains E_loc of one p, writes the file `weights` and what they are worth.
+
+    context: with one seed.
 
     Raises:
       UserError: images or batches that do not fit, a loss that is not finite.
       Preempted: after SIGTERM, when the state has been saved.
     """
     started = time.monotonic()
-    settings, images = job.settings, job.images
-    task, pipeline, frozen = prepare_task(job, seed, print_line)
+    settings, images, (seed,) = job.settings, job.images, context.seeds
+    task, pipeline, frozen = prepare_task(job, seed, context.print_line)
     stream, held_out = pipeline.stream, job.photos.split(len(images))[1]
-    inputs = (task, pipeline, frozen, (seed,))
-    (learned,) = fit(*inputs, folder, options, config, print_line)
+    (learned,) = fit(task, pipeline, frozen, context)
     about = {
         "p": settings.p,
         "target": job.teacher.name,
@@ -138,7 +133,7 @@ def distill(
     test = dataclasses.replace(stream, rows=held_out)
     untrained = jax.jit(task.init)(jax.random.fold_in(jax.random.key(seed), 0))
     result = about | evaluate_held_out(task, frozen, (learned, untrained), test)
-    before = _read_result(folder / RESULT)
+    before = _read_result(context.folder / RESULT)
     # Processes that cut patches name what they cannot read, but do not tell us.
     unreadable = max(len(images.unreadable), before.get("unreadable_images") or 0)
     result["unreadable_images"] = None if job.processes else unreadable
@@ -146,10 +141,9 @@ def distill(
     minutes = (time.monotonic() - started) / 60
     result["minutes"] = max(minutes, before.get("minutes", 0.0))
     save_descriptor(weights, params, E_loc, job.stored_as, result)
-    write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
-    for line in result_lines(result):
-        print_line(line)
-    print_line(f"weights     {weights}")
+    write_text(context.folder / RESULT, json.dumps(result, indent=2) + "\n")
+    for line in (*result_lines(result), f"weights     {weights}"):
+        context.print_line(line)
     return result
 
 

@@ -36,7 +36,7 @@ from gcad_jax.runs.workdir import REPORT
 from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
 from gcad_jax.training.cost.estimate import duration, measure_cost
 from gcad_jax.training.logs import ROWS, read_rows
-from gcad_jax.training.options import LoopOptions
+from gcad_jax.training.options import LoopOptions, RunContext
 
 
 def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
@@ -57,17 +57,10 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
             print_line(f"\n== E_loc, p = {p}")
             training = folder / f"E_loc_{p}"
             make_folder(training)
-            results.append(
-                distill(
-                    job,
-                    training,
-                    folder / weights_name(p),
-                    config.seeds[0],
-                    inputs.options,
-                    inputs.made_of,
-                    print_line,
-                )
+            context = RunContext(
+                config.seeds, training, inputs.options, inputs.made_of, print_line
             )
+            results.append(distill(job, folder / weights_name(p), context))
             run_figures.render_losses(training, read_rows(training / ROWS))
         minutes = (time.monotonic() - started) / 60
         _write_report(folder, results, hardware_sentence(inputs.options, minutes))

@@ -32,7 +32,7 @@ from gcad_jax.runs.evaluate_category import (
 from gcad_jax.runs.workdir import REPORT
 from gcad_jax.training.logs import ROWS, read_rows
 from gcad_jax.training.loop import train
-from gcad_jax.training.options import LoopOptions
+from gcad_jax.training.options import LoopOptions, RunContext
 
 
 def run(
@@ -92,15 +92,9 @@ def run_category(
         return earlier
     for line in config.method.describe():
         print_line(f"method      {line}")
-    trained = train(
-        config.method,
-        category,
-        config.seeds,
-        folder,
-        options,
-        serialization.as_dict(config),
-        print_line,
-    )
+    settings = serialization.as_dict(config)
+    context = RunContext(config.seeds, folder, options, settings, print_line)
+    trained = train(config.method, category, context)
     result = evaluate_category(config, category, trained, folder)
     print_result(result)
     return result

@@ -1,13 +1,10 @@
 """Trains all seeds of one category; any kill in between can be resumed exactly."""
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 
 from gcad_jax.core import multihost
 from gcad_jax.core.axes import BATCH
@@ -23,68 +20,56 @@ from gcad_jax.training.cost.communication import crossing_line
 from gcad_jax.training.frozen_cache import load_or_prepare
 from gcad_jax.training.input_pipeline import InMemory, InputPipeline
 from gcad_jax.training.logs import MetricsLog, MetricsReader
-from gcad_jax.training.options import LoopOptions, TrainResult
+from gcad_jax.training.options import RunContext, TrainResult
 from gcad_jax.training.preemption import Preempted, Preemption
 from gcad_jax.training.state import first_states
 from gcad_jax.training.step import Resources
 
 
-def train(
-    method: Method,
-    category: Category,
-    seeds: Sequence[int],
-    folder: epath.Path,
-    options: LoopOptions,
-    config: dict[str, Any],
-    print_line: Callable[[str], None],
-) -> TrainResult:
+def train(method: Method, category: Category, context: RunContext) -> TrainResult:
     """Trains a method on a category, or continues or merely restores it.
-
-    seeds, folder, config, print_line: as in `fit`.
 
     Raises:
       UserError: batch or data that do not fit, a loss that is not finite.
       Preempted: after SIGTERM, when the state has been saved.
     """
+    seeds, options = context.seeds, context.options
     for line in summary.data_lines(category):
-        print_line(line)
+        context.print_line(line)
     pipeline = InMemory(method, category, seeds, options.cache_features)
     if not read_phases(method, pipeline.steps_per_epoch):
         # Nothing is trained that would have to go on with the very same numbers.
         frozen = method.prepare(category.train)
     else:
         frozen = load_or_prepare(
-            folder, method.prepare, category.train, config, print_line
+            context.folder,
+            method.prepare,
+            category.train,
+            context.config,
+            context.print_line,
         )
-    learned = fit(method, pipeline, frozen, seeds, folder, options, config, print_line)
+    learned = fit(method, pipeline, frozen, context)
     return TrainResult(frozen, options.layout.local_seeds(len(seeds)), learned)
 
 
 def fit(
-    task: Trainable,
-    pipeline: InputPipeline,
-    frozen: Tree,
-    seeds: Sequence[int],
-    folder: epath.Path,
-    options: LoopOptions,
-    config: dict[str, Any],
-    print_line: Callable[[str], None],
+    task: Trainable, pipeline: InputPipeline, frozen: Tree, context: RunContext
 ) -> tuple[Learned, ...]:
-    """Trains the networks of each seed, or continues or restores what `folder` holds.
+    """Trains the networks of each seed, or continues or restores what is in the folder.
 
     Returns those of the seeds that `Layout.local_seeds` names.
 
-    frozen: what every step reads. seeds: one model each, in one program. config:
-    stored in the checkpoints. print_line: called with each line of the summary.
+    frozen: what every step reads.
 
     Raises:
       UserError: a batch that does not fit, a loss that is not finite.
       Preempted: after SIGTERM, when the state has been saved.
     """
-    trainer = Trainer(task, pipeline, seeds, folder, options, print_line)
-    local = options.layout.local_seeds(len(seeds))
+    trainer = Trainer(task, pipeline, context)
+    layout, seeds = context.options.layout, context.seeds
+    local = layout.local_seeds(len(seeds))
     states = first_states(task, [seeds[i] for i in local])
-    checkpoints = Checkpoints(folder / CHECKPOINTS, config, options.layout)
+    checkpoints = Checkpoints(context.folder / CHECKPOINTS, context.config, layout)
     try:
         learned = trainer.run(frozen, states, checkpoints)
     finally:
@@ -103,18 +88,13 @@ class Trainer:
     """The parts of a training that stay the same from its first step to its last."""
 
     def __init__(
-        self,
-        task: Trainable,
-        pipeline: InputPipeline,
-        seeds: Sequence[int],
-        folder: epath.Path,
-        options: LoopOptions,
-        print_line: Callable[[str], None],
+        self, task: Trainable, pipeline: InputPipeline, context: RunContext
     ) -> None:
-        self.task, self.pipeline, self.seeds = task, pipeline, seeds
-        self.folder, self.options, self.print_line = folder, options, print_line
-        self.layout = options.layout
-        self.layout.check("batch_size", task.batch_size, len(seeds))
+        self.task, self.pipeline = task, pipeline
+        self.seeds, self.folder = context.seeds, context.folder
+        self.options, self.print_line = context.options, context.print_line
+        self.layout = context.options.layout
+        self.layout.check("batch_size", task.batch_size, len(context.seeds))
         self.phases = read_phases(task, pipeline.steps_per_epoch)
         self.total = sum(phase.num_steps for phase in self.phases)
         # By position of the phase and number of updates: names are labels.

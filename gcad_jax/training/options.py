@@ -1,6 +1,10 @@
-"""."""
+"""How and where a training runs, and what it leaves."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from etils import epath
 
 from gcad_jax.core.types import Tree
 from gcad_jax.methods.base import Learned
@@ -29,6 +33,22 @@ class LoopOptions:
         """Fake CPU devices abort when the host runs ahead of them."""
         devices = self.layout.devices
         return len(devices) > 1 and devices[0].platform == "cpu"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunContext:
+    """What one training is handed from the job that it is part of.
+
+    seeds: one model each, in one program. folder: for checkpoints, metrics and the
+    frozen part. config: as JSON, stored in the checkpoints. print_line: called with
+    each line for the terminal.
+    """
+
+    seeds: Sequence[int]
+    folder: epath.Path
+    options: LoopOptions
+    config: dict[str, Any]
+    print_line: Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)

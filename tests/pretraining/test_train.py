@@ -24,6 +24,7 @@ from gcad_jax.pretraining.train import (
     r_squared,
 )
 from gcad_jax.training.logs import MetricsLog, read_rows
+from gcad_jax.training.options import RunContext
 from gcad_jax.training.preemption import Preempted
 
 SETTINGS = Distillation(
@@ -51,7 +52,8 @@ def train(photos, folder, seed=0, settings=SETTINGS, teacher=COLORS):
     job = DistillationJob(settings, photos, photos.load(print), teacher)
     weights = folder / "E_loc_17.npz"
     options = doubles.options(log_every=10)
-    return distill(job, folder, weights, seed, options, {"a": "config"}, print)
+    context = RunContext((seed,), folder, options, {"a": "config"}, print)
+    return distill(job, weights, context)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from helpers import doubles, runs
 
 from gcad_jax.training import loop
 from gcad_jax.training.checkpoint import newest_step
+from gcad_jax.training.options import RunContext
 from gcad_jax.training.preemption import Preempted
 
 EPOCHS, SEEDS = 400, (0, 7)
@@ -24,11 +25,7 @@ def train(folder, say, **options):
     return loop.train(
         doubles.Linear(epochs=EPOCHS),
         doubles.category(),
-        SEEDS,
-        folder,
-        doubles.options(**options),
-        {"a": "config"},
-        say,
+        RunContext(SEEDS, folder, doubles.options(**options), {"a": "config"}, say),
     )
 
 

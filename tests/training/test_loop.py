@@ -15,6 +15,7 @@ from gcad_jax.training.checkpoint import Checkpoints
 from gcad_jax.training.cost import estimate, timing
 from gcad_jax.training.input_pipeline import InMemory
 from gcad_jax.training.logs import MetricsLog, read_rows
+from gcad_jax.training.options import RunContext
 from gcad_jax.training.preemption import Preempted
 
 SEEDS = (0, 7)
@@ -37,11 +38,7 @@ def train(
     return loop.train(
         method or doubles.Linear(),
         category or doubles.category(doubles.IDENTITY),
-        seeds,
-        folder,
-        options or doubles.options(),
-        {"a": "config"},
-        say,
+        RunContext(seeds, folder, options or doubles.options(), {"a": "config"}, say),
     )
 
 

@@ -19,7 +19,7 @@ from gcad_jax.methods.base import Trainable, TrainState
 from gcad_jax.training.cost.summary import num_bytes
 from gcad_jax.training.input_pipeline import InputPipeline
 from gcad_jax.training.loop import Trainer
-from gcad_jax.training.options import LoopOptions
+from gcad_jax.training.options import LoopOptions, RunContext
 from gcad_jax.training.state import first_states
 from gcad_jax.training.step import Resources
 
@@ -87,9 +87,8 @@ class TimedTrainer(Trainer):
         options: LoopOptions,
     ) -> None:
         """Raises UserError for a batch or seeds that devices cannot share evenly."""
-        super().__init__(
-            task, pipeline, seeds, epath.Path(), options, lambda line: None
-        )
+        context = RunContext(seeds, epath.Path(), options, {}, lambda line: None)
+        super().__init__(task, pipeline, context)
 
     @property
     def longest_phase(self) -> int:

@@ -14,6 +14,7 @@ from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Phase
 from gcad_jax.training import loop
 from gcad_jax.training.cost.communication import crossing_bytes
+from gcad_jax.training.options import RunContext
 from gcad_jax.training.step import StepOptions, make_step
 
 NUMBERS = 48 * 3  # of each network of `Linear`
@@ -90,11 +91,7 @@ def test_a_training_on_several_devices_says_it(tmp_path):
     loop.train(
         doubles.Linear(epochs=3),
         doubles.category(doubles.IDENTITY),
-        (0, 7),
-        tmp_path,
-        doubles.options(2),
-        {},
-        said.append,
+        RunContext((0, 7), tmp_path, doubles.options(2), {}, said.append),
     )
     # The first phase is the longer one: one network and its loss.
     assert "crossing    0.00058 MB of each device in an update of a seed (fast)" in said

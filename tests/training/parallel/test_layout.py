@@ -10,6 +10,7 @@ from gcad_jax.core.axes import BATCH, SEED
 from gcad_jax.core.errors import UserError
 from gcad_jax.training import loop
 from gcad_jax.training.logs import read_rows
+from gcad_jax.training.options import RunContext
 from gcad_jax.training.parallel.batch_layout import BatchLayout
 from gcad_jax.training.parallel.choose import choose_layout
 from gcad_jax.training.parallel.seed_layout import SeedLayout
@@ -127,11 +128,13 @@ def train(folder, kind, num_devices, **options):
     return loop.train(
         doubles.Linear(),
         doubles.category(doubles.IDENTITY),
-        SEEDS,
-        folder,
-        doubles.options(num_devices, kind=kind, **options),
-        {},
-        lambda line: None,
+        RunContext(
+            SEEDS,
+            folder,
+            doubles.options(num_devices, kind=kind, **options),
+            {},
+            lambda line: None,
+        ),
     )
 
 
@@ -163,9 +166,7 @@ def test_each_seed_by_itself_is_checked_for_numbers_that_are_none(tmp_path):
         loop.train(
             method,
             doubles.category(doubles.IDENTITY),
-            SEEDS,
-            tmp_path,
-            doubles.options(4, kind=SEED),
-            {},
-            lambda line: None,
+            RunContext(
+                SEEDS, tmp_path, doubles.options(4, kind=SEED), {}, lambda line: None
+            ),
         )
