@@ -1,6 +1,6 @@
 """python -m gcad_jax.benchmarks.predict: the speed of predict against its bare program.
 
-GCAD with random weights, and drawn photos as PNG files, each of its own size. Bare is
+GCAD with random weights, and random photos as PNG files, each of its own size. Bare is
 the compiled program alone, called again and again with images that are on the device;
 predict reads, zooms, computes and writes. The two alternate, and each row is one pair.
 

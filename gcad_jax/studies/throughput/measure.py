@@ -44,7 +44,7 @@ class Networks:
         prepared = time.perf_counter()
         print_line(f"            frozen part after {prepared - started:.1f} s")
         states: Any = first_states(method, (0,))
-        # NumPy cannot hold keys.
+        # In NumPy, so that they take no memory of the device; it cannot hold keys.
         states = states.replace(key=jax.random.key_data(states.key))
         self._states = jax.tree.map(np.asarray, states)
         done = time.perf_counter()
@@ -54,7 +54,7 @@ class Networks:
         self._training_flops: dict[str, float | None] = {}
 
     def states(self, num_seeds: int = 1) -> TrainState:
-        """Equal ones of several seeds, on the host: arithmetic does not mind."""
+        """Equal ones of several seeds, on the host: time depends on shapes alone."""
         states: Any = jax.tree.map(lambda x: np.repeat(x, num_seeds, 0), self._states)
         return states.replace(key=jax.random.wrap_key_data(states.key))
 
@@ -108,7 +108,7 @@ class SharedState:
         """Those of a method, of an earlier row where they are the same."""
         fields = method_as_json(method)
         for name in ("batch_size", "inference_batch_size", "precision"):
-            fields.pop(name, None)  # they leave the networks as they are
+            fields.pop(name, None)  # none of them changes the networks
         key = json.dumps(fields)
         if key not in self._networks:
             self._networks[key] = Networks(method, self.category, self._print_line)

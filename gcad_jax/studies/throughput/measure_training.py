@@ -44,6 +44,7 @@ def measure_training(
     """The longest phase of a training; a trace of it goes into the folder."""
     trainer, states, resources = _start_training(shared, row)
     position = trainer.longest_phase
+    # The device tells the peak of the process: it is of this row where it rises.
     peak_before = shared.peak_bytes() or 0
     timing, states = trainer.time_phase(
         position, states, resources, shared.config.calls, ROUNDS
@@ -95,6 +96,7 @@ def _profile_update(
     program = trainer.program(position, states, resources, 1)
     examples = trainer.take(0, 1)
     with local_folder_for(folder) as place:
+        # The first call loads the program, which is not to be in the trace.
         for context in (contextlib.nullcontext(), jax.profiler.trace(place)):
             with context:
                 states, metrics = program.call(states, resources, examples)

@@ -73,12 +73,9 @@ def _convolution(shape: tuple[int, int, int, int], dtype: jnp.dtype) -> float:
     kernel = jax.random.normal(jax.random.key(1), (3, 3, channels, channels), dtype)
 
     def convolve(images: Array, kernel: Array) -> Array:
+        layouts = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(
-            images,
-            kernel,
-            window_strides=(1, 1),
-            padding="SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            images, kernel, (1, 1), "SAME", dimension_numbers=layouts
         )
 
     pixels = shape[0] * shape[1] * shape[2]

@@ -42,14 +42,14 @@ def _wrap(text: str) -> str:
 
 
 def _device(results: StudyResults) -> str:
-    own, device = results.method, results.device
+    method, device = results.method, results.device
     fields = ", ".join(
-        f"{name} {own[name]}"
+        f"{name} {method[name]}"
         for name in ("image_size", "batch_size", "P", "precision")
-        if name in own
+        if name in method
     )
     return _wrap(
-        f"{own['class']} ({fields}) on {device['kind']}, {device['platform']}, jax "
+        f"{method['class']} ({fields}) on {device['kind']}, {device['platform']}, jax "
         f"{device['jax']}, jaxlib {device['jaxlib']}, Python {device['python']}; "
         f"random images, random networks."
     )
@@ -77,18 +77,18 @@ def _start(start: StartTiming) -> str:
 
 def _of_own_setting(rows: Sequence[MeasuredRow]) -> list[str]:
     """What is said of the first row of training alone."""
-    own, sentences = rows[0].result if rows else None, []
-    if not isinstance(own, TrainingResult):
+    first, sentences = rows[0].result if rows else None, []
+    if not isinstance(first, TrainingResult):
         return []
-    if own.of_convolution:
+    if first.of_convolution:
         sentences.append(
-            f"The first row computes at {own.of_convolution:.2g} times the rate of the "
-            "convolution."
+            f"The first row computes at {first.of_convolution:.2g} times the rate of "
+            "the convolution."
         )
-    if own.crossing_bytes:
+    if first.crossing_bytes:
         sentences.append(
             "Where devices share a batch, each puts "
-            f"{own.crossing_bytes / 1e6:,.4g} MB into collectives in an update of "
+            f"{first.crossing_bytes / 1e6:,.4g} MB into collectives in an update of "
             "one seed, counted off the program of the first row; where they share "
             "seeds, nothing crosses. Rows of several devices have as much for each as "
             "the first row has for one: at full efficiency their ratio is the number "
@@ -125,8 +125,18 @@ _NOTES = {
 }
 
 
-def _rate(result: Any, own_rate: float | None) -> str:
-    return f"{result.images_per_second:.4g}"
+# What a column shows of a result, given the images a second of the own setting.
+_Cell: TypeAlias = Callable[[Any, float | None], str]
+
+
+def _number(name: str, form: str, scale: float = 1.0) -> _Cell:
+    """A field of the result; a dash where it is None."""
+
+    def show(result: Any, own_rate: float | None) -> str:
+        value = getattr(result, name)
+        return NONE if value is None else format(scale * value, form)
+
+    return show
 
 
 def _ratio(result: Any, own_rate: float | None) -> str:
@@ -136,26 +146,20 @@ def _ratio(result: Any, own_rate: float | None) -> str:
 def _gflop(result: Any, own_rate: float | None) -> str:
     if result.flops_by_hand:  # of version 0.1.0, whose MFU is of them
         return f"{result.flops_by_hand / 1e9:,.4g} by hand"
-    return f"{result.flops_traced / 1e9:,.4g}" if result.flops_traced else NONE
-
-
-def _mfu(result: Any, own_rate: float | None) -> str:
-    return NONE if result.mfu is None else f"{result.mfu:.1%}"
+    return _number("flops_traced", ",.4g", 1e-9)(result, own_rate)
 
 
 def _memory(result: Any, own_rate: float | None) -> str:
-    estimate, peak = result.memory_bytes, getattr(result, "peak_bytes", None)
-    text = NONE if estimate is None else f"{estimate / 2**30:.2f}"
-    return text if peak is None else f"{text} ({peak / 2**30:.2f})"
+    estimate = _number("memory_bytes", ".2f", 2**-30)(result, own_rate)
+    peak = getattr(result, "peak_bytes", None)
+    return estimate if peak is None else f"{estimate} ({peak / 2**30:.2f})"
 
 
-# Of a result and the images a second of the own setting.
-_Cell: TypeAlias = Callable[[Any, float | None], str]
 _USE: Mapping[str, _Cell] = {
-    "images/s": _rate,
+    "images/s": _number("images_per_second", ".4g"),
     "ratio": _ratio,
     "GFLOP": _gflop,
-    "MFU": _mfu,
+    "MFU": _number("mfu", ".1%"),
 }
 # The columns of each kind, behind that of what is varied.
 TABLES: Mapping[str, Mapping[str, _Cell]] = {
@@ -164,34 +168,34 @@ TABLES: Mapping[str, Mapping[str, _Cell]] = {
         "first s": lambda x, _: f"{x.compile_seconds + x.first_seconds:.1f}",
         "GiB": _memory,
     },
-    INFERENCE: {
-        **_USE,
-        "compile s": lambda x, _: f"{x.compile_seconds:.1f}",
-        "GiB": _memory,
-    },
+    INFERENCE: {**_USE, "compile s": _number("compile_seconds", ".1f"), "GiB": _memory},
     LATENCY: {
-        "passes": lambda x, _: str(x.passes),
-        "mean ms": lambda x, _: f"{1e3 * x.mean_seconds:.2f}",
-        "median ms": lambda x, _: f"{1e3 * x.median_seconds:.2f}",
-        "95 % ms": lambda x, _: f"{1e3 * x.p95_seconds:.2f}",
-        "images/s": _rate,
+        "passes": _number("passes", ".0f"),
+        "mean ms": _number("mean_seconds", ".2f", 1e3),
+        "median ms": _number("median_seconds", ".2f", 1e3),
+        "95 % ms": _number("p95_seconds", ".2f", 1e3),
+        "images/s": _number("images_per_second", ".4g"),
     },
 }
 
 
 def _table(kind: str, rows: Sequence[MeasuredRow]) -> str:
-    columns = TABLES[kind]
-    own = next((row.result for row in rows if row.varied == OWN), None)
-    own_rate = getattr(own, "images_per_second", None)
     # Only the size of the batch is varied where latency is measured.
-    by_batch = kind == LATENCY
-    cells = []
+    varied = "batch_size" if kind == LATENCY else "varied"
+    own_rate = next(
+        (
+            getattr(row.result, "images_per_second", None)
+            for row in rows
+            if row.settings["varied"] == OWN
+        ),
+        None,
+    )
+    columns, cells = TABLES[kind], []
     for row in rows:
-        first = str(row.settings["batch_size"]) if by_batch else row.varied
         if isinstance(row.result, Failure):
-            others = [FAILED, *[NONE] * (len(columns) - 1)]
+            shown = [FAILED, *[NONE] * (len(columns) - 1)]
         else:
-            others = [cell(row.result, own_rate) for cell in columns.values()]
-        cells.append([first, *others])
-    heads = ["batch" if by_batch else "varied", *columns]
-    return markdown_table(heads, cells, 0 if by_batch else 1, aligned=True)
+            shown = [cell(row.result, own_rate) for cell in columns.values()]
+        cells.append([str(row.settings[varied]), *shown])
+    head = [varied.removesuffix("_size"), *columns]
+    return markdown_table(head, cells, int(kind != LATENCY), aligned=True)

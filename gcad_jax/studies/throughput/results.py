@@ -96,34 +96,22 @@ class MeasuredRow:
     settings: Mapping[str, Any]
     result: Result
 
-    @property
-    def kind(self) -> str:
-        """Of `RESULTS`."""
-        return str(self.settings["kind"])
-
-    @property
-    def varied(self) -> str:
-        """What differs from the own setting."""
-        return str(self.settings["varied"])
-
     def to_json(self) -> dict[str, Any]:
         """The settings and, under "values", the fields of the result."""
-        derived = {
-            name: getattr(self.result, name)
-            for name in DERIVED
-            if hasattr(self.result, name)
-        }
-        values = {**dataclasses.asdict(self.result), **derived}
+        values = dataclasses.asdict(self.result)
+        for name in DERIVED:
+            if hasattr(self.result, name):
+                values[name] = getattr(self.result, name)
         return {**self.settings, "values": values}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "MeasuredRow":
         """Raises KeyError or TypeError for what is no row."""
-        settings = {name: value for name, value in row.items() if name != "values"}
-        kind = Failure if "failed" in row["values"] else RESULTS[row["kind"]]
-        known = {field.name for field in dataclasses.fields(kind)}
-        values = {name: row["values"][name] for name in row["values"] if name in known}
-        return cls(settings, kind(**values))
+        settings, values = dict(row), row["values"]
+        del settings["values"]
+        kind = Failure if "failed" in values else RESULTS[row["kind"]]
+        known = {field.name for field in dataclasses.fields(kind)} & values.keys()
+        return cls(settings, kind(**{name: values[name] for name in known}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +138,7 @@ class StudyResults:
 
     def of_kind(self, kind: str) -> list[MeasuredRow]:
         """The rows of a kind, in order."""
-        return [row for row in self.rows if row.kind == kind]
+        return [row for row in self.rows if row.settings["kind"] == kind]
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON file has it."""

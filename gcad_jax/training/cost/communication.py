@@ -35,15 +35,16 @@ def crossing_bytes(
     """Bytes that each device puts into collectives in one update of one seed.
 
     Gradients, statistics of batch norms, a memory, and the logged losses; a ring
-    all-reduce sends almost twice as many. Where an update has branches, the dearest;
-    what a while loop holds counts once, for nobody knows how often it runs.
+    all-reduce sends almost twice as many. Of branches the one with most bytes counts;
+    a while loop counts once, as nobody knows how often it runs.
 
-    states, resources: of one seed; shapes suffice. examples: (1, 1, b, ...) likewise.
+    states, resources: of one seed; shapes suffice. examples: (1, 1, b, ...)
+        likewise, rows of the data set or images.
     """
     step = make_step(phase, augmentation, StepOptions())
+    # The size of the axis changes no shape that crosses it.
     make_jaxpr = jax.make_jaxpr(step, axis_env=[(BATCH, 2)])
-    traced = make_jaxpr(states, resources, examples)
-    return _count(_open(traced))
+    return _count_bytes(_without_constants(make_jaxpr(states, resources, examples)))
 
 
 def crossing_line(
@@ -68,13 +69,13 @@ def crossing_line(
     )
 
 
-def _count(jaxpr: core.Jaxpr) -> int:
+def _count_bytes(jaxpr: core.Jaxpr) -> int:
     total = 0
     for equation in jaxpr.eqns:
         name = equation.primitive.name
         if name.startswith(_CROSSING):
             total += sum(_bytes(operand.aval) for operand in equation.invars)
-        inner = [_count(one) for one in _inside(equation.params)]
+        inner = [_count_bytes(inner) for inner in _inner_jaxprs(equation.params)]
         if name == "cond":
             total += max(inner, default=0)
         elif name == "scan":
@@ -84,15 +85,16 @@ def _count(jaxpr: core.Jaxpr) -> int:
     return total
 
 
-def _inside(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
+def _inner_jaxprs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
+    """Bodies of loops, branches and called functions."""
     for value in params.values():
-        for one in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(one, (core.ClosedJaxpr, core.Jaxpr)):
-                yield _open(one)
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(item, (core.ClosedJaxpr, core.Jaxpr)):
+                yield _without_constants(item)
 
 
-def _open(jaxpr: Any) -> core.Jaxpr:
-    """Without its constants; from jax 0.11 on there is one class for both."""
+def _without_constants(jaxpr: Any) -> core.Jaxpr:
+    """From jax 0.11 on there is one class for those with constants and without."""
     return getattr(jaxpr, "jaxpr", jaxpr)
 
 

@@ -19,10 +19,10 @@ class Cost:
     """What a training costs here.
 
     update_seconds: of one update of all seeds, by phase. compile_seconds: of all
-        phases, less where the programs were kept.
+        phases; less where a cache has the programs.
     device_bytes: memory of each device. parameters: trained ones, of one seed.
     state_bytes: of a checkpoint. learned_bytes: of the networks of all seeds.
-    frozen_bytes: of the frozen part. lines: what a training says before it begins.
+    frozen_bytes: of the frozen part. lines: what a training prints before it runs.
     """
 
     update_seconds: dict[str, float]

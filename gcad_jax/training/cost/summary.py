@@ -1,4 +1,4 @@
-"""What is about to run, said before it runs."""
+"""What is about to run, as lines that are printed before it runs."""
 
 import collections
 from collections.abc import Sequence
@@ -63,11 +63,11 @@ def cost_lines(
     layout: Layout,
 ) -> list[str]:
     """Steps and FLOPs of each phase, and the memory of a device."""
-    platform, there = jax.devices()[0].platform, len(jax.devices())
+    platform, num_available = jax.devices()[0].platform, len(jax.devices())
     count = len(layout.devices)
     devices = pluralize(count, f"{platform} device")
-    if there > count:  # the others stay idle
-        devices = f"{count} of {pluralize(there, f'{platform} device')}"
+    if num_available > count:  # the others stay idle
+        devices = f"{count} of {pluralize(num_available, f'{platform} device')}"
     if multihost.num_processes() > 1:
         devices += f" of {multihost.num_processes()} processes"
     seeds, batch = pluralize(num_seeds, "seed"), f"batch {batch_size}"

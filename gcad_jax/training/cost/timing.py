@@ -130,6 +130,7 @@ class TimedTrainer(Trainer):
                 states, metrics = program.call(states, resources, examples)
                 if self.options.must_wait:
                     jax.block_until_ready(metrics)
+            # Only the last call is waited for, as calls overlap in a training.
             jax.block_until_ready((states, metrics))
             seconds.append((time.perf_counter() - started) / length)
         first, *warm = seconds
@@ -159,6 +160,7 @@ class TimedTrainer(Trainer):
 
         states: on the devices, donated.
         """
+        # Programs are looked up by position: those of this trainer are of other phases.
         short = copy.copy(self)
         short.phases = (dataclasses.replace(self.phases[position], num_steps=updates),)
         short.total, short.programs = updates, {}

@@ -52,7 +52,7 @@ def study(**fields):
 
 
 def names(found, kind):
-    return [row.varied for row in found.of_kind(kind)]
+    return [row.settings["varied"] for row in found.of_kind(kind)]
 
 
 def test_one_thing_is_varied_at_a_time():
@@ -235,4 +235,7 @@ def test_results_of_earlier_versions_are_read(path):
     for row, old in zip(found.rows, written["rows"], strict=True):
         new = row.to_json()
         assert {name: new["values"][name] for name in old["values"]} == old["values"]
-        assert f"{old['values']['images_per_second']:.4g}" in text or row.kind == LOOP
+        assert (
+            f"{old['values']['images_per_second']:.4g}" in text
+            or row.settings["kind"] == LOOP
+        )
