@@ -87,10 +87,10 @@ def _field_types(path: str) -> dict[str, Any]:
 
 def _with_file_found(word: str, path: str) -> str:
     """A word of the command, with the file of the package where `path` means that."""
-    from gcad_jax.config.files import found
+    from gcad_jax.config.files import locate
 
     flag, equals, value = word.rpartition("=")
-    return f"{flag}{equals}{found(path)}" if value == path else word
+    return f"{flag}{equals}{locate(path)}" if value == path else word
 
 
 def check_overriding(given: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ SHIPPED = next(
 )
 
 
-def found(path: str) -> str:
+def locate(path: str) -> str:
     """'configs/NAME.py:preset' -> the same, or the file of the package.
 
     A file that is there is taken; only where there is none, and the name is that of one
@@ -38,7 +38,7 @@ def load(path: str) -> Any:
     Raises:
       UserError: no such file or preset, or an error in the file.
     """
-    file, *preset = found(path).split(":", 1)
+    file, *preset = locate(path).split(":", 1)
     if not pathlib.Path(file).is_file():
         raise _no_file(path, pathlib.Path(file))
     try:

@@ -149,13 +149,13 @@ def run_of(kind: type[Method], preset: str, data: DataSet) -> tuple[Method, bool
         return kind(), False
     if kind is GCAD:
         return (circles() if on_circles else small()), on_circles
-    fields = {**SMALL_ONES[kind], **(CIRCLES_ONES[kind] if on_circles else {})}
+    fields = {**SMALL_FIELDS[kind], **(CIRCLES_FIELDS[kind] if on_circles else {})}
     # Student-Teacher augments nothing, so its teacher describes each image once.
     return kind(**fields), kind is StudentTeacher
 
 
 def baseline(kind: type[Method], given: str) -> Experiment:
-    """A method that the paper compares with: its settings, or those of `SMALL_ONES`.
+    """A method that the paper compares with: its settings, or those of `SMALL_FIELDS`.
 
     given: as in `parse_preset`, with one data set.
 
@@ -180,7 +180,7 @@ _AUTOENCODER = {
     "learning_rate": 2e-3,
     "final_learning_rate": 0.01,
 }
-SMALL_ONES: Mapping[type[Method], Mapping[str, Any]] = {
+SMALL_FIELDS: Mapping[type[Method], Mapping[str, Any]] = {
     AE: _AUTOENCODER,
     VAE: _AUTOENCODER,
     FAnoGAN: {
@@ -213,7 +213,7 @@ SMALL_ONES: Mapping[type[Method], Mapping[str, Any]] = {
     VariationModel: {"image_size": 128},
 }
 # Over those: the toy circles are simple enough for a quarter of their side.
-CIRCLES_ONES: Mapping[type[Method], Mapping[str, Any]] = {
+CIRCLES_FIELDS: Mapping[type[Method], Mapping[str, Any]] = {
     AE: {"image_size": 64, "epochs": 60},
     # With a weight of 1 the code stays at the prior once the skips have gone, and every
     # disc is an anomaly.

@@ -33,7 +33,8 @@ MOVED: Mapping[str, Mapping[str, str]] = {
     },
     "methods.parts": {"methods.common.defaults": "NothingFrozen OneMap Untrained"},
     "methods.teacher": {
-        "methods.common.pretrained_e_loc": "RANDOM SHIPPED check prepared sentence",
+        "methods.common.pretrained_e_loc": "RANDOM SHIPPED check_e_loc=check "
+        "prepare_e_loc=prepared describe_weights=sentence",
     },
     "models.imagenet": {
         "models.layers.init": "imagenet_normalized=imagenet_normalised"

@@ -204,10 +204,10 @@ class FAnoGAN(TrainedHParams, NothingFrozen, OneMap):
     def _sample_z(self, keys: Keys, draw: int) -> Array:
         """One z a key: (B, latent), another one for each `draw`."""
 
-        def one(key: Key) -> Array:
+        def z_of(key: Key) -> Array:
             return jax.random.normal(jax.random.fold_in(key, draw), (self.latent,))
 
-        return jax.vmap(one)(keys)
+        return jax.vmap(z_of)(keys)
 
     def critic_loss(
         self, D: Tree, learned: Learned, images: Images, keys: Keys
@@ -274,7 +274,7 @@ class FAnoGAN(TrainedHParams, NothingFrozen, OneMap):
         """
         variables = {"params": E, "batch_stats": learned.model_state["E"]}
         z, new = self.encoder().apply(variables, images, True, mutable=["batch_stats"])
-        again = self._generated(learned, jnp.asarray(z))
+        again = self._generate(learned, jnp.asarray(z))
         D = {"params": learned.params["D"]}
         _, f = self.discriminator().apply(D, images)
         _, f_again = self.discriminator().apply(D, again)
@@ -286,7 +286,7 @@ class FAnoGAN(TrainedHParams, NothingFrozen, OneMap):
         loss = metrics["L_image"] + self.kappa * metrics["L_features"]
         return loss, (metrics, new["batch_stats"])
 
-    def _generated(self, learned: Learned, z: Array) -> Images:
+    def _generate(self, learned: Learned, z: Array) -> Images:
         """G(z) on running statistics, float32."""
         variables = {
             "params": learned.params["G"],
@@ -305,9 +305,7 @@ class FAnoGAN(TrainedHParams, NothingFrozen, OneMap):
             "batch_stats": learned.model_state["E"],
         }
         z = self.encoder().apply(variables, x, False)
-        return jnp.sum(
-            jnp.square(x - self._generated(learned, jnp.asarray(z))), axis=-1
-        )
+        return jnp.sum(jnp.square(x - self._generate(learned, jnp.asarray(z))), axis=-1)
 
     def describe(self) -> tuple[str, ...]:
         """What differs from the paper in this run."""

@@ -101,7 +101,7 @@ class SPADE(HParams, Untrained, OneMap):
         """Raises UserError for a field outside its range."""
         super().validate()
         if self.backbone == E_LOC:
-            teachers.check(tuple(E_LOC_STEPS), self.E_loc, self.weights)
+            teachers.check_e_loc(tuple(E_LOC_STEPS), self.E_loc, self.weights)
         named = (teachers.SHIPPED, teachers.RANDOM)
         for p in E_LOC_STEPS if self.backbone == E_LOC else ():
             path = self.weights.replace("{p}", str(p))
@@ -136,7 +136,7 @@ class SPADE(HParams, Untrained, OneMap):
         # As an argument: a constant of this size would take minutes to compile.
         @jax.jit
         def describe(params: Tree, x: Images) -> Tree:
-            levels, pooled = self._described(params, x)
+            levels, pooled = self._features(params, x)
             return {"pooled": pooled} | {
                 f"level_{i}": level for i, level in enumerate(levels)
             }
@@ -160,7 +160,7 @@ class SPADE(HParams, Untrained, OneMap):
     def _backbone(self, images: ImagesU8) -> Tree:
         if self.backbone == E_LOC:
             return {
-                f"E_loc_{p}": teachers.prepared(
+                f"E_loc_{p}": teachers.prepare_e_loc(
                     self.E_loc(p),
                     self.weights,
                     0,
@@ -177,7 +177,7 @@ class SPADE(HParams, Untrained, OneMap):
             )
         return params
 
-    def _described(self, params: Tree, images: Images) -> tuple[Levels, Array]:
+    def _features(self, params: Tree, images: Images) -> tuple[Levels, Array]:
         """Levels (B, h, w, C), and one vector an image (B, F), float32."""
         if self.backbone != E_LOC:
             maps = classifier(self.backbone).maps(params, images)
@@ -189,7 +189,7 @@ class SPADE(HParams, Untrained, OneMap):
         of_E_loc = []
         for p, step in E_LOC_STEPS.items():
             features = self.E_loc(p).apply({"params": params[f"E_loc_{p}"]}, x)
-            of_E_loc.append(averaged(jnp.asarray(features, jnp.float32), step))
+            of_E_loc.append(average_pool(jnp.asarray(features, jnp.float32), step))
         pooled = [jnp.mean(level, axis=(1, 2)) for level in of_E_loc]
         return tuple(of_E_loc), jnp.concatenate(pooled, axis=-1)
 
@@ -209,7 +209,7 @@ class SPADE(HParams, Untrained, OneMap):
         gallery = [frozen[name] for name in sorted(frozen) if name.startswith("level_")]
         count = min(self.K, len(frozen["pooled"]))
 
-        def one(inputs: tuple[Levels, Array]) -> AnomalyMaps:
+        def map_of_image(inputs: tuple[Levels, Array]) -> AnomalyMaps:
             levels, pooled = inputs
             apart = jnp.sum(jnp.square(frozen["pooled"] - pooled[None]), axis=-1)
             _, rows = jax.lax.top_k(-apart, count)
@@ -220,7 +220,10 @@ class SPADE(HParams, Untrained, OneMap):
             def nearer(best: list[Array], row: Array) -> tuple[list[Array], None]:
                 others = self._vectors(tuple(level[row] for level in gallery))
                 pairs = zip(best, queries, others, strict=True)
-                return [jnp.minimum(b, self._squared(q, o)) for b, q, o in pairs], None
+                nearest = [
+                    jnp.minimum(b, self._squared_distances(q, o)) for b, q, o in pairs
+                ]
+                return nearest, None
 
             start = [jnp.full(q.shape[:2], jnp.inf) for q in queries]
             best, _ = jax.lax.scan(nearer, start, rows)
@@ -228,12 +231,12 @@ class SPADE(HParams, Untrained, OneMap):
                 jax.image.resize(jnp.sqrt(b), images.shape[1:3], "bilinear")
                 for b in best
             ]
-            return smoothed(sum(maps[1:], maps[0]) / len(maps), self.sigma)
+            return smooth(sum(maps[1:], maps[0]) / len(maps), self.sigma)
 
-        described = self._described(frozen["backbone"], images)
-        return jax.lax.map(one, described)
+        described = self._features(frozen["backbone"], images)
+        return jax.lax.map(map_of_image, described)
 
-    def _squared(self, query: Features, other: Features) -> Array:
+    def _squared_distances(self, query: Features, other: Features) -> Array:
         """Squared distance of each place from its nearest in one image: (h, w)."""
         if self.places == SAME_PLACE:
             return jnp.sum(jnp.square(query - other), axis=-1)
@@ -249,20 +252,20 @@ class SPADE(HParams, Untrained, OneMap):
         """Which backbone stands in for the paper's, and what differs otherwise."""
         paper = {"backbone": PAPERS_BACKBONE}
         if self.backbone == E_LOC:
-            of = teachers.sentence("Backbone: E_loc", self.weights, 0)
+            of = teachers.describe_weights("Backbone: E_loc", self.weights, 0)
         else:
             of = f"Backbone: {self.backbone} from {self.weights}."
         return of, deviations(self, paper, without="weights")
 
 
-def averaged(features: Features, step: int) -> Features:
+def average_pool(features: Features, step: int) -> Features:
     """(B, H, W, C) -> (B, H/step, W/step, C), means of step x step pixels."""
     batch, height, width, size = features.shape
     shape = (batch, height // step, step, width // step, step, size)
     return jnp.mean(features.reshape(shape), axis=(2, 4))
 
 
-def smoothed(scores: AnomalyMaps, sigma: float) -> AnomalyMaps:  # (H, W) -> (H, W)
+def smooth(scores: AnomalyMaps, sigma: float) -> AnomalyMaps:  # (H, W) -> (H, W)
     """Gaussian filter; mirrored at the border, ended at four deviations, as SciPy's."""
     if not sigma:
         return scores

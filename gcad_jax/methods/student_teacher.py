@@ -118,9 +118,9 @@ class StudentTeacher(ELocHParams):
     def cache(self, frozen: Tree, images: Images) -> Tree:
         """The teachers' descriptors: {"T_<p>": (B, S, S, d_loc)}."""
         x = imagenet_normalized(images)
-        return {f"T_{p}": self._described(p, frozen[f"T_{p}"], x) for p in self.P}
+        return {f"T_{p}": self._features(p, frozen[f"T_{p}"], x) for p in self.P}
 
-    def _described(self, p: int, params: Tree, x: Images) -> Features:
+    def _features(self, p: int, params: Tree, x: Images) -> Features:
         features = self.E_loc(p).apply({"params": params}, x)
         return jnp.asarray(features, jnp.float32)
 
@@ -164,7 +164,7 @@ class StudentTeacher(ELocHParams):
         for p in self.P:
             of_p = [
                 jnp.mean(
-                    _square(self._described(p, params[name], x) - targets[f"T_{p}"])
+                    _square(self._features(p, params[name], x) - targets[f"T_{p}"])
                 )
                 for name in self.names(p)
             ]
@@ -190,7 +190,7 @@ class StudentTeacher(ELocHParams):
         x = imagenet_normalized(images)
         maps = {}
         for p, T in zip(self.P, self.cache(frozen, images).values(), strict=True):
-            S = [self._described(p, learned.params[n], x) for n in self.names(p)]
+            S = [self._features(p, learned.params[n], x) for n in self.names(p)]
             mean = sum(S[1:], S[0]) / len(S)
             maps[f"e_{p}"] = _square(mean - T)
             # The same as the difference of squares, which would lose its digits.
@@ -215,7 +215,7 @@ class StudentTeacher(ELocHParams):
 
     def describe(self) -> tuple[str, ...]:
         """Which teacher was used, and what differs from the paper in this run."""
-        teacher = teachers.sentence("Teacher", self.teacher, self.teacher_seed)
+        teacher = teachers.describe_weights("Teacher", self.teacher, self.teacher_seed)
         return teacher, deviations(self)
 
 

@@ -83,7 +83,7 @@ class VariationModel(HParams, Untrained, OneMap):
 
         @jax.jit
         def sums(x: Images) -> tuple[Array, Array, Array]:
-            values, weights = jax.vmap(lambda image: self._aligned(image, reference))(x)
+            values, weights = jax.vmap(lambda image: self._align(image, reference))(x)
             # From the reference: squares of what is left keep their digits.
             values = (values - reference[None]) * GRAY_LEVELS
             weights = weights[..., None]
@@ -116,7 +116,7 @@ class VariationModel(HParams, Untrained, OneMap):
         grid = np.concatenate([[0.0], np.stack([half, -half], axis=1).ravel()])
         return registration.register(image, reference, jnp.asarray(grid, jnp.float32))
 
-    def _aligned(self, image: Array, reference: Array) -> tuple[Array, Array]:
+    def _align(self, image: Array, reference: Array) -> tuple[Array, Array]:
         """The image as the reference lies (S, S, 3); (S, S) 1 where it covers that."""
         if self.alignment == NONE:
             return image, jnp.ones(image.shape[:2])
@@ -135,7 +135,7 @@ class VariationModel(HParams, Untrained, OneMap):
         """
         model = detector.frozen
 
-        def one(image: Array) -> AnomalyMaps:
+        def map_of_image(image: Array) -> AnomalyMaps:
             mean, std, covered = model["mean"], model["std"], model["covered"]
             if self.alignment == RIGID:
                 pose = self._pose(image, model["reference"])
@@ -147,7 +147,7 @@ class VariationModel(HParams, Untrained, OneMap):
             scores = jnp.abs(image * GRAY_LEVELS - mean) / std
             return covered * jnp.mean(scores, axis=-1)
 
-        return jax.lax.map(one, images)
+        return jax.lax.map(map_of_image, images)
 
     def describe(self) -> tuple[str, ...]:
         """How images were aligned, and what else is not the paper's."""

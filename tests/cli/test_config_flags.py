@@ -87,13 +87,13 @@ def test_a_file_that_is_there_wins(
     monkeypatch.chdir(tmp_path)
     own = tmp_path / "configs" / "circles.py"
     name = "configs/circles.py:small"
-    assert files.found(name) == f"{files.SHIPPED}/circles.py:small"
+    assert files.locate(name) == f"{files.SHIPPED}/circles.py:small"
     own.parent.mkdir()
-    assert files.found("configs/loco.py") != "configs/loco.py"
+    assert files.locate("configs/loco.py") != "configs/loco.py"
     own.write_text("")
-    assert files.found(name) == name
+    assert files.locate(name) == name
     for elsewhere in ("circles.py", "mine/configs/circles.py", "configs/mine.py"):
-        assert files.found(elsewhere) == elsewhere
+        assert files.locate(elsewhere) == elsewhere
 
 
 def test_overrides_that_users_rely_on() -> None:

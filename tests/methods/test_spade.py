@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import DetectorState, Learned
-from gcad_jax.methods.spade import SPADE, averaged, smoothed
+from gcad_jax.methods.spade import SPADE, average_pool, smooth
 from gcad_jax.models.classifiers.classifier import classifier, save_classifier
 
 SIDE = 32
@@ -133,7 +133,7 @@ def test_more_images_than_there_are_means_all(weights, images):
 def test_smoothing_is_scipys(sigma):
     scores = np.random.default_rng(0).random((40, 56)).astype(np.float32)
     np.testing.assert_allclose(
-        smoothed(jnp.asarray(scores), sigma),
+        smooth(jnp.asarray(scores), sigma),
         ndimage.gaussian_filter(scores, sigma),
         rtol=1e-4,
     )
@@ -141,7 +141,7 @@ def test_smoothing_is_scipys(sigma):
 
 def test_averages_are_of_squares_of_pixels():
     x = np.random.default_rng(0).random((2, 8, 12, 3)).astype(np.float32)
-    found = averaged(jnp.asarray(x), 4)
+    found = average_pool(jnp.asarray(x), 4)
     np.testing.assert_allclose(found[1, 1, 2], x[1, 4:8, 8:12].mean(axis=(0, 1)), 1e-5)
 
 

@@ -54,7 +54,7 @@ def all_maps(method: Method) -> AllMaps:
     Jit it once for all calls.
     """
 
-    def of_one(detector: DetectorState, images: Images) -> dict[str, AnomalyMaps]:
+    def maps_of_seed(detector: DetectorState, images: Images) -> dict[str, AnomalyMaps]:
         branches = dict(method.branch_maps(detector, images))
         return {COMBINED: method.anomaly_map(detector, images), **branches}
 
@@ -62,7 +62,7 @@ def all_maps(method: Method) -> AllMaps:
         frozen: Tree, seeds: Sequence[tuple[Tree, Tree]], images: Images
     ) -> list[dict[str, AnomalyMaps]]:
         return [
-            of_one(DetectorState(frozen, learned, calibration), images)
+            maps_of_seed(DetectorState(frozen, learned, calibration), images)
             for learned, calibration in seeds
         ]
 

@@ -27,11 +27,11 @@ def mean_over_scales(
 ) -> AnomalyMaps:
     """The maps "<name>_<p>", each normalized by its moments, averaged over P [P 4]."""
     first, *others = (
-        _normalized(maps[f"{name}_{p}"], calibration[f"{name}_{p}"]) for p in P
+        _normalize(maps[f"{name}_{p}"], calibration[f"{name}_{p}"]) for p in P
     )
     return sum(others, first) / len(P)
 
 
-def _normalized(scores: AnomalyMaps, calibration: Tree) -> AnomalyMaps:
+def _normalize(scores: AnomalyMaps, calibration: Tree) -> AnomalyMaps:
     # A constant map has sigma 0: keep it finite.
     return (scores - calibration["mu"]) / jnp.maximum(calibration["sigma"], 1e-12)

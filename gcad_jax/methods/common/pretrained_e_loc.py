@@ -78,7 +78,7 @@ class ELocHParams(AdamHParams):
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
         super().validate()
-        check(self.P, self.E_loc, self.teacher)
+        check_e_loc(self.P, self.E_loc, self.teacher)
 
     def E_loc(self, p: int) -> PatchDescriptor:
         """The patch descriptor with receptive field p [P 4, 5.2]."""
@@ -93,21 +93,23 @@ class ELocHParams(AdamHParams):
         )
 
     def prepare_each(self, name: str, images: ImagesU8) -> Tree:
-        """E_loc of each p: {"<name>_<p>": parameters}; see `prepared`."""
+        """E_loc of each p: {"<name>_<p>": parameters}; see `prepare_e_loc`."""
         size, seed = self.inference_batch_size, self.teacher_seed
         return {
-            f"{name}_{p}": prepared(self.E_loc(p), self.teacher, seed, images, size)
+            f"{name}_{p}": prepare_e_loc(
+                self.E_loc(p), self.teacher, seed, images, size
+            )
             for p in self.P
         }
 
 
-def check(
+def check_e_loc(
     P: Sequence[int], E_loc: Callable[[int], PatchDescriptor], source: str
 ) -> None:
     """Raises UserError unless P names distinct patch sizes for which weights ship.
 
-    E_loc: the network of one patch size. source: as in `weights`; that a file is there
-    is seen when it is read.
+    E_loc: the network of one patch size. source: as in `load_weights`; that a file is
+    there is seen when it is read.
     """
     if not P or len(set(P)) < len(P):
         raise UserError(f"P is {P}; it must name distinct fields, of {PATCH_SIZES}.")
@@ -134,7 +136,7 @@ def _check_size(E_loc: PatchDescriptor) -> None:
         )
 
 
-def weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:
+def load_weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:
     """Parameters of E_loc as pretraining left them.
 
     source: `SHIPPED` for those that come with the package, `RANDOM` for a fixed-seed
@@ -160,15 +162,15 @@ def weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:
     return jax.jit(E_loc.init)(key, jnp.zeros((1, 8, 8, 3)))["params"]
 
 
-def prepared(
+def prepare_e_loc(
     E_loc: PatchDescriptor, source: str, seed: int, images: ImagesU8, batch_size: int
 ) -> Tree:
     """Parameters whose features have mean 0 and deviation 1 over all pixels [P 5.2].
 
-    source, seed: as in `weights`, which says what it raises.
+    source, seed: as in `load_weights`, which says what it raises.
     images: (N, S, S, 3) uint8, the training images, unaugmented.
     """
-    params = weights(E_loc, source, seed)
+    params = load_weights(E_loc, source, seed)
 
     @jax.jit
     def describe(params: Tree, x: Images) -> Features:
@@ -179,7 +181,7 @@ def prepared(
     return fold_normalization(params, mean, std)
 
 
-def sentence(network: str, source: str, seed: int) -> str:
+def describe_weights(network: str, source: str, seed: int) -> str:
     """What the report says of the weights of the network of that name."""
     if source == RANDOM:
         return (

@@ -37,7 +37,7 @@ from gcad_jax.methods.common.calibration import mean_over_scales, moments
 from gcad_jax.methods.common.hparams import deviations
 from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
 from gcad_jax.methods.gcad.losses import R_glo_weight, total_loss
-from gcad_jax.methods.gcad.networks import TRAINED, Networks
+from gcad_jax.methods.gcad.networks import BRANCH_OF_NETWORK, Networks
 from gcad_jax.methods.gcad.scoring import raw_maps
 from gcad_jax.models.layers.skip_fading import FADES, skip_weights
 
@@ -98,7 +98,9 @@ class GCAD(Networks):
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
         """Adam for each network, each with its own state."""
         optimizer = adam(self.learning_rate, self.weight_decay)
-        return {f"{net}_{p}": optimizer for p in self.P for net in self.trained}
+        return {
+            f"{net}_{p}": optimizer for p in self.P for net in self.trained_networks
+        }
 
     def prepare(self, images: ImagesU8) -> Tree:
         """E_loc of each p, its features normalized over all training pixels [P 5.2].
@@ -120,9 +122,9 @@ class GCAD(Networks):
         params = {}
         for p in self.P:
             # A network has its key whatever others are trained beside it.
-            keys = jax.random.split(jax.random.fold_in(key, p), len(TRAINED))
-            for net, key_of_net in zip(TRAINED, keys, strict=True):
-                if net in self.trained:
+            keys = jax.random.split(jax.random.fold_in(key, p), len(BRANCH_OF_NETWORK))
+            for net, key_of_net in zip(BRANCH_OF_NETWORK, keys, strict=True):
+                if net in self.trained_networks:
                     params[f"{net}_{p}"] = inits[net](key_of_net)["params"]
         return Learned(params, {})
 
@@ -151,7 +153,7 @@ class GCAD(Networks):
 
     def _update(self, steps_per_epoch: int, with_R_glo: bool, with_skips: bool):  # type: ignore[no-untyped-def]
         """The update of one phase; R_glo and L_glo are absent before their phase."""
-        nets = [net for net in self.trained if with_R_glo or net != "R_glo"]
+        nets = [net for net in self.trained_networks if with_R_glo or net != "R_glo"]
         names = [f"{net}_{p}" for p in self.P for net in nets]
         optimizers = self.optimizers()
         num_steps = self.epochs * steps_per_epoch
@@ -226,5 +228,5 @@ class GCAD(Networks):
 
     def describe(self) -> tuple[str, ...]:
         """Which teacher was used, and what differs from the paper in this run."""
-        teacher = teachers.sentence("E_loc", self.teacher, self.teacher_seed)
+        teacher = teachers.describe_weights("E_loc", self.teacher, self.teacher_seed)
         return teacher, deviations(self)

@@ -19,7 +19,7 @@ from gcad_jax.models.unet import UNet
 from gcad_jax.models.upsampler import Upsampler
 
 # The networks that each branch trains, in the order of their keys.
-TRAINED = {"E_glo": "A_glo", "U": "A_glo", "R_loc": "A_loc", "R_glo": "A_glo"}
+BRANCH_OF_NETWORK = {"E_glo": "A_glo", "U": "A_glo", "R_loc": "A_loc", "R_glo": "A_glo"}
 BRANCHES = ("A_loc", "A_glo")
 FEATURES, IMAGE = "E_loc", "image"
 
@@ -113,9 +113,11 @@ class Networks(ELocHParams):
         return UNet(self.d_glo, self.width, dtype=self.dtype)
 
     @property
-    def trained(self) -> tuple[str, ...]:
+    def trained_networks(self) -> tuple[str, ...]:
         """The networks that the branches need, for each p."""
-        return tuple(net for net, branch in TRAINED.items() if branch in self.branches)
+        return tuple(
+            net for net, branch in BRANCH_OF_NETWORK.items() if branch in self.branches
+        )
 
     def cache(self, frozen: Tree, images: Images) -> Tree:
         """E_loc(I) of each p: {"E_loc_<p>": (B, S, S, d_loc)}."""

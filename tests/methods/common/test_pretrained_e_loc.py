@@ -96,12 +96,12 @@ def test_a_random_pdn_is_accepted(arch):
 )
 def test_a_teacher_that_is_not_there_names_the_field(source, says):
     with pytest.raises(UserError, match=says):
-        pretrained_e_loc.weights(PatchDescriptor(17), source, 0)
+        pretrained_e_loc.load_weights(PatchDescriptor(17), source, 0)
 
 
 def test_a_file_of_another_kind_is_not_called_pickled(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"\x80" * 400)
     with pytest.raises(UserError, match=r"is no \.npz archive.* convert it first"):
-        pretrained_e_loc.weights(
+        pretrained_e_loc.load_weights(
             PatchDescriptor(17), str(tmp_path / "x.safetensors"), 0
         )

@@ -417,7 +417,7 @@ def test_teacher_from_a_file(tmp_path, images):
         teacher="random",
         teacher_seed=3,
     )
-    params = pretrained_e_loc.weights(random.E_loc(17), "random", 3)
+    params = pretrained_e_loc.load_weights(random.E_loc(17), "random", 3)
     save_descriptor(tmp_path / "E_loc_17.npz", params, random.E_loc(17))
     given = GCAD(
         image_size=32,

@@ -48,7 +48,7 @@ def patches():
 
 @functools.cache
 def described(net, source):
-    params = pretrained_e_loc.weights(net, source, 0)
+    params = pretrained_e_loc.load_weights(net, source, 0)
     apply = functools.partial(net.apply, {"params": params}, method="strided")
     middle = slice((SIDE - net.p) // 2, (SIDE + net.p) // 2)
     return np.asarray(jax.jit(apply)(normalized(patches()[:, middle, middle])))[:, 0, 0]
@@ -103,7 +103,7 @@ def test_shipped_is_another_network_than_random_and_no_dimension_is_dead(net):
 @pytest.mark.parametrize("p", [17, 33, 65])
 def test_half_precision_storage_moves_features_by_less_than_a_hundredth(tmp_path, p):
     net = PatchDescriptor(p)
-    params = pretrained_e_loc.weights(net, "random", 0)
+    params = pretrained_e_loc.load_weights(net, "random", 0)
     save_descriptor(tmp_path / "half.npz", params, net, stored_as="float16")
     half = load_descriptor(tmp_path / "half.npz", net)
     middle = slice((SIDE - p) // 2, (SIDE + p) // 2)
@@ -145,7 +145,7 @@ def test_places_of_photos_are_found_again_more_often_than_untrained(real_data, n
     retrieval = place_retrieval(images, held_out, PatchCutter(net.p, net.p, (4, 16)))
 
     def found(source):
-        params = {"params": pretrained_e_loc.weights(net, source, 0)}
+        params = {"params": pretrained_e_loc.load_weights(net, source, 0)}
         apply = jax.jit(functools.partial(net.apply, params, method="strided"))
         describe = lambda x: apply(imagenet_normalized(x))  # noqa: E731
         return retrieval.accuracy(lambda x: in_batches(describe, x, 32)[:, 0, 0])
