@@ -67,3 +67,14 @@ def real_data() -> pathlib.Path:
     if not (folder := os.environ.get("GCAD_DATA")):
         pytest.skip("real images are not at hand; set GCAD_DATA to their folder")
     return pathlib.Path(folder)
+
+
+@pytest.fixture
+def refuse(monkeypatch, capsys):
+    """Runs a command in this process; returns the sentence with which it ends."""
+    from helpers import commands
+
+    def run(name, *arguments):
+        return commands.refusal(name, arguments, monkeypatch, capsys)
+
+    return run

@@ -9,7 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from helpers import commands, runs
+from helpers import runs
 from inference.test_detector import images, stored
 from jax import export
 
@@ -144,8 +144,8 @@ def test_one_that_is_too_large_is_refused_before_anything_is_done():
         exported.export_detector(large, 0.1)
 
 
-def test_a_file_is_not_written_over_a_folder(folder, tmp_path, monkeypatch, capsys):
-    arguments = [f"--workdir={folder / 'run'}", f"--output={folder / 'run'}"]
-    said = commands.refusal("export", arguments, monkeypatch, capsys)
+def test_a_file_is_not_written_over_a_folder(folder, refuse):
+    run = folder / "run"
+    said = refuse("export", f"--workdir={run}", f"--output={run}")
     assert f"--output={folder} cannot be written" in said
     assert "run is a folder, where a result must be" in said

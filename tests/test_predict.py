@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tifffile
-from helpers import commands, runs
+from helpers import runs
 from inference.test_detector import images, stored
 from PIL import Image
 
@@ -122,11 +122,10 @@ def test_what_it_says(whole):
         ("--workdir={run} --images={images} --fpr=2", "false positive rate is 2"),
     ],
 )
-def test_mistakes(folder, tmp_path, arguments, sentence, monkeypatch, capsys):
+def test_mistakes(folder, tmp_path, arguments, sentence, refuse):
     places = {name: folder / name for name in ("run", "images")}
     words = f"{arguments} --output={tmp_path / 'out'}".format(**places).split()
-    said = commands.refusal("predict", words, monkeypatch, capsys)
-    assert sentence.format(**places) in said
+    assert sentence.format(**places) in refuse("predict", *words)
     assert not (tmp_path / "out").exists()
 
 

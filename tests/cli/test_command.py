@@ -54,9 +54,9 @@ MISTAKES = (
 
 
 @pytest.mark.parametrize(("name", "arguments", "sentence"), MISTAKES)
-def test_mistakes(name, arguments, sentence, monkeypatch, capsys, tmp_path):
+def test_mistakes(name, arguments, sentence, refuse, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert sentence in commands.refusal(name, arguments, monkeypatch, capsys)
+    assert sentence in refuse(name, *arguments)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -169,15 +169,14 @@ def test_ctrl_c_is_a_sentence(name, sentence, monkeypatch, capsys):
     assert capsys.readouterr().err == sentence
 
 
-def test_an_error_names_the_flags_of_its_fields(monkeypatch, capsys):
+def test_an_error_names_the_flags_of_its_fields(refuse, monkeypatch):
     def fails(_):
         fields = ("output", "write_detectors")
         raise UserError("set output=FILE and write_detectors=True.", *fields)
 
     module = importlib.import_module("gcad_jax.export")
     monkeypatch.setattr(module, "main", fails)
-    arguments = ["--workdir=x", "--output=y"]
-    said = commands.refusal("export", arguments, monkeypatch, capsys)
+    said = refuse("export", "--workdir=x", "--output=y")
     assert said == "set --output=FILE and --config.write_detectors=True."
 
 
