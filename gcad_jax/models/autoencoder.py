@@ -61,7 +61,7 @@ class Autoencoder(nn.Module):
         log_variance = None
         if self.variational:
             code, log_variance = code[:, : self.g], code[:, self.g :]
-        drawn = code
+        sample = code
         if noise is not None and log_variance is not None:
-            drawn = code + jnp.exp(log_variance / 2) * noise
-        return decoder(drawn, levels, skips, train), code, log_variance
+            sample = code + jnp.exp(log_variance / 2) * noise
+        return decoder(sample, levels, skips, train), code, log_variance

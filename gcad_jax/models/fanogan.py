@@ -4,7 +4,6 @@ The residual networks of WGAN-GP (arXiv 1704.00028) for 64 x 64 pixels.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -81,24 +80,16 @@ class Residual(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         """(B, H, W, C) -> (B, 2 H, 2 W, width), or (B, H/2, W/2, width)."""
         inputs, dtype = x.shape[-1], self.dtype
-        before: Callable[[Array], Array] = upsample if self.up else identity
-        after: Callable[[Array], Array] = identity if self.up else downsample
         inner = self.width if self.up else inputs
-        # The shortcut changes the side first: a 1x1 convolution of fewer pixels.
-        change = upsample if self.up else downsample
-        shortcut = convolution(self.width, 1, inputs, "shortcut", dtype)(change(x))
+        resize = upsample if self.up else downsample
+        # A shortcut downwards halves the side first: a 1x1 convolution of fewer pixels.
+        shortcut = convolution(self.width, 1, inputs, "shortcut", dtype)(resize(x))
         y = nn.relu(Normalized(self.momentum, dtype, name="norm1")(x, train))
-        y = convolution(inner, 3, inputs, "conv1", dtype, gain=4, use_bias=False)(
-            before(y)
-        )
+        y = resize(y) if self.up else y
+        y = convolution(inner, 3, inputs, "conv1", dtype, gain=4, use_bias=False)(y)
         y = nn.relu(Normalized(self.momentum, dtype, name="norm2")(y, train))
         y = convolution(self.width, 3, inner, "conv2", dtype, gain=4)(y)
-        return shortcut + after(y)
-
-
-def identity(x: Array) -> Array:
-    """As it is."""
-    return x
+        return shortcut + (y if self.up else resize(y))
 
 
 def upsample(x: Array) -> Array:  # (B, H, W, C) -> (B, 2 H, 2 W, C)

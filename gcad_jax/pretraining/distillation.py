@@ -10,11 +10,8 @@ that P has at the center of each of many patches.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import ClassVar
 
 import jax.numpy as jnp
-import optax
 
 from gcad_jax.core import fields
 from gcad_jax.core.errors import UserError
@@ -24,7 +21,6 @@ from gcad_jax.core.types import (
     Images,
     Tree,
 )
-from gcad_jax.methods.common.optimizers import adam
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.models.patch_layers import PATCH_SIZES, stride
@@ -34,8 +30,6 @@ from gcad_jax.pretraining.losses import CORRELATIONS
 @dataclasses.dataclass(eq=False)
 class Distillation:
     """Hyper-parameters; defaults are those of Student-Teacher for MVTec AD."""
-
-    networks: ClassVar[tuple[str, ...]] = ("E_loc", "Decode")
 
     p: int = fields.field(
         33,
@@ -244,8 +238,3 @@ class Distillation:
     def decode(self, params: Tree, descriptors: Features) -> Features:
         """(B, grid, grid, d_loc) -> (B, grid, grid, F): a linear layer, not kept."""
         return descriptors @ params["kernel"] + params["bias"].reshape(1, 1, 1, -1)
-
-    def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
-        """Adam with L2 in the gradient for both networks."""
-        optimizer = adam(self.learning_rate, self.weight_decay)
-        return dict.fromkeys(self.networks, optimizer)

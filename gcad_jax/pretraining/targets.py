@@ -68,10 +68,10 @@ class Layers:
             shape = (batch, zoomed, zoomed, 3)
             windows = jax.image.resize(windows, shape, "bilinear")
         maps = self.network.maps(params, windows)
-        found = [self._placed(maps[layer], side) for layer in self.layers]
-        return jnp.concatenate(found, axis=-1).astype(jnp.float32)
+        features = [self._at_centers(maps[layer], side) for layer in self.layers]
+        return jnp.concatenate(features, axis=-1).astype(jnp.float32)
 
-    def _placed(self, features: Array, side: int) -> Features:
+    def _at_centers(self, features: Array, side: int) -> Features:
         if features.ndim == 2:
             return features[:, None, None]
         if self.centers is None:

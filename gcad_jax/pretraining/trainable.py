@@ -20,7 +20,7 @@ from gcad_jax.core.types import (
 )
 from gcad_jax.data.input.augment import gray
 from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
-from gcad_jax.methods.common.optimizers import apply_gradients, cosine_decay
+from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
 from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.losses import compactness, triplet
 from gcad_jax.pretraining.targets import Target
@@ -39,8 +39,9 @@ class DistillationTask:
         return self.settings.batch_size
 
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
-        """One for E_loc and one for Decode."""
-        return self.settings.optimizers()
+        """Adam with L2 in the gradient for both networks."""
+        optimizer = adam(self.settings.learning_rate, self.settings.weight_decay)
+        return dict.fromkeys(("E_loc", "Decode"), optimizer)
 
     def init(self, key: Key) -> Learned:
         """Fresh E_loc and Decode."""

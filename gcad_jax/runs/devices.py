@@ -13,6 +13,7 @@ from gcad_jax.core.version import __version__
 from gcad_jax.training.options import LoopOptions
 from gcad_jax.training.parallel.batch_layout import BatchLayout
 from gcad_jax.training.parallel.choose import choose_layout
+from gcad_jax.training.parallel.layout import Layout
 from gcad_jax.training.step import UNROLL, VMAP, StepOptions
 
 
@@ -29,6 +30,7 @@ def set_compilation_cache(folder: epath.Path) -> None:
 def loop_options(config: Experiment | Pretraining) -> LoopOptions:
     """Devices and layout of the steps; raises UserError where they do not fit."""
     available = jax.devices()
+    layout: Layout
     if isinstance(config, Experiment) and not config.method.phases(1):
         # Nothing is trained, so there is nothing to share out.
         layout = BatchLayout((jax.local_devices()[0],))

@@ -26,10 +26,10 @@ def finished_steps(folder: epath.Path) -> list[int]:
     """Steps of the complete checkpoints in `folder`, ascending; [] where it is none."""
     if not folder.is_dir():
         return []
-    found = [path for path in list_folder(folder)[0] if path.name.isdigit()]
+    steps = [path for path in list_folder(folder)[0] if path.name.isdigit()]
     if os.fspath(folder).startswith("gs://"):  # nothing is renamed there
-        found = [path for path in found if (path / COMMITTED).exists()]
-    return sorted(int(path.name) for path in found)
+        steps = [path for path in steps if (path / COMMITTED).exists()]
+    return sorted(int(path.name) for path in steps)
 
 
 def newest_step(folder: epath.Path) -> int:
@@ -127,9 +127,9 @@ class Checkpoints:
 
     def _read(self, step: int, like: TrainState) -> TrainState:
         """Each process by itself: one that fails does not leave the others waiting."""
-        own = jax.process_index()
+        process = jax.process_index()
         alone = self._ocp.options.MultiprocessingOptions(
-            primary_host=own, active_processes={own}
+            primary_host=process, active_processes={process}
         )
         with self._ocp.Checkpointer(
             self._ocp.StandardCheckpointHandler(multiprocessing_options=alone),

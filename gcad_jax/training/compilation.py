@@ -64,25 +64,25 @@ def traced_flops(
     examples = jax.ShapeDtypeStruct((1, 1, 1, 1), np.int32)
     step = make_step(phase, augmentation, StepOptions())
 
-    def lowered(cpu: jax.Device) -> Any:
+    def lower(cpu: jax.Device) -> Any:
         mapped = BatchLayout((cpu,)).map(step)
         return mapped.lower(_shapes(states), _shapes(resources), examples)
 
-    return _on_cpu(lowered)
+    return _count_on_cpu(lower)
 
 
 def traced_flops_of(function: Callable[..., Tree], *inputs: Tree) -> float | None:
     """The same of a pure function; the shapes of the inputs suffice."""
-    return _on_cpu(lambda cpu: jax.jit(function).lower(*_shapes(inputs)))
+    return _count_on_cpu(lambda cpu: jax.jit(function).lower(*_shapes(inputs)))
 
 
-def _on_cpu(lowered: Callable[[jax.Device], Any]) -> float | None:
+def _count_on_cpu(lower: Callable[[jax.Device], Any]) -> float | None:
     try:
         cpu = jax.local_devices(backend="cpu")[0]
     except RuntimeError:
         return None
     with jax.default_device(cpu):
-        return _flops(lowered(cpu).cost_analysis(), 1)
+        return _flops(lower(cpu).cost_analysis(), 1)
 
 
 def _shapes(tree: Tree) -> Tree:

@@ -107,7 +107,7 @@ class Streaming:
     def __post_init__(self) -> None:
         self.augmentation = IDENTITY
         self.steps_per_epoch = max(1, len(self.stream.rows) // self.stream.batch_size)
-        self._next, self._open = -1, list[Iterator[np.ndarray]]()
+        self._next_step, self._streams = -1, list[Iterator[np.ndarray]]()
 
     def resources(self, frozen: Tree, layout: Layout) -> Resources:
         """The frozen part; there is no data set on the device."""
@@ -115,8 +115,8 @@ class Streaming:
 
     def take(self, step: int, calls: int, layout: Layout) -> np.ndarray:
         """Patches (..., side, side, 3), uint8, those of other processes too."""
-        if step != self._next:  # the first call, or not the one after the last
-            self._open = [self.stream.batches(seed, step) for seed in self.seeds]
-        self._next = step + calls
-        images = [[next(stream) for stream in self._open] for _ in range(calls)]
+        if step != self._next_step:  # the first call, or not the one after the last
+            self._streams = [self.stream.batches(seed, step) for seed in self.seeds]
+        self._next_step = step + calls
+        images = [[next(stream) for stream in self._streams] for _ in range(calls)]
         return layout.split(np.asarray(images))

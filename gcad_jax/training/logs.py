@@ -41,9 +41,9 @@ class MetricsLog:
         from tensorboardX import SummaryWriter
 
         self._folder, self._open = folder, contextlib.ExitStack()
-        kept = _kept_rows(folder / ROWS, resume_step)
+        rows = _rows_until(folder / ROWS, resume_step)
         self._place = epath.Path(self._open.enter_context(local_folder_for(folder)))
-        write_text(self._place / ROWS, kept)
+        write_text(self._place / ROWS, rows)
         self._file = (self._place / ROWS).open("a")
         self._board = SummaryWriter(
             str(self._place / "tensorboard"),
@@ -175,7 +175,7 @@ def read_rows(path: epath.Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _kept_rows(path: epath.Path, resume_step: int) -> str:
+def _rows_until(path: epath.Path, resume_step: int) -> str:
     """The lines of the rows up to a step."""
     rows = [row for row in read_rows(path) if row["step"] <= resume_step]
     return "".join(json.dumps(row) + "\n" for row in rows)

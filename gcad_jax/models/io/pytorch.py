@@ -152,9 +152,9 @@ def pdn(
     Raises:
       UserError: a tensor is missing, unknown or misshapen.
     """
-    named = any(name.startswith("conv") for name in tensors)
+    has_layer_names = any(name.startswith("conv") for name in tensors)
     theirs = [f"conv{i + 1}" for i in range(len(layers))]
-    theirs = theirs if named else _places(layers)
+    theirs = theirs if has_layer_names else _places(layers)
     ours = [f"conv{i + 1}" for i in range(len(layers) - 1)] + ["conv_out"]
     needed: dict[str, tuple[int, ...]] = {}
     arrays: Arrays = {}

@@ -25,6 +25,8 @@ class Layout(abc.ABC):
 
     devices: of all processes, in the order in which they have their parts; those of a
         process stand together.
+
+    What is defined here holds where every device has all seeds.
     """
 
     devices: tuple[jax.Device, ...]
@@ -40,9 +42,9 @@ class Layout(abc.ABC):
         return [device for device in self.devices if device.process_index == here]
 
     @property
-    @abc.abstractmethod
     def num_seed_shards(self) -> int:
         """Over how many devices the seeds are split; 1 where each has all of them."""
+        return 1 if self.state_axis is None else len(self.devices)
 
     @abc.abstractmethod
     def fits(self, batch_size: int, num_seeds: int) -> bool:
@@ -52,9 +54,9 @@ class Layout(abc.ABC):
     def check(self, field: str, batch_size: int, num_seeds: int) -> None:
         """Raises UserError unless it `fits`. field: what the batch size is called."""
 
-    @abc.abstractmethod
     def local_seeds(self, num_seeds: int) -> range:
         """Positions among the seeds of those whose states this process has."""
+        return range(num_seeds)
 
     # -- programs ---------------------------------------------------------------
 
@@ -93,9 +95,9 @@ class Layout(abc.ABC):
         )
         return jax.jit(mapped, donate_argnums=(0,))
 
-    @abc.abstractmethod
     def _with_batch_axis(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """The step of one device, with axis BATCH to cross."""
+        return step  # BATCH is the axis over which the step is mapped
 
     @property
     def _state_spec(self) -> PartitionSpec:
@@ -130,13 +132,13 @@ class Layout(abc.ABC):
         """A fresh copy of the tree on every device (a step may donate it)."""
         return jax.tree.map(lambda x: put(x, self._sharding(REPLICATED)), tree)
 
-    @abc.abstractmethod
     def states_to_device(self, states: Tree) -> Tree:
         """States of the seeds as a program takes them, freshly made.
 
         states: leaves of `local_seeds` on the host, or what `to_checkpoint` and a
             checkpoint made of them.
         """
+        return self.replicate(states)
 
     # -- to the host ------------------------------------------------------------
 
@@ -144,13 +146,13 @@ class Layout(abc.ABC):
         """Leaves (local seeds, ...) as NumPy arrays, copied; keys as their data."""
         return jax.tree.map(lambda leaf: np.array(to_numpy(key_data(leaf))), states)
 
-    @abc.abstractmethod
     def metrics_to_host(self, metrics: Tree) -> Tree:
         """Metrics as a program gives them -> NumPy arrays (K, local seeds, ...)."""
+        return jax.tree.map(to_numpy, metrics)
 
-    @abc.abstractmethod
     def gather_seeds(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Values (local seeds, ...) of each process -> (S, ...), on every one."""
+        return values
 
     # -- checkpoints ------------------------------------------------------------
 

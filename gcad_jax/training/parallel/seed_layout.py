@@ -28,11 +28,6 @@ class SeedLayout(Layout):
     split_axis = 1  # of (K, S, B, ...)
     state_axis = 0
 
-    @property
-    def num_seed_shards(self) -> int:
-        """One a device."""
-        return len(self.devices)
-
     def fits(self, batch_size: int, num_seeds: int) -> bool:
         """Whether each device has equally many seeds."""
         return num_seeds % len(self.devices) == 0
