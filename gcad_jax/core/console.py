@@ -7,7 +7,6 @@ import dataclasses
 import shutil
 import sys
 import textwrap
-from typing import Protocol
 
 LABEL_INDENT = " " * 12  # every line begins with a label of this width
 
@@ -21,14 +20,6 @@ class _Loudness:
 
 
 _loudness = _Loudness()
-
-
-class PrintLine(Protocol):
-    """How a line is said. result: one that a quiet command says too."""
-
-    def __call__(self, line: str, result: bool = False) -> None:
-        """Says a line."""
-        ...
 
 
 def set_verbosity(quiet: bool = False, verbose: bool = False) -> None:

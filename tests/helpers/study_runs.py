@@ -3,10 +3,12 @@
 Config, digests and maps are written by the code of the main job.
 """
 
+import contextlib
 import json
 import pathlib
 
 import numpy as np
+import pytest
 from helpers import map_folders as folders
 from helpers import runs
 
@@ -48,13 +50,19 @@ def study_maps(root: pathlib.Path, **fields):
     return run_study(study(root, **fields), root / "out")
 
 
-def run_study(config: SaturationStudy, out: pathlib.Path):
+@contextlib.contextmanager
+def printed_lines():
+    """The lines that a study prints within, as they were before they are wrapped."""
     lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saturation, "print_line", lambda line, **_: lines.append(line))
+        yield lines
 
-    def say(line: str, result: bool = False) -> None:
-        lines.append(line)
 
-    result = saturation.run(config, str(out), say)
+def run_study(config: SaturationStudy, out: pathlib.Path):
+    """Result and lines of a study."""
+    with printed_lines() as lines:
+        result = saturation.run(config, str(out))
     assert json.loads((out / "saturation.json").read_text()) == json.loads(
         json.dumps(result)
     )

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from gcad_jax.core import console
 from gcad_jax.core.atomic_files import atomic_file, check_writable, write_text
-from gcad_jax.core.console import PrintLine, pluralize
+from gcad_jax.core.console import pluralize, print_line
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path, make_absolute, open_file
 from gcad_jax.evaluation import map_folders
@@ -42,9 +41,7 @@ from gcad_jax.studies.saturation.statistics import ThresholdStudy, summarize_stu
 DRAWS = "draws.npz"  # in the folder of a category, beside its JSON
 
 
-def run(
-    config: SaturationStudy, path: str, say: PrintLine = console.print_line
-) -> dict[str, Any]:
+def run(config: SaturationStudy, path: str) -> dict[str, Any]:
     """Writes `OUTPUTS` into the folder `path`, and each category into its own in it.
 
     A category that is finished there, with these settings and files, is kept.
@@ -54,34 +51,32 @@ def run(
     Raises:
       UserError: a field, ground truth, maps, run or folder that do not fit.
     """
-    with _open_study(config, path, say) as (categories, folder):
+    with _open_study(config, path) as (categories, folder):
         studies = {
-            inputs.name: _study_category(config, inputs, folder / inputs.name, say)
+            inputs.name: _study_category(config, inputs, folder / inputs.name)
             for inputs in categories
         }
         methods = tuple(categories[0].roots)
         summary = summarize_study(methods, studies, dataclasses.asdict(config))
         auspro = {name: study.auspro for name, study in studies.items()}
         write_report(folder, summary, auspro)
-        say(f"report      {folder / MARKDOWN}", result=True)
+        print_line(f"report      {folder / MARKDOWN}", result=True)
         return summary
 
 
-def plan(
-    config: SaturationStudy, path: str, say: PrintLine = console.print_line
-) -> Plan:
+def plan(config: SaturationStudy, path: str) -> Plan:
     """What `run` would do; prints each category. Nothing is written.
 
     Raises:
       UserError: as `run`, where it shows before the maps are read.
     """
-    with _open_study(config, path, say) as (categories, folder):
+    with _open_study(config, path) as (categories, folder):
         for inputs in categories:
             maps = sum(map(len, inputs.maps.values()))
             work = f"{maps:,} maps of {pluralize(len(inputs.maps), 'method')}"
             if _read_study(folder / inputs.name, _settings(config, inputs)):
                 work = "its draws are kept"
-            say(f"{inputs.name}: {work}")
+            print_line(f"{inputs.name}: {work}")
         return Plan(
             estimate=("none: every map is read once, and then drawing takes seconds",),
             writes=(f"in {folder}: {', '.join(OUTPUTS)}, a folder a category",),
@@ -90,15 +85,15 @@ def plan(
 
 @contextlib.contextmanager
 def _open_study(
-    config: SaturationStudy, path: str, say: PrintLine
+    config: SaturationStudy, path: str
 ) -> Iterator[tuple[Sequence[CategoryInputs], epath.Path]]:
-    """What there is to do, which is said, and the folder for it."""
+    """What there is to do, which is printed, and the folder for it."""
     check_config(config)
     folder = as_path(path).expanduser()
     check_writable(folder, OUTPUTS, "workdir")
     try:
         with open_inputs(config) as categories:
-            say(
+            print_line(
                 f"study       {pluralize(len(categories), 'category', 'categories')} "
                 f"x {pluralize(len(categories[0].roots), 'method')}, "
                 f"{config.num_draws} draws of the saturation thresholds"
@@ -122,7 +117,7 @@ def _settings(config: SaturationStudy, inputs: CategoryInputs) -> dict[str, Any]
 
 
 def _study_category(
-    config: SaturationStudy, inputs: CategoryInputs, folder: epath.Path, say: PrintLine
+    config: SaturationStudy, inputs: CategoryInputs, folder: epath.Path
 ) -> ThresholdStudy:
     """What is kept in `folder`, or the passes and draws anew, which are written there.
 
@@ -131,7 +126,7 @@ def _study_category(
     """
     settings = _settings(config, inputs)
     if study := _read_study(folder, settings):
-        say(f"{inputs.name}: its draws are kept from earlier")
+        print_line(f"{inputs.name}: its draws are kept from earlier")
         return study
     ground_truth = GroundTruth.build(inputs.test_images())
     if not ground_truth.regions:
@@ -149,8 +144,8 @@ def _study_category(
         config.vary_relative,
     )
     if not sampled:
-        say(f"{inputs.name}: {NOTHING_VARIES}")
-    study = _evaluate_methods(config, inputs, ground_truth, sampled, say)
+        print_line(f"{inputs.name}: {NOTHING_VARIES}")
+    study = _evaluate_methods(config, inputs, ground_truth, sampled)
     _write_study(folder, settings, study, sampled)
     return study
 
@@ -160,14 +155,13 @@ def _evaluate_methods(
     inputs: CategoryInputs,
     ground_truth: GroundTruth,
     sampled: Mapping[str, SampledThresholds],
-    say: PrintLine,
 ) -> ThresholdStudy:
     """One pass over the maps of each method, then all its draws."""
     methods, draws, seconds = list(inputs.maps), config.num_draws, 0.0
     auspro = np.full((len(methods), len(ANOMALOUS), len(LIMITS), 1 + draws), np.nan)
     exact, bounds = dict.fromkeys(methods, False), dict.fromkeys(methods, 0.0)
     for m, (method, maps) in enumerate(inputs.maps.items()):
-        say(f"{inputs.name}: {method} ({m + 1} of {len(methods)})")
+        print_line(f"{inputs.name}: {method} ({m + 1} of {len(methods)})")
         folder = inputs.roots[method] / inputs.name / "test"
         paths = map_folders.maps_of_images(maps, ground_truth.images, folder)
         source = map_folders.map_file_source(paths, ground_truth.images)
@@ -182,7 +176,9 @@ def _evaluate_methods(
                 auspro[m, k], bound = scores
                 bounds[method] = max(bounds[method], bound)
         seconds += time.perf_counter() - started
-    say(f"{inputs.name}: after the passes over the maps all draws took {seconds:.2f} s")
+    print_line(
+        f"{inputs.name}: after the passes over the maps all draws took {seconds:.2f} s"
+    )
     units = {False: "pixels", True: "share_of_area"}
     facts = {
         "thresholds": {

@@ -12,6 +12,7 @@ from helpers.study_runs import (
     make_category,
     make_run,
     of_workdirs,
+    printed_lines,
     run_study,
     study_maps,
 )
@@ -44,8 +45,8 @@ def data_of(root):
 
 
 def plan_of(given, out):
-    lines = []
-    saturation.plan(given, str(out), lambda line, **_: lines.append(line))
+    with printed_lines() as lines:
+        saturation.plan(given, str(out))
     return "\n".join(lines)
 
 
