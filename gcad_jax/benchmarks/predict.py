@@ -13,6 +13,7 @@ predict reads, zooms, computes and writes. The two alternate, and each row is on
 """
 
 import argparse
+import functools
 import os
 import tempfile
 import time
@@ -41,6 +42,7 @@ from gcad_jax.inference.detector_file import DetectorFile, Scale
 from gcad_jax.inference.predict_folder import OutputOptions
 from gcad_jax.methods.base import DetectorState, Method
 from gcad_jax.methods.gcad import GCAD
+from gcad_jax.training.cost.timing import time_calls
 
 OUTPUTS: Mapping[str, OutputOptions] = {
     "scores, maps, overlays": OutputOptions(FPR),
@@ -84,13 +86,9 @@ def time_program(detector: Detector, count: int) -> float:
     """Images a second of the program alone."""
     side, size = detector.stored.method.image_size, detector.batch_size
     batch = jax.device_put(np.zeros((size, side, side, 3), np.uint8))
-    jax.block_until_ready(detector.batch_maps(batch))
-    calls = max(1, count // size)
-    start = time.perf_counter()
-    for _ in range(calls):
-        last = detector.batch_maps(batch)
-    jax.block_until_ready(last)
-    return calls * size / (time.perf_counter() - start)
+    call = functools.partial(detector.batch_maps, batch)
+    time_calls(call, 1)  # compiles
+    return size / time_calls(call, max(1, count // size))
 
 
 def time_predict(

@@ -14,6 +14,7 @@ from gcad_jax.studies.throughput.measure import ROUNDS, SharedState
 from gcad_jax.studies.throughput.peaks import Peaks
 from gcad_jax.studies.throughput.results import InferenceResult, LatencyResult
 from gcad_jax.studies.throughput.rows import Row
+from gcad_jax.training.cost.timing import time_calls
 
 WARM_UP = 3  # calls before those that are timed
 
@@ -30,15 +31,8 @@ def measure_inference(shared: SharedState, row: Row, peaks: Peaks) -> InferenceR
     compile_seconds = time.perf_counter() - started
     call = functools.partial(compiled, detector.frozen, seeds, images)
     for _ in range(WARM_UP):
-        jax.block_until_ready(call())
-    seconds = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        for _ in range(shared.config.calls):
-            last = call()
-        jax.block_until_ready(last)  # calls follow each other; only the last is awaited
-        seconds.append((time.perf_counter() - started) / shared.config.calls)
-    rate = row.batch_size / statistics.median(seconds)
+        time_calls(call, 1)
+    rate = row.batch_size / time_calls(call, shared.config.calls, ROUNDS)
     flops = networks.inference_flops
     mfu, of_convolution = peaks.shares(rate, flops)
     return InferenceResult(

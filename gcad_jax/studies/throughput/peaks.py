@@ -1,8 +1,7 @@
 """The rates that this device reaches on one large operation, measured."""
 
 import dataclasses
-import statistics
-import time
+import functools
 from collections.abc import Callable
 
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 
 from gcad_jax.core.types import Array
 from gcad_jax.methods.base import Method
+from gcad_jax.training.cost.timing import time_calls
 
 MATRIX = {"cpu": 2048}  # rows and columns; 8192 on accelerators
 REPEATS = 3
@@ -85,15 +85,7 @@ def _convolution(shape: tuple[int, int, int, int], dtype: jnp.dtype) -> float:
 def _seconds(function: Callable[..., Array], *inputs: Array) -> float:
     """Of one call; the median of some runs of as many calls as take a while."""
     compiled = jax.jit(function).lower(*inputs).compile()
-    jax.block_until_ready(compiled(*inputs))
-    started = time.perf_counter()
-    jax.block_until_ready(compiled(*inputs))
-    calls = max(1, min(50, round(0.05 / (time.perf_counter() - started))))
-    seconds = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        for _ in range(calls):
-            last = compiled(*inputs)
-        jax.block_until_ready(last)
-        seconds.append((time.perf_counter() - started) / calls)
-    return statistics.median(seconds)
+    call = functools.partial(compiled, *inputs)
+    time_calls(call, 1)  # loads the program
+    calls = max(1, min(50, round(0.05 / time_calls(call, 1))))
+    return time_calls(call, calls, REPEATS)

@@ -8,7 +8,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -74,6 +74,21 @@ class LoopTiming:
     def overhead(self) -> float:
         """What the loop adds, as a part of the calls alone."""
         return self.step_seconds / self.call_seconds - 1
+
+
+def time_calls(call: Callable[[], Any], calls: int, rounds: int = 1) -> float:
+    """Seconds of a call where calls follow each other; of several rounds the median.
+
+    Only the last call of a round is waited for: the device is then never idle.
+    """
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        for _ in range(calls):
+            last = call()
+        jax.block_until_ready(last)
+        seconds.append((time.perf_counter() - started) / calls)
+    return statistics.median(seconds)
 
 
 class TimedTrainer(Trainer):
