@@ -179,7 +179,7 @@ class _Study:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path} cannot be read as the results of a study of the throughput; "
-                "move it away or choose another --workdir."
+                "move it away or choose another folder."
             ) from error
 
     def _write(

@@ -14,10 +14,14 @@ from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Phase
 from gcad_jax.training import loop
 from gcad_jax.training.cost.communication import crossing_bytes
+from gcad_jax.training.cost.estimate import measure_cost
+from gcad_jax.training.input_pipeline import InMemory
 from gcad_jax.training.options import RunContext
 from gcad_jax.training.step import StepOptions, make_step
 
 NUMBERS = 48 * 3  # of each network of `Linear`
+# The first phase is the longer one: one network and its loss.
+LINE = "crossing    0.00058 MB of each device in an update of a seed (fast)"
 
 
 def counted(phase, states, resources):
@@ -93,5 +97,14 @@ def test_a_training_on_several_devices_says_it(tmp_path):
         doubles.category(doubles.IDENTITY),
         RunContext((0, 7), tmp_path, doubles.options(2), {}, said.append),
     )
-    # The first phase is the longer one: one network and its loss.
-    assert "crossing    0.00058 MB of each device in an update of a seed (fast)" in said
+    assert LINE in said
+
+
+def test_a_plan_says_it_too():
+    method, category = doubles.Linear(epochs=3), doubles.category(doubles.IDENTITY)
+    pipeline, frozen = (
+        InMemory(method, category, (0, 7)),
+        method.prepare(category.train),
+    )
+    cost = measure_cost(method, pipeline, frozen, (0, 7), doubles.options(2))
+    assert LINE in cost.lines
