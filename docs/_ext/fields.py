@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gcad_jax.config import files
-from gcad_jax.core.fields import FieldSpec, field_specs
+from gcad_jax.core.fields import FieldText, field_specs, field_texts
 
 ROOT = pathlib.Path(__file__).parents[2]
 UNITS = (
@@ -72,28 +72,29 @@ def fields(kind: type) -> list[Field]:
     for field in dataclasses.fields(kind):
         if owner(kind, field.name) is kind:
             others = preset_values().get((kind, field.name), {})
-            spec = described(kind, field.name)
-            allowed, name, default = str(spec.allowed), field.name, _default(field)
+            text, name = described(kind, field.name), field.name
+            allowed = str(field_specs(kind)[name].allowed)
+            default = _default(field)
             found.append(
-                Field(name, spec.doc, spec.unit, allowed, spec.source, default, others)
+                Field(name, text.doc, text.unit, allowed, text.source, default, others)
             )
     return found
 
 
-def described(kind: type, name: str) -> FieldSpec:
-    """What stands beside a field in its class.
+def described(kind: type, name: str) -> FieldText:
+    """What stands below a field in its class.
 
     Raises:
       ValueError: as `fields`.
     """
-    spec = field_specs(kind).get(name)
-    known = spec and spec.source.startswith(SOURCES) and spec.unit in ("", *UNITS)
-    if spec is None or not known:
+    text = field_texts(kind).get(name)
+    known = text and text.source.startswith(SOURCES) and text.unit in ("", *UNITS)
+    if text is None or not known:
         raise ValueError(
             f"{kind.__qualname__} must say of {name} what it is and, in brackets at "
             "its end, whose choice it is, in a unit of UNITS if it has one."
         )
-    return spec
+    return text
 
 
 def owner(kind: type, name: str) -> type:

@@ -21,46 +21,26 @@ class RunOptions:
     """How a training is run; little of it changes what is learned."""
 
     seeds: tuple[int, ...] = fields.field(
-        (0,),
-        "one model for each, all in one program [ours]",
-        fields.NOT_NEGATIVE.items("seed", fewest=1, distinct=True),
+        (0,), fields.NOT_NEGATIVE.items("seed", fewest=1, distinct=True)
     )
-    num_devices: int = fields.field(
-        0,
-        "how many of all hosts together; 0 takes as many as the layout can use "
-        "(devices) [ours]",
-        fields.NOT_NEGATIVE,
-        run_only=True,
-    )
-    layout: str = fields.field(
-        "",
-        '"batch" splits every batch over the devices; "seed" splits the seeds, for '
-        'many seeds at a small batch; "" takes the one that uses more devices [ours]',
-        fields.choices("", *LAYOUTS),
-        run_only=True,
-    )
-    map_seeds: str = fields.field(
-        "",
-        'how they are one program; "" unrolls on CPU and vmaps elsewhere [ours]',
-        fields.choices("", VMAP, UNROLL),
-    )
-    steps_per_call: int = fields.field(
-        1,
-        "how many in one dispatch; more than one pays where an update takes less than "
-        "a millisecond, and compiles a second program for what it leaves over "
-        "(updates) [ours]",
-        fields.POSITIVE,
-        run_only=True,
-    )
-    checkpoint_minutes: float = fields.field(
-        5.0,
-        "time between checkpoints (minutes) [ours]",
-        fields.NOT_NEGATIVE,
-        run_only=True,
-    )
-    log_every: int = fields.field(
-        50, "distance between rows of metrics.jsonl (updates) [ours]", fields.POSITIVE
-    )
+    """One model for each, all in one program [ours]."""
+    num_devices: int = fields.field(0, fields.NOT_NEGATIVE, run_only=True)
+    """How many of all hosts together; 0 takes as many as the layout can use (devices)
+    [ours]."""
+    layout: str = fields.field("", fields.choices("", *LAYOUTS), run_only=True)
+    """how devices share the work: "batch" splits every batch over the devices; "seed"
+    splits the seeds, for many seeds at a small batch; "" takes the one that uses more
+    devices [ours]."""
+    map_seeds: str = fields.field("", fields.choices("", VMAP, UNROLL))
+    """how they are one program; "" unrolls on CPU and vmaps elsewhere [ours]."""
+    steps_per_call: int = fields.field(1, fields.POSITIVE, run_only=True)
+    """How many in one dispatch; more than one pays where an update takes less than a
+    millisecond, and compiles a second program for what it leaves over (updates)
+    [ours]."""
+    checkpoint_minutes: float = fields.field(5.0, fields.NOT_NEGATIVE, run_only=True)
+    """Time between checkpoints (minutes) [ours]."""
+    log_every: int = fields.field(50, fields.POSITIVE)
+    """Distance between rows of metrics.jsonl (updates) [ours]."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -72,72 +52,44 @@ class Experiment(RunOptions):
     device.
     """
 
-    data: DataSet = fields.field(
-        fields.REQUIRED,
-        "a data set of gcad_jax.data; its root and categories say what [ours]",
-    )
-    method: Method = fields.field(
-        fields.REQUIRED, "a method of gcad_jax.methods with its hyper-parameters [ours]"
-    )
-    image_size: int | None = fields.field(
-        None, "side of the method's square input (pixels) [the method's]", fields.PIXELS
-    )
-    epochs: int | None = fields.field(
-        None,
-        "passes over the training images, or what the method calls so (epochs) [the "
-        "method's]",
-        fields.POSITIVE,
-    )
-    batch_size: int | None = fields.field(
-        None,
-        "examples of one update, over all devices (images) [the method's]",
-        fields.BATCH,
-    )
-    cache_features: bool = fields.field(
-        False,
-        "compute the frozen features of each training image only once; only where "
-        "images are not augmented. Costs device memory [ours]",
-    )
-    write_maps: bool = fields.field(
-        False,
-        "also write the test maps as TIFF files in the official layout [ours]",
-        run_only=True,
-    )
-    write_detectors: bool = fields.field(
-        True,
-        "write what `predict` and `export` read: for each category and seed a file "
-        "with the networks (of GCAD at full size 0.5 GB) [ours]",
-        run_only=True,
-    )
-    figure_images: int = fields.field(
-        3,
-        "how many of each kind in the figure of maps (images) [ours]",
-        fields.NOT_NEGATIVE,
-        run_only=True,
-    )
+    data: DataSet = fields.field(fields.REQUIRED)
+    """a data set of gcad_jax.data; its root and categories say what [ours]."""
+    method: Method = fields.field(fields.REQUIRED)
+    """a method of gcad_jax.methods with its hyper-parameters [ours]."""
+    image_size: int | None = fields.field(None, fields.PIXELS)
+    """Side of the method's square input (pixels) [the method's]."""
+    epochs: int | None = fields.field(None, fields.POSITIVE)
+    """Passes over the training images, or what the method calls so (epochs) [the
+    method's]."""
+    batch_size: int | None = fields.field(None, fields.BATCH)
+    """Examples of one update, over all devices (images) [the method's]."""
+    cache_features: bool = fields.field(False)
+    """Compute the frozen features of each training image only once; only where images
+    are not augmented. Costs device memory [ours]."""
+    write_maps: bool = fields.field(False, run_only=True)
+    """Also write the test maps as TIFF files in the official layout [ours]."""
+    write_detectors: bool = fields.field(True, run_only=True)
+    """Write what `predict` and `export` read: for each category and seed a file with
+    the networks (of GCAD at full size 0.5 GB) [ours]."""
+    figure_images: int = fields.field(3, fields.NOT_NEGATIVE, run_only=True)
+    """How many of each kind in the figure of maps (images) [ours]."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Pretraining(RunOptions):
     """Distil a classification network into E_loc."""
 
-    data: Photos = fields.field(fields.REQUIRED, "the natural images [ours]")
-    method: Distillation = fields.field(
-        fields.REQUIRED, "losses and schedule; its p is taken from P [ours]"
-    )
-    P: tuple[int, ...] = fields.field(
-        (17, 33, 65),
-        "patch sizes, one E_loc each (pixels) [P 5.2]",
-        fields.choices(*PATCH_SIZES),
-    )
-    target: str = fields.field(
-        "",
-        "weight file of the network that is learned from, written by gcad_jax.convert "
-        "[ours]",
-    )
+    data: Photos = fields.field(fields.REQUIRED)
+    """The natural images [ours]."""
+    method: Distillation = fields.field(fields.REQUIRED)
+    """Losses and schedule; its p is taken from P [ours]."""
+    P: tuple[int, ...] = fields.field((17, 33, 65), fields.choices(*PATCH_SIZES))
+    """Patch sizes, one E_loc each (pixels) [P 5.2]."""
+    target: str = fields.field("")
+    """Weight file of the network that is learned from, written by gcad_jax.convert
+    [ours]."""
     threads: int = fields.field(
         2,
-        "how many cut patches (threads) [ours]",
         fields.Allowed(
             at_least=1,
             at_most=1024,
@@ -146,16 +98,15 @@ class Pretraining(RunOptions):
         ),
         run_only=True,
     )
+    """How many cut patches (threads) [ours]."""
     processes: int = fields.field(
         0,
-        "how many cut patches in place of the threads, where above 0. Each names the "
-        "images that it cannot read; they are not counted then (processes) [ours]",
         fields.Allowed(at_least=0, at_most=1024, reason="each takes memory of its own"),
         run_only=True,
     )
+    """How many cut patches in place of the threads, where above 0. Each names the
+    images that it cannot read; they are not counted then (processes) [ours]."""
     stored_as: str = fields.field(
-        "float32",
-        'type of the numbers in the weight files; "float16" halves their size [ours]',
-        fields.choices(*STORED_TYPES),
-        run_only=True,
+        "float32", fields.choices(*STORED_TYPES), run_only=True
     )
+    """Type of the numbers in the weight files; "float16" halves their size [ours]."""

@@ -2,10 +2,10 @@
 
 import dataclasses
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
-from gcad_jax.core.fields import FieldSpec, field_specs
+from gcad_jax.core.fields import FieldText, field_specs, field_texts
 
 WIDTH = 80  # columns of a terminal
 _WRAPPING: dict[str, Any] = {
@@ -22,24 +22,25 @@ def format_fields(config: Any, flag: str = "--config.") -> str:
     for values that are longer.
     """
     parts = []
-    for name, value, spec in _documented(config):
+    for name, value, text, allowed in _documented(config):
         parts.append(f"  {flag}{name}={value!r}")
-        if spec:
-            unit = f" ({spec.unit})" if spec.unit else ""
-            allowed = f"; {spec.allowed}" if str(spec.allowed) else ""
-            text = f"{spec.doc}{unit}{allowed} [{spec.source}]"
-            parts.append(textwrap.fill(text, WIDTH, **_WRAPPING))
+        if text:
+            unit = f" ({text.unit})" if text.unit else ""
+            words = f"{text.doc}{unit}{allowed and '; '}{allowed} [{text.source}]"
+            parts.append(textwrap.fill(words, WIDTH, **_WRAPPING))
     return "\n".join(parts) + "\n"
 
 
 def _documented(
     config: Any, prefix: str = ""
-) -> Iterator[tuple[str, Any, FieldSpec | None]]:
-    """Name, value and description of each field that is not a dataclass itself."""
-    specs = field_specs(config)
+) -> Iterator[tuple[str, Any, FieldText | None, str]]:
+    """Name, value, text and range of each field that is not a dataclass itself."""
+    kind: Hashable = type(config)  # as the cache of `field_texts` takes it
+    texts, specs = field_texts(kind), field_specs(config)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             yield from _documented(value, f"{prefix}{field.name}.")
         else:
-            yield f"{prefix}{field.name}", value, specs.get(field.name)
+            allowed = str(specs[field.name].allowed) if field.name in specs else ""
+            yield f"{prefix}{field.name}", value, texts.get(field.name), allowed

@@ -1,23 +1,30 @@
 """A field of a config: default, meaning, unit, source and range in one place.
 
-Validation, docs/config.md and the help of a config all read what stands beside the
-field, so that no two of them can disagree.
+Validation, docs/config.md and the help of a config all read what stands there, so that
+no two of them can disagree:
+
+    g: int = fields.field(32, fields.CHANNELS)
+    \"\"\"Dimensions of the code (features) [P 5.2].\"\"\"
 """
 
+import ast
 import dataclasses
+import functools
+import inspect
+import itertools
 import math
 import re
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from gcad_jax.core.checks import nearest
 from gcad_jax.core.errors import UserError
 
 REQUIRED = dataclasses.MISSING  # the default of a field that has none
 _KEY = "gcad_jax"  # of the metadata of a dataclass field
-# "what it is (unit) [source]"; a unit is of lower-case words, or GiB.
-_DOC = re.compile(r"(.+?)(?: \(([a-zG][a-zB ]*)\))? \[([^\]]+)\]", re.S)
+# "What it is (unit) [source]."; a unit is of lower-case words, or GiB.
+_TEXT = re.compile(r"(.+?)(?: \(([a-zG][a-zB ]*)\))? \[([^\]]+)\]\.")
 _WORDS = {
     int: ("a whole number", "whole numbers", "(1, 2)"),
     float: ("a number", "numbers", "(0.5, 1.0)"),
@@ -37,6 +44,7 @@ class Allowed:
     choices: the only values.
     item: what an item of a tuple is called. count: how many there must be; None for any
         number. fewest: how many at least. distinct: whether each may be there once.
+    names: of the items of a tuple that has so many. share_of: what it is a fraction of.
     """
 
     above: float | None = None
@@ -50,6 +58,8 @@ class Allowed:
     count: int | None = None
     fewest: int = 0
     distinct: bool = False
+    names: tuple[str, ...] = ()
+    share_of: str = ""
 
     def items(self, item: str, count: int | None = None, **others: Any) -> "Allowed":
         """The same of each item of a tuple."""
@@ -77,6 +87,7 @@ ANYTHING = Allowed()
 POSITIVE = Allowed(above=0)
 NOT_NEGATIVE = Allowed(at_least=0)
 FRACTION = Allowed(at_least=0, at_most=1)
+SHARE_OF_EPOCHS = Allowed(at_least=0, at_most=1, share_of="epochs")
 CHANNELS = Allowed(
     above=0,
     at_most=2**14,
@@ -107,60 +118,96 @@ def choices(*values: Any) -> Allowed:
 
 @dataclasses.dataclass(frozen=True)
 class FieldSpec:
-    """What is known of a field beside its default.
+    """What is known of a field beside its default and its text.
 
-    doc: what it is. unit: "" for none. source: whose choice the default is.
     run_only: whether it changes how a run proceeds but nothing that it computes, so
         that a workdir may be continued with another value.
     """
 
-    doc: str
-    unit: str
-    source: str
     allowed: Allowed = ANYTHING
     run_only: bool = False
 
 
-def field(
-    default: Any, doc: str, allowed: Allowed = ANYTHING, *, run_only: bool = False
-) -> Any:
-    """A field of a dataclass with all that is to be known of it.
+def field(default: Any, allowed: Allowed = ANYTHING, *, run_only: bool = False) -> Any:
+    """A field of a dataclass; the docstring below it says what it is.
 
-    default: `REQUIRED` for none. doc: "what it is (unit) [source]", or without a unit.
-    run_only: see `FieldSpec`.
-
-    Raises:
-      ValueError: `doc` names no source.
+    default: `REQUIRED` for none. run_only: see `FieldSpec`.
     """
-    match = _DOC.fullmatch(doc)
-    if not match:
-        raise ValueError(f"{doc!r} must end with a source, as in '(pixels) [P 5.2]'.")
-    text, unit, source = match.groups(default="")
-    spec = FieldSpec(text, unit, source, allowed, run_only)
-    return dataclasses.field(default=default, metadata={_KEY: spec})
+    metadata = {_KEY: FieldSpec(allowed, run_only)}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def changed(
-    kind: type, name: str, default: Any, doc: str = "", allowed: Allowed | None = None
-) -> Any:
-    """The field of a parent class with another default, and what else is given."""
+def changed(kind: type, name: str, default: Any, allowed: Allowed | None = None) -> Any:
+    """The field of a parent class with another default; its text too, unless given."""
     spec = field_specs(kind)[name]
-    unit = f" ({spec.unit})" if spec.unit else ""
-    return field(
-        default,
-        doc or f"{spec.doc}{unit} [{spec.source}]",
-        spec.allowed if allowed is None else allowed,
-        run_only=spec.run_only,
-    )
+    return field(default, allowed or spec.allowed, run_only=spec.run_only)
 
 
 def field_specs(kind: Any) -> Mapping[str, FieldSpec]:
-    """The documented fields of a dataclass, or of an instance, by their names."""
+    """The fields that `field` made, by name. kind: a dataclass or an instance."""
     return {
         part.name: part.metadata[_KEY]
         for part in dataclasses.fields(kind)
         if _KEY in part.metadata
     }
+
+
+class FieldText(NamedTuple):
+    """What the docstring below a field says.
+
+    doc: what it is. unit: "" for none. source: whose choice the default is.
+    """
+
+    doc: str
+    unit: str
+    source: str
+
+
+@functools.cache
+def field_texts(kind: type) -> Mapping[str, FieldText]:
+    """The texts of the fields of a dataclass, its parents' included, by their names.
+
+    They are read from the source of the classes; where there is none, such as of a
+    class that a program made, nothing is said.
+
+    Raises:
+      ValueError: a text that does not end with a source.
+    """
+    texts: dict[str, FieldText] = {}
+    for part in reversed(kind.__mro__):
+        for line, below in itertools.pairwise(_class_body(part)):
+            match line, below:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(
+                    ast.Constant(str(text))
+                ):
+                    texts[name] = _parse_text(f"{part.__qualname__}.{name}", text)
+    return texts
+
+
+def _class_body(kind: type) -> list[ast.stmt]:
+    """The statements of a class; none where its source is not there."""
+    if not dataclasses.is_dataclass(kind):
+        return []
+    # A class may say that it is of another module than its functions are, as GCAD does.
+    functions = (value for value in vars(kind).values() if inspect.isfunction(value))
+    for module in map(inspect.getmodule, (kind, *functions)):
+        try:
+            tree = ast.parse(inspect.getsource(module))  # type: ignore[arg-type]
+        except (OSError, TypeError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and node.name == kind.__name__:
+                return node.body
+    return []
+
+
+def _parse_text(name: str, text: str) -> FieldText:
+    match = _TEXT.fullmatch(" ".join(text.split()))
+    if not match:
+        raise ValueError(
+            f"the docstring of {name} must end with a source, as in '(pixels) [P 5.2].'"
+        )
+    return FieldText(*match.groups(default=""))
 
 
 def validate_fields(instance: Any, prefix: str = "") -> None:
@@ -206,7 +253,8 @@ def _check_items(
         )
     if ... not in kinds and len(values) != len(kinds):
         raise UserError(
-            f"{name} is {values}; it must be {len(kinds)} {several}: {spec.doc}."
+            f"{name} is {values}; it must be {len(kinds)} {several}: "
+            f"{', '.join(allowed.names)}."
         )
     if allowed.count is not None and len(values) != allowed.count:
         raise UserError(
@@ -268,8 +316,8 @@ def _outside(value: float, kind: type, spec: FieldSpec) -> str:
         return allowed.too_low
     if high is not None and not allowed.reason and (too_low or value > high):
         # Both bounds are in the nature of the thing.
-        whole = f"is a {spec.unit}," if spec.unit.startswith("fraction") else "must be"
-        return f"it {whole} {allowed}"
+        share = f"is a fraction of the {allowed.share_of}," if allowed.share_of else ""
+        return f"it {share or 'must be'} {allowed}"
     if too_low and allowed.above is not None:
         return f"it must be above {allowed.above}"
     if too_low:

@@ -49,58 +49,39 @@ class Circles:
     """The toy set; sizes in pixels of the generated image."""
 
     num_train: int = fields.field(
-        1000,
-        "good ones, to train on (images) [P App. A]",
-        fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory"),
+        1000, fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory")
     )
+    """Good ones, to train on (images) [P App. A]."""
     num_validation: int = fields.field(
-        100,
-        "good ones, to set the scale of scores (images) [P App. A]",
-        fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory"),
+        100, fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory")
     )
+    """Good ones, to set the scale of scores (images) [P App. A]."""
     num_test: int = fields.field(
-        100,
-        "those to test on, of each kind (images) [ours]",
-        fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory"),
+        100, fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory")
     )
-    seed: int = fields.field(0, "seed of all draws [ours]", fields.NOT_NEGATIVE)
-    side: int = fields.field(
-        256,
-        "of the generated images; they are zoomed to the method's size afterwards "
-        "(pixels) [P App. A]",
-        fields.PIXELS,
-    )
-    radius: int = fields.field(16, "of a black disc (pixels) [P App. A]", fields.PIXELS)
-    blur_sigma: float = fields.field(
-        1.5,
-        "of the Gaussian that smooths every image (pixels) [P App. A]",
-        fields.Allowed(at_least=0, at_most=100),
-    )
-    region_radius_min: int = fields.field(
-        5,
-        "least radius of the disc that cuts a colored region (pixels) [ours]",
-        fields.PIXELS,
-    )
-    region_radius_max: int = fields.field(
-        12, "largest radius of it (pixels) [ours]", fields.PIXELS
-    )
-    colour_min: int = fields.field(
-        128,
-        "the least value of the brightest channel of its color (gray levels) [ours]",
-        fields.Allowed(at_least=0, at_most=255),
-    )
-    min_distance: int = fields.field(
-        36,
-        "between the centers of the two discs of a logical anomaly (pixels) [ours]",
-        fields.PIXELS,
-    )
-    logical_saturation: float = fields.field(
-        0.5,
-        "share of the two discs' area that must be found (fraction of the area) [ours, "
-        "after P 3.4]",
-        fields.FRACTION,
-    )
-    categories: tuple[str, ...] = fields.field((NAME,), "there is only this one [ours]")
+    """Those to test on, of each kind (images) [ours]."""
+    seed: int = fields.field(0, fields.NOT_NEGATIVE)
+    """Seed of all draws [ours]."""
+    side: int = fields.field(256, fields.PIXELS)
+    """Of the generated images; they are zoomed to the method's size afterwards (pixels)
+    [P App. A]."""
+    radius: int = fields.field(16, fields.PIXELS)
+    """Of a black disc (pixels) [P App. A]."""
+    blur_sigma: float = fields.field(1.5, fields.Allowed(at_least=0, at_most=100))
+    """Of the Gaussian that smooths every image (pixels) [P App. A]."""
+    region_radius_min: int = fields.field(5, fields.PIXELS)
+    """Least radius of the disc that cuts a colored region (pixels) [ours]."""
+    region_radius_max: int = fields.field(12, fields.PIXELS)
+    """Largest radius of it (pixels) [ours]."""
+    colour_min: int = fields.field(128, fields.Allowed(at_least=0, at_most=255))
+    """The least value of the brightest channel of its color (gray levels) [ours]."""
+    min_distance: int = fields.field(36, fields.PIXELS)
+    """Between the centers of the two discs of a logical anomaly (pixels) [ours]."""
+    logical_saturation: float = fields.field(0.5, fields.FRACTION)
+    """Share of the two discs' area that must be found (fraction of the area) [ours,
+    after P 3.4]."""
+    categories: tuple[str, ...] = fields.field((NAME,))
+    """There is only this one [ours]."""
 
     def names(self) -> tuple[str, ...]:
         """('circles',); raises UserError for any other category."""

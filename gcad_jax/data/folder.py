@@ -32,36 +32,25 @@ from gcad_jax.data.mvtec.files import check_names
 class Folder:
     """Own images below `root`, laid out as `folder_files` says."""
 
-    root: str = fields.field("", "the folder of images, or of categories [ours]")
-    categories: tuple[str, ...] = fields.field(
-        (), "sub-folders of `root` to run; () means all of them, sorted [ours]"
-    )
-    validation_fraction: float = fields.field(
-        0.1,
-        "what is held out of the training images where there are none to validate on "
-        "(fraction of the images) [ours]",
-        fields.FRACTION,
-    )
-    split_seed: int = fields.field(
-        0, "seed of the choice of those images [ours]", fields.NOT_NEGATIVE
-    )
-    vertical_flip: bool = fields.field(
-        False,
-        "mirror top and bottom with probability 1/2 in training; off where nothing is "
-        "said, as a mirrored image may be an anomaly [P 5.1; off is ours]",
-    )
-    horizontal_flip: bool = fields.field(
-        False, "the same of left and right [P 5.1; off is ours]"
-    )
-    rotation_degrees: float = fields.field(
-        3.0, "largest rotation of the augmentation (degrees) [P 5.1]", fields.DEGREES
-    )
-    jitter: float = fields.field(
-        0.1,
-        "j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation "
-        "[ours: P 5.1 gives no range]",
-        fields.FRACTION,
-    )
+    root: str = fields.field("")
+    """The folder of images, or of categories [ours]."""
+    categories: tuple[str, ...] = fields.field(())
+    """sub-folders of `root` to run; () means all of them, sorted [ours]."""
+    validation_fraction: float = fields.field(0.1, fields.FRACTION)
+    """What is held out of the training images where there are none to validate on
+    (fraction of the images) [ours]."""
+    split_seed: int = fields.field(0, fields.NOT_NEGATIVE)
+    """Seed of the choice of those images [ours]."""
+    vertical_flip: bool = fields.field(False)
+    """Mirror top and bottom with probability 1/2 in training; off where nothing is
+    said, as a mirrored image may be an anomaly [P 5.1; off is ours]."""
+    horizontal_flip: bool = fields.field(False)
+    """The same of left and right [P 5.1; off is ours]."""
+    rotation_degrees: float = fields.field(3.0, fields.DEGREES)
+    """Largest rotation of the augmentation (degrees) [P 5.1]."""
+    jitter: float = fields.field(0.1, fields.FRACTION)
+    """j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation [ours: P
+    5.1 gives no range]."""
 
     def names(self) -> tuple[str, ...]:
         """The categories to run; raises UserError where there are none or not these."""

@@ -22,26 +22,17 @@ HINT = (
 class MvtecLocoAd:
     """Five categories with structural and logical anomalies."""
 
-    root: str = fields.field(
-        "", "the folder that holds the folders of the categories [ours]"
-    )
-    categories: tuple[str, ...] = fields.field(
-        tuple(LOCO), "which of them to run [P 3]"
-    )
-    cache_dir: str = fields.field(
-        "",
-        "where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache [ours]",
-        run_only=True,
-    )
-    rotation_degrees: float = fields.field(
-        3.0, "largest rotation of the augmentation (degrees) [P 5.1]", fields.DEGREES
-    )
-    jitter: float = fields.field(
-        0.1,
-        "j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation "
-        "[ours: P 5.1 gives no range]",
-        fields.FRACTION,
-    )
+    root: str = fields.field("")
+    """The folder that holds the folders of the categories [ours]."""
+    categories: tuple[str, ...] = fields.field(tuple(LOCO))
+    """Which of them to run [P 3]."""
+    cache_dir: str = fields.field("", run_only=True)
+    """Where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache [ours]."""
+    rotation_degrees: float = fields.field(3.0, fields.DEGREES)
+    """Largest rotation of the augmentation (degrees) [P 5.1]."""
+    jitter: float = fields.field(0.1, fields.FRACTION)
+    """j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation [ours: P
+    5.1 gives no range]."""
 
     def names(self) -> tuple[str, ...]:
         """The categories to run; raises UserError where one is not complete on disk."""

@@ -23,33 +23,22 @@ HINT = (
 class MvtecAd:
     """Fifteen categories; 37 of the 1258 anomalous images are logical [P Table 4]."""
 
-    root: str = fields.field(
-        "", "the folder that holds the folders of the categories [ours]"
-    )
-    categories: tuple[str, ...] = fields.field(tuple(AD), "which of them to run [P 6]")
-    cache_dir: str = fields.field(
-        "",
-        "where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache [ours]",
-        run_only=True,
-    )
-    validation_fraction: float = fields.field(
-        0.1,
-        "what is held out of the training images as validation, because the data set "
-        "has none (fraction of the images) [ours: the paper does not say]",
-        fields.FRACTION,
-    )
-    split_seed: int = fields.field(
-        0, "seed of the choice of those images [ours]", fields.NOT_NEGATIVE
-    )
-    rotation_degrees: float = fields.field(
-        3.0, "largest rotation of the augmentation (degrees) [P 5.1]", fields.DEGREES
-    )
-    jitter: float = fields.field(
-        0.1,
-        "j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation "
-        "[ours: P 5.1 gives no range]",
-        fields.FRACTION,
-    )
+    root: str = fields.field("")
+    """The folder that holds the folders of the categories [ours]."""
+    categories: tuple[str, ...] = fields.field(tuple(AD))
+    """Which of them to run [P 6]."""
+    cache_dir: str = fields.field("", run_only=True)
+    """Where the packed data set goes; '' for $XDG_CACHE_HOME or ~/.cache [ours]."""
+    validation_fraction: float = fields.field(0.1, fields.FRACTION)
+    """What is held out of the training images as validation, because the data set has
+    none (fraction of the images) [ours: the paper does not say]."""
+    split_seed: int = fields.field(0, fields.NOT_NEGATIVE)
+    """Seed of the choice of those images [ours]."""
+    rotation_degrees: float = fields.field(3.0, fields.DEGREES)
+    """Largest rotation of the augmentation (degrees) [P 5.1]."""
+    jitter: float = fields.field(0.1, fields.FRACTION)
+    """j of the factors U(1 - j, 1 + j) of brightness, contrast and saturation [ours: P
+    5.1 gives no range]."""
 
     def names(self) -> tuple[str, ...]:
         """The categories to run; raises UserError where one is not complete on disk."""

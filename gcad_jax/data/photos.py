@@ -26,29 +26,19 @@ GIVE_UP = 100  # unreadable images in a row
 class Photos:
     """Which images, and how many of them are held out."""
 
-    root: str = fields.field(
-        "", 'a folder, searched with its subfolders; or "" for `tfds_name` [ours]'
-    )
-    tfds_name: str = fields.field(
-        "",
-        "an image set of TFDS with a feature 'image', such as 'imagenet2012'; it must "
-        "have been prepared in the format array_record [ours]",
-    )
-    tfds_split: str = fields.field("train", "e.g. 'train' or 'train[:10%]' [ours]")
-    tfds_dir: str = fields.field(
-        "", "where TFDS keeps its sets, on a disk; '' for its default [ours]"
-    )
-    held_out_fraction: float = fields.field(
-        0.05,
-        "what is not trained on; at least one (fraction of the images) [ours]",
-        fields.FRACTION,
-    )
-    memory_gib: float = fields.field(
-        4.0,
-        "decoded images are kept in memory up to this (GiB) [ours]",
-        fields.NOT_NEGATIVE,
-        run_only=True,
-    )
+    root: str = fields.field("")
+    """a folder, searched with its subfolders; or "" for `tfds_name` [ours]."""
+    tfds_name: str = fields.field("")
+    """An image set of TFDS with a feature 'image', such as 'imagenet2012'; it must have
+    been prepared in the format array_record [ours]."""
+    tfds_split: str = fields.field("train")
+    """e.g. 'train' or 'train[:10%]' [ours]."""
+    tfds_dir: str = fields.field("")
+    """Where TFDS keeps its sets, on a disk; '' for its default [ours]."""
+    held_out_fraction: float = fields.field(0.05, fields.FRACTION)
+    """What is not trained on; at least one (fraction of the images) [ours]."""
+    memory_gib: float = fields.field(4.0, fields.NOT_NEGATIVE, run_only=True)
+    """Decoded images are kept in memory up to this (GiB) [ours]."""
 
     def load(self, say: Callable[[str], None]) -> "PhotoSet":
         """The images, found but not read yet.

@@ -48,80 +48,40 @@ class FAnoGAN(TrainedHParams, NothingFrozen, OneMap):
     title: ClassVar[str] = "f-AnoGAN"
     channels: ClassVar[int] = 1
 
-    image_size: int = fields.changed(
-        TrainedHParams,
-        "image_size",
-        64,
-        "side of the square input: 4, doubled once for each width (pixels) [P 5.2]",
-        fields.PIXELS,
-    )
-    epochs: int = fields.changed(
-        TrainedHParams,
-        "epochs",
-        100,
-        "of the generator's training, in which the critic makes an update with each "
-        "batch (epochs) [P 5.2]",
-    )
-    batch_size: int = fields.changed(
-        TrainedHParams,
-        "batch_size",
-        64,
-        "examples of an update; may be larger than the data set (images) [P 5.2]",
-    )
-    learning_rate: float = fields.changed(
-        TrainedHParams,
-        "learning_rate",
-        1e-4,
-        "of Adam, for generator and critic [P 5.2]",
-    )
+    image_size: int = fields.changed(TrainedHParams, "image_size", 64, fields.PIXELS)
+    """Side of the square input: 4, doubled once for each width (pixels) [P 5.2]."""
+    epochs: int = fields.changed(TrainedHParams, "epochs", 100)
+    """Of the generator's training, in which the critic makes an update with each batch
+    (epochs) [P 5.2]."""
+    batch_size: int = fields.changed(TrainedHParams, "batch_size", 64)
+    """Examples of an update; may be larger than the data set (images) [P 5.2]."""
+    learning_rate: float = fields.changed(TrainedHParams, "learning_rate", 1e-4)
+    """Of Adam, for generator and critic [P 5.2]."""
     inference_batch_size: int = fields.changed(
         TrainedHParams, "inference_batch_size", 64
     )
-    samples_per_epoch: int = fields.field(
-        10_000,
-        "how many are drawn in an epoch (images) [ours: the group augments to 10,000 "
-        "in other papers]",
-        fields.POSITIVE,
-    )
-    critic_updates: int = fields.field(
-        5,
-        "the critic's for each update of the generator (updates) [P 5.2]",
-        fields.POSITIVE,
-    )
-    encoder_updates: int = fields.field(
-        50_000,
-        "the encoder's after the generator's training (updates) [P 5.2]",
-        fields.POSITIVE,
-    )
-    latent: int = fields.field(
-        128, "dimensions of z (features) [P 5.2]", fields.CHANNELS
-    )
-    widths: tuple[int, ...] = fields.field(
-        WIDTHS,
-        "of the residual blocks, at the image's end first (channels) [f-AnoGAN's "
-        "published code]",
-        fields.CHANNELS.items("width"),
-    )
-    momentum: float = fields.field(
-        0.99,
-        "what G and E keep of their running statistics with each of their updates "
-        "[f-AnoGAN's published code]",
-        fields.FRACTION,
-    )
-    gradient_penalty: float = fields.field(
-        10.0,
-        "weight of WGAN's penalty [f-AnoGAN's published code]",
-        fields.NOT_NEGATIVE,
-    )
-    kappa: float = fields.field(
-        1.0,
-        "weight of the critic's features in the encoder's loss [f-AnoGAN's published "
-        "code]",
-        fields.NOT_NEGATIVE,
-    )
-    encoder_learning_rate: float = fields.field(
-        5e-5, "of RMSProp, for the encoder [P 5.2]", fields.POSITIVE
-    )
+    samples_per_epoch: int = fields.field(10_000, fields.POSITIVE)
+    """How many are drawn in an epoch (images) [ours: the group augments to 10,000 in
+    other papers]."""
+    critic_updates: int = fields.field(5, fields.POSITIVE)
+    """The critic's for each update of the generator (updates) [P 5.2]."""
+    encoder_updates: int = fields.field(50_000, fields.POSITIVE)
+    """The encoder's after the generator's training (updates) [P 5.2]."""
+    latent: int = fields.field(128, fields.CHANNELS)
+    """Dimensions of z (features) [P 5.2]."""
+    widths: tuple[int, ...] = fields.field(WIDTHS, fields.CHANNELS.items("width"))
+    """Of the residual blocks, at the image's end first (channels) [f-AnoGAN's published
+    code]."""
+    momentum: float = fields.field(0.99, fields.FRACTION)
+    """What G and E keep of their running statistics with each of their updates
+    [f-AnoGAN's published code]."""
+    gradient_penalty: float = fields.field(10.0, fields.NOT_NEGATIVE)
+    """Weight of WGAN's penalty [f-AnoGAN's published code]."""
+    kappa: float = fields.field(1.0, fields.NOT_NEGATIVE)
+    """Weight of the critic's features in the encoder's loss [f-AnoGAN's published
+    code]."""
+    encoder_learning_rate: float = fields.field(5e-5, fields.POSITIVE)
+    """Of RMSProp, for the encoder [P 5.2]."""
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""

@@ -48,19 +48,15 @@ class MNAD(TrainedHParams, NothingFrozen, OneMap):
     samples_per_epoch: ClassVar[int | None] = None
 
     image_size: int = fields.changed(
-        TrainedHParams, "image_size", 256, allowed=fields.image_side(SIDE_MULTIPLE)
+        TrainedHParams, "image_size", 256, fields.image_side(SIDE_MULTIPLE)
     )
     batch_size: int = fields.changed(TrainedHParams, "batch_size", 4)
     learning_rate: float = fields.changed(TrainedHParams, "learning_rate", 2e-5)
-    final_learning_rate: float = fields.field(
-        0.0,
-        "the fraction of it at the end of a half-cosine decay, epoch by epoch [MNAD's "
-        "published code]",
-        fields.NOT_NEGATIVE,
-    )
+    final_learning_rate: float = fields.field(0.0, fields.NOT_NEGATIVE)
+    """The fraction of it at the end of a half-cosine decay, epoch by epoch [MNAD's
+    published code]."""
     items: int = fields.field(
         10,
-        "of the memory; each has as many dimensions as the features [P 5.2]",
         fields.Allowed(
             at_least=2,
             at_most=2**16,
@@ -69,17 +65,13 @@ class MNAD(TrainedHParams, NothingFrozen, OneMap):
             "must be 2 or more",
         ),
     )
-    width: float = fields.field(1.0, "factor on every width [ours]", fields.FACTOR)
-    compactness: float = fields.field(
-        0.1,
-        "weight of the loss that draws features to their item [P 5.2]",
-        fields.NOT_NEGATIVE,
-    )
-    separateness: float = fields.field(
-        0.1,
-        "weight of the loss that keeps them from the second nearest [P 5.2]",
-        fields.NOT_NEGATIVE,
-    )
+    """Of the memory; each has as many dimensions as the features [P 5.2]."""
+    width: float = fields.field(1.0, fields.FACTOR)
+    """Factor on every width [ours]."""
+    compactness: float = fields.field(0.1, fields.NOT_NEGATIVE)
+    """Weight of the loss that draws features to their item [P 5.2]."""
+    separateness: float = fields.field(0.1, fields.NOT_NEGATIVE)
+    """Weight of the loss that keeps them from the second nearest [P 5.2]."""
 
     @property
     def _widths(self) -> tuple[int, ...]:

@@ -51,51 +51,35 @@ class SPADE(HParams, Untrained, OneMap):
     title: ClassVar[str] = "SPADE"
 
     image_size: int = fields.changed(
-        HParams, "image_size", 224, allowed=fields.image_side(STEP)
+        HParams, "image_size", 224, fields.image_side(STEP)
     )
-    backbone: str = fields.field(
-        E_LOC,
-        '"wide_resnet50_2" is the paper\'s; weights of "E_loc" come with the package '
-        "[P 5.2; the default is ours]",
-        fields.choices(*BACKBONES),
-    )
-    d_loc: int = fields.field(
-        128, "depth of E_loc, as in its weights (features) [ours]", fields.CHANNELS
-    )
-    E_loc_width: float = fields.field(
-        1.0, "factor on its hidden widths, as in its weights [ours]", fields.FACTOR
-    )
-    weights: str = fields.field(
-        teachers.SHIPPED,
-        'of the backbone: a file written by `gcad_jax.convert`; of E_loc "shipped", '
-        '"random", or the path of weights with {p} for 17, 33 and 65 [ours]',
-    )
-    K: int = fields.field(
-        50,
-        "training images whose features are the gallery; all where there are fewer "
-        "(images) [P 5.2]",
-        fields.POSITIVE,
-    )
-    combination: str = fields.field(
-        SEPARATE,
-        '"separate", distances of each level, averaged; or "concatenated", one '
-        "distance of the features of all levels [ours]",
-        fields.choices(SEPARATE, CONCATENATED),
-    )
-    places: str = fields.field(
-        EVERYWHERE,
-        'neighbors are sought "everywhere" in the gallery\'s images or at the '
-        '"same_place" [ours]',
-        fields.choices(EVERYWHERE, SAME_PLACE),
-    )
+    backbone: str = fields.field(E_LOC, fields.choices(*BACKBONES))
+    """The network: "wide_resnet50_2" is the paper's; weights of "E_loc" come with the
+    package [P 5.2; the default is ours]."""
+    d_loc: int = fields.field(128, fields.CHANNELS)
+    """Depth of E_loc, as in its weights (features) [ours]."""
+    E_loc_width: float = fields.field(1.0, fields.FACTOR)
+    """Factor on its hidden widths, as in its weights [ours]."""
+    weights: str = fields.field(teachers.SHIPPED)
+    """Of the backbone: a file written by `gcad_jax.convert`; of E_loc "shipped",
+    "random", or the path of weights with {p} for 17, 33 and 65 [ours]."""
+    K: int = fields.field(50, fields.POSITIVE)
+    """Training images whose features are the gallery; all where there are fewer
+    (images) [P 5.2]."""
+    combination: str = fields.field(SEPARATE, fields.choices(SEPARATE, CONCATENATED))
+    """Of the levels: "separate", distances of each level, averaged; or "concatenated",
+    one distance of the features of all levels [ours]."""
+    places: str = fields.field(EVERYWHERE, fields.choices(EVERYWHERE, SAME_PLACE))
+    """Neighbors are sought "everywhere" in the gallery's images or at the "same_place"
+    [ours]."""
     sigma: float = fields.field(
         4.0,
-        "of the Gaussian that smooths the map, at the size of the input; 0 for none "
-        "(pixels) [P 5.2]",
         fields.Allowed(
             at_least=0, at_most=fields.SIDE, reason="it would be wider than any image"
         ),
     )
+    """Of the Gaussian that smooths the map, at the size of the input; 0 for none
+    (pixels) [P 5.2]."""
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""

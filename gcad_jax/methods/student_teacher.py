@@ -48,36 +48,22 @@ class StudentTeacher(ELocHParams):
     branches: ClassVar[tuple[str, ...]] = ("e", "v")
 
     image_size: int = fields.changed(
-        ELocHParams, "image_size", 256, allowed=fields.image_side(8)
+        ELocHParams, "image_size", 256, fields.image_side(8)
     )
-    epochs: int = fields.changed(
-        ELocHParams,
-        "epochs",
-        100,
-        "passes over the training images (epochs) [arXiv 1911.02357; the paper does "
-        "not say]",
-    )
+    epochs: int = fields.changed(ELocHParams, "epochs", 100)
+    """Passes over the training images (epochs) [arXiv 1911.02357; the paper does not
+    say]."""
     batch_size: int = fields.changed(ELocHParams, "batch_size", 1)
-    augmented: bool = fields.changed(
-        ELocHParams,
-        "augmented",
-        False,
-        "train on augmented images; the paper does not [P 5.1]",
-    )
+    augmented: bool = fields.changed(ELocHParams, "augmented", False)
+    """Train on augmented images; the paper does not [P 5.1]."""
     inference_batch_size: int = fields.changed(ELocHParams, "inference_batch_size", 4)
     P: tuple[int, ...] = fields.changed(ELocHParams, "P", (17, 33, 65))
-    d_loc: int = fields.changed(
-        ELocHParams,
-        "d_loc",
-        128,
-        "length of a descriptor (features) [arXiv 1911.02357]",
-    )
-    slope: float = fields.changed(
-        ELocHParams, "slope", 5e-3, "of every LeakyReLU below 0 [arXiv 1911.02357]"
-    )
+    d_loc: int = fields.changed(ELocHParams, "d_loc", 128)
+    """Length of a descriptor (features) [arXiv 1911.02357]."""
+    slope: float = fields.changed(ELocHParams, "slope", 5e-3)
+    """Of every LeakyReLU below 0 [arXiv 1911.02357]."""
     students: int = fields.field(
         3,
-        "of each receptive field [P 5.2]",
         fields.Allowed(
             at_least=2,
             at_most=100,
@@ -85,6 +71,7 @@ class StudentTeacher(ELocHParams):
             too_low="their variance needs 2 or more",
         ),
     )
+    """Of each receptive field [P 5.2]."""
 
     def names(self, p: int) -> tuple[str, ...]:
         """Of the students with receptive field p: S_<p>_1, S_<p>_2, ..."""

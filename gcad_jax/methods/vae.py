@@ -17,12 +17,9 @@ class VAE(ReconstructionMethod):
     title: ClassVar[str] = "VAE"
     variational: ClassVar[bool] = True
 
-    kl_weight: float = fields.field(
-        1.0,
-        "factor on the divergence from the normal prior; 1 is the evidence bound of a "
-        "decoder with unit variance [ours: the paper does not say]",
-        fields.NOT_NEGATIVE,
-    )
+    kl_weight: float = fields.field(1.0, fields.NOT_NEGATIVE)
+    """Factor on the divergence from the normal prior; 1 is the evidence bound of a
+    decoder with unit variance [ours: the paper does not say]."""
 
     def code_costs(
         self, mean: Array, log_variance: Array | None, images: Images

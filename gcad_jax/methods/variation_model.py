@@ -36,28 +36,22 @@ class VariationModel(HParams, Untrained, OneMap):
         HParams,
         "image_size",
         256,
-        "side of the square images; the paper keeps the original ones (pixels) [ours]",
         dataclasses.replace(fields.PIXELS, above=None, at_least=MIN_SIDE),
     )
-    alignment: str = fields.field(
-        NONE,
-        '"none", or "rigid": turned and shifted against the training image that is '
-        "nearest to the median of all [ours: P 5.2 aligns juice bottles and pushpins "
-        "by shape-based matching]",
-        fields.choices(NONE, RIGID),
-    )
+    """Side of the square images; the paper keeps the original ones (pixels) [ours]."""
+    alignment: str = fields.field(NONE, fields.choices(NONE, RIGID))
+    """Of the images: "none", or "rigid": turned and shifted against the training image
+    that is nearest to the median of all [ours: P 5.2 aligns juice bottles and pushpins
+    by shape-based matching]."""
     degrees: tuple[float, float] = fields.field(
         (5.0, 1.0),
-        "largest angle that is tried, and the step between angles (degrees) [ours]",
-        fields.Allowed(at_least=0, at_most=180),
+        fields.DEGREES.items("angle", names=("largest angle", "step between angles")),
     )
-    variance_floor: float = fields.field(
-        1 / 12,
-        "added to each variance; 1/12 is the variance of rounding to whole gray "
-        "levels, which keeps a pixel that never fields.changed from an infinite score "
-        "(squared gray levels) [ours]",
-        fields.POSITIVE,
-    )
+    """Largest angle that is tried, and the step between angles (degrees) [ours]."""
+    variance_floor: float = fields.field(1 / 12, fields.POSITIVE)
+    """Added to each variance; 1/12 is the variance of rounding to whole gray levels,
+    which keeps a pixel that never fields.changed from an infinite score (squared gray
+    levels) [ours]."""
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""

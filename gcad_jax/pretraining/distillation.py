@@ -31,32 +31,21 @@ from gcad_jax.pretraining.losses import CORRELATIONS
 class Distillation:
     """Hyper-parameters; defaults are those of Student-Teacher for MVTec AD."""
 
-    p: int = fields.field(
-        33,
-        "receptive field of E_loc, taken from `P` of the config (pixels) [P 5.2]",
-        fields.choices(*PATCH_SIZES),
-    )
-    d_loc: int = fields.field(
-        128, "depth of E_loc (features) [arXiv 1911.02357]", fields.CHANNELS
-    )
-    width: float = fields.field(
-        1.0, "factor on the hidden widths of E_loc [ours]", fields.FACTOR
-    )
-    slope: float = fields.field(
-        5e-3, "of every LeakyReLU below 0 [arXiv 1911.02357]", fields.NOT_NEGATIVE
-    )
-    p65_conv3: int = fields.field(
-        256,
-        "width of the third convolution with p = 65, whose published table contradicts "
-        "itself (channels) [ours]",
-        fields.CHANNELS,
-    )
-    num_steps: int = fields.field(
-        50_000, "length of the training (updates) [arXiv 1911.02357]", fields.POSITIVE
-    )
+    p: int = fields.field(33, fields.choices(*PATCH_SIZES))
+    """Receptive field of E_loc, taken from `P` of the config (pixels) [P 5.2]."""
+    d_loc: int = fields.field(128, fields.CHANNELS)
+    """Depth of E_loc (features) [arXiv 1911.02357]."""
+    width: float = fields.field(1.0, fields.FACTOR)
+    """Factor on the hidden widths of E_loc [ours]."""
+    slope: float = fields.field(5e-3, fields.NOT_NEGATIVE)
+    """Of every LeakyReLU below 0 [arXiv 1911.02357]."""
+    p65_conv3: int = fields.field(256, fields.CHANNELS)
+    """Width of the third convolution with p = 65, whose published table contradicts
+    itself (channels) [ours]."""
+    num_steps: int = fields.field(50_000, fields.POSITIVE)
+    """Length of the training (updates) [arXiv 1911.02357]."""
     batch_size: int = fields.field(
         64,
-        "size of an update (windows) [arXiv 1911.02357]",
         fields.Allowed(
             at_least=2,
             at_most=2**16,
@@ -64,96 +53,68 @@ class Distillation:
             too_low="correlations need two patches or more",
         ),
     )
+    """Size of an update (windows) [arXiv 1911.02357]."""
     grid: int = fields.field(
         1,
-        "descriptors along a side of a window; 1, a window is one patch [ours]",
         fields.Allowed(
             above=0, at_most=1024, reason="windows would be larger than images"
         ),
     )
+    """Descriptors along a side of a window; 1, a window is one patch [ours]."""
     context: int = fields.field(
         0,
-        "what lies around the patches of a window, seen by P alone (pixels) [ours]",
         fields.Allowed(
             at_least=0,
             at_most=fields.SIDE,
             reason="windows would be larger than images",
         ),
     )
-    lambda_k: float = fields.field(
-        1.0,
-        "weight of the distillation. This term and the next two are sums over features "
-        "and pairs, means over patches [arXiv 1911.02357]",
-        fields.NOT_NEGATIVE,
-    )
-    lambda_c: float = fields.field(
-        1.0, "weight of the compactness [arXiv 1911.02357]", fields.NOT_NEGATIVE
-    )
-    lambda_m: float = fields.field(
-        0.0, "weight of the metric term [arXiv 1911.02357]", fields.NOT_NEGATIVE
-    )
-    target_layers: tuple[str, ...] = fields.field(
-        ("pooled",),
-        "features of P that are learned, one layer after the other: names of stages, "
-        "or 'pooled' where grid is 1 and context 0. There it is their mean over the "
-        "patch, else their values at the centers of the patches [arXiv 1911.02357; "
-        "stages are ours]",
-    )
+    """What lies around the patches of a window, seen by P alone (pixels) [ours]."""
+    lambda_k: float = fields.field(1.0, fields.NOT_NEGATIVE)
+    """Weight of the distillation. This term and the next two are sums over features and
+    pairs, means over patches [arXiv 1911.02357]."""
+    lambda_c: float = fields.field(1.0, fields.NOT_NEGATIVE)
+    """Weight of the compactness [arXiv 1911.02357]."""
+    lambda_m: float = fields.field(0.0, fields.NOT_NEGATIVE)
+    """Weight of the metric term [arXiv 1911.02357]."""
+    target_layers: tuple[str, ...] = fields.field(("pooled",))
+    """Features of P that are learned, one layer after the other: names of stages, or
+    'pooled' where grid is 1 and context 0. There it is their mean over the patch, else
+    their values at the centers of the patches [arXiv 1911.02357; stages are ours]."""
     target_zoom: float = fields.field(
         1.0,
-        "P sees the window enlarged by this factor [ours]",
         fields.Allowed(
             above=0, at_most=16, reason="windows would be larger than images"
         ),
     )
-    standardised: bool = fields.field(
-        False,
-        "features of P have mean 0 and deviation 1 over the training patches [ours]",
-    )
-    correlation: str = fields.field(
-        "dims_sq",
-        'of L_c: between the dimensions of the descriptors, "dims_sq" squared, '
-        '"dims_abs" absolute or "dims_signed", or "samples_sq" between the patches, '
-        "squared [ours: printed without square or magnitude]",
-        fields.choices(*CORRELATIONS),
-    )
-    margin: float = fields.field(
-        1.0, "delta of L_m, a squared distance [ours]", fields.NOT_NEGATIVE
-    )
-    noise: float = fields.field(
-        0.1,
-        "deviation of the noise on the positive patch of L_m; white is 1 (gray values) "
-        "[arXiv 1911.02357, not checked]",
-        fields.NOT_NEGATIVE,
-    )
-    grey_probability: float = fields.field(
-        0.1,
-        "of a patch to lose its colors [arXiv 1911.02357, not checked]",
-        fields.FRACTION,
-    )
+    """P sees the window enlarged by this factor [ours]."""
+    standardised: bool = fields.field(False)
+    """Features of P have mean 0 and deviation 1 over the training patches [ours]."""
+    correlation: str = fields.field("dims_sq", fields.choices(*CORRELATIONS))
+    """Of L_c: between the dimensions of the descriptors, "dims_sq" squared, "dims_abs"
+    absolute or "dims_signed", or "samples_sq" between the patches, squared [ours:
+    printed without square or magnitude]."""
+    margin: float = fields.field(1.0, fields.NOT_NEGATIVE)
+    """Delta of L_m, a squared distance [ours]."""
+    noise: float = fields.field(0.1, fields.NOT_NEGATIVE)
+    """Deviation of the noise on the positive patch of L_m; white is 1 (gray values)
+    [arXiv 1911.02357, not checked]."""
+    grey_probability: float = fields.field(0.1, fields.FRACTION)
+    """Of a patch to lose its colors [arXiv 1911.02357, not checked]."""
     zoom: tuple[int, int] = fields.field(
-        (4, 16),
-        "smallest and largest side of the zoomed image (patches) [arXiv 1911.02357, "
-        "not checked]",
-        fields.PIXELS,
+        (4, 16), fields.PIXELS.items("side", names=("smallest", "largest"))
     )
-    learning_rate: float = fields.field(
-        2e-4, "Adam's rate at the beginning [arXiv 1911.02357]", fields.POSITIVE
-    )
-    final_learning_rate: float = fields.field(
-        1.0,
-        "the fraction of it at the end of a half-cosine decay; 1 keeps the rate "
-        "constant [ours]",
-        fields.NOT_NEGATIVE,
-    )
-    weight_decay: float = fields.field(
-        1e-5,
-        "L2 added to the gradient before Adam [arXiv 1911.02357]",
-        fields.NOT_NEGATIVE,
-    )
-    precision: str = fields.field(
-        "float32", "of the networks' arithmetic [ours]", fields.choices(*COMPUTE_TYPES)
-    )
+    """Smallest and largest side of the zoomed image (patches) [arXiv 1911.02357, not
+    checked]."""
+    learning_rate: float = fields.field(2e-4, fields.POSITIVE)
+    """Adam's rate at the beginning [arXiv 1911.02357]."""
+    final_learning_rate: float = fields.field(1.0, fields.NOT_NEGATIVE)
+    """The fraction of it at the end of a half-cosine decay; 1 keeps the rate constant
+    [ours]."""
+    weight_decay: float = fields.field(1e-5, fields.NOT_NEGATIVE)
+    """L2 added to the gradient before Adam [arXiv 1911.02357]."""
+    precision: str = fields.field("float32", fields.choices(*COMPUTE_TYPES))
+    """Of the networks' arithmetic [ours]."""
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""

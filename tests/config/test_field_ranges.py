@@ -12,7 +12,13 @@ from gcad_jax.config.field_help import WIDTH, format_fields
 from gcad_jax.config.files import load
 from gcad_jax.config.serialization import FREE, leaf_fields
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.fields import REQUIRED, field, field_specs, validate_fields
+from gcad_jax.core.fields import (
+    REQUIRED,
+    field,
+    field_specs,
+    field_texts,
+    validate_fields,
+)
 from gcad_jax.data.circles import Circles
 from gcad_jax.data.folder import Folder
 from gcad_jax.data.loco import MvtecLocoAd
@@ -90,8 +96,9 @@ def test_what_no_number_can_be_is_refused(config, validate, name, value):
     "config", [c for c, _ in CONFIGS], ids=lambda c: type(c).__name__
 )
 def test_every_field_is_described_and_every_number_has_a_lower_bound(config):
-    specs = field_specs(config)
+    specs, texts = field_specs(config), field_texts(type(config))
     for part in dataclasses.fields(config):
+        assert texts[part.name].doc
         allowed = specs[part.name].allowed
         if kind_of(part.type)[0]:
             bounds = (allowed.above, allowed.at_least, allowed.multiple_of)
@@ -163,9 +170,14 @@ def test_fields_that_a_workdir_may_change():
     } == FREE
 
 
-def test_a_field_without_a_source_cannot_be_made():
-    with pytest.raises(ValueError, match="must end with a source"):
-        field(REQUIRED, "the natural images")
+def test_a_text_without_a_source_is_named():
+    @dataclasses.dataclass
+    class Unsaid:
+        images: str = field(REQUIRED)
+        """The natural images."""
+
+    with pytest.raises(ValueError, match=r"Unsaid.images must end with a source"):
+        field_texts(Unsaid)
 
 
 def test_classes_of_others_may_say_nothing_of_their_fields():
@@ -190,8 +202,8 @@ def test_the_help_of_a_config_has_every_field(file):
 def test_the_help_of_a_field_says_unit_range_and_source():
     text = " ".join(format_fields(load("configs/vae.py")).split())
     assert (
-        "--config.method.kl_weight=1.0 factor on the divergence from the normal prior; "
+        "--config.method.kl_weight=1.0 Factor on the divergence from the normal prior; "
         "1 is the evidence bound of a decoder with unit variance; 0 or more [ours: the "
         "paper does not say]" in text
     )
-    assert "--config.method.image_size=256 side of the square input (pixels);" in text
+    assert "--config.method.image_size=256 Side of the square input (pixels);" in text

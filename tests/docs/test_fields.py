@@ -84,9 +84,9 @@ def test_values_of_presets_stand_beside_the_defaults():
 class Silent:
     """Two fields."""
 
-    said: int = core_fields.field(
-        1, "how many there are, at most (images) [ours: a guess]"
-    )
+    said: int = core_fields.field(1)
+    """How many there are, at
+    most (images) [ours: a guess]."""
     silent: int = 2
 
 

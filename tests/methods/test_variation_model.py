@@ -72,7 +72,7 @@ def test_a_pose_is_found_again(degrees, shift):
     )
     at = registration.coordinates(pose, SIDE, SIDE)
     # The reference read at T(x) is the image.
-    again = registration.sampled(jnp.asarray(reference, jnp.float32), at)
+    again = registration.sample(jnp.asarray(reference, jnp.float32), at)
     inside = np.asarray(registration.inside(at))[..., None]
     assert np.mean(inside) > 0.6
     before = np.mean(np.abs(image - reference))

@@ -22,12 +22,10 @@ class HParams:
 
     channels: ClassVar[int] = 3
 
-    image_size: int = fields.field(
-        256, "side of the square input (pixels) [P 5.2]", fields.image_side(32)
-    )
-    inference_batch_size: int = fields.field(
-        8, "size of one call outside training (images) [ours]", fields.BATCH
-    )
+    image_size: int = fields.field(256, fields.image_side(32))
+    """Side of the square input (pixels) [P 5.2]."""
+    inference_batch_size: int = fields.field(8, fields.BATCH)
+    """Size of one call outside training (images) [ours]."""
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
@@ -38,23 +36,16 @@ class HParams:
 class TrainedHParams(HParams):
     """Hyper-parameters of a method whose networks are trained."""
 
-    epochs: int = fields.field(
-        500, "passes over the training images (epochs) [P 5.2]", fields.POSITIVE
-    )
-    batch_size: int = fields.field(
-        16, "examples of an update (images) [P 5.2]", fields.BATCH
-    )
-    learning_rate: float = fields.field(
-        1e-4, "Adam's rate at the beginning [P 5.2]", fields.POSITIVE
-    )
-    precision: str = fields.field(
-        "float32",
-        "of the networks' arithmetic; parameters, losses and scores are float32 [ours]",
-        fields.choices(*COMPUTE_TYPES),
-    )
-    augmented: bool = fields.field(
-        True, "train on augmented images [P 5.1]", fields.ANYTHING
-    )
+    epochs: int = fields.field(500, fields.POSITIVE)
+    """Passes over the training images (epochs) [P 5.2]."""
+    batch_size: int = fields.field(16, fields.BATCH)
+    """Examples of an update (images) [P 5.2]."""
+    learning_rate: float = fields.field(1e-4, fields.POSITIVE)
+    """Adam's rate at the beginning [P 5.2]."""
+    precision: str = fields.field("float32", fields.choices(*COMPUTE_TYPES))
+    """Of the networks' arithmetic; parameters, losses and scores are float32 [ours]."""
+    augmented: bool = fields.field(True, fields.ANYTHING)
+    """Train on augmented images [P 5.1]."""
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -68,17 +59,11 @@ class AdamHParams(TrainedHParams):
 
     samples_per_epoch: ClassVar[int | None] = None
 
-    final_learning_rate: float = fields.field(
-        1.0,
-        "the fraction of it at the end of a half-cosine decay; 1 keeps the rate "
-        "constant [ours: P 5.2 names the initial rate alone]",
-        fields.NOT_NEGATIVE,
-    )
-    weight_decay: float = fields.field(
-        1e-5,
-        "L2 added to the gradient before Adam, as PyTorch does [P 5.2]",
-        fields.NOT_NEGATIVE,
-    )
+    final_learning_rate: float = fields.field(1.0, fields.NOT_NEGATIVE)
+    """The fraction of it at the end of a half-cosine decay; 1 keeps the rate constant
+    [ours: P 5.2 names the initial rate alone]."""
+    weight_decay: float = fields.field(1e-5, fields.NOT_NEGATIVE)
+    """L2 added to the gradient before Adam, as PyTorch does [P 5.2]."""
 
 
 def scaled_widths(name: str, widths: tuple[int, ...], factor: float) -> tuple[int, ...]:

@@ -38,42 +38,25 @@ RANDOM = "random"
 class ELocHParams(AdamHParams):
     """Hyper-parameters of a method that learns from a pretrained E_loc of each p."""
 
-    P: tuple[int, ...] = fields.field(
-        (17, 33),
-        "receptive fields; a model for each (pixels) [P 5.2]",
-        fields.choices(*PATCH_SIZES),
-    )
-    d_loc: int = fields.field(128, "depth of E_loc (features) [P 5.2]", fields.CHANNELS)
-    E_loc_width: float = fields.field(
-        1.0,
-        "factor on the hidden widths of E_loc, as in its weights [ours]",
-        fields.FACTOR,
-    )
-    slope: float = fields.field(
-        5e-3,
-        "of every LeakyReLU below 0 [ours, as in Student-Teacher's networks]",
-        fields.NOT_NEGATIVE,
-    )
-    teacher: str = fields.field(
-        SHIPPED,
-        'weights of E_loc: "shipped" with the package, "random", or the path of a '
-        "weights file with {p} for the receptive field [ours: those of the authors "
-        "were never published]",
-    )
-    teacher_seed: int = fields.field(
-        0, "seed of the random teacher [ours]", fields.NOT_NEGATIVE
-    )
-    border: str = fields.field(
-        "zero",
-        "what E_loc sees outside the image [ours]",
-        fields.choices(*BORDERS),
-    )
-    p65_conv3: int = fields.field(
-        256,
-        "width of the third convolution of E_loc with p = 65, whose published table "
-        "contradicts itself (channels) [ours]",
-        fields.CHANNELS,
-    )
+    P: tuple[int, ...] = fields.field((17, 33), fields.choices(*PATCH_SIZES))
+    """Receptive fields; a model for each (pixels) [P 5.2]."""
+    d_loc: int = fields.field(128, fields.CHANNELS)
+    """Depth of E_loc (features) [P 5.2]."""
+    E_loc_width: float = fields.field(1.0, fields.FACTOR)
+    """Factor on the hidden widths of E_loc, as in its weights [ours]."""
+    slope: float = fields.field(5e-3, fields.NOT_NEGATIVE)
+    """Of every LeakyReLU below 0 [ours, as in Student-Teacher's networks]."""
+    teacher: str = fields.field(SHIPPED)
+    """Weights of E_loc: "shipped" with the package, "random", or the path of a weights
+    file with {p} for the receptive field [ours: those of the authors were never
+    published]."""
+    teacher_seed: int = fields.field(0, fields.NOT_NEGATIVE)
+    """Seed of the random teacher [ours]."""
+    border: str = fields.field("zero", fields.choices(*BORDERS))
+    """What E_loc sees outside the image [ours]."""
+    p65_conv3: int = fields.field(256, fields.CHANNELS)
+    """Width of the third convolution of E_loc with p = 65, whose published table
+    contradicts itself (channels) [ours]."""
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""

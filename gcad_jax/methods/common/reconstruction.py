@@ -35,41 +35,25 @@ class ReconstructionMethod(AdamHParams, NothingFrozen, OneMap):
     title: ClassVar[str]
     variational: ClassVar[bool]
 
-    batch_size: int = fields.changed(
-        AdamHParams,
-        "batch_size",
-        16,
-        "examples of an update; batch norms see all of them (images) [P 5.2]",
-    )
+    batch_size: int = fields.changed(AdamHParams, "batch_size", 16)
+    """Examples of an update; batch norms see all of them (images) [P 5.2]."""
     inference_batch_size: int = fields.changed(AdamHParams, "inference_batch_size", 16)
-    g: int = fields.field(
-        32, "dimensions of the code (features) [P 5.2]", fields.CHANNELS
-    )
-    width: float = fields.field(
-        1.0, "factor on the hidden widths [ours]", fields.FACTOR
-    )
+    g: int = fields.field(32, fields.CHANNELS)
+    """Dimensions of the code (features) [P 5.2]."""
+    width: float = fields.field(1.0, fields.FACTOR)
+    """Factor on the hidden widths [ours]."""
     widths: tuple[int, ...] = fields.field(
-        (32, 32, 64, 64, 128),
-        "of the five halvings, before the factor, as E_glo's (channels) [ours, as in "
-        "networks of the same group]",
-        fields.CHANNELS.items("width", NUM_SKIPS),
+        (32, 32, 64, 64, 128), fields.CHANNELS.items("width", NUM_SKIPS)
     )
-    slope: float = fields.field(
-        5e-3,
-        "of every LeakyReLU below 0 [ours, as in Student-Teacher's networks]",
-        fields.NOT_NEGATIVE,
-    )
-    skip_end: float = fields.field(
-        0.2,
-        "what passes until the skips have faded; 100 of 500 (fraction of the epochs) "
-        "[P 5.2]",
-        fields.FRACTION,
-    )
-    skip_schedule: str = fields.field(
-        "sequential",
-        "how they fade: see GCAD [ours]",
-        fields.choices(*FADES),
-    )
+    """Of the five halvings, before the factor, as E_glo's (channels) [ours, as in
+    networks of the same group]."""
+    slope: float = fields.field(5e-3, fields.NOT_NEGATIVE)
+    """Of every LeakyReLU below 0 [ours, as in Student-Teacher's networks]."""
+    skip_end: float = fields.field(0.2, fields.SHARE_OF_EPOCHS)
+    """What passes until the skips have faded; 100 of 500 (fraction of the epochs) [P
+    5.2]."""
+    skip_schedule: str = fields.field("sequential", fields.choices(*FADES))
+    """How they fade: see GCAD [ours]."""
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""

@@ -51,37 +51,24 @@ class GCAD(Networks):
     title: ClassVar[str] = "GCAD"
 
     A_glo_from: str = fields.field(
-        REGRESSION,
-        '"regression": where R_glo misses E_glo; or the ablation "reconstruction": '
-        "where U misses what it was taught [P 4; P Fig. 12]",
-        fields.choices(REGRESSION, RECONSTRUCTION),
+        REGRESSION, fields.choices(REGRESSION, RECONSTRUCTION)
     )
-    R_glo_start: float = fields.field(
-        0.1,
-        "what passes before R_glo is trained; 50 of 500 (fraction of the epochs) [P "
-        "5.2]",
-        fields.FRACTION,
-    )
-    skip_end: float = fields.field(
-        0.2,
-        "what passes until the skips have faded; 100 of 500 (fraction of the epochs) "
-        "[P 5.2]",
-        fields.FRACTION,
-    )
-    joint_ramp: float = fields.field(
-        0.0,
-        "stretch over which the gradient of L_glo into E_glo rises from 0 to 1 once "
-        "R_glo is trained; 0, at once, is the paper's (fraction of the epochs) [P 4; "
-        "ours where above 0]",
-        fields.FRACTION,
-    )
-    skip_schedule: str = fields.field(
-        "sequential",
-        'how the skips fade: "sequential", one after the other, the highest resolution '
-        'first; "staggered", all from the start, ending one after the other; or '
-        '"overlapping" [ours: P 5.2 gives first and last epoch, and the order]',
-        fields.choices(*FADES),
-    )
+    """How: "regression", where R_glo misses E_glo; or the ablation "reconstruction":
+    where U misses what it was taught [P 4; P Fig. 12]."""
+    R_glo_start: float = fields.field(0.1, fields.SHARE_OF_EPOCHS)
+    """What passes before R_glo is trained; 50 of 500 (fraction of the epochs) [P
+    5.2]."""
+    skip_end: float = fields.field(0.2, fields.SHARE_OF_EPOCHS)
+    """What passes until the skips have faded; 100 of 500 (fraction of the epochs) [P
+    5.2]."""
+    joint_ramp: float = fields.field(0.0, fields.SHARE_OF_EPOCHS)
+    """Stretch over which the gradient of L_glo into E_glo rises from 0 to 1 once R_glo
+    is trained; 0, at once, is the paper's (fraction of the epochs) [P 4; ours where
+    above 0]."""
+    skip_schedule: str = fields.field("sequential", fields.choices(*FADES))
+    """How the skips fade: "sequential", one after the other, the highest resolution
+    first; "staggered", all from the start, ending one after the other; or "overlapping"
+    [ours: P 5.2 gives first and last epoch, and the order]."""
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""

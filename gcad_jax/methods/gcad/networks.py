@@ -30,54 +30,34 @@ class Networks(ELocHParams):
 
     channels: ClassVar[int] = 3
 
-    batch_size: int = fields.changed(
-        ELocHParams,
-        "batch_size",
-        1,
-        "examples of an update; 1 is what Student-Teacher uses at the same rate and "
-        "decay (images) [ours: P 5.2 does not say]",
-    )
-    d_glo: int = fields.field(10, "depth of E_glo (features) [P 5.2]", fields.CHANNELS)
-    g: int = fields.field(
-        32, "size of the global context vector (features) [P 5.2]", fields.CHANNELS
-    )
-    branches: tuple[str, ...] = fields.field(
-        BRANCHES,
-        "whose maps are summed; one of them alone is trained alone [P 4; alone in P "
-        "Fig. 12]",
-    )
-    distilled: str = fields.field(
-        FEATURES,
-        'what U is taught: "E_loc" (Eq. 3), or for an ablation "image", the input '
-        "itself (Eq. 6) [P 4; P Fig. 14]",
-        fields.choices(FEATURES, IMAGE),
-    )
-    width: float = fields.field(
-        1.0,
-        "factor on every hidden width of E_glo, U, R_loc and R_glo [ours]",
-        fields.FACTOR,
-    )
+    batch_size: int = fields.changed(ELocHParams, "batch_size", 1)
+    """Examples of an update; 1 is what Student-Teacher uses at the same rate and decay
+    (images) [ours: P 5.2 does not say]."""
+    d_glo: int = fields.field(10, fields.CHANNELS)
+    """Depth of E_glo (features) [P 5.2]."""
+    g: int = fields.field(32, fields.CHANNELS)
+    """Size of the global context vector (features) [P 5.2]."""
+    branches: tuple[str, ...] = fields.field(BRANCHES)
+    """Whose maps are summed; one of them alone is trained alone [P 4; alone in P Fig.
+    12]."""
+    distilled: str = fields.field(FEATURES, fields.choices(FEATURES, IMAGE))
+    """What U is taught: "E_loc" (Eq. 3), or for an ablation "image", the input itself
+    (Eq. 6) [P 4; P Fig. 14]."""
+    width: float = fields.field(1.0, fields.FACTOR)
+    """Factor on every hidden width of E_glo, U, R_loc and R_glo [ours]."""
     E_glo_widths: tuple[int, ...] = fields.field(
-        (32, 32, 64, 64, 128),
-        "channels of the five halvings of E_glo, before the factor (channels) [ours, "
-        "as in networks of the same group]",
-        fields.CHANNELS.items("width", NUM_SKIPS),
+        (32, 32, 64, 64, 128), fields.CHANNELS.items("width", NUM_SKIPS)
     )
-    U_widths: tuple[int, ...] = fields.field(
-        (64, 128),
-        "those of the first two of U's three 1 x 1 convolutions, before the factor "
-        "(channels) [ours: P 5.2 names their number]",
-        fields.CHANNELS.items("width"),
-    )
-    E_loc_arch: str = fields.field(
-        STUDENT_TEACHER,
-        '"student_teacher", the paper\'s, or a patch description network of '
-        'EfficientAD (arXiv 2303.14535), "pdn_small" or "pdn_medium", with P (33,) and '
-        "d_loc 384; it keeps its published widths and ReLU, whatever E_loc_width and "
-        "slope are, and its weights come from `gcad_jax.convert` [P 5.2; arXiv "
-        "2303.14535]",
-        fields.choices(*ARCHS),
-    )
+    """Channels of the five halvings of E_glo, before the factor (channels) [ours, as in
+    networks of the same group]."""
+    U_widths: tuple[int, ...] = fields.field((64, 128), fields.CHANNELS.items("width"))
+    """Those of the first two of U's three 1 x 1 convolutions, before the factor
+    (channels) [ours: P 5.2 names their number]."""
+    E_loc_arch: str = fields.field(STUDENT_TEACHER, fields.choices(*ARCHS))
+    """Of E_loc: "student_teacher", the paper's, or a patch description network of
+    EfficientAD (arXiv 2303.14535), "pdn_small" or "pdn_medium", with P (33,) and d_loc
+    384; it keeps its published widths and ReLU, whatever E_loc_width and slope are, and
+    its weights come from `gcad_jax.convert` [P 5.2; arXiv 2303.14535]."""
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""

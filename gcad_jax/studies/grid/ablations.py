@@ -54,21 +54,14 @@ class Ablations(Study):
     changed, so that flags reach all of them at once.
     """
 
-    g: tuple[int, ...] = fields.field(
-        (2, 8, 32, 64, 128),
-        "its values (features) [P Fig. 12; the values are ours]",
-        fields.CHANNELS,
-    )
+    g: tuple[int, ...] = fields.field((2, 8, 32, 64, 128), fields.CHANNELS)
+    """Its values (features) [P Fig. 12; the values are ours]."""
     P: tuple[tuple[int, ...], ...] = fields.field(
-        ((17,), (33,), (65,), (17, 33), (17, 33, 65)),
-        "its values, a tuple each (pixels) [P Fig. 12; the values are ours]",
-        fields.choices(*PATCH_SIZES),
+        ((17,), (33,), (65,), (17, 33), (17, 33, 65)), fields.choices(*PATCH_SIZES)
     )
-    d_glo: tuple[int, ...] = fields.field(
-        (2, 5, 10, 20, 40),
-        "its values (features) [P Fig. 14; the values are ours]",
-        fields.CHANNELS,
-    )
+    """Its values, a tuple each (pixels) [P Fig. 12; the values are ours]."""
+    d_glo: tuple[int, ...] = fields.field((2, 5, 10, 20, 40), fields.CHANNELS)
+    """Its values (features) [P Fig. 14; the values are ours]."""
 
     name = "ablations"
     title = "Ablations of GCAD"

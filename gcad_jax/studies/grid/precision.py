@@ -128,12 +128,9 @@ def difference(
 class Precisions(Study):
     """A method in float32 and in bfloat16: does the faster one cost accuracy?"""
 
-    method: str = fields.field(
-        "gcad",
-        "a name of `PRECISE`; both runs are its cell with `precision` changed, so that "
-        "flags reach both at once [ours]",
-        fields.choices(*PRECISE),
-    )
+    method: str = fields.field("gcad", fields.choices(*PRECISE))
+    """a name of `PRECISE`; both runs are its cell with `precision` changed, so that
+    flags reach both at once [ours]."""
 
     name = "precision"
     title = "Precision: bfloat16 against float32"

@@ -25,8 +25,10 @@ from gcad_jax.studies.grid.results import Finished, Lines
 class Cell:
     """One run on one data set."""
 
-    method: Method = fields.field(fields.REQUIRED, "with its hyper-parameters [ours]")
-    cache_features: bool = fields.field(False, "as in an experiment [ours]")
+    method: Method = fields.field(fields.REQUIRED)
+    """With its hyper-parameters [ours]."""
+    cache_features: bool = fields.field(False)
+    """As in an experiment [ours]."""
 
 
 def group(data: DataSet, cells: Mapping[str, Cell]) -> Any:
@@ -53,39 +55,25 @@ class Study(RunOptions, abc.ABC):
     title: ClassVar[str] = ""
     reading: ClassVar[str] = ""
 
-    runs: tuple[str, ...] = fields.field(
-        (), "names of those to run; () takes all [ours]"
-    )
-    image_size: int | None = fields.field(
-        None,
-        "of every run; its method's own where it is None (pixels) [the method's]",
-        fields.PIXELS,
-    )
-    epochs: int | None = fields.field(
-        None, "the same (epochs) [the method's]", fields.POSITIVE
-    )
-    batch_size: int | None = fields.field(
-        None, "the same (images) [the method's]", fields.BATCH
-    )
-    write_maps: bool = fields.field(
-        False, "also write the maps of every run as TIFF files [ours]"
-    )
-    write_detectors: bool = fields.field(
-        False, "also write the detector of every run, which takes disk [ours]"
-    )
-    figure_images: int = fields.field(
-        3,
-        "how many of each kind in the figure of a run (images) [ours]",
-        fields.NOT_NEGATIVE,
-    )
-    estimate: bool = fields.field(
-        True,
-        "time the first updates of every run before any starts, and say how long all "
-        "will take [ours]",
-    )
-    plan: bool = fields.field(
-        False, "say what would run and how long it would take, and stop [ours]"
-    )
+    runs: tuple[str, ...] = fields.field(())
+    """Names of those to run; () takes all [ours]."""
+    image_size: int | None = fields.field(None, fields.PIXELS)
+    """Of every run; its method's own where it is None (pixels) [the method's]."""
+    epochs: int | None = fields.field(None, fields.POSITIVE)
+    """The same (epochs) [the method's]."""
+    batch_size: int | None = fields.field(None, fields.BATCH)
+    """The same (images) [the method's]."""
+    write_maps: bool = fields.field(False)
+    """Also write the maps of every run as TIFF files [ours]."""
+    write_detectors: bool = fields.field(False)
+    """Also write the detector of every run, which takes disk [ours]."""
+    figure_images: int = fields.field(3, fields.NOT_NEGATIVE)
+    """How many of each kind in the figure of a run (images) [ours]."""
+    estimate: bool = fields.field(True)
+    """Time the first updates of every run before any starts, and say how long all will
+    take [ours]."""
+    plan: bool = fields.field(False)
+    """Say what would run and how long it would take, and stop [ours]."""
 
     def groups(self) -> dict[str, Any]:
         """The data sets by name, each as `group` makes it."""

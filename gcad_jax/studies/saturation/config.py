@@ -12,54 +12,32 @@ from gcad_jax.evaluation.ranks.rank import AUTO, BINNED, EXACT
 class SaturationStudy:
     """Compare sets of anomaly maps at many draws of the saturation thresholds."""
 
-    dataset_base_dir: str = fields.field(
-        "",
-        "the data set, in MVTec LOCO AD's layout or MVTec AD's; '' takes the one that "
-        "the runs of workdirs were evaluated on [ours]",
-    )
-    object_names: tuple[str, ...] = fields.field(
-        (), "its categories; () takes all of them [ours]"
-    )
-    maps: tuple[str, ...] = fields.field(
-        (), "folders of anomaly maps in the official layout, one for each method [ours]"
-    )
-    workdirs: tuple[str, ...] = fields.field(
-        (), "runs of this program with write_maps, one set of maps for each seed [ours]"
-    )
-    names: tuple[str, ...] = fields.field(
-        (),
-        "of the methods, first those of maps; () takes the names of the folders [ours]",
-    )
-    num_draws: int = fields.field(
-        10_000,
-        "how many of all thresholds of a category (draws) [ours; ten in P 5.4]",
-        fields.POSITIVE,
-    )
-    seed: int = fields.field(
-        0,
-        "of the draws, which are the same for every method [ours]",
-        fields.NOT_NEGATIVE,
-    )
-    low: float = fields.field(
-        0.5,
-        "least factor that a threshold is drawn with, uniformly; 1 is the original [P "
-        "5.4]",
-        fields.POSITIVE,
-    )
-    high: float = fields.field(1.5, "largest factor [P 5.4]", fields.POSITIVE)
-    vary_relative: bool = fields.field(
-        True, "draw relative thresholds too, where they are below 1 [ours]"
-    )
-    mode: str = fields.field(
-        AUTO,
-        "of the pass [ours]",
-        fields.choices(AUTO, EXACT, BINNED),
-    )
-    tolerance: float = fields.field(
-        1e-5,
-        "of the binned pass, the largest bound of an AU-sPRO [ours]",
-        fields.POSITIVE,
-    )
+    dataset_base_dir: str = fields.field("")
+    """The data set, in MVTec LOCO AD's layout or MVTec AD's; '' takes the one that the
+    runs of workdirs were evaluated on [ours]."""
+    object_names: tuple[str, ...] = fields.field(())
+    """Its categories; () takes all of them [ours]."""
+    maps: tuple[str, ...] = fields.field(())
+    """Folders of anomaly maps in the official layout, one for each method [ours]."""
+    workdirs: tuple[str, ...] = fields.field(())
+    """Runs of this program with write_maps, one set of maps for each seed [ours]."""
+    names: tuple[str, ...] = fields.field(())
+    """Of the methods, first those of maps; () takes the names of the folders [ours]."""
+    num_draws: int = fields.field(10_000, fields.POSITIVE)
+    """How many of all thresholds of a category (draws) [ours; ten in P 5.4]."""
+    seed: int = fields.field(0, fields.NOT_NEGATIVE)
+    """Of the draws, which are the same for every method [ours]."""
+    low: float = fields.field(0.5, fields.POSITIVE)
+    """Least factor that a threshold is drawn with, uniformly; 1 is the original [P
+    5.4]."""
+    high: float = fields.field(1.5, fields.POSITIVE)
+    """Largest factor [P 5.4]."""
+    vary_relative: bool = fields.field(True)
+    """Draw relative thresholds too, where they are below 1 [ours]."""
+    mode: str = fields.field(AUTO, fields.choices(AUTO, EXACT, BINNED))
+    """Of the pass [ours]."""
+    tolerance: float = fields.field(1e-5, fields.POSITIVE)
+    """Of the binned pass, the largest bound of an AU-sPRO [ours]."""
 
 
 def check_config(config: SaturationStudy) -> None:

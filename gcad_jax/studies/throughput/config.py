@@ -18,82 +18,50 @@ class ThroughputStudy:
     One thing at a time is changed from the method's own setting, with one seed.
     """
 
-    method: Method = fields.field(
-        fields.REQUIRED,
-        "its hyper-parameters; precision, batch_size, inference_batch_size and P are "
-        "the own setting [ours]",
-    )
-    own_steps_per_call: int = fields.field(
-        1,
-        "how many in a dispatch, of the own setting (updates) [ours]",
-        fields.POSITIVE,
-    )
+    method: Method = fields.field(fields.REQUIRED)
+    """Its hyper-parameters; precision, batch_size, inference_batch_size and P are the
+    own setting [ours]."""
+    own_steps_per_call: int = fields.field(1, fields.POSITIVE)
+    """How many in a dispatch, of the own setting (updates) [ours]."""
     precisions: tuple[str, ...] = fields.field(
-        ("float32", "bfloat16"),
-        "other values to train with [ours]",
-        fields.choices(*COMPUTE_TYPES),
+        ("float32", "bfloat16"), fields.choices(*COMPUTE_TYPES)
     )
-    batch_sizes: tuple[int, ...] = fields.field(
-        (1, 4, 16, 32), "other values to train with (images) [ours]", fields.BATCH
-    )
+    """Other values to train with [ours]."""
+    batch_sizes: tuple[int, ...] = fields.field((1, 4, 16, 32), fields.BATCH)
+    """Other values to train with (images) [ours]."""
     steps_per_call: tuple[int, ...] = fields.field(
-        (1, 20),
-        "other values to train with (updates) [ours]",
-        fields.POSITIVE,
-        run_only=True,
+        (1, 20), fields.POSITIVE, run_only=True
     )
-    scales: tuple[int, ...] = fields.field(
-        (17, 33),
-        "other values to train with: each a receptive field p that stands alone in P "
-        "(pixels) [ours]",
-        fields.POSITIVE,
-    )
-    seed_counts: tuple[int, ...] = fields.field(
-        (2,), "how many are trained at once (seeds) [ours]", fields.POSITIVE
-    )
+    """Other values to train with (updates) [ours]."""
+    scales: tuple[int, ...] = fields.field((17, 33), fields.POSITIVE)
+    """Other values to train with: each a receptive field p that stands alone in P
+    (pixels) [ours]."""
+    seed_counts: tuple[int, ...] = fields.field((2,), fields.POSITIVE)
+    """How many are trained at once (seeds) [ours]."""
     map_seeds: tuple[str, ...] = fields.field(
-        ("vmap", "unroll"),
-        "how they are one program [ours]",
-        fields.choices(VMAP, UNROLL),
+        ("vmap", "unroll"), fields.choices(VMAP, UNROLL)
     )
-    several_devices: bool = fields.field(
-        True,
-        "also train on 2, 4, ... and all devices of this machine, in both layouts; all "
-        "else is measured on the first [ours]",
-    )
-    loop_updates: int = fields.field(
-        0,
-        "those of the loop against its bare calls; 0 takes 200, on CPU 20 (updates) "
-        "[ours]",
-        fields.NOT_NEGATIVE,
-    )
-    inference_batch_sizes: tuple[int, ...] = fields.field(
-        (1, 8, 32), "other values to score with (images) [ours]", fields.BATCH
-    )
-    latency_batch_sizes: tuple[int, ...] = fields.field(
-        (1, 16),
-        "of the latency from host array to host array (images) [ours]",
-        fields.BATCH,
-    )
-    latency_passes: int = fields.field(
-        0,
-        "how many to warm up, and as many timed; 0 takes 1000, on CPU 20 (passes) "
-        "[ours]",
-        fields.NOT_NEGATIVE,
-    )
-    calls: int = fields.field(
-        5,
-        "how many in a round; they follow each other, and only the last is waited for "
-        "(calls) [ours]",
-        fields.POSITIVE,
-    )
-    num_images: int = fields.field(
-        64, "random ones to train on (images) [ours]", fields.POSITIVE
-    )
-    profile: bool = fields.field(
-        False,
-        "write a trace of one call of the own setting into WORKDIR/profile [ours]",
-    )
+    """How they are one program [ours]."""
+    several_devices: bool = fields.field(True)
+    """Also train on 2, 4, ... and all devices of this machine, in both layouts; all
+    else is measured on the first [ours]."""
+    loop_updates: int = fields.field(0, fields.NOT_NEGATIVE)
+    """Those of the loop against its bare calls; 0 takes 200, on CPU 20 (updates)
+    [ours]."""
+    inference_batch_sizes: tuple[int, ...] = fields.field((1, 8, 32), fields.BATCH)
+    """Other values to score with (images) [ours]."""
+    latency_batch_sizes: tuple[int, ...] = fields.field((1, 16), fields.BATCH)
+    """Of the latency from host array to host array (images) [ours]."""
+    latency_passes: int = fields.field(0, fields.NOT_NEGATIVE)
+    """How many to warm up, and as many timed; 0 takes 1000, on CPU 20 (passes)
+    [ours]."""
+    calls: int = fields.field(5, fields.POSITIVE)
+    """How many in a round; they follow each other, and only the last is waited for
+    (calls) [ours]."""
+    num_images: int = fields.field(64, fields.POSITIVE)
+    """Random ones to train on (images) [ours]."""
+    profile: bool = fields.field(False)
+    """Write a trace of one call of the own setting into WORKDIR/profile [ours]."""
 
     def has(self, field: str) -> bool:
         """Whether the method has a hyper-parameter of this name."""
