@@ -54,16 +54,16 @@ class Folder:
 
     def names(self) -> tuple[str, ...]:
         """The categories to run; raises UserError where there are none or not these."""
-        found = find_categories(self.root)
+        folders = find_categories(self.root)
         if self.categories:
-            check_names(self.categories, list(found))
-        return tuple(self.categories) or tuple(found)
+            check_names(self.categories, list(folders))
+        return tuple(self.categories) or tuple(folders)
 
     def load(self, category: str, image_size: int, channels: int) -> Category:
         """Reads one category; raises UserError for whatever is amiss."""
-        found = find_categories(self.root)
-        one_of("category", category, found)
-        folder = found[category]
+        folders = find_categories(self.root)
+        one_of("category", category, folders)
+        folder = folders[category]
         augmentation = Augmentation(
             self.vertical_flip,
             self.horizontal_flip,

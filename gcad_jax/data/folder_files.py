@@ -49,10 +49,10 @@ def find_categories(root: str) -> dict[str, epath.Path]:
             f"{folder} has {stray[0]}/ but no train/; put the good training images "
             "into train/."
         )
-    found = {path.name: path for path in sub_folders(folder) if _is_category(path)}
-    if not found:
+    categories = {path.name: path for path in sub_folders(folder) if _is_category(path)}
+    if not categories:
         raise no_images(folder)
-    return found
+    return categories
 
 
 def find_good(folder: epath.Path) -> list[epath.Path]:
@@ -101,9 +101,9 @@ def find_masks(
 
     Raises UserError for one that belongs to none of `images`, or would not be read.
     """
-    found: dict[str, list[epath.Path]] = {}
+    masks: dict[str, list[epath.Path]] = {}
     if not folder.is_dir():
-        return found
+        return masks
     stems = {path.stem for path in images if kind_of(folder.name) != GOOD}
     for path in [*list_images(folder), *sub_folders(folder)]:
         files = list_images(path) if path.is_dir() else [path]
@@ -115,9 +115,9 @@ def find_masks(
                 f"{path} is a mask without an anomalous test image of that name in "
                 f"{folder.parents[1] / 'test' / folder.name}; rename or remove it."
             )
-        if stem in found:
+        if stem in masks:
             raise UserError(
-                f"{path} and {found[stem][0]} are both masks of test image {stem!r}; "
+                f"{path} and {masks[stem][0]} are both masks of test image {stem!r}; "
                 f"keep one, or put several regions into the folder {folder / stem}."
             )
         if not files:
@@ -127,8 +127,8 @@ def find_masks(
                 raise UserError(
                     f"{file} is a mask in a lossy format; save it as an 8-bit gray PNG."
                 )
-        found[stem] = files
-    return found
+        masks[stem] = files
+    return masks
 
 
 def kind_of(folder_name: str) -> str:

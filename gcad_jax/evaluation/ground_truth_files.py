@@ -146,7 +146,7 @@ def _mvtec_ad_images(truth: epath.Path) -> list[AnnotatedImage]:
     for defect in subfolders(truth):
         if defect == GOOD and not images_by_stem(truth / defect):
             continue
-        one = (Defect(defect, mvtec_ad_files.MASK_VALUE, 1.0, True),)
+        defects = (Defect(defect, mvtec_ad_files.MASK_VALUE, 1.0, True),)
         for stem, mask in _masks_by_stem(truth / defect).items():
             name = stem.removesuffix("_mask")
             if name == stem or defect == GOOD:
@@ -156,7 +156,7 @@ def _mvtec_ad_images(truth: epath.Path) -> list[AnnotatedImage]:
                     f"{' and '.join(KINDS[1:])}."
                 )
             kind = ad_kind(truth.parent.name, defect, name)
-            annotated.append(AnnotatedImage(f"{defect}/{name}", kind, (mask,), one))
+            annotated.append(AnnotatedImage(f"{defect}/{name}", kind, (mask,), defects))
     return annotated
 
 
@@ -174,9 +174,9 @@ def _read_regions(image: AnnotatedImage) -> TestImage:
     first = image.masks[0]
     size = masks.read_size(first)
     beside = f"(by {first.name} beside it)"
-    found = [
+    shown = [
         masks.read_defect_mask(path, size, beside, image.defects)
         for path in image.masks
     ]
-    regions = tuple(masks.make_region(defect, pixels) for defect, pixels in found)
+    regions = tuple(masks.make_region(defect, pixels) for defect, pixels in shown)
     return TestImage(image.name, image.kind, *size, regions)

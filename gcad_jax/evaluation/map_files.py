@@ -50,21 +50,21 @@ def read_map(path: epath.Path) -> np.ndarray:  # (H, W), real
     """
     import tifffile
 
-    found = [p for s in _SUFFIXES if (p := path.with_suffix(s)).is_file()]
-    if len(found) != 1:
+    paths = [p for s in _SUFFIXES if (p := path.with_suffix(s)).is_file()]
+    if len(paths) != 1:
         raise UserError(
-            f"There are {len(found)} anomaly maps {path} (.tiff or .tif); every test "
+            f"There are {len(paths)} anomaly maps {path} (.tiff or .tif); every test "
             "image needs exactly one."
         )
     try:
-        scores = tifffile.imread(as_readable(found[0]))
+        scores = tifffile.imread(as_readable(paths[0]))
     except Exception as error:  # of a damaged TIFF, from any of its fields
         raise UserError(
-            f"{found[0]} is not a readable TIFF ({error}); write the map again."
+            f"{paths[0]} is not a readable TIFF ({error}); write the map again."
         ) from error
     if scores.ndim != 2 or scores.dtype.kind not in "fiub" or not scores.size:
         raise UserError(
-            f"{found[0]} holds {scores.dtype} of shape {scores.shape}; an anomaly map "
+            f"{paths[0]} holds {scores.dtype} of shape {scores.shape}; an anomaly map "
             "is a 2-D TIFF of real numbers."
         )
     return scores

@@ -115,11 +115,11 @@ def _image_scores(
     ranking: Ranking,
     area: Callable[[np.ndarray, np.ndarray], Number],
 ) -> dict[str, Number]:
-    of_kind = {
+    by_kind = {
         kind: ranking.image_scores[np.array(truth.images_of_kind(kind), int)]
         for kind in (GOOD, *ANOMALOUS)
     }
-    areas = {kind: area(of_kind[GOOD], of_kind[kind]) for kind in ANOMALOUS}
+    areas = {kind: area(by_kind[GOOD], by_kind[kind]) for kind in ANOMALOUS}
     return areas | {MEAN: half_sum(*areas.values())}
 
 
@@ -137,13 +137,14 @@ def _by_limit(areas: Areas | None) -> dict[str, Number]:
 def _image_areas(
     truth: GroundTruth, ranking: Ranking, areas: Mapping[str, Areas]
 ) -> tuple[dict[str, Number] | None, ...]:
-    found: list[dict[str, Number] | None] = [None] * len(truth.images)
-    for kind, of_kind in areas.items():
+    by_image: list[dict[str, Number] | None] = [None] * len(truth.images)
+    for kind, areas_of_kind in areas.items():
         subset = ranking.kinds[kind].subset
         images = truth.region_images[list(subset.regions)]
         for i in subset.images:
-            found[i] = _by_limit(of_kind.of(np.flatnonzero(images == i).tolist()))
-    return tuple(found)
+            own_regions = np.flatnonzero(images == i).tolist()
+            by_image[i] = _by_limit(areas_of_kind.of(own_regions))
+    return tuple(by_image)
 
 
 def _defect(truth: GroundTruth, ranking: Ranking, name: str) -> DefectScores:

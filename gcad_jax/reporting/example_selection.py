@@ -41,12 +41,12 @@ def select_extremes(
     """
     worst, best = list[int](), list[int]()
     for kind in (STRUCTURAL, LOGICAL, GOOD):
-        own = [i for i, of_image in enumerate(kinds) if of_image == kind]
+        indices = [i for i, image_kind in enumerate(kinds) if image_kind == kind]
         # Equal ones in their order; from the worst to the best.
-        own.sort(key=lambda i: -scores[i] if kinds[i] == GOOD else scores[i])
-        half = (len(own) + 1) // 2
-        worst += own[:half][:count]
-        best += own[half:][::-1][:count]
+        indices.sort(key=lambda i: -scores[i] if kinds[i] == GOOD else scores[i])
+        half = (len(indices) + 1) // 2
+        worst += indices[:half][:count]
+        best += indices[half:][::-1][:count]
     return Extremes(tuple(worst), tuple(best))
 
 

@@ -119,23 +119,23 @@ def _figures(tokens: Sequence["Token"]) -> list["Token"]:
     """Paragraphs of a picture become figures, emphasised ones after them captions."""
     from markdown_it.token import Token
 
-    found: list[Token] = []
+    result: list[Token] = []
     k = 0
     while k < len(tokens):
         if not _is_paragraph(tokens, k) or _kinds(tokens[k + 1]) != ["image"]:
-            found.append(tokens[k])
+            result.append(tokens[k])
             k += 1
             continue
-        found += [Token("figure_open", "figure", 1, block=True), tokens[k + 1]]
+        result += [Token("figure_open", "figure", 1, block=True), tokens[k + 1]]
         k += 3
         if _is_paragraph(tokens, k) and _is_emphasised(tokens[k + 1]):
             caption = tokens[k + 1]
             caption.children = (caption.children or [])[1:-1]
-            found.append(Token("figcaption_open", "figcaption", 1, block=True))
-            found += [caption, Token("figcaption_close", "figcaption", -1, block=True)]
+            result.append(Token("figcaption_open", "figcaption", 1, block=True))
+            result += [caption, Token("figcaption_close", "figcaption", -1, block=True)]
             k += 3
-        found.append(Token("figure_close", "figure", -1, block=True))
-    return found
+        result.append(Token("figure_close", "figure", -1, block=True))
+    return result
 
 
 def _is_paragraph(tokens: Sequence["Token"], k: int) -> bool:
@@ -154,22 +154,22 @@ def _is_emphasised(inline: "Token") -> bool:
 
 def _headings(tokens: Sequence["Token"]) -> list[tuple[int, str, str]]:
     """Level, text and id of each heading; gives the headings and tables their ids."""
-    found: list[tuple[int, str, str]] = []
+    headings: list[tuple[int, str, str]] = []
     for k, token in enumerate(tokens):
         if token.type == "heading_open":
             text = tokens[k + 1].content
             name = re.sub(r"\W+", "-", text.lower()).strip("-") or "section"
-            taken = [other for _, _, other in found]
+            taken = [other for _, _, other in headings]
             number = sum(re.sub(r"~\d+$", "", other) == name for other in taken)
             name += f"~{number + 1}" if number else ""
-            found.append((int(token.tag[1]), text, name))
+            headings.append((int(token.tag[1]), text, name))
             token.attrSet("id", name)
             tokens[k + 2].meta["id"] = name
-        elif token.type == "table_open" and found:
-            token.meta["id"] = found[-1][2]
+        elif token.type == "table_open" and headings:
+            token.meta["id"] = headings[-1][2]
         elif token.type == "th_open":
             token.attrSet("scope", "col")
-    return found
+    return headings
 
 
 def _heading_close(tokens: Sequence["Token"], k: int, *_: Any) -> str:

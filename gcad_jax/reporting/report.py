@@ -56,10 +56,10 @@ def _figures(figures: Sequence[Figure]) -> list[str]:
     """Links and captions, below the name of their category where there are several."""
     parts = []
     several = len({figure.about for figure in figures}) > 1
-    for about, own in itertools.groupby(figures, lambda figure: figure.about):
+    for about, group in itertools.groupby(figures, lambda figure: figure.about):
         if several:
             parts.append(f"### {about}")
-        for figure in own:
+        for figure in group:
             alt, path = figure.alt or figure.caption, quote(figure.path)
             parts.append(f"![{alt}]({path})\n\n*{figure.caption}*")
     return parts

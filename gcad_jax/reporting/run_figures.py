@@ -73,8 +73,8 @@ def render_figures(
     def of(i: int) -> dict[str, np.ndarray]:
         return {name: maps[0, i] for name, maps in branches.items()}
 
-    chosen = select_images(category.test_images, images_a_kind)
-    if rows := [image_row(category, i, of(i)) for i in chosen]:
+    indices = select_images(category.test_images, images_a_kind)
+    if rows := [image_row(category, i, of(i)) for i in indices]:
         style.save_figure(
             map_grid.render_map_grid(rows), style.figure_paths(folder / MAPS)
         )
@@ -93,7 +93,7 @@ def _draw_extremes(
     scores = result.combined[0]
     kinds = [image.kind for image in category.test_images]
     count = min(example_selection.COUNT, images_a_kind)
-    found = example_selection.select_extremes(kinds, scores.image_scores, count)
+    extremes = example_selection.select_extremes(kinds, scores.image_scores, count)
     rows = {
         file: [
             image_row(
@@ -104,13 +104,14 @@ def _draw_extremes(
             )
             for i in indices
         ]
-        for file, indices in ((WORST, found.worst), (BEST, found.best))
+        for file, indices in ((WORST, extremes.worst), (BEST, extremes.best))
     }
-    limits = map_grid.color_scales([one for own in rows.values() for one in own])
-    for file, own in rows.items():
-        if own:
-            drawn = map_grid.render_map_grid(own, limits=limits)
-            style.save_figure(drawn, style.figure_paths(folder / file))
+    # One scale for both figures, so that their maps compare.
+    limits = map_grid.color_scales([*rows[WORST], *rows[BEST]])
+    for file, file_rows in rows.items():
+        if file_rows:
+            figure = map_grid.render_map_grid(file_rows, limits=limits)
+            style.save_figure(figure, style.figure_paths(folder / file))
 
 
 def render_curves(folder: epath.Path, result: CategoryResult) -> None:
@@ -120,8 +121,8 @@ def render_curves(folder: epath.Path, result: CategoryResult) -> None:
         for kind, curve in seeds[0].curves.items():
             lines.setdefault(short(kind), {})[name] = np.asarray(curve)
     if lines:
-        drawn = curves.render_spro_curves(np.asarray(spro.RATES), lines)
-        style.save_figure(drawn, style.figure_paths(folder / CURVES))
+        figure = curves.render_spro_curves(np.asarray(spro.RATES), lines)
+        style.save_figure(figure, style.figure_paths(folder / CURVES))
 
 
 def render_losses(folder: epath.Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -129,8 +130,8 @@ def render_losses(folder: epath.Path, rows: Sequence[Mapping[str, Any]]) -> None
     names = dict.fromkeys(name for row in rows for name in row)
     losses = [name for name in names if name.startswith("L_")]
     if losses:
-        drawn = curves.render_loss_curves(rows, losses)
-        style.save_figure(drawn, style.figure_paths(folder / LOSSES))
+        figure = curves.render_loss_curves(rows, losses)
+        style.save_figure(figure, style.figure_paths(folder / LOSSES))
 
 
 def render_missing(
@@ -160,7 +161,7 @@ def select_images(images: Sequence[TestImage], count: int) -> list[int]:
     Different defect types first, so that the figure shows the breadth of the set; the
     choice does not look at the scores.
     """
-    chosen = []
+    selected = []
     for kind in (STRUCTURAL, LOGICAL):
         indices = [i for i, image in enumerate(images) if image.kind == kind]
         seen: dict[str, int] = {}
@@ -170,9 +171,9 @@ def select_images(images: Sequence[TestImage], count: int) -> list[int]:
             turn.append(seen.get(name, 0))
             seen[name] = turn[-1] + 1
         order = sorted(range(len(indices)), key=lambda k: (turn[k], k))
-        chosen += [indices[k] for k in order[:count]]
+        selected += [indices[k] for k in order[:count]]
     good = [i for i, image in enumerate(images) if image.kind == GOOD]
-    return chosen + good[:1]
+    return selected + good[:1]
 
 
 def image_row(

@@ -93,8 +93,8 @@ def category_means(
     seeds = min(len(result.combined) for result in results)
     means: list[Number] = []
     for seed in range(seeds):
-        found = [pick(result.combined[seed], kind) for result in results]
-        known = [value for value in found if value is not None]
+        values = [pick(result.combined[seed], kind) for result in results]
+        known = [value for value in values if value is not None]
         means.append(statistics.fmean(known) if known else None)
     return means
 
@@ -124,8 +124,8 @@ def find_published(
 def is_comparable(results: Sequence[CategoryResult]) -> bool:
     """Whether these are all categories of the paper, each complete."""
     complete = {result.name for result in results if result.complete}
-    wanted = CATEGORIES.get(results[0].dataset)
-    return wanted is not None and set(wanted) <= complete
+    expected = CATEGORIES.get(results[0].dataset)
+    return expected is not None and set(expected) <= complete
 
 
 def why_not_comparable(method: str, results: Sequence[CategoryResult]) -> str:

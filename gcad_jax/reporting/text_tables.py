@@ -34,20 +34,20 @@ def scores_table(result: CategoryResult) -> str:
 def remarks(result: CategoryResult) -> list[str]:
     """A sentence for each reason why a number is null, and one on the bound."""
     scores = result.combined[0]
-    found = []
+    sentences = []
     for kind in (GOOD, *ANOMALOUS):
         if not result.count(kind):
             lost = "every AU-ROC is" if kind == GOOD else "its values and the mean are"
-            found.append(f"There are no {short(kind)} images: {lost} null.")
+            sentences.append(f"There are no {short(kind)} images: {lost} null.")
         elif kind != GOOD and scores.auspro[kind][LIMITS[0]] is None:
-            found.append(
+            sentences.append(
                 f"No pixel is free of {short(kind)} defects, so there are no false "
                 "positives: its AU-sPRO and the mean are null."
             )
     if not scores.exact:
         bound = max(scores.bounds.values(), default=0.0)
-        found.append(f"AU-sPRO is at most {bound:.1e} from its exact value.")
-    return found
+        sentences.append(f"AU-sPRO is at most {bound:.1e} from its exact value.")
+    return sentences
 
 
 def _cell(value: Number) -> str:

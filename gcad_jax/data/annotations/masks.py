@@ -1,5 +1,6 @@
 """One mask file -> which defect it shows, and its pixels."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -80,13 +81,7 @@ def decode_region(
 
 def make_region(defect: Defect, pixels: np.ndarray) -> Region:
     """The region of these pixels, (A,) int32 flat indices."""
-    return Region(
-        defect_name=defect.defect_name,
-        pixel_value=defect.pixel_value,
-        saturation_threshold=defect.saturation_threshold,
-        relative_saturation=defect.relative_saturation,
-        pixels=pixels,
-    )
+    return Region(**dataclasses.asdict(defect), pixels=pixels)
 
 
 def read_size(path: epath.Path) -> tuple[int, int]:  # (H, W)

@@ -64,10 +64,10 @@ def augment(
     vertical, horizontal, angle, *factors = jax.random.split(key, 6)
     if augmentation.jitter:
         low, high = 1.0 - augmentation.jitter, 1.0 + augmentation.jitter
-        drawn = [jax.random.uniform(k, minval=low, maxval=high) for k in factors]
-        image = adjust_brightness(image, drawn[0])
-        image = adjust_contrast(image, drawn[1])
-        image = adjust_saturation(image, drawn[2])
+        draws = [jax.random.uniform(k, minval=low, maxval=high) for k in factors]
+        image = adjust_brightness(image, draws[0])
+        image = adjust_contrast(image, draws[1])
+        image = adjust_saturation(image, draws[2])
     flip_y = augmentation.vertical_flip & jax.random.bernoulli(vertical)
     flip_x = augmentation.horizontal_flip & jax.random.bernoulli(horizontal)
     if augmentation.rotation_degrees:

@@ -36,20 +36,10 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
     return num_images // batch_size
 
 
-def batch_indices(
-    seed: int, step: int, batch_size: int, num_images: int
-) -> np.ndarray:  # (B,) int32
-    """The images of one step, counted from 0 over the whole training.
-
-    It shuffles a whole epoch for one batch; `batches` is the fast form of this.
-    """
-    return next(batches(seed, step, batch_size, num_images))
-
-
 def batches(
     seed: int, first_step: int, batch_size: int, num_images: int
-) -> Iterator[np.ndarray]:
-    """`batch_indices` of first_step, first_step + 1, ... without end.
+) -> Iterator[np.ndarray]:  # (B,) int32
+    """The images of steps first_step, first_step + 1, ... of the training, without end.
 
     The order is drawn once an epoch; a step then costs a slice of it.
     """

@@ -95,8 +95,8 @@ def find_category(
         raise UserError(f"data.root is empty; {hint}", "data.root")
     folder = as_path(root).expanduser()
     if not folder.is_dir():
-        found = "is not a folder" if folder.exists() else "does not exist"
-        raise UserError(f"data.root is {root}, which {found}; {hint}", "data.root")
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"data.root is {root}, which {problem}; {hint}", "data.root")
     if (folder / category).is_dir():
         return folder / category
     here = [name for name in known if (folder / name).is_dir()]

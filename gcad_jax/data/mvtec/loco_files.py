@@ -62,12 +62,12 @@ def _test(folder: epath.Path, kind: str, defects: tuple[Defect, ...]) -> list[Re
             records.append(Record(name, kind, image))
             continue
         masks = folder / "ground_truth" / kind / stem
-        found = tuple(images_by_stem(masks).values()) if masks.is_dir() else ()
-        if not found:
+        files = tuple(images_by_stem(masks).values()) if masks.is_dir() else ()
+        if not files:
             raise UserError(
                 f"{image} has no masks; {masks} must hold one PNG for each defect."
             )
-        records.append(Record(name, kind, image, found, defects))
+        records.append(Record(name, kind, image, files, defects))
     return records
 
 

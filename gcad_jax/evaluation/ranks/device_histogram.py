@@ -161,13 +161,13 @@ def _calls(
     truth: GroundTruth, batches: Sequence[ImageBatch], num_devices: int
 ) -> Iterator[list[ImageBatch]]:
     """Batches for one program each, at most one a device."""
-    alike: dict[tuple, list[ImageBatch]] = {}
+    by_program: dict[tuple, list[ImageBatch]] = {}
     for batch in batches:
         key = (_size(truth, batch), _width(truth, batch))
-        alike.setdefault(key, []).append(batch)
-    for of_program in alike.values():
-        for start in range(0, len(of_program), num_devices):
-            yield of_program[start : start + num_devices]
+        by_program.setdefault(key, []).append(batch)
+    for same_program in by_program.values():
+        for start in range(0, len(same_program), num_devices):
+            yield same_program[start : start + num_devices]
 
 
 def _size(truth: GroundTruth, batch: ImageBatch) -> tuple[int, int]:
@@ -211,7 +211,7 @@ def _count_batch(maps, used, unions, parts, first, size, total):  # type: ignore
     """
 
     def add_image(i, state):  # type: ignore[no-untyped-def]
-        counts, *of_images = state
+        counts, *per_image = state
         full = upsample_jnp(maps[i], *size)
         places = _place(full.reshape(-1), parts, first)
         ends = jnp.searchsorted(
@@ -219,11 +219,11 @@ def _count_batch(maps, used, unions, parts, first, size, total):  # type: ignore
         )
         in_cells = jnp.diff(ends, prepend=jnp.zeros(1, ends.dtype)).astype(jnp.int32)
         finite = jnp.all(jnp.isfinite(maps[i]))
-        of_image = (full.max(), finite, places[unions[i]])
+        image_values = (full.max(), finite, places[unions[i]])
         update = jax.lax.dynamic_update_index_in_dim
         return counts + in_cells, *(
             update(rows, row, i, 0)
-            for rows, row in zip(of_images, of_image, strict=True)
+            for rows, row in zip(per_image, image_values, strict=True)
         )
 
     # At most BATCH maps, so int32 holds 2**25 pixels of each.

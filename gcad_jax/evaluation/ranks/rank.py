@@ -86,20 +86,20 @@ def rank(
         precision.mode == AUTO and pixels <= EXACT_PIXELS
     )
     if not exact:
-        found = bounded_ranks(truth, subsets, source, precision.tolerance, workers)
-        image_scores, ranks, areas = found.image_scores, found.ranks, found.areas
-        exact = precision.mode == AUTO and found.bound > precision.tolerance
+        bounded = bounded_ranks(truth, subsets, source, precision.tolerance, workers)
+        image_scores, ranks, areas = bounded.image_scores, bounded.ranks, bounded.areas
+        exact = precision.mode == AUTO and bounded.bound > precision.tolerance
     if exact:
         source = source.host() if isinstance(source, DeviceMaps) else source
         image_scores, ranks = exact_ranks(truth, subsets, source, workers)
         areas = [spro.areas(of_subset, truth.saturations) for of_subset in ranks]
-    both = list(zip(ranks, areas, strict=True))
-    of_kinds, of_types = both[: len(kinds)], both[len(kinds) :]
+    ranked = list(zip(ranks, areas, strict=True))
+    kind_ranks, type_ranks = ranked[: len(kinds)], ranked[len(kinds) :]
     return Ranking(
         image_scores,
-        kinds={r.subset.name: r for r, _ in of_kinds},
-        defects={r.subset.name: r for r, _ in of_types},
-        kind_areas={r.subset.name: a for r, a in of_kinds if a},
-        defect_areas={r.subset.name: a for r, a in of_types if a},
+        kinds={r.subset.name: r for r, _ in kind_ranks},
+        defects={r.subset.name: r for r, _ in type_ranks},
+        kind_areas={r.subset.name: a for r, a in kind_ranks if a},
+        defect_areas={r.subset.name: a for r, a in type_ranks if a},
         exact=exact,
     )

@@ -15,29 +15,23 @@ WIDTH = 0.27  # groups are 1 apart
 _DENSE = 45  # letters below a panel, from which on they are slanted
 
 
-def render_bars(axis: "Axes", one: "Panel") -> None:
+def render_bars(axis: "Axes", panel: "Panel") -> None:
     """The bars of a panel, the dots of the seeds where there are several."""
-    for place, (label, of_kinds) in enumerate(one.values.items()):
-        for k, seeds in enumerate(of_kinds):
-            known = [x for x in seeds if x is not None]
-            if not known:
-                continue
-            x = place + (k - 1) * WIDTH
-            axis.bar(
-                *(x, np.mean(known), WIDTH),
-                color=style.KIND_FILLS[k],
-                hatch=style.KIND_HATCHES[k],
-                edgecolor="white",
-                linewidth=0.5,
-            )
-            if len(known) > 1:
-                across = x + np.linspace(-0.25, 0.25, len(known)) * WIDTH
-                axis.plot(
-                    across, known, "o", color="black", mec="white", ms=2.6, mew=0.4
-                )
-            if label in one.paper:
-                mark_paper(axis, x, one.paper[label][k])
-    label_groups(axis, list(one.values))
+    for place, label, k, known in panel.groups():
+        x = place + (k - 1) * WIDTH
+        axis.bar(
+            *(x, np.mean(known), WIDTH),
+            color=style.KIND_FILLS[k],
+            hatch=style.KIND_HATCHES[k],
+            edgecolor="white",
+            linewidth=0.5,
+        )
+        if len(known) > 1:
+            across = x + np.linspace(-0.25, 0.25, len(known)) * WIDTH
+            axis.plot(across, known, "o", color="black", mec="white", ms=2.6, mew=0.4)
+        if label in panel.paper:
+            mark_paper(axis, x, panel.paper[label][k])
+    label_groups(axis, list(panel.values))
 
 
 def mark_paper(axis: "Axes", x: float, value: float) -> None:

@@ -48,8 +48,8 @@ def render_spro_curves(
                 ha="center",
             )
             for name, values in branches.items():
-                own = style.line_style(names.index(name))
-                axis.plot(rates, values, markevery=_EVERY, **own)
+                look = style.line_style(names.index(name))
+                axis.plot(rates, values, markevery=_EVERY, **look)
             axis.set(xlim=(0, shown), ylim=(0, 1.02), title=panel)
             axis.set_xlabel("false positive rate")
             style.tidy_axis(axis)
@@ -82,9 +82,9 @@ def render_loss_curves(
             steps, low, mean, high = _by_step(rows, name)
             if not steps.size:
                 continue
-            own = style.line_style(k) | ({"marker": "o"} if steps.size == 1 else {})
-            axis.plot(steps, mean, label=symbol(name), markevery=_EVERY, **own)
-            band = {"color": own["color"], "alpha": 0.2, "linewidth": 0}
+            look = style.line_style(k) | ({"marker": "o"} if steps.size == 1 else {})
+            axis.plot(steps, mean, label=symbol(name), markevery=_EVERY, **look)
+            band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
             axis.fill_between(steps, low, high, **band)
         if axis.lines:
             axis.set_yscale("log")

@@ -27,12 +27,12 @@ def is_axis(labels: Sequence[str]) -> bool:
     return len(set(parse_numbers(labels).values())) > 1
 
 
-def render_lines(axis: "Axes", one: "Panel") -> None:
+def render_lines(axis: "Axes", panel: "Panel") -> None:
     """A line a kind through the numbers, on a logarithmic axis; the others behind.
 
     Needs labels for which `is_axis` holds.
     """
-    labels = list(one.values)
+    labels = list(panel.values)
     whole = parse_numbers(labels)
     at = {label: math.log2(number) for label, number in whole.items()}
     span = max(at.values()) - min(at.values())
@@ -40,13 +40,13 @@ def render_lines(axis: "Axes", one: "Panel") -> None:
         at[label] = max(math.log2(n) for n in whole.values()) + 1.5 * k * _APART * span
     for k, color in enumerate(style.KIND_COLORS):
         for joined in (True, False):
-            own = [label for label in labels if (label in whole) == joined]
-            own.sort(key=lambda label: at[label])
+            group = [label for label in labels if (label in whole) == joined]
+            group.sort(key=lambda label: at[label])
             known = {
-                label: [x for x in one.values[label][k] if x is not None]
-                for label in own
+                label: [x for x in panel.values[label][k] if x is not None]
+                for label in group
             }
-            there = [label for label in own if known[label]]
+            there = [label for label in group if known[label]]
             if not there:
                 continue
             deviations = [np.std(known[x], ddof=1) for x in there if len(known[x]) > 1]

@@ -43,12 +43,12 @@ class ImageRow:
 
 def color_scales(rows: Sequence[ImageRow]) -> dict[str, tuple[float, float]]:
     """By branch the median and the 99.9 % quantile of the scores in all rows."""
-    found = {}
+    scales = {}
     for branch in rows[0].maps:
         scores = np.concatenate([row.maps[branch].ravel() for row in rows])
         low, high = map(float, np.quantile(scores, [0.5, 0.999]))
-        found[branch] = low, (high if high > low else low + 1)
-    return found
+        scales[branch] = low, (high if high > low else low + 1)
+    return scales
 
 
 def render_map_grid(
@@ -243,8 +243,8 @@ def _draw_outline(axis: "Axes", box: _Box, mask: np.ndarray | None) -> None:
         x = box.left + box.width * (np.arange(-1, width + 1) + 0.5) / width
         y = box.top + box.height * (np.arange(-1, height + 1) + 0.5) / height
         for color, line in (("black", 2.0), (MASK, 1.0)):  # visible on any ground
-            drawn = axis.contour(x, y, framed, [0.5], colors=[color], linewidths=line)
-            drawn.set_clip_path(_rectangle(box, transform=axis.transData))
+            contour = axis.contour(x, y, framed, [0.5], colors=[color], linewidths=line)
+            contour.set_clip_path(_rectangle(box, transform=axis.transData))
     else:
         axis.text(
             *(box.left + box.width / 2, box.top + box.height - 0.04, "no defect"),

@@ -1,7 +1,7 @@
 """One panel of a figure: its numbers and its form."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from gcad_jax.evaluation.results import Number
 
@@ -26,13 +26,17 @@ class Panel:
     paper: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
     form: str = BARS
 
+    def groups(self) -> Iterator[tuple[int, str, int, list[float]]]:
+        """Place and label of a group, number of a kind, and its numbers, if any."""
+        for place, (label, kinds) in enumerate(self.values.items()):
+            for k, seeds in enumerate(kinds):
+                if known := [x for x in seeds if x is not None]:
+                    yield place, label, k, known
+
     @property
     def known(self) -> list[float]:
         """Every number of it."""
-        groups = self.values.values()
-        return [
-            x for kinds in groups for seeds in kinds for x in seeds if x is not None
-        ]
+        return [x for *_, known in self.groups() for x in known]
 
     @property
     def several(self) -> bool:

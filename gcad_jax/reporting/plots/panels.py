@@ -18,7 +18,7 @@ def render_panels(panels: Sequence[Panel]) -> "Figure":
     """The panels, two a row."""
     from gcad_jax.reporting.plots import bar_panel, line_panel, point_panel
 
-    drawing = {
+    renderers = {
         BARS: bar_panel.render_bars,
         POINTS: point_panel.render_points,
         VALUES: line_panel.render_lines,
@@ -27,14 +27,14 @@ def render_panels(panels: Sequence[Panel]) -> "Figure":
     with style.style_context():
         figure = style.new_figure(style.PAGE, _HEIGHT * rows + 0.35, constrained=True)
         axes = figure.subplots(rows, 2, squeeze=False).ravel()
-        for axis, one in zip(axes, panels, strict=False):
-            drawing[one.form](axis, one)
-            alike = [
-                p for p in panels if (p.measure, p.form) == (one.measure, one.form)
+        for axis, panel in zip(axes, panels, strict=False):
+            renderers[panel.form](axis, panel)
+            comparable = [
+                p for p in panels if (p.measure, p.form) == (panel.measure, panel.form)
             ]
-            axis.set(ylim=(0, 1) if one.form == BARS else _limits(alike))
-            axis.set(ylabel=one.measure)
-            axis.set_title(style.symbols(one.title), loc="left")
+            axis.set(ylim=(0, 1) if panel.form == BARS else _limits(comparable))
+            axis.set(ylabel=panel.measure)
+            axis.set_title(style.symbols(panel.title), loc="left")
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
         handles, labels = _legend(panels)
@@ -51,7 +51,7 @@ def render_panels(panels: Sequence[Panel]) -> "Figure":
 
 def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
     """Of the axis of panels that are compared: tenths, so that ticks are round."""
-    known = [x for one in panels for x in one.known] or [0.0, 1.0]
+    known = [x for panel in panels for x in panel.known] or [0.0, 1.0]
     low = math.floor(10 * min(known) - 0.2) / 10
     high = math.ceil(10 * max(known) + 0.2) / 10
     return max(0.0, low), min(1.02, high)
@@ -68,23 +68,23 @@ def _legend(panels: Sequence[Panel]) -> tuple[list[Any], list[str]]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    forms = {one.form for one in panels}
-    several = {one.form for one in panels if one.several}
+    forms = {panel.form for panel in panels}
+    several = {panel.form for panel in panels if panel.several}
     handles: list[Any] = []
     for k in range(len(HEADS)):
-        own: list[Any] = []
+        symbols: list[Any] = []
         color, marker = style.KIND_COLORS[k], style.KIND_MARKERS[k]
         if BARS in forms:
             fill, hatch = style.KIND_FILLS[k], style.KIND_HATCHES[k]
-            own.append(Patch(facecolor=fill, hatch=hatch, edgecolor="white"))
+            symbols.append(Patch(facecolor=fill, hatch=hatch, edgecolor="white"))
         if VALUES in forms:
             dashes = style.KIND_DASHES[k]
-            own.append(
+            symbols.append(
                 Line2D([], [], color=color, marker=marker, ms=4, lw=1.2, ls=dashes)
             )
         if POINTS in forms:
-            own.append(Line2D([], [], color=color, marker=marker, ms=4, lw=0))
-        handles.append(tuple(own))
+            symbols.append(Line2D([], [], color=color, marker=marker, ms=4, lw=0))
+        handles.append(tuple(symbols))
     labels = list(HEADS)
     if BARS in several:
         handles.append(
@@ -97,7 +97,7 @@ def _legend(panels: Sequence[Panel]) -> tuple[list[Any], list[str]]:
     if VALUES in several:
         handles.append(Line2D([], [], color="0.4", marker="|", ms=8, lw=0, mew=1))
         labels.append("± deviation over the seeds")
-    if any(one.paper for one in panels):
+    if any(panel.paper for panel in panels):
         handles.append(Line2D([], [], color="black", lw=1, ls=style.PAPER_DASHES))
         labels.append("paper")
     return handles, labels

@@ -102,8 +102,8 @@ def save_figure(figure: "Figure", paths: Mapping[str, Path]) -> None:
 def line_style(number: int) -> dict[str, Any]:
     """Color, dashes and marker of the line that is drawn as number `number`."""
     k = number % len(COLORS)
-    own = {"color": COLORS[k], "linestyle": _DASHES[k % 4], "linewidth": 1.4}
-    return own | ({"marker": _MARKERS[k % 4], "markersize": 3.5} if k >= 4 else {})
+    look = {"color": COLORS[k], "linestyle": _DASHES[k % 4], "linewidth": 1.4}
+    return look | ({"marker": _MARKERS[k % 4], "markersize": 3.5} if k >= 4 else {})
 
 
 def tidy_axis(axis: "Axes", grid: str = "both") -> None:
@@ -123,9 +123,9 @@ def symbol(name: str) -> str:
 
     A number behind a name is its receptive field p.
     """
-    if not (found := _SYMBOL.fullmatch(name)):
+    if not (parts := _SYMBOL.fullmatch(name)):
         return escape_dollars(name)
-    letter, below, size = found.groups()
+    letter, below, size = parts.groups()
     formula = f"${letter}" + (rf"_{{\mathrm{{{below}}}}}$" if below else "$")
     return formula + (f", $p$ = {size}" if size else "")
 
