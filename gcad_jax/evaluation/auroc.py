@@ -35,7 +35,7 @@ def auroc_official(good: np.ndarray, anomalous: np.ndarray) -> float | None:
     false_rate = 1 - np.cumsum(is_good) / good.size
     true_rate = 1 - np.cumsum(~is_good) / anomalous.size
     new = np.concatenate([[True], scores[1:] != scores[:-1]])
-    new[-1] = True
+    new[-1] = True  # the official curve ends at the last image, tied or not
     x = np.concatenate([[1.0], false_rate[new]])
     y = np.concatenate([[1.0], true_rate[new]])
     return float(np.sum((x[:-1] - x[1:]) * (y[:-1] + y[1:])) / 2)

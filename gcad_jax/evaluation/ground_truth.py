@@ -132,6 +132,7 @@ def _saturation(image: TestImage, region: Region) -> int:
 
 
 def _union(image: TestImage) -> np.ndarray:
+    # Masks may overlap: a pixel of several is left out of the negatives once.
     pixels = [region.pixels for region in image.regions]
     if not pixels:
         return np.empty(0, np.int32)

@@ -75,6 +75,7 @@ def areas(
     starts = np.cumsum([0, *(a.size for a in kept[:-1])])
     bins = np.concatenate(kept)
     x0, x1 = ranks.above / ranks.negatives, ranks.reached / ranks.negatives
+    # Of lower and upper bound: sums over each region's pixels, over s_i and the limit.
     both = np.empty((2, len(kept), len(limits)))
     for k, limit in enumerate(limits):
         for bound, weight in enumerate(_weights(x0, x1, ranks.ambiguous, limit)):

@@ -57,7 +57,7 @@ def compare_with_predict(
                 maps.append(float(np.max(apart)) / span)
                 gap = abs(float(results["score"][row]) - prediction.score)
                 scores.append(gap / span)
-    # NumPy's, of which a NaN is the largest.
+    # NumPy's maximum, of which a NaN is the largest.
     return ExportDifference(float(np.max(maps)), float(np.max(scores)), len(maps))
 
 

@@ -103,7 +103,7 @@ def _pack(
                 ),
             )
         shutil.rmtree(downloads, ignore_errors=True)
-        _read(builder, layout, temporary)
+        _read(builder, layout, temporary)  # before anyone can see it
         try:
             os.replace(temporary, folder)
         except OSError:

@@ -47,6 +47,7 @@ def bounded_ranks(
     Raises:
       UserError: a map of another size than its image, or with NaN or Inf.
     """
+    # Only kinds decide where cells are narrow at first; a defect type is part of one.
     kinds = [s for s in subsets if s.name in (STRUCTURAL, LOGICAL)]
     quantized = False
     if isinstance(source, DeviceMaps):
@@ -69,12 +70,15 @@ def bounded_ranks(
         if result.bound <= tolerance:
             return result
         finer = _refine_cells(ranks, cells, tolerance)
+        # Ties were looked for and cells cannot be cut further: the bound stands, and
+        # the caller sees that it is above the tolerance.
         if finer is None and quantized:
             return result
         if isinstance(source, DeviceMaps):
             if finer is None:  # ties, which only the host looks for
                 source, quantized = source.host(), True
         else:
+            # What made the bound too large may be ties, where cutting does not help.
             quantized = True
         cells = finer or cells
 
@@ -85,6 +89,7 @@ def _ranks_from_counts(
     cells: bins.Cells,
     counted: histogram.CellCounts,
 ) -> list[Ranks]:
+    # From the highest cell down: negatives of this cell and of all above it.
     reached = np.cumsum(counted.counts[:, ::-1], axis=1)[:, ::-1]
     # Where a float64 score still rounds into the cell.
     top = cells.highest()
@@ -116,12 +121,14 @@ def _refine_cells(
         x0 = of_subset.above / of_subset.negatives
         x1 = of_subset.reached / of_subset.negatives
         wide = (x1 - x0) / bins.allowed_width(x0, tolerance)
+        # A wide cell without a region pixel makes no AU-sPRO uncertain.
         used = np.zeros(cells.count, bool)
         for bins_of_region in of_subset.pixel_bins:
             used[bins_of_region] = True
         excess = np.maximum(excess, np.where(of_subset.ambiguous & used, wide, 0))
     needed = np.zeros(bins.BLOCKS)
     np.maximum.at(needed, cells.blocks(), excess)
+    # Twice what is needed, for scores are not evenly spread: few maps are read thrice.
     factor = np.where(needed > 1, np.clip(2 * np.ceil(needed), 2, MOST_FINER), 1)
     finer = bins.Cells.of(cells.parts * factor)
     if finer.count == cells.count or finer.count > bins.MOST_CELLS:

@@ -95,6 +95,7 @@ class DeviceMaps:
                 size=_size(truth, call[0]),
                 total=_power_of_two(cells.count),
             )
+            # Not fetched yet, so that the devices compute while inputs are filled.
             pending.append((call, counted))
         return self._gather(truth, len(subsets), cells, pending)
 
@@ -134,6 +135,7 @@ class DeviceMaps:
                         )
                     image_scores[i] = highest[row]
                     of_union = places[row, : truth.unions[i].size]
+                    # The device counted all pixels; those of regions are no negatives.
                     np.subtract.at(total, of_union, 1)
                     for r in truth.regions_of(i):
                         at = np.searchsorted(truth.unions[i], truth.regions[r].pixels)

@@ -25,6 +25,7 @@ def exact_ranks(
         *pixels.regions,
         *(_scores_at_limits(pixels, k) for k in range(len(subsets))),
     ]
+    # Every score at which a count of negatives will be asked for.
     edges = np.unique(np.concatenate(scores)) if scores else np.empty(0)
     counts = _count_at_edges(pixels, len(subsets), edges, workers)
     pixel_bins = [
@@ -74,6 +75,7 @@ def _count_at_edges(
 
 def count_above(negatives: np.ndarray, edges: np.ndarray) -> np.ndarray:  # (2, E)
     """Negatives (ascending) above, and at or above, each of the ascending edges."""
+    # The second search is for tied edges alone: most scores occur once.
     below = np.searchsorted(negatives, edges, side="left")
     up_to = below.copy()
     tied = below < negatives.size

@@ -25,6 +25,7 @@ def isolate_common_scores(
     )
     block = sort_keys(values) >> 16
     common = np.unique(block[(times >= COMMON) & (parts[block] < LENGTH)])
+    # A block of LENGTH cells has one for each float32, so each score stands alone.
     if common.size <= MOST_APART:
         parts = parts.copy()
         parts[common] = LENGTH
@@ -53,11 +54,13 @@ class AmbiguityTracker:
     ) -> None:
         """places, scores: (P,) of a map; single: the scores as float32."""
         if self._quantized:
+            # Each thread writes into arrays of its own: no lock for each map.
             if not hasattr(self._of_thread, "scores"):
                 self._of_thread.scores = _CellScores(self._ambiguous.size)
                 self._all_scores.append(self._of_thread.scores)
             self._of_thread.scores.compare(places, scores, space)
         elif scores.dtype == np.float64:
+            # A score that float32 rounds shares its cell with what it rounds to.
             self._ambiguous[places[scores != single]] = True
 
     def ambiguous(self) -> np.ndarray:  # (T,) bool
@@ -86,6 +89,7 @@ class _CellScores:
         known = space.array("known", places.size, self.scores.dtype)
         # Every place is in range; "wrap" says so to NumPy, which else copies.
         np.take(self.scores, places, out=known, mode="wrap")
+        # NaN differs from every score, so that cells met first are among these.
         other = np.flatnonzero(known != scores)
         cells = places[other]
         first = np.isnan(known[other])
