@@ -176,9 +176,9 @@ class Circles:
     def _entry(self, kind: str, index: int, mask: np.ndarray) -> TestImage:
         regions = {
             GOOD: (),
-            STRUCTURAL: (_region("color", 254, 1.0, mask),),
+            STRUCTURAL: (_make_region("color", 254, 1.0, mask),),
             LOGICAL: (
-                _region("additional_circle", 255, self.logical_saturation, mask),
+                _make_region("additional_circle", 255, self.logical_saturation, mask),
             ),
         }
         return TestImage(
@@ -234,6 +234,6 @@ def smooth(image: np.ndarray, sigma: float) -> np.ndarray:  # (H, W, C) uint8, s
     return np.rint(result).astype(np.uint8)
 
 
-def _region(name: str, value: int, saturation: float, mask: np.ndarray) -> Region:
+def _make_region(name: str, value: int, saturation: float, mask: np.ndarray) -> Region:
     pixels = np.flatnonzero(mask).astype(np.int32)
     return Region(name, value, saturation, True, pixels)

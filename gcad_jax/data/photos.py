@@ -130,7 +130,7 @@ class PhotoSet:
         first = int(np.searchsorted(rows, row))
         tries = min(len(rows), GIVE_UP)
         for i in range(tries):
-            image = self._read(int(rows[(first + i) % len(rows)]))
+            image = self._read_or_skip(int(rows[(first + i) % len(rows)]))
             if image is not None:
                 return image
         raise UserError(
@@ -138,7 +138,7 @@ class PhotoSet:
             f"{self._names[row]}; give a folder of readable images."
         )
 
-    def _read(self, row: int) -> np.ndarray | None:
+    def _read_or_skip(self, row: int) -> np.ndarray | None:
         image = self._kept.get(row)
         if image is not None or row in self.unreadable:
             return image

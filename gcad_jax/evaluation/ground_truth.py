@@ -59,8 +59,10 @@ class GroundTruth:
             regions=tuple(region for _, region in pairs),
             region_images=np.array([i for i, _ in pairs], np.int32),
             areas=np.array([region.area for _, region in pairs], np.int64),
-            saturations=np.array([_saturation(images[i], r) for i, r in pairs], int),
-            unions=tuple(_union(image) for image in images),
+            saturations=np.array(
+                [_saturation_pixels(images[i], r) for i, r in pairs], int
+            ),
+            unions=tuple(_union_pixels(image) for image in images),
         )
 
     def images_of_kind(self, kind: str) -> tuple[int, ...]:
@@ -122,7 +124,7 @@ def _check_pixels(image: TestImage, region: Region) -> None:
         )
 
 
-def _saturation(image: TestImage, region: Region) -> int:
+def _saturation_pixels(image: TestImage, region: Region) -> int:
     return saturation(
         region.saturation_threshold,
         region.relative_saturation,
@@ -131,7 +133,7 @@ def _saturation(image: TestImage, region: Region) -> int:
     )
 
 
-def _union(image: TestImage) -> np.ndarray:
+def _union_pixels(image: TestImage) -> np.ndarray:
     # Masks may overlap: a pixel of several is left out of the negatives once.
     pixels = [region.pixels for region in image.regions]
     if not pixels:

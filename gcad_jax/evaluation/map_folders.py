@@ -129,7 +129,7 @@ def map_file_source(
     another size than that of the image, and for NaN or infinite scores.
     """
 
-    def read(i: int) -> np.ndarray:
+    def read_checked(i: int) -> np.ndarray:
         scores = read_map(paths[i])
         height, width = images[i].height, images[i].width
         if scores.shape != (height, width):
@@ -144,4 +144,4 @@ def map_file_source(
             )
         return scores
 
-    return read
+    return read_checked

@@ -87,17 +87,17 @@ def score(
     ranking = rank(truth, source, precision)
     areas = ranking.kind_areas
     return Scores(
-        auroc=_image_scores(truth, ranking, auroc),
-        auroc_official=_image_scores(truth, ranking, auroc_official),
-        auspro=_localization(areas),
-        defects=tuple(_defect(truth, ranking, name) for name in ranking.defects),
+        auroc=_auroc_by_kind(truth, ranking, auroc),
+        auroc_official=_auroc_by_kind(truth, ranking, auroc_official),
+        auspro=_auspro_by_kind(areas),
+        defects=tuple(_score_defect(truth, ranking, name) for name in ranking.defects),
         curves={
             kind: points.tolist()
             for kind, ranks in ranking.kinds.items()
             if (points := spro.curve(ranks, truth.saturations)) is not None
         },
         image_scores=tuple(ranking.image_scores.tolist()),
-        image_auspro=_image_areas(truth, ranking, areas),
+        image_auspro=_auspro_by_image(truth, ranking, areas),
         thresholds={
             kind: {
                 key: ranks.threshold(limit)
@@ -110,7 +110,7 @@ def score(
     )
 
 
-def _image_scores(
+def _auroc_by_kind(
     truth: GroundTruth,
     ranking: Ranking,
     area: Callable[[np.ndarray, np.ndarray], Number],
@@ -123,7 +123,7 @@ def _image_scores(
     return areas | {MEAN: half_sum(*areas.values())}
 
 
-def _localization(areas: Mapping[str, Areas]) -> dict[str, ByLimit]:
+def _auspro_by_kind(areas: Mapping[str, Areas]) -> dict[str, ByLimit]:
     structural, logical = (_by_limit(areas.get(kind)) for kind in ANOMALOUS)
     both = {key: half_sum(structural[key], logical[key]) for key in LIMITS}
     return {STRUCTURAL: structural, LOGICAL: logical, MEAN: both}
@@ -134,7 +134,7 @@ def _by_limit(areas: Areas | None) -> dict[str, Number]:
     return dict(zip(LIMITS, values, strict=True))
 
 
-def _image_areas(
+def _auspro_by_image(
     truth: GroundTruth, ranking: Ranking, areas: Mapping[str, Areas]
 ) -> tuple[dict[str, Number] | None, ...]:
     by_image: list[dict[str, Number] | None] = [None] * len(truth.images)
@@ -147,7 +147,7 @@ def _image_areas(
     return tuple(by_image)
 
 
-def _defect(truth: GroundTruth, ranking: Ranking, name: str) -> DefectScores:
+def _score_defect(truth: GroundTruth, ranking: Ranking, name: str) -> DefectScores:
     subset, areas = ranking.defects[name].subset, ranking.defect_areas.get(name)
     kinds = dict.fromkeys(truth.images[i].kind for i in subset.images)
     return DefectScores(

@@ -107,7 +107,7 @@ def read_detector(path: epath.Path) -> DetectorFile:
         )
     check_sum(path, header, arrays)
     try:
-        return _stored(path, header, arrays)
+        return _parse_file(path, header, arrays)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is damaged: its header is not that of a detector ({error!r}); "
@@ -115,13 +115,13 @@ def read_detector(path: epath.Path) -> DetectorFile:
         ) from error
 
 
-def _stored(
+def _parse_file(
     path: epath.Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> DetectorFile:
     """Raises KeyError, TypeError or ValueError where the header is not whole."""
     trees = unflatten_dict(arrays, sep="/")
     frozen, params, model_state, calibration = (trees.get(part, {}) for part in PARTS)
-    method = _method(path, header)
+    method = _make_method(path, header)
     if set(header["scales"]) != {*method.branches, COMBINED}:
         raise ValueError(f"scales of {', '.join(header['scales']) or 'nothing'}")
     return DetectorFile(
@@ -137,7 +137,7 @@ def _stored(
     )
 
 
-def _method(path: epath.Path, header: Mapping[str, Any]) -> Method:
+def _make_method(path: epath.Path, header: Mapping[str, Any]) -> Method:
     """The method with the settings of the header.
 
     The module that it names is imported, and nothing but a method is called.
@@ -149,7 +149,9 @@ def _method(path: epath.Path, header: Mapping[str, Any]) -> Method:
             raise TypeError(f"{name} is no dataclass")
         if not all(hasattr(kind, member) for member in MEMBERS):
             raise TypeError(f"{name} is no method")
-        settings = {field: _fixed(value) for field, value in header["method"].items()}
+        settings = {
+            field: _lists_to_tuples(value) for field, value in header["method"].items()
+        }
         return cast(Method, kind(**settings))
     except (ImportError, AttributeError, TypeError) as error:
         raise UserError(
@@ -159,8 +161,8 @@ def _method(path: epath.Path, header: Mapping[str, Any]) -> Method:
         ) from error
 
 
-def _fixed(value: Tree) -> Tree:
+def _lists_to_tuples(value: Tree) -> Tree:
     """Lists, which JSON makes of tuples, as tuples."""
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(_fixed(item) for item in value)
+        return tuple(_lists_to_tuples(item) for item in value)
     return value

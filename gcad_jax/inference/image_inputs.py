@@ -46,7 +46,7 @@ def find_images(given: str, output: epath.Path) -> dict[str, epath.Path]:
         elif place.is_file():
             images.append((place, place.name))
         else:
-            images += [(path, path.name) for path in _matching(place)]
+            images += [(path, path.name) for path in _match_pattern(place)]
     if not images:
         raise UserError(
             f"images={given} has no image ({', '.join(SUFFIXES)}); give a folder, a "
@@ -56,7 +56,7 @@ def find_images(given: str, output: epath.Path) -> dict[str, epath.Path]:
     return _by_result_name(images)
 
 
-def _matching(pattern: epath.Path) -> list[epath.Path]:
+def _match_pattern(pattern: epath.Path) -> list[epath.Path]:
     """Files of a folder whose names match the last part of a pattern."""
     if not pattern.parent.is_dir() or not set("*?[") & set(pattern.name):
         raise UserError(

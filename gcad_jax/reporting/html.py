@@ -70,11 +70,11 @@ def render_page(
     from markdown_it import MarkdownIt
 
     def picture(source: str) -> str:
-        return _picture((elsewhere or {}).get(source, folder / source))
+        return _embed_picture((elsewhere or {}).get(source, folder / source))
 
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = _figures(parser.parse(text))
-    headings = _headings(tokens)
+    tokens = _wrap_figures(parser.parse(text))
+    headings = _number_headings(tokens)
     rules = parser.renderer.rules  # type: ignore[attr-defined]
     rules["heading_close"] = _heading_close
     rules["table_open"] = _table_open
@@ -88,7 +88,7 @@ def render_page(
         policy=_POLICY,
         style=_STYLE.read_text(),
         head=body[:end],
-        contents=_contents(headings),
+        contents=_table_of_contents(headings),
         body=body[end:],
         version=__version__,
     )
@@ -115,20 +115,20 @@ _PAGE = """\
 """
 
 
-def _figures(tokens: Sequence["Token"]) -> list["Token"]:
-    """Paragraphs of a picture become figures, emphasised ones after them captions."""
+def _wrap_figures(tokens: Sequence["Token"]) -> list["Token"]:
+    """Paragraphs of a picture become figures, emphasized ones after them captions."""
     from markdown_it.token import Token
 
     result: list[Token] = []
     k = 0
     while k < len(tokens):
-        if not _is_paragraph(tokens, k) or _kinds(tokens[k + 1]) != ["image"]:
+        if not _is_paragraph(tokens, k) or _child_types(tokens[k + 1]) != ["image"]:
             result.append(tokens[k])
             k += 1
             continue
         result += [Token("figure_open", "figure", 1, block=True), tokens[k + 1]]
         k += 3
-        if _is_paragraph(tokens, k) and _is_emphasised(tokens[k + 1]):
+        if _is_paragraph(tokens, k) and _is_emphasized(tokens[k + 1]):
             caption = tokens[k + 1]
             caption.children = (caption.children or [])[1:-1]
             result.append(Token("figcaption_open", "figcaption", 1, block=True))
@@ -142,17 +142,17 @@ def _is_paragraph(tokens: Sequence["Token"], k: int) -> bool:
     return k < len(tokens) and tokens[k].type == "paragraph_open"
 
 
-def _kinds(inline: "Token") -> list[str]:
+def _child_types(inline: "Token") -> list[str]:
     return [child.type for child in inline.children or []]
 
 
-def _is_emphasised(inline: "Token") -> bool:
-    kinds = _kinds(inline)
+def _is_emphasized(inline: "Token") -> bool:
+    kinds = _child_types(inline)
     once = kinds.count("em_open") == 1
     return once and kinds[0] == "em_open" and kinds[-1] == "em_close"
 
 
-def _headings(tokens: Sequence["Token"]) -> list[tuple[int, str, str]]:
+def _number_headings(tokens: Sequence["Token"]) -> list[tuple[int, str, str]]:
     """Level, text and id of each heading; gives the headings and tables their ids."""
     headings: list[tuple[int, str, str]] = []
     for k, token in enumerate(tokens):
@@ -195,7 +195,7 @@ def _image_rule(picture: Callable[[str], str]) -> Callable[..., str]:
     return rule
 
 
-def _picture(path: epath.Path) -> str:
+def _embed_picture(path: epath.Path) -> str:
     """The element of a picture, with {alt} in the place of its text.
 
     Raises UserError where it is damaged.
@@ -230,7 +230,7 @@ def _picture(path: epath.Path) -> str:
     )
 
 
-def _contents(headings: Sequence[tuple[int, str, str]]) -> str:
+def _table_of_contents(headings: Sequence[tuple[int, str, str]]) -> str:
     """Links to the sections, those of the third level behind their second."""
     sections: list[list[str]] = []
     for level, text, name in headings:

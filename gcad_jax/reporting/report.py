@@ -42,17 +42,17 @@ def write_report(
     Raises UserError where it cannot be written.
     """
     dataset = f" on {results[0].dataset}" if results else ""
-    parts = [f"# {method}{dataset}", _list(sentences)]
+    parts = [f"# {method}{dataset}", _bullet_list(sentences)]
     if results:
-        parts += [_data(results), *_scores(method, results)]
+        parts += [_data_section(results), *_score_sections(method, results)]
     else:
         parts.append("No category is evaluated yet.")
     if figures:
-        parts += ["## Figures", *_figures(figures)]
+        parts += ["## Figures", *_figure_sections(figures)]
     write_text(path, "\n\n".join(part for part in parts if part) + "\n")
 
 
-def _figures(figures: Sequence[Figure]) -> list[str]:
+def _figure_sections(figures: Sequence[Figure]) -> list[str]:
     """Links and captions, below the name of their category where there are several."""
     parts = []
     several = len({figure.about for figure in figures}) > 1
@@ -65,7 +65,7 @@ def _figures(figures: Sequence[Figure]) -> list[str]:
     return parts
 
 
-def _data(results: Sequence[CategoryResult]) -> str:
+def _data_section(results: Sequence[CategoryResult]) -> str:
     rows = [
         [r.name, *(str(r.count(kind)) for kind in KINDS), "yes" if r.complete else "no"]
         for r in results
@@ -73,25 +73,29 @@ def _data(results: Sequence[CategoryResult]) -> str:
     head = ["Category", *(f"test {h}" for h in ("good", "structural", "logical"))]
     text = "## Data\n\n" + tables.markdown_table([*head, "complete"], rows, 1)
     notes = [f"{r.name}: {note}" for r in results for note in r.notes]
-    return text + ("\n\n" + _list(notes) if notes else "")
+    return text + ("\n\n" + _bullet_list(notes) if notes else "")
 
 
-def _scores(method: str, results: Sequence[CategoryResult]) -> list[str]:
+def _score_sections(method: str, results: Sequence[CategoryResult]) -> list[str]:
     tested = [r for r in results if r.combined and r.images]
     localized = tables.has_numbers(tested, tables.auspro)
     classified = tables.has_numbers(tested, tables.auroc)
     parts = []
     if localized or classified:
-        parts += ["## Results", _reading(tested), _why(method, tested)]
+        parts += [
+            "## Results",
+            _how_to_read(tested),
+            _comparability_note(method, tested),
+        ]
     if localized:
-        parts += _localization(method, tested)
+        parts += _localization_tables(method, tested)
     else:
         parts.append(
             "There is no AU-sPRO: it needs anomalous test images with masks, and "
             "pixels outside them."
         )
     if classified:
-        parts += _classification(method, tested)
+        parts += _classification_tables(method, tested)
     else:
         parts.append(
             "There is no image AU-ROC: it needs good and anomalous test images."
@@ -122,7 +126,7 @@ _VALIDATION = (
 )
 
 
-def _reading(results: Sequence[CategoryResult]) -> str:
+def _how_to_read(results: Sequence[CategoryResult]) -> str:
     text = (
         "AU-sPRO and AU-ROC lie in 0..1, larger is better; an AU-ROC of 0.5 is chance. "
         '"mean" is half the sum of structural and logical. AU-sPRO is '
@@ -148,38 +152,39 @@ def _precision(results: Sequence[CategoryResult]) -> str:
     )
 
 
-def _why(method: str, results: Sequence[CategoryResult]) -> str:
+def _comparability_note(method: str, results: Sequence[CategoryResult]) -> str:
     return tables.why_not_comparable(method, results)
 
 
-def _localization(method: str, results: Sequence[CategoryResult]) -> list[str]:
+def _localization_tables(method: str, results: Sequence[CategoryResult]) -> list[str]:
     paper = tables.find_published(method, results)
     parts = []
     if tables.has_numbers(results, tables.auspro, MEAN):
         parts += [
-            "### AU-sPRO at 0.05 by category" + _form("Table 3"),
+            "### AU-sPRO at 0.05 by category" + _paper_form("Table 3"),
             tables.by_category(method, results),
         ]
     return [
         *parts,
-        "### AU-sPRO at 0.05 by kind" + _form(paper.tables[1] if paper else "Table 5"),
+        "### AU-sPRO at 0.05 by kind"
+        + _paper_form(paper.tables[1] if paper else "Table 5"),
         tables.by_kind(method, results, tables.auspro, paper.auspro if paper else None),
-        "### AU-sPRO by limit of the false positive rate" + _form("Table 7"),
+        "### AU-sPRO by limit of the false positive rate" + _paper_form("Table 7"),
         tables.by_limit(method, results),
     ]
 
 
-def _classification(method: str, results: Sequence[CategoryResult]) -> list[str]:
+def _classification_tables(method: str, results: Sequence[CategoryResult]) -> list[str]:
     paper = tables.find_published(method, results)
     return [
-        "### Image AU-ROC" + _form(paper.tables[2] if paper else "Table 6"),
+        "### Image AU-ROC" + _paper_form(paper.tables[2] if paper else "Table 6"),
         tables.by_kind(method, results, tables.auroc, paper.auroc if paper else None),
     ]
 
 
-def _form(name: str) -> str:
+def _paper_form(name: str) -> str:
     return f" (form of the paper's {name})"
 
 
-def _list(sentences: Sequence[str]) -> str:
+def _bullet_list(sentences: Sequence[str]) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)

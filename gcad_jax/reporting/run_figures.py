@@ -79,11 +79,11 @@ def render_figures(
             map_grid.render_map_grid(rows), style.figure_paths(folder / MAPS)
         )
     if images_a_kind:
-        _draw_extremes(folder, category, of, result, images_a_kind)
+        _render_extremes(folder, category, of, result, images_a_kind)
     render_curves(folder, result)
 
 
-def _draw_extremes(
+def _render_extremes(
     folder: epath.Path,
     category: Category,
     maps: Callable[[int], Mapping[str, np.ndarray]],
@@ -194,13 +194,13 @@ def image_row(
     return map_grid.ImageRow(
         title=title,
         image=image.reshape(*image.shape[:2], -1),
-        mask=_mask(test, size) if test.annotated else None,
+        mask=_shrink_mask(test, size) if test.annotated else None,
         maps=maps,
         notes=tuple(note for note in notes if note != title),
     )
 
 
-def _mask(test: TestImage, size: tuple[int, int]) -> np.ndarray:
+def _shrink_mask(test: TestImage, size: tuple[int, int]) -> np.ndarray:
     mask = np.zeros(test.height * test.width, bool)
     for region in test.regions:
         mask[region.pixels] = True

@@ -89,7 +89,7 @@ class MvtecBuilder(tfds.core.GeneratorBasedBuilder):
         self, records: tuple[Record, ...]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, record in enumerate(records):
-            yield number, _example(record)
+            yield number, _make_example(record)
 
 
 def _features() -> tfds.features.FeaturesDict:
@@ -115,10 +115,10 @@ def _features() -> tfds.features.FeaturesDict:
     )
 
 
-def _example(record: Record) -> dict[str, Any]:
+def _make_example(record: Record) -> dict[str, Any]:
     masks = [
         {
-            "mask": _read(path),
+            "mask": _read_bytes(path),
             "defect_name": defect.defect_name,
             "pixel_value": defect.pixel_value,
             "saturation_threshold": np.float64(defect.saturation_threshold),
@@ -127,14 +127,14 @@ def _example(record: Record) -> dict[str, Any]:
         for path, defect in zip(record.masks, identify_defects(record), strict=True)
     ]
     return {
-        "image": _read(record.image),
+        "image": _read_bytes(record.image),
         "name": record.name,
         "kind": record.kind,
         "masks": masks,
     }
 
 
-def _read(path: epath.Path) -> bytes:
+def _read_bytes(path: epath.Path) -> bytes:
     try:
         with open_file(path) as file:
             return file.read()

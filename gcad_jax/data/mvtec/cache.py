@@ -45,14 +45,14 @@ def load_packed(
     folder = cache / digest_layout(layout)
     if folder.is_dir():
         try:
-            return _read(builder, layout, folder)
+            return _open_sources(builder, layout, folder)
         except _DAMAGED as error:
             logging.warning("%s is damaged (%s), packing again", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
     logging.info("packing %s into %s", layout.folder, folder)
     try:
         _pack(builder, layout, folder)
-        return _read(builder, layout, folder)
+        return _open_sources(builder, layout, folder)
     except _DAMAGED as error:
         raise UserError(
             f"The data cache {cache} cannot be written ({error}); set "
@@ -93,7 +93,7 @@ def _pack(
     )
     try:
         downloads = temporary / "downloads"  # TFDS wants one; it stays empty
-        with _quiet():
+        with _silence_tfds():
             builder(
                 data_dir=temporary, config=layout.category, file_format="array_record"
             ).download_and_prepare(
@@ -103,7 +103,7 @@ def _pack(
                 ),
             )
         shutil.rmtree(downloads, ignore_errors=True)
-        _read(builder, layout, temporary)  # before anyone can see it
+        _open_sources(builder, layout, temporary)  # before anyone can see it
         try:
             os.replace(temporary, folder)
         except OSError:
@@ -125,12 +125,12 @@ def _remove_stale(folder: pathlib.Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _read(
+def _open_sources(
     builder: type["MvtecBuilder"], layout: FileLayout, folder: pathlib.Path
 ) -> dict[str, Sequence[Any]]:
     from gcad_jax.data.mvtec.builder_base import DECODERS
 
-    with _quiet():
+    with _silence_tfds():
         made = builder(
             data_dir=folder, config=layout.category, file_format="array_record"
         )
@@ -148,7 +148,7 @@ def _read(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_tfds() -> Iterator[None]:
     """TFDS prints where it downloads to, although nothing is downloaded."""
     import tensorflow_datasets as tfds
 

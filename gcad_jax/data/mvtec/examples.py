@@ -52,7 +52,7 @@ def load_split(
         )
         arrays.append(images)
         with thread_pool() as pool:
-            test_images += pool.map(_describe, examples, part, sizes)
+            test_images += pool.map(_make_test_image, examples, part, sizes)
     return Split(np.concatenate(arrays), tuple(test_images))
 
 
@@ -79,7 +79,7 @@ def compare_with_published(
     return False, (note, *layout.notes)
 
 
-def _describe(
+def _make_test_image(
     example: dict[str, Any], record: Record, size: tuple[int, int]
 ) -> TestImage:
     return TestImage(
@@ -87,11 +87,11 @@ def _describe(
         kind=KINDS[example["kind"]],
         height=size[0],
         width=size[1],
-        regions=_regions(example["masks"], record, size),
+        regions=_decode_regions(example["masks"], record, size),
     )
 
 
-def _regions(
+def _decode_regions(
     masks: dict[str, Any], record: Record, size: tuple[int, int]
 ) -> tuple[Region, ...]:
     defects = (

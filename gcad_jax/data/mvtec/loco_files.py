@@ -47,13 +47,19 @@ def read_layout(folder: epath.Path) -> FileLayout:
     )
     config = folder / "defects_config.json" if anomalous else None
     defects = read_defects(config) if config else ()
-    test = tuple(record for kind in KINDS for record in _test(folder, kind, defects))
+    test = tuple(
+        record for kind in KINDS for record in _test_records(folder, kind, defects)
+    )
     if test:
         splits["test"] = test
-    return FileLayout(DATASET, folder.name, folder, splits, config, _unused(folder))
+    return FileLayout(
+        DATASET, folder.name, folder, splits, config, _unused_mask_notes(folder)
+    )
 
 
-def _test(folder: epath.Path, kind: str, defects: tuple[Defect, ...]) -> list[Record]:
+def _test_records(
+    folder: epath.Path, kind: str, defects: tuple[Defect, ...]
+) -> list[Record]:
     records = []
     test = folder / "test" / kind
     for stem, image in (images_by_stem(test) if test.is_dir() else {}).items():
@@ -71,7 +77,7 @@ def _test(folder: epath.Path, kind: str, defects: tuple[Defect, ...]) -> list[Re
     return records
 
 
-def _unused(folder: epath.Path) -> tuple[str, ...]:
+def _unused_mask_notes(folder: epath.Path) -> tuple[str, ...]:
     """A note for each kind with masks whose images are not there."""
     notes = []
     for kind in subfolder_names(folder / "ground_truth"):

@@ -35,14 +35,18 @@ def read_layout(folder: epath.Path) -> FileLayout:
     splits = {"train": good_records(folder, "train", least=2)}
     defects = subfolder_names(folder / "test")
     defects.sort(key=lambda defect: (defect != GOOD, defect))
-    test = tuple(record for defect in defects for record in _test(folder, defect))
+    test = tuple(
+        record for defect in defects for record in _test_records(folder, defect)
+    )
     if test:
         splits["test"] = test
-    notes = tuple(note for defect in defects for note in _unused(folder, defect))
+    notes = tuple(
+        note for defect in defects for note in _unused_mask_notes(folder, defect)
+    )
     return FileLayout(DATASET, folder.name, folder, splits, notes=notes)
 
 
-def _test(folder: epath.Path, defect: str) -> list[Record]:
+def _test_records(folder: epath.Path, defect: str) -> list[Record]:
     images = images_by_stem(folder / "test" / defect)
     if defect == GOOD:
         return [Record(f"{GOOD}/{stem}", GOOD, image) for stem, image in images.items()]
@@ -63,7 +67,7 @@ def _test(folder: epath.Path, defect: str) -> list[Record]:
     return records
 
 
-def _unused(folder: epath.Path, defect: str) -> list[str]:
+def _unused_mask_notes(folder: epath.Path, defect: str) -> list[str]:
     """A note where `defect` has masks whose images are not there."""
     ground_truth = folder / "ground_truth" / defect
     masks = images_by_stem(ground_truth) if ground_truth.is_dir() else {}

@@ -85,14 +85,14 @@ class DeviceMaps:
         batches = _batches(truth, subsets)
         rows = max((len(batch.images) for batch in batches), default=0)
         pending = []
-        for call in _calls(truth, batches, len(self.devices)):
+        for call in _batches_of_calls(truth, batches, len(self.devices)):
             inputs = self._inputs(truth, call, rows)
             on_devices = jax.device_put(inputs, NamedSharding(mesh, EACH))
             counted = _count(
                 *on_devices,
                 *tables,
                 mesh=mesh,
-                size=_size(truth, call[0]),
+                size=_image_size(truth, call[0]),
                 total=_power_of_two(cells.count),
             )
             # Not fetched yet, so that the devices compute while inputs are filled.
@@ -108,7 +108,7 @@ class DeviceMaps:
         """
         D = len(self.devices)
         maps = np.zeros((D, rows, *self.maps.shape[1:]), np.float32)
-        unions = np.zeros((D, rows, _width(truth, call[0])), np.int32)
+        unions = np.zeros((D, rows, _union_width(truth, call[0])), np.int32)
         used = np.zeros(D, np.int32)
         for place, batch in enumerate(call):
             used[place] = len(batch.images)
@@ -159,25 +159,25 @@ def _batches(truth: GroundTruth, subsets: Sequence[Subset]) -> list[ImageBatch]:
     ]
 
 
-def _calls(
+def _batches_of_calls(
     truth: GroundTruth, batches: Sequence[ImageBatch], num_devices: int
 ) -> Iterator[list[ImageBatch]]:
     """Batches for one program each, at most one a device."""
     by_program: dict[tuple, list[ImageBatch]] = {}
     for batch in batches:
-        key = (_size(truth, batch), _width(truth, batch))
+        key = (_image_size(truth, batch), _union_width(truth, batch))
         by_program.setdefault(key, []).append(batch)
     for same_program in by_program.values():
         for start in range(0, len(same_program), num_devices):
             yield same_program[start : start + num_devices]
 
 
-def _size(truth: GroundTruth, batch: ImageBatch) -> tuple[int, int]:
+def _image_size(truth: GroundTruth, batch: ImageBatch) -> tuple[int, int]:
     image = truth.images[batch.images[0]]
     return image.height, image.width
 
 
-def _width(truth: GroundTruth, batch: ImageBatch) -> int:
+def _union_width(truth: GroundTruth, batch: ImageBatch) -> int:
     """Room for the pixels of regions of an image: two widths, so two programs."""
     if not any(truth.unions[i].size for i in batch.images):
         return 1
@@ -215,7 +215,7 @@ def _count_batch(maps, used, unions, parts, first, size, total):  # type: ignore
     def add_image(i, state):  # type: ignore[no-untyped-def]
         counts, *per_image = state
         full = upsample_jnp(maps[i], *size)
-        places = _place(full.reshape(-1), parts, first)
+        places = _place_scores(full.reshape(-1), parts, first)
         ends = jnp.searchsorted(
             jnp.sort(places), jnp.arange(total, dtype=jnp.int32), side="right"
         )
@@ -239,7 +239,7 @@ def _count_batch(maps, used, unions, parts, first, size, total):  # type: ignore
     return jax.lax.fori_loop(0, used, add_image, start)
 
 
-def _place(scores, parts, first):  # type: ignore[no-untyped-def]
+def _place_scores(scores, parts, first):  # type: ignore[no-untyped-def]
     """As `Cells.place`, int32."""
     bits = jax.lax.bitcast_convert_type(scores, jnp.int32)
     bits = jnp.where(scores == 0, 0, bits)  # of -0.0 too

@@ -123,11 +123,13 @@ def group_into_chunks(truth: GroundTruth, subsets: Sequence[Subset]) -> list[Chu
     return [
         Chunk(part, counts_for)
         for counts_for, images in groups.items()
-        for part in _parts(truth, images)
+        for part in _split_by_pixels(truth, images)
     ]
 
 
-def _parts(truth: GroundTruth, images: Sequence[int]) -> Iterator[tuple[int, ...]]:
+def _split_by_pixels(
+    truth: GroundTruth, images: Sequence[int]
+) -> Iterator[tuple[int, ...]]:
     part: list[int] = []
     size = 0
     for i in images:

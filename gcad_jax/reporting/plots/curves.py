@@ -111,11 +111,13 @@ def _by_step(
         (min(v), sum(v) / len(v), max(v)) for v in map(of_step.get, ordered) if v
     ]
     low, mean, high = np.array(summary).reshape(-1, 3).T
-    steps, low, mean, high = (_thinned(x) for x in (np.array(ordered), low, mean, high))
+    steps, low, mean, high = (
+        _average_parts(x) for x in (np.array(ordered), low, mean, high)
+    )
     return steps, low, mean, high
 
 
-def _thinned(values: np.ndarray) -> np.ndarray:
+def _average_parts(values: np.ndarray) -> np.ndarray:
     """Means of _POINTS equal parts; the values themselves where there are no more."""
     if values.size <= _POINTS:
         return values

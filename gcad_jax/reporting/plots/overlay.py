@@ -36,17 +36,17 @@ class Heat:
 
     def levels(self, height: int, width: int) -> np.ndarray:  # (height, width) in 0..1
         """0 at `low`, one half at the threshold."""
-        scores = self.zoomed(height, width)
+        scores = self.upsample_to(height, width)
         span = max(2 * (self.threshold - self.low), 1e-12)
         return np.clip((scores - self.low) / span, 0, 1)
 
-    def zoomed(self, height: int, width: int) -> np.ndarray:
+    def upsample_to(self, height: int, width: int) -> np.ndarray:
         """The scores at another size."""
         return upsample(self.scores, height, width, Scratch())
 
-    def at(self, height: int, width: int) -> "Heat":
-        """The same at another size, so that it is zoomed once."""
-        return dataclasses.replace(self, scores=self.zoomed(height, width))
+    def resize(self, height: int, width: int) -> "Heat":
+        """The same at another size, so that it is upsampled once."""
+        return dataclasses.replace(self, scores=self.upsample_to(height, width))
 
 
 def render_overlay(
@@ -63,7 +63,7 @@ def render_overlay(
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     filtered = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
     shown = np.asarray(picture.resize(size, filtered).convert("RGB"))
-    combined = combined.at(*shown.shape[:2])
+    combined = combined.resize(*shown.shape[:2])
     panels = {
         "input": shown,
         "anomaly map": apply_colormap(combined.levels(*shown.shape[:2])),
@@ -71,7 +71,7 @@ def render_overlay(
     }
     for name, heat in branches.items():
         panels[name] = apply_colormap(heat.levels(*shown.shape[:2]))
-    return _in_a_row(headline, panels)
+    return _join_panels(headline, panels)
 
 
 def blend_heat(image: np.ndarray, heat: Heat) -> np.ndarray:  # (h, w, 3) uint8
@@ -81,8 +81,8 @@ def blend_heat(image: np.ndarray, heat: Heat) -> np.ndarray:  # (h, w, 3) uint8
     # Below the threshold the image is seen, above it the heat map.
     alpha = [round(255 * VISIBLE * min(max(i / 127.5 - 0.5, 0), 1)) for i in range(256)]
     hot, plain = Image.fromarray(apply_colormap(levels)), Image.fromarray(image)
-    marked = np.array(Image.composite(hot, plain, _in_steps(levels).point(alpha)))
-    inside = heat.zoomed(height, width) > heat.threshold
+    marked = np.array(Image.composite(hot, plain, _to_8_bit(levels).point(alpha)))
+    inside = heat.upsample_to(height, width) > heat.threshold
     for color, steps in zip(OUTLINE, (2, 1), strict=True):
         marked[find_outline(inside, steps)] = color
     return marked
@@ -105,12 +105,12 @@ def apply_colormap(
     levels: np.ndarray,
 ) -> np.ndarray:  # (h, w) in 0..1 -> (h, w, 3) uint8
     """The colors of the figures: their lightness rises with the level."""
-    indexed = _in_steps(levels)
+    indexed = _to_8_bit(levels)
     indexed.putpalette(_palette())
     return np.asarray(indexed.convert("RGB"))
 
 
-def _in_steps(levels: np.ndarray) -> Image.Image:  # of 8 bits
+def _to_8_bit(levels: np.ndarray) -> Image.Image:  # of 8 bits
     return Image.fromarray((levels * 255).round().astype(np.uint8))
 
 
@@ -130,7 +130,7 @@ def _font(size: int) -> _Font:
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
-def _in_a_row(headline: str, panels: Mapping[str, np.ndarray]) -> Image.Image:
+def _join_panels(headline: str, panels: Mapping[str, np.ndarray]) -> Image.Image:
     height, width = next(iter(panels.values())).shape[:2]
     step = max(width, 150) + GAP  # a narrow image leaves room for its label
     sheet = Image.new(
@@ -140,24 +140,24 @@ def _in_a_row(headline: str, panels: Mapping[str, np.ndarray]) -> Image.Image:
     )
     pen = ImageDraw.Draw(sheet)
     font = _font(15)
-    pen.text((GAP, 4), _fitted(headline, font, sheet.width - 2 * GAP), "black", font)
+    pen.text((GAP, 4), _fit_text(headline, font, sheet.width - 2 * GAP), "black", font)
     small = _font(12)
     for place, (name, panel) in enumerate(panels.items()):
         left = GAP + place * step
-        pen.text((left, HEAD), _fitted(name, small, step - GAP), (70, 70, 70), small)
+        pen.text((left, HEAD), _fit_text(name, small, step - GAP), (70, 70, 70), small)
         sheet.paste(Image.fromarray(panel), (left, HEAD + LABEL))
     return sheet
 
 
-def _fitted(text: str, font: _Font, room: int) -> str:
+def _fit_text(text: str, font: _Font, room: int) -> str:
     """The text, its middle left out where it is too long."""
     if font.getlength(text) <= room:
         return text
     kept = len(text)
-    while kept > 2 and font.getlength(_shortened(text, kept)) > room:
+    while kept > 2 and font.getlength(_shorten(text, kept)) > room:
         kept -= 1
-    return _shortened(text, kept)
+    return _shorten(text, kept)
 
 
-def _shortened(text: str, kept: int) -> str:
+def _shorten(text: str, kept: int) -> str:
     return f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
