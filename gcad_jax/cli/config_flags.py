@@ -39,7 +39,8 @@ class ConfigCommand(Command):
         from gcad_jax.config.field_help import format_fields
         from gcad_jax.config.files import load
 
-        return f"{self.help()}\nFields of {path}:\n\n{format_fields(load(path))}"
+        listed = format_fields(load(path), "--config.")
+        return f"{self.help()}\nFields of {path}:\n\n{listed}"
 
     def parse(self, argv: list[str]) -> list[str]:
         """Parses the flags and the fields; prints the help or the version.

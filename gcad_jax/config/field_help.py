@@ -15,7 +15,7 @@ _WRAPPING: dict[str, Any] = {
 }
 
 
-def format_fields(config: Any, flag: str = "--config.") -> str:
+def format_fields(config: Any, flag: str = "") -> str:
     """Each field that a flag can set: value, meaning, unit, range and source.
 
     flag: what stands before the name of a field. Lines have up to `WIDTH` columns, but

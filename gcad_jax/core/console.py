@@ -1,6 +1,6 @@
 """What a command says to the person at the terminal, and how much of it.
 
-Every command has --quiet and --verbose, which are set here before anything is said.
+Every command can be quiet or verbose, which is set here before anything is said.
 """
 
 import dataclasses
@@ -44,7 +44,9 @@ def print_line(line: str, result: bool = False) -> None:
 
     result: what the command was given for; a quiet one says nothing else.
     """
-    from gcad_jax.core import multihost  # here, as a command's --help does without JAX
+    from gcad_jax.core import (
+        multihost,
+    )  # here, as the help of a command does without JAX
 
     if not multihost.is_first() or (_loudness.quiet and not result):
         return

@@ -42,7 +42,7 @@ def one_line(error: Exception) -> str:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether a program did not fit into the memory of the device."""
-    import jax  # here, as a command's --help does without
+    import jax  # here, as the help of a command does without
 
     of_jax = isinstance(error, jax.errors.JaxRuntimeError)
     return of_jax and "RESOURCE_EXHAUSTED" in str(error)

@@ -98,10 +98,9 @@ class SPADE(HParams, Untrained, OneMap):
         if self.backbone != E_LOC and self.weights in named:
             raise UserError(
                 f"weights is {self.weights!r}, but backbone is {self.backbone!r}, of "
-                "which no weights come with the package: convert some (python -m "
-                f"gcad_jax.convert --arch={self.backbone} --input=FILE "
-                f"--output=FILE.npz) and set weights to that file, or set backbone to "
-                f"{E_LOC!r}."
+                "which no weights come with the package: convert some (python "
+                f"-m gcad_jax.convert with arch={self.backbone}) and set "
+                f"weights to that file, or set backbone to {E_LOC!r}."
             )
 
     # -- features ---------------------------------------------------------------

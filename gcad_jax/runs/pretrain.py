@@ -203,9 +203,9 @@ def _write_report(
         _losses_table(results),
         "Nearest neighbors among patches of the held-out images:",
         _neighbors_table(results),
-        "Use them with `--config.method.teacher="
+        "Use them with `method.teacher="
         f"{folder / 'E_loc_{p}.npz'}`, the same d_loc and slope, and "
-        "`--config.method.E_loc_width` equal to the width here.",
+        "`method.E_loc_width` equal to the width here.",
         *(
             f"![Losses, p = {r['p']}](E_loc_{r['p']}/{run_figures.LOSSES})\n\n"
             f"*Losses in training, p = {r['p']}*"

@@ -191,7 +191,7 @@ def test_classes_of_others_may_say_nothing_of_their_fields():
 @pytest.mark.parametrize("file", runs.CONFIGS, ids=lambda file: file.stem)
 def test_the_help_of_a_config_has_every_field(file):
     config = load(str(file))
-    text = format_fields(config)
+    text = format_fields(config, "--config.")
     lines = text.splitlines()
     flags = [line for line in lines if line.startswith("  --config.")]
     names = [flag.strip().partition("=")[0] for flag in flags]
@@ -200,7 +200,7 @@ def test_the_help_of_a_config_has_every_field(file):
 
 
 def test_the_help_of_a_field_says_unit_range_and_source():
-    text = " ".join(format_fields(load("configs/vae.py")).split())
+    text = " ".join(format_fields(load("configs/vae.py"), "--config.").split())
     assert (
         "--config.method.kl_weight=1.0 Factor on the divergence from the normal prior; "
         "1 is the evidence bound of a decoder with unit variance; 0 or more [ours: the "

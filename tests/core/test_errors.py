@@ -1,6 +1,10 @@
 """Errors that carry fields, for which a command says its flags."""
 
+import ast
 import pickle
+import re
+
+from helpers.runs import PACKAGE
 
 from gcad_jax.core.errors import UserError
 
@@ -29,3 +33,14 @@ def test_other_processes_get_the_fields_too():
         ("workdir",),
         True,
     )
+
+
+def test_rooms_below_the_commands_name_no_flags():
+    """They name fields, in `UserError.fields`; a command puts its flags there."""
+    commands = ("cli", "benchmarks")
+    files = [p for p in PACKAGE.glob("*/**/*.py") if p.parts[-2] not in commands]
+    assert len(files) > 100
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not re.search(r"--[a-z]\w", node.value), (file, node.lineno)

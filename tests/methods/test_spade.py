@@ -174,7 +174,7 @@ def test_the_full_size_fits_into_16_gb():
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"backbone": "wide_resnet50_2"}, "convert .*--arch=wide_resnet50_2"),
+        ({"backbone": "wide_resnet50_2"}, "convert .* arch=wide_resnet50_2"),
         ({"weights": "mine_{p}.npz"}, "weights is 'mine_{p}.npz', .* 'mine_17.npz'"),
         ({"d_loc": 7}, "No weights of E_loc come with the package"),
         ({"backbone": "vgg"}, "allowed are 'E_loc'"),

@@ -135,9 +135,8 @@ def shipped_path(descriptor: PatchDescriptor) -> pathlib.Path:
     if ARCHS[arch].published:
         raise UserError(
             f"No weights of E_loc {arch!r} come with the package: convert published "
-            f"ones (python -m gcad_jax.convert --arch={arch} --input=FILE "
-            f"--output=E_loc_{p}.npz) and set method.teacher to that file, "
-            "or set it to 'random'."
+            f"ones (python -m gcad_jax.convert with arch={arch}) to E_loc_{p}.npz and "
+            "set method.teacher to that file, or set it to 'random'."
         )
     path = SHIPPED_WEIGHTS / f"E_loc_{p}_{d_loc}.npz"
     if not path.is_file():

@@ -1,7 +1,7 @@
 """Settings of the studies that are made of runs: what runs, and on what.
 
-A study is a grid of data sets and runs. Each is a field, so that flags reach every one:
---config.circles.data.num_train=50, --config.circles.gcad.method.epochs=10.
+A study is a grid of data sets and runs. Each is a field, so that every one can be set:
+circles.data.num_train=50, circles.gcad.method.epochs=10.
 """
 
 import abc

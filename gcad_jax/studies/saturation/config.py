@@ -44,8 +44,10 @@ def check_config(config: SaturationStudy) -> None:
     """Raises UserError for a field outside its range."""
     if not (config.dataset_base_dir or config.workdirs):
         raise UserError(
-            "config.dataset_base_dir is empty; point --config.dataset_base_dir=DIR at "
-            "the data set that the maps belong to, or name runs by --config.workdirs."
+            "config.dataset_base_dir is empty; point dataset_base_dir=DIR at the data "
+            "set that the maps belong to, or name runs by workdirs=\"('DIR',)\".",
+            "dataset_base_dir",
+            "workdirs",
         )
     fields.validate_fields(config, "config.")
     for name in config.object_names:

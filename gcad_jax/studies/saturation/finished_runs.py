@@ -25,14 +25,14 @@ _IMAGE_SIZE, _CHANNELS = 32, 1
 _DATA_SETS: Mapping[str, Callable[..., DataSet]] = {
     c.__name__: c for c in (Circles, Folder, MvtecAd, MvtecLocoAd)
 }
-_NO_RUN = "name the --workdir of a run, or start that run again."
+_NO_RUN = "name the workdir of a run, or start that run again."
 
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
     """A run of the main job.
 
-    path: its --workdir.
+    path: its workdir.
     data_class: name of the class of its data set.
     data_fields: what that class is constructed from.
     test_form: what decides the form of its test images: class of the method, and
@@ -55,7 +55,7 @@ class FinishedRun:
         if not path.is_dir():
             raise UserError(
                 f"config.workdirs names {path}, which is not a folder; name the "
-                "--workdir of a run."
+                "workdir of a run."
             )
         locks.enter_context(locked_for_reading(path))
         file = path / CONFIG
@@ -85,12 +85,15 @@ class FinishedRun:
             raise UserError(
                 f"{self.path} has no category {name!r} but "
                 f"{', '.join(names) or 'none'}; name categories that all of "
-                f"config.workdirs have by --config.object_names.{nearest(name, names)}"
+                f"config.workdirs have by object_names=\"('NAME',)\"."
+                f"{nearest(name, names)}",
+                "object_names",
             )
         if not (self.path / name / METRICS).exists():
             raise UserError(
                 f"{self.path / name} is not finished, for it holds no {METRICS}; run "
-                f"the command of --workdir={self.path} again, which continues it."
+                f"the command of workdir={self.path} again, which continues it.",
+                "workdir",
             )
         return self.path / name
 
@@ -105,8 +108,10 @@ class FinishedRun:
         if not seeds:
             raise UserError(
                 f"{folder} holds no anomaly maps; run the command of "
-                f"--workdir={self.path} once more with --config.write_maps=True, "
-                "which evaluates again without training."
+                f"workdir={self.path} once more with write_maps=True, which evaluates "
+                "again without training.",
+                "workdir",
+                "write_maps",
             )
         return dict(sorted(seeds.items()))  # by number: 2 before 10
 
@@ -138,7 +143,8 @@ class FinishedRun:
             raise UserError(
                 f"{self.path / CONFIG} names a data set that this version does not "
                 f"know ({self.data_class}: {error}); give the data set in MVTec's "
-                "layout by --config.dataset_base_dir=DIR."
+                "layout by dataset_base_dir=DIR.",
+                "dataset_base_dir",
             ) from error
         try:
             return data.load(category, _IMAGE_SIZE, _CHANNELS).test_images

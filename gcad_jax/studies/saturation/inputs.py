@@ -65,7 +65,8 @@ def _map_roots(
     if not paths:
         raise UserError(
             "config.maps and config.workdirs are both empty; name the maps of at least "
-            "one method, as in --config.maps=\"('MAPS_A','MAPS_B')\"."
+            "one method, as in maps=\"('MAPS_A','MAPS_B')\".",
+            "maps",
         )
     if config.names and len(config.names) != len(paths):
         raise UserError(
@@ -85,7 +86,8 @@ def _map_roots(
     if duplicate := next((m for m in methods if methods.count(m) > 1), None):
         raise UserError(
             f"two methods are called {duplicate!r}; give each its own name by "
-            "--config.names=\"('NAME','NAME')\"."
+            "names=\"('NAME','NAME')\".",
+            "names",
         )
     return dict(roots)
 
@@ -159,7 +161,8 @@ class RunGroundTruth:
         if not (names := self.runs[0].categories()):
             raise UserError(
                 f"config.workdirs names {self.runs[0].path}, which holds no category; "
-                "run its command first, with --config.write_maps=True."
+                "run its command first, with write_maps=True.",
+                "write_maps",
             )
         return names
 

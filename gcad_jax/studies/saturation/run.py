@@ -132,7 +132,8 @@ def _study_category(
     if not ground_truth.regions:
         raise UserError(
             f"{inputs.name} has no test image with a mask, so there is no AU-sPRO; "
-            "leave it out by --config.object_names."
+            "leave it out by object_names=\"('NAME',)\".",
+            "object_names",
         )
     sampled = sample_thresholds(
         ground_truth,

@@ -105,7 +105,7 @@ def _loop(result: Any) -> str:
         f"its progress, adds {result.overhead:.1%} to the time of its calls alone "
         f"({1e3 * result.step_seconds:.4g} and {1e3 * result.call_seconds:.4g} ms an "
         f"update; rounds of {result.updates} updates in turn, the one of median "
-        "ratio). Saving comes on top, once in --config.checkpoint_minutes."
+        "ratio). Saving comes on top, once in checkpoint_minutes."
     )
 
 

@@ -72,7 +72,7 @@ def test_a_converted_pdn_is_E_loc_with_normalized_features(tmp_path, images):
         ({"d_loc": 128}, "d_loc is 128, .* has 384 features: set d_loc to 384"),
         (
             {"teacher": "shipped"},
-            r"No weights of E_loc 'pdn_small' come .*gcad_jax.convert --arch=pdn_small",
+            r"No weights of E_loc 'pdn_small' come .*convert with arch=pdn_small",
         ),
     ],
 )

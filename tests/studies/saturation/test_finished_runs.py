@@ -215,7 +215,7 @@ def change(run, part, field, value):
 
 
 BAD = {
-    without_maps: r"b/juice_bottle/anomaly_maps holds no .*--config\.write_maps=True",
+    without_maps: r"b/juice_bottle/anomaly_maps holds no .* write_maps=True",
     without_one_map: r"\.tiff does not exist, like the maps of 1 of the",
     of_another_size: "is a map of 3 x 3 pixels, but",
     unfinished: r"b/juice_bottle is not finished, for it holds no metrics\.json",
@@ -241,7 +241,7 @@ def test_bad_study_maps(loco, damage, sentence):
 @pytest.mark.parametrize("damage", [of_another_method, of_other_fields])
 def test_a_data_set_that_is_not_known(loco, damage):
     damage(loco / "b")
-    with pytest.raises(UserError, match=r"does not know .*--config\.dataset_base_dir"):
+    with pytest.raises(UserError, match=r"does not know .* dataset_base_dir="):
         run_study(of_workdirs(loco / "b"), loco / "out")
     given = of_workdirs(loco / "b", dataset_base_dir=str(loco / "loco"))
     assert run_study(given, loco / "out")[0]["methods"] == ["b"]
