@@ -28,11 +28,11 @@ class RunOptions:
     """How many of all hosts together; 0 takes as many as the layout can use (devices)
     [ours]."""
     layout: str = fields.field("", fields.choices("", *LAYOUTS), run_only=True)
-    """how devices share the work: "batch" splits every batch over the devices; "seed"
+    """How devices share the work: "batch" splits every batch over the devices; "seed"
     splits the seeds, for many seeds at a small batch; "" takes the one that uses more
     devices [ours]."""
     map_seeds: str = fields.field("", fields.choices("", VMAP, UNROLL))
-    """how they are one program; "" unrolls on CPU and vmaps elsewhere [ours]."""
+    """How they are one program; "" unrolls on CPU and vmaps elsewhere [ours]."""
     steps_per_call: int = fields.field(1, fields.POSITIVE, run_only=True)
     """How many in one dispatch; more than one pays where an update takes less than a
     millisecond, and compiles a second program for what it leaves over (updates)
@@ -53,9 +53,9 @@ class Experiment(RunOptions):
     """
 
     data: DataSet = fields.field(fields.REQUIRED)
-    """a data set of gcad_jax.data; its root and categories say what [ours]."""
+    """A data set of gcad_jax.data; its root and categories say what [ours]."""
     method: Method = fields.field(fields.REQUIRED)
-    """a method of gcad_jax.methods with its hyper-parameters [ours]."""
+    """A method of gcad_jax.methods with its hyper-parameters [ours]."""
     image_size: int | None = fields.field(None, fields.PIXELS)
     """Side of the method's square input (pixels) [the method's]."""
     epochs: int | None = fields.field(None, fields.POSITIVE)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import textwrap
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from gcad_jax.core.fields import FieldText, field_specs, field_texts
@@ -35,8 +35,8 @@ def _documented(
     config: Any, prefix: str = ""
 ) -> Iterator[tuple[str, Any, FieldText | None, str]]:
     """Name, value, text and range of each field that is not a dataclass itself."""
-    kind: Hashable = type(config)  # as the cache of `field_texts` takes it
-    texts, specs = field_texts(kind), field_specs(config)
+    texts = field_texts(type(config))  # type: ignore[arg-type]
+    specs = field_specs(config)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):

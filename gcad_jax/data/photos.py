@@ -27,12 +27,12 @@ class Photos:
     """Which images, and how many of them are held out."""
 
     root: str = fields.field("")
-    """a folder, searched with its subfolders; or "" for `tfds_name` [ours]."""
+    """A folder, searched with its subfolders; or "" for `tfds_name` [ours]."""
     tfds_name: str = fields.field("")
     """An image set of TFDS with a feature 'image', such as 'imagenet2012'; it must have
     been prepared in the format array_record [ours]."""
     tfds_split: str = fields.field("train")
-    """e.g. 'train' or 'train[:10%]' [ours]."""
+    """Such as 'train' or 'train[:10%]' [ours]."""
     tfds_dir: str = fields.field("")
     """Where TFDS keeps its sets, on a disk; '' for its default [ours]."""
     held_out_fraction: float = fields.field(0.05, fields.FRACTION)

@@ -1,6 +1,7 @@
 """Whether bfloat16 costs accuracy: its numbers beside float32's, seed by seed."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -129,7 +130,7 @@ class Precisions(Study):
     """A method in float32 and in bfloat16: does the faster one cost accuracy?"""
 
     method: str = fields.field("gcad", fields.choices(*PRECISE))
-    """a name of `PRECISE`; both runs are its cell with `precision` changed, so that
+    """A name of `PRECISE`; both runs are its cell with `precision` changed, so that
     flags reach both at once [ours]."""
 
     name = "precision"
@@ -251,7 +252,7 @@ def _rows(differences: Differences) -> list[list[str]]:
             lambda d: {True: "yes", False: "no", None: NONE}[d.within],
         ),
         *(
-            row(f"difference of seed {seed}", lambda d, s=seed: _signed(d.by_seed[s]))
+            row(f"difference of seed {seed}", functools.partial(_of_seed, seed))
             for seed in known[0].by_seed
         ),
         row("mean of the pairs ± standard error", _paired),
@@ -264,6 +265,10 @@ def _rows(differences: Differences) -> list[list[str]]:
 
 def _signed(value: float) -> str:
     return f"{value:+z.4f}"
+
+
+def _of_seed(seed: int, d: Difference) -> str:
+    return _signed(d.by_seed[seed])
 
 
 def _paired(d: Difference) -> str:
