@@ -85,7 +85,7 @@ def _score_sections(method: str, results: Sequence[CategoryResult]) -> list[str]
         parts += [
             "## Results",
             _how_to_read(tested),
-            _comparability_note(method, tested),
+            tables.why_not_comparable(method, tested),
         ]
     if localized:
         parts += _localization_tables(method, tested)
@@ -150,10 +150,6 @@ def _precision(results: Sequence[CategoryResult]) -> str:
         f"within {max(bounds, default=0):.1g} of the exact value (counted by intervals "
         f"of scores, with a proved bound) in large categories{others}"
     )
-
-
-def _comparability_note(method: str, results: Sequence[CategoryResult]) -> str:
-    return tables.why_not_comparable(method, results)
 
 
 def _localization_tables(method: str, results: Sequence[CategoryResult]) -> list[str]:

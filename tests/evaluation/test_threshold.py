@@ -10,6 +10,7 @@ from gcad_jax.evaluation.threshold import (
     achievable_fpr,
     min_validation_images,
     p_values,
+    p_values_jnp,
     threshold,
 )
 
@@ -67,3 +68,12 @@ def test_other_rates_are_refused(rate):
 def test_without_validation_images_there_is_no_threshold():
     with pytest.raises(UserError, match="validation_fraction"):
         threshold([], 0.05)
+
+
+def test_p_values_of_exported_programs_are_the_same():
+    validation = np.random.default_rng(0).random(19).astype(np.float32).tolist()
+    # Below all, equal to some, above all.
+    scores = np.array([-1, validation[3], validation[7], 0.5, 2], np.float32)
+    got = p_values_jnp(scores, validation)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, p_values(scores, validation), rtol=1e-7)
