@@ -107,14 +107,14 @@ def main(given: flags.FlagValues) -> None:
     """Runs what the config is of; what ends it says so to all of its processes."""
     from gcad_jax.core import multihost
     from gcad_jax.core.errors import is_out_of_memory
-    from gcad_jax.runs.workdir import unlocked
+    from gcad_jax.runs.workdir import lock_notice
     from gcad_jax.training.preemption import Preempted
 
     try:
         multihost.join(given.coordinator, given.num_processes, given.process_id)
         file = config_flags.get_config_filename(given["config"])
         print_line(f"config      {file}")
-        if told := unlocked(given.workdir):
+        if told := lock_notice(given.workdir):
             print_line(f"workdir     {told}")
         _run(given.config, given.workdir, given.plan)
     except UserError as error:

@@ -162,7 +162,7 @@ def begin(category):
 
 def test_workdir_of_another_config_or_in_use(tmp_path):
     config = serialization.as_dict(validation.resolve(runs.tiny()))
-    with workdir.opened(str(tmp_path), config):
+    with workdir.open_workdir(str(tmp_path), config):
         assert "in use by another process" in refused(runs.tiny(), tmp_path)
     begin(tmp_path / "circles")
     before = (tmp_path / "config.json").read_bytes()

@@ -1,5 +1,6 @@
 """One trained category: calibrated, scored, and written with its figures."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -55,12 +56,11 @@ def evaluate_category(
     Each process evaluates its share of the seeds; the first one writes the files.
     """
     print_line(f"evaluate    {len(category.test)} test images")
+    evaluation = _Evaluation(config, category, trained, folder)
     places = trained.places
     if len(places) == len(config.seeds):  # every process has all of them
         places = multihost.shard_of(len(places))
-    maps, scores_here = multihost.run_on_all(
-        lambda: _score_seeds(config, category, trained, places, folder)
-    )
+    maps, scores_here = multihost.run_on_all(lambda: evaluation.score_seeds(places))
     scores: dict[int, _SeedScores] = {}
     for scores_of_process in multihost.all_gather(scores_here):
         scores |= scores_of_process
@@ -79,114 +79,106 @@ def evaluate_category(
         validation=tuple(image_scores for _, image_scores in by_seed),
     )
     # The figures show the first seed, which the first process has.
-    multihost.run_on_first(
-        lambda: _write_results(config, folder, category, maps, result)
-    )
+    multihost.run_on_first(lambda: evaluation.write_results(maps, result))
     return result
 
 
-def _score_seeds(
-    config: Experiment,
-    category: Category,
-    trained: TrainResult,
-    places: Sequence[int],
-    folder: epath.Path,
-) -> tuple[Mapping[str, np.ndarray], dict[int, _SeedScores]]:
-    """Test maps by branch, (seeds, N, S, S), and scores of the seeds at `places`.
+@dataclasses.dataclass(frozen=True)
+class _Evaluation:
+    """The evaluation of a trained category, whose results go to `folder`."""
 
-    Writes their detectors and maps where the config asks for them.
-    """
-    if not places:
-        return {}, {}
-    method = config.method
-    # On the device once, not with every batch.
-    detectors = jax.device_put(calibrate_detectors(config, category, trained, places))
-    compute_maps = functools.partial(
-        anomaly_maps, method, jax.jit(all_maps(method)), detectors
-    )
-    validation = compute_maps(category.validation)
-    seeds = [config.seeds[place] for place in places]
-    if config.write_detectors:
-        _write_detectors(config, category, seeds, detectors, validation, folder)
-    maps: Mapping[str, np.ndarray] = {}
-    scores: Mapping[str, Sequence[Scores]] = {}
-    if len(category.test):
-        maps = compute_maps(category.test)
-        scores = evaluate(
-            category.test_images,
-            maps,
-            lambda turn: print_line(f"score       map {turn}"),
-            devices=accelerators(),
+    config: Experiment
+    category: Category
+    trained: TrainResult
+    folder: epath.Path
+
+    def score_seeds(
+        self, places: Sequence[int]
+    ) -> tuple[Mapping[str, np.ndarray], dict[int, _SeedScores]]:
+        """Test maps by branch, (seeds, N, S, S), and scores of the seeds at `places`.
+
+        Writes their detectors and maps where the config asks for them.
+        """
+        if not places:
+            return {}, {}
+        method, category = self.config.method, self.category
+        # On the device once, not with every batch.
+        detectors = jax.device_put([self.calibrate(place) for place in places])
+        compute_maps = functools.partial(
+            anomaly_maps, method, jax.jit(all_maps(method)), detectors
         )
-        if config.write_maps:
-            _write_maps(folder / MAPS, category, seeds, maps[COMBINED])
-    return maps, {
-        place: (
-            {branch: of_seeds[i] for branch, of_seeds in scores.items()},
-            detector_file.Scale.of(validation[COMBINED][i]).image_scores,
+        validation = compute_maps(category.validation)
+        seeds = [self.config.seeds[place] for place in places]
+        if self.config.write_detectors:
+            for i, seed in enumerate(seeds):
+                maps_of_seed = {branch: maps[i] for branch, maps in validation.items()}
+                self.write_detector(seed, detectors[i], maps_of_seed)
+        maps: Mapping[str, np.ndarray] = {}
+        scores: Mapping[str, Sequence[Scores]] = {}
+        if len(category.test):
+            maps = compute_maps(category.test)
+            scores = evaluate(
+                category.test_images,
+                maps,
+                lambda turn: print_line(f"score       map {turn}"),
+                devices=accelerators(),
+            )
+            if self.config.write_maps:
+                for i, seed in enumerate(seeds):
+                    self.write_maps(seed, maps[COMBINED][i])
+        return maps, {
+            place: (
+                {branch: by_seed[i] for branch, by_seed in scores.items()},
+                detector_file.Scale.of(validation[COMBINED][i]).image_scores,
+            )
+            for i, place in enumerate(places)
+        }
+
+    def calibrate(self, place: int) -> DetectorState:
+        """The detector of the seed at `place`."""
+        frozen = self.trained.frozen
+        learned = self.trained.learned[self.trained.places.index(place)]
+        calibration = self.config.method.calibrate(
+            frozen, learned, self.category.validation
         )
-        for i, place in enumerate(places)
-    }
+        return DetectorState(frozen, learned, calibration)
 
-
-def calibrate_detectors(
-    config: Experiment, category: Category, trained: TrainResult, places: Sequence[int]
-) -> list[DetectorState]:
-    """A detector for each of the seeds at `places`."""
-    frozen, detectors = trained.frozen, []
-    for place in places:
-        learned = trained.learned[trained.places.index(place)]
-        calibration = config.method.calibrate(frozen, learned, category.validation)
-        detectors.append(DetectorState(frozen, learned, calibration))
-    return detectors
-
-
-def _write_detectors(
-    config: Experiment,
-    category: Category,
-    seeds: Sequence[int],
-    detectors: Sequence[DetectorState],
-    validation: Mapping[str, np.ndarray],
-    folder: epath.Path,
-) -> None:
-    """validation: maps of the validation images by branch, (seeds, V, S, S)."""
-    for i, (seed, detector) in enumerate(zip(seeds, detectors, strict=True)):
+    def write_detector(
+        self, seed: int, detector: DetectorState, validation: Mapping[str, np.ndarray]
+    ) -> None:
+        """validation: maps of the validation images by branch, (V, S, S)."""
+        category = self.category
         scales = {
-            branch: detector_file.Scale.of(maps[i])
-            for branch, maps in validation.items()
+            branch: detector_file.Scale.of(maps) for branch, maps in validation.items()
         }
         detector_file.write_detector(
-            detector_file.detector_path(folder, seed),
+            detector_file.detector_path(self.folder, seed),
             detector_file.DetectorFile(
-                config.method, detector, category.dataset, category.name, seed, scales
+                self.config.method,
+                detector,
+                category.dataset,
+                category.name,
+                seed,
+                scales,
             ),
         )
 
+    def write_maps(self, seed: int, maps: np.ndarray) -> None:
+        """maps: combined ones of the test images at network size, (N, S, S)."""
+        images = self.category.test_images
+        source = map_source.UpsampledMaps(maps, images)
+        root = self.folder / MAPS / f"seed_{seed}"
+        map_files.write_maps(root, self.category.name, images, source)
 
-def _write_maps(
-    folder: epath.Path, category: Category, seeds: Sequence[int], maps: np.ndarray
-) -> None:
-    """maps: combined ones at network size, (seeds, N, S, S)."""
-    for seed, maps_of_seed in zip(seeds, maps, strict=True):
-        map_files.write_maps(
-            folder / f"seed_{seed}",
-            category.name,
-            category.test_images,
-            map_source.UpsampledMaps(maps_of_seed, category.test_images),
+    def write_results(
+        self, maps: Mapping[str, np.ndarray], result: CategoryResult
+    ) -> None:
+        """The figures, and last the numbers, which say that a category is finished."""
+        run_figures.render_figures(
+            self.folder, self.category, maps, result, self.config.figure_images
         )
-
-
-def _write_results(
-    config: Experiment,
-    folder: epath.Path,
-    category: Category,
-    maps: Mapping[str, np.ndarray],
-    result: CategoryResult,
-) -> None:
-    """The figures, and last the numbers, which say that a category is finished."""
-    run_figures.render_figures(folder, category, maps, result, config.figure_images)
-    run_figures.render_losses(folder, read_rows(folder / ROWS))
-    result_files.write_result(folder, result)
+        run_figures.render_losses(self.folder, read_rows(self.folder / ROWS))
+        result_files.write_result(self.folder, result)
 
 
 def print_result(result: CategoryResult) -> None:

@@ -59,7 +59,7 @@ def merge(pattern: str, target: str) -> str:
     config = {**any_part.config, "seeds": seeds}
     if "categories" in config["data"]:
         config["data"] = {**config["data"], "categories": list(joined)}
-    with workdir.opened(target, config) as folder:
+    with workdir.open_workdir(target, config) as folder:
         (folder / REPORT).unlink(missing_ok=True)
         html.page_path(folder / REPORT).unlink(missing_ok=True)
         for name, result in joined.items():

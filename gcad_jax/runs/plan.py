@@ -226,7 +226,7 @@ def _progress(
     config: Experiment, category: Category, folder: epath.Path
 ) -> tuple[bool, int]:
     """Whether a category is finished, and how many updates of it are done."""
-    same_tests = workdir.same_data(folder, category)
+    same_tests = workdir.check_data(folder, category, update=False)
     finished = same_tests and has_results(config, folder, len(category.test) > 0)
     return finished, newest_step(folder / CHECKPOINTS)
 

@@ -51,7 +51,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
     inputs = _read_inputs(config)
     started = time.monotonic()
     results = []
-    with workdir.opened(path, inputs.made_of) as folder:
+    with workdir.open_workdir(path, inputs.made_of) as folder:
         set_compilation_cache(folder)
         for p, job in inputs.jobs.items():
             print_line(f"\n== E_loc, p = {p}")

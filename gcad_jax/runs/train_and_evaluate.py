@@ -52,7 +52,7 @@ def run(
     options = loop_options(config)
     names = multihost.run_on_first(config.data.names)
     started = time.monotonic()
-    with workdir.opened(path, serialization.as_dict(config)) as folder:
+    with workdir.open_workdir(path, serialization.as_dict(config)) as folder:
         set_compilation_cache(programs or folder)
         # Asked first: a run with nothing left to do keeps the minutes of its report.
         finished = multihost.run_on_first(lambda: _is_finished(folder, names))

@@ -27,22 +27,22 @@ class InUse(UserError):
 
 
 @contextlib.contextmanager
-def opened(path: str, config: dict[str, Any]) -> Iterator[epath.Path]:
+def open_workdir(path: str, config: dict[str, Any]) -> Iterator[epath.Path]:
     """The folder, ours alone while the block runs, with `config.json` in it.
 
-    In an object store, which has no locks, others are not kept out: see `unlocked`.
+    In an object store, which has no locks, others are not kept out: see `lock_notice`.
 
     Raises:
       InUse: another process runs in it.
       UserError: it cannot be written, or it holds a run of another config (the
         sentence names the fields that differ).
     """
-    with alone(path) as folder:
-        multihost.run_on_first(lambda: _begun(folder, config))
+    with lock_on_first(path) as folder:
+        multihost.run_on_first(lambda: _write_config(folder, config))
         yield folder
 
 
-def _begun(folder: epath.Path, config: dict[str, Any]) -> None:
+def _write_config(folder: epath.Path, config: dict[str, Any]) -> None:
     check_config(folder, config)
     write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
 
@@ -51,7 +51,7 @@ def check_workdir(path: Path, config: dict[str, Any]) -> epath.Path:
     """The folder, which need not be there; nothing is written.
 
     Raises:
-      UserError: as `opened`.
+      UserError: as `open_workdir`.
     """
     folder = as_path(path)
     check_free(folder)
@@ -63,25 +63,27 @@ def check_free(folder: epath.Path) -> None:
     """Raises UserError where the folder cannot be written, or is in use."""
     check_writable(folder, (), "workdir")
     if is_local(folder) and (folder / LOCK).exists():
-        with locked(folder):
+        with lock_workdir(folder):
             pass
 
 
 @contextlib.contextmanager
-def alone(path: Path, wait: bool = False) -> Iterator[epath.Path]:
-    """`locked`, for all processes of this command; the first one has the lock.
+def lock_on_first(path: Path, wait: bool = False) -> Iterator[epath.Path]:
+    """`lock_workdir`, for all processes of this command; the first one has the lock.
 
     wait: for another command to leave it.
 
     Raises:
-      InUse, UserError: as `locked`, on every process.
+      InUse, UserError: as `lock_workdir`, on every process.
     """
     with contextlib.ExitStack() as stack:
-        multihost.run_on_first(lambda: bool(stack.enter_context(locked(path, wait))))
+        multihost.run_on_first(
+            lambda: bool(stack.enter_context(lock_workdir(path, wait)))
+        )
         yield as_path(path)
 
 
-def unlocked(path: Path) -> str:
+def lock_notice(path: Path) -> str:
     """What to know of a folder that cannot be locked; "" for one that can."""
     if is_local(path):
         return ""
@@ -92,7 +94,7 @@ def unlocked(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: Path, wait: bool = False) -> Iterator[epath.Path]:
+def lock_workdir(path: Path, wait: bool = False) -> Iterator[epath.Path]:
     """The folder, made where it is not there, and ours alone while the block runs.
 
     An object store has no locks: there it is not ours alone.
@@ -136,7 +138,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[epath.Path]:
 
 
 @contextlib.contextmanager
-def locked_for_reading(folder: epath.Path) -> Iterator[None]:
+def lock_for_reading(folder: epath.Path) -> Iterator[None]:
     """No run begins or goes on in the folder while the block runs; readers share it.
 
     Nothing is written, so that runs on a read-only file system can be read, too.
@@ -187,53 +189,43 @@ def has_begun(folder: epath.Path) -> bool:
     return (folder / METRICS).exists() or bool(finished_steps(folder / CHECKPOINTS))
 
 
-def check_data(folder: epath.Path, category: Category) -> bool:
+def check_data(folder: epath.Path, category: Category, update: bool = True) -> bool:
     """Ties the folder of a category to the images that its training began with.
 
     Returns whether the test images and their regions are those of the last call.
 
+    update: write the digests where they are new; a plan writes nothing.
+
     Raises:
       UserError: the training or validation images are others than before.
     """
-    found, same = _compared(folder, category)
-    if not same:
+    digests = digest_category(category)
+    before = _read_digests(folder / DATA) if has_begun(folder) else {}
+    for split in ("train", "validation") if before else ():
+        if digests[split] != before[split]:
+            raise UserError(
+                f"the {split} images of {category.name} are not those that "
+                f"{folder} was begun with ({before[split]['images']} then, "
+                f"{digests[split]['images']} now, or others); restore them, or choose "
+                "another workdir."
+            )
+    same = before == digests
+    if update and not same:
         # Numbers of other test images first: a kill in between must not leave them
         # valid.
         (folder / METRICS).unlink(missing_ok=True)
-        write_text(folder / DATA, json.dumps(found, indent=2) + "\n")
+        write_text(folder / DATA, json.dumps(digests, indent=2) + "\n")
     return same
 
 
-def same_data(folder: epath.Path, category: Category) -> bool:
-    """What `check_data` returns or raises; nothing is written."""
-    return _compared(folder, category)[1]
-
-
-def _compared(folder: epath.Path, category: Category) -> tuple[dict[str, Any], bool]:
-    """The digests of a category, and whether those that `folder` has are the same."""
-    found = digest_category(category)
-    tests = {"test": found.pop("test")}
-    before = _data_before(folder / DATA) if has_begun(folder) else {}
-    if before:
-        for split, images in found.items():
-            if images != before[split]:
-                raise UserError(
-                    f"the {split} images of {category.name} are not those that "
-                    f"{folder} was begun with ({before[split]['images']} then, "
-                    f"{images['images']} now, or others); restore them, or choose "
-                    "another workdir."
-                )
-    return found | tests, before == found | tests
-
-
-def _data_before(file: epath.Path) -> dict[str, Any]:
-    """What the file says; raises UserError where it is gone or damaged."""
+def _read_digests(file: epath.Path) -> dict[str, Any]:
+    """Contents of data.json; raises UserError where it is gone or damaged."""
     try:
-        before = dict(json.loads(file.read_text()))
-        before["train"], before["validation"]
+        digests = dict(json.loads(file.read_text()))
+        digests["train"], digests["validation"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{file} does not say which images {file.parent} was begun with "
             f"({error!r}); restore it, or delete {file.parent} to begin again."
         ) from error
-    return before
+    return digests

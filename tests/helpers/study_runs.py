@@ -75,7 +75,7 @@ def make_run(
     """A finished run: maps are noise at the size of the network, by path and seed."""
     method = runs.method(image_size=image_size)
     config = validation.resolve(runs.tiny(data=data, method=method, seeds=tuple(seeds)))
-    with workdir.opened(str(path), serialization.as_dict(config)) as folder:
+    with workdir.open_workdir(str(path), serialization.as_dict(config)) as folder:
         for name in data.names():
             category = data.load(name, image_size, 3)
             (folder / name).mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ from gcad_jax.runs import workdir
 
 
 def opened(folder: pathlib.Path, config: dict) -> pathlib.Path:
-    with workdir.opened(str(folder), config) as found:
+    with workdir.open_workdir(str(folder), config) as found:
         return found
 
 
@@ -65,16 +65,16 @@ def test_a_run_that_was_refused_may_be_mended_in_the_same_folder(
 
 
 def test_lock_is_released_after_an_error(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(RuntimeError), workdir.opened(str(tmp_path), {}):
+    with pytest.raises(RuntimeError), workdir.open_workdir(str(tmp_path), {}):
         raise RuntimeError
     opened(tmp_path, {})
 
 
 def test_lock_holds_while_open(tmp_path: pathlib.Path) -> None:
     with (
-        workdir.opened(str(tmp_path), {}),
+        workdir.open_workdir(str(tmp_path), {}),
         pytest.raises(UserError, match="in use"),
-        workdir.opened(str(tmp_path), {}),
+        workdir.open_workdir(str(tmp_path), {}),
     ):
         raise AssertionError("opened twice")
 
@@ -83,11 +83,11 @@ def test_a_lock_can_be_waited_for(tmp_path: pathlib.Path) -> None:
     entered = threading.Event()
 
     def other() -> None:
-        with workdir.locked(tmp_path, wait=True):
+        with workdir.lock_workdir(tmp_path, wait=True):
             entered.set()
 
     thread = threading.Thread(target=other)
-    with workdir.locked(tmp_path):
+    with workdir.lock_workdir(tmp_path):
         thread.start()
         assert not entered.wait(0.3)
     thread.join(10)
@@ -97,17 +97,20 @@ def test_a_lock_can_be_waited_for(tmp_path: pathlib.Path) -> None:
 def test_readers_share_a_folder_in_which_no_run_can_begin(
     tmp_path: pathlib.Path,
 ) -> None:
-    with workdir.locked_for_reading(tmp_path):
+    with workdir.lock_for_reading(tmp_path):
         assert not list(tmp_path.iterdir()), "nothing is written"
     opened(tmp_path, {})
     with (
-        workdir.locked_for_reading(tmp_path),
-        workdir.locked_for_reading(tmp_path),
+        workdir.lock_for_reading(tmp_path),
+        workdir.lock_for_reading(tmp_path),
         pytest.raises(workdir.InUse),
     ):
         opened(tmp_path, {})
-    with workdir.locked(tmp_path), pytest.raises(workdir.InUse, match="still at work"):
-        workdir.locked_for_reading(tmp_path).__enter__()
+    with (
+        workdir.lock_workdir(tmp_path),
+        pytest.raises(workdir.InUse, match="still at work"),
+    ):
+        workdir.lock_for_reading(tmp_path).__enter__()
 
 
 def test_without_locks_it_says_so(
@@ -119,7 +122,7 @@ def test_without_locks_it_says_so(
     monkeypatch.setattr(workdir.fcntl, "flock", unsupported)
     with (
         pytest.raises(UserError, match="has locks") as caught,
-        workdir.locked(tmp_path),
+        workdir.lock_workdir(tmp_path),
     ):
         raise AssertionError("entered")
     assert not isinstance(caught.value, workdir.InUse)

@@ -65,7 +65,7 @@ def run(study: Study, path: str) -> Runs:
     if study.estimate:
         print_plan(dataclasses.replace(estimate_runs(planned), keeps_programs=False))
     outcomes = _run_all(planned, folder)
-    with workdir.alone(folder, wait=True):  # another command may be writing it
+    with workdir.lock_on_first(folder, wait=True):  # another command may be writing it
         minutes = (time.monotonic() - started) / 60
         finished = multihost.run_on_first(
             lambda: _report(study, outcomes, planned, folder, minutes)
@@ -217,7 +217,7 @@ def _read_results(run: PlannedRun) -> tuple[CategoryResult, ...]:
 def _lock_state(run: PlannedRun) -> str:
     """Of a run that another process held."""
     try:
-        with workdir.locked(run.folder):
+        with workdir.lock_workdir(run.folder):
             return "not finished"
     except workdir.InUse:
         return "another command is at it"

@@ -18,7 +18,7 @@ from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.evaluation.result_files import METRICS
-from gcad_jax.runs.workdir import CONFIG, DATA, locked_for_reading
+from gcad_jax.runs.workdir import CONFIG, DATA, lock_for_reading
 
 # Only what is annotated is used of the test images: the least that is loaded.
 _IMAGE_SIZE, _CHANNELS = 32, 1
@@ -57,7 +57,7 @@ class FinishedRun:
                 f"config.workdirs names {path}, which is not a folder; name the "
                 "workdir of a run."
             )
-        locks.enter_context(locked_for_reading(path))
+        locks.enter_context(lock_for_reading(path))
         file = path / CONFIG
         if not file.is_file():
             raise UserError(f"{path} holds no {CONFIG}, so no run; {_NO_RUN}")

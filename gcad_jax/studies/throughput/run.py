@@ -49,7 +49,7 @@ def run(config: ThroughputStudy, path: str) -> StudyResults:
       UserError: a field or a folder that do not fit.
     """
     folder = _check_folder(config, path)
-    with workdir.locked(folder):
+    with workdir.lock_workdir(folder):
         return _Study(config, folder).run()
 
 

@@ -135,7 +135,9 @@ def test_a_report_has_what_earlier_commands_finished(finished):
 
 
 def test_commands_share_the_runs(tmp_path, capsys):
-    with workdir.locked(tmp_path / "circles" / "gcad"):  # as another command would
+    with workdir.lock_workdir(
+        tmp_path / "circles" / "gcad"
+    ):  # as another command would
         found = runner.run(study(), str(tmp_path))
     assert list(found["circles"]) == ["variation_model"]
     assert capsys.readouterr().out.count("another command is at circles/gcad") == 2
@@ -150,7 +152,7 @@ def test_commands_share_the_runs(tmp_path, capsys):
 def test_what_another_command_leaves_is_taken_up(tmp_path, monkeypatch):
     """It ends, without a result, when this one has come to GCAD."""
     other = contextlib.ExitStack()
-    other.enter_context(workdir.locked(tmp_path / "circles" / "variation_model"))
+    other.enter_context(workdir.lock_workdir(tmp_path / "circles" / "variation_model"))
     run = train_and_evaluate.run
 
     def hooked(config, path, programs):
@@ -167,7 +169,7 @@ def test_what_another_command_finished_meanwhile_is_in_the_report(finished):
     folder, _ = finished
     numbers = (folder / "benchmark.json").read_text()
     (folder / "benchmark.md").write_bytes(b"\xff")  # damaged, so it is written anew
-    with workdir.locked(folder / "circles" / "gcad"):
+    with workdir.lock_workdir(folder / "circles" / "gcad"):
         both = runner.run(study(write_maps=True, seeds=(0, 1)), str(folder))
     assert list(both["circles"]) == ["variation_model", "gcad"]
     assert (folder / "benchmark.json").read_text() == numbers
