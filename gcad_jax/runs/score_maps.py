@@ -79,7 +79,7 @@ def evaluate_each(
     truth = GroundTruth.build(images)
     results = []
     for test in tests.values():
-        with progress(
+        with count_maps(
             map_folders.map_file_source(paths[test], images), len(images)
         ) as source:
             scores = score(truth, source, Precision(workers=workers or 0))
@@ -95,7 +95,7 @@ def evaluate_each(
         )
         results.append(result)
     for output, result in zip(tests, results, strict=True):
-        show(output, result, write(output, result))
+        print_results(output, result, write_results(output, result))
     return results
 
 
@@ -126,7 +126,9 @@ def output_folders(
     return folders
 
 
-def show(output: epath.Path, result: CategoryResult, names: Sequence[str]) -> None:
+def print_results(
+    output: epath.Path, result: CategoryResult, names: Sequence[str]
+) -> None:
     """Prints the results, and where the files `names` are."""
     print(
         text_tables.count_sentence(result),
@@ -150,7 +152,7 @@ def is_complete(dataset: str, name: str, images: Sequence[TestImage]) -> bool:
 
 
 @contextlib.contextmanager
-def progress(source: MapSource, total: int) -> Iterator[MapSource]:
+def count_maps(source: MapSource, total: int) -> Iterator[MapSource]:
     """Counts the maps read, each once, in a bar on a terminal; threads may share it."""
     from tqdm import tqdm
 
@@ -175,7 +177,7 @@ def progress(source: MapSource, total: int) -> Iterator[MapSource]:
         yield counted
 
 
-def write(folder: epath.Path, result: CategoryResult) -> list[str]:
+def write_results(folder: epath.Path, result: CategoryResult) -> list[str]:
     """Writes all results or, where it raises UserError, none; returns their names.
 
     Without any curve older figures of them are removed: all files belong together.

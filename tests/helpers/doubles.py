@@ -158,14 +158,14 @@ def study(preset):
 
     from gcad_jax.methods.variation_model import VariationModel
     from gcad_jax.studies.grid.benchmark import Benchmark
-    from gcad_jax.studies.grid.study import Cell, group, with_groups
+    from gcad_jax.studies.grid.study import Cell, make_group, make_study
 
     cells = {
         "variation_model": Cell(method=VariationModel(image_size=32)),
         "scored": Cell(method=Scored(epochs=3)),
     }
     del preset
-    return with_groups(Benchmark, {"circles": group(runs.circles(), cells)})
+    return make_study(Benchmark, {"circles": make_group(runs.circles(), cells)})
 
 
 def observe(state, frozen, batch, keys):

@@ -12,7 +12,7 @@ from gcad_jax.evaluation.result_files import read_result
 from gcad_jax.runs import merge, train_and_evaluate
 from gcad_jax.studies.grid import runner
 from gcad_jax.studies.grid.benchmark import Benchmark
-from gcad_jax.studies.grid.study import Cell, group, with_groups
+from gcad_jax.studies.grid.study import Cell, make_group, make_study
 
 CATEGORIES, SEEDS = ("juice_bottle", "screw_bag"), (0, 3)
 
@@ -84,7 +84,7 @@ def test_what_is_merged_may_be_a_run_of_a_study(sweep, tmp_path, capsys):
     one = config(sweep / "data")
     cells = {"double": Cell(method=one.method)}
     fields = {"seeds": SEEDS, "num_devices": 1, "log_every": 1, "estimate": False}
-    study = with_groups(Benchmark, {"loco": group(one.data, cells)}, **fields)
+    study = make_study(Benchmark, {"loco": make_group(one.data, cells)}, **fields)
     found = runner.run(study, str(tmp_path))
     assert found["loco"]["double"].seeds == SEEDS
     assert capsys.readouterr().out.count("its results are kept") == 2

@@ -35,7 +35,7 @@ from gcad_jax.models.io.conversion import convert
 from gcad_jax.runs import devices, merge, score_maps, train_and_evaluate, workdir
 from gcad_jax.studies.grid import runner as runs_of_studies
 from gcad_jax.studies.grid.benchmark import Benchmark
-from gcad_jax.studies.grid.study import Cell, group, with_groups
+from gcad_jax.studies.grid.study import Cell, make_group, make_study
 from gcad_jax.training import logs
 from gcad_jax.training.checkpoint import finished_steps, newest_step
 
@@ -452,7 +452,9 @@ def test_parts_are_merged(folder, reference, capsys):
 def test_a_study_of_runs(folder, capsys):
     cells = {"variation_model": Cell(method=VariationModel(image_size=32))}
     fields = {"num_devices": 1, "estimate": False, "write_maps": True}
-    study = with_groups(Benchmark, {"circles": group(runs.circles(), cells)}, **fields)
+    study = make_study(
+        Benchmark, {"circles": make_group(runs.circles(), cells)}, **fields
+    )
     for _ in range(2):
         runs_of_studies.run(study, str(folder))
     assert "1 run x 1 category, 1 finished" in capsys.readouterr().out

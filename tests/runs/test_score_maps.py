@@ -143,7 +143,7 @@ def test_without_negatives(tmp_path, capsys):
 
 def test_progress_counts_every_map_once_from_any_thread(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with score_maps.progress(lambda i: np.full((1, 1), i), 40) as source:
+    with score_maps.count_maps(lambda i: np.full((1, 1), i), 40) as source:
         threads = [
             threading.Thread(target=lambda: [source(i) for i in range(40)])
             for _ in range(4)

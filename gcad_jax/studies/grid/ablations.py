@@ -15,9 +15,9 @@ from gcad_jax.models.patch_layers import PATCH_SIZES
 from gcad_jax.reporting.plots.line_panel import is_axis
 from gcad_jax.reporting.plots.panel import BARS, VALUES, Panel
 from gcad_jax.reporting.tables import HEADS, LIMIT, auspro, cell, markdown_table
-from gcad_jax.studies.grid.figure import panel
+from gcad_jax.studies.grid.figure import make_panel
 from gcad_jax.studies.grid.presets import study_of_methods
-from gcad_jax.studies.grid.results import MEASURES, Finished
+from gcad_jax.studies.grid.results import MEASURES, FinishedRun
 from gcad_jax.studies.grid.study import Study
 
 BASE = "base"  # the run that the others change
@@ -80,11 +80,11 @@ class Ablations(Study):
         """The others differ from it by what their names say."""
         return run == BASE
 
-    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+    def sections(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
         """A table for each group of settings."""
         return ablation_tables(dataset, runs, self.ablation_groups(dataset))
 
-    def panels(self, dataset: str, runs: Mapping[str, Finished]) -> list[Panel]:
+    def panels(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[Panel]:
         """A panel for each group of settings."""
         return ablation_panels(dataset, runs, self.ablation_groups(dataset))
 
@@ -139,7 +139,7 @@ def _setting(base: GCAD, field: str, value: Any) -> AblationSetting:
 
 
 def ablation_tables(
-    dataset: str, runs: Mapping[str, Finished], groups: Sequence[AblationGroup]
+    dataset: str, runs: Mapping[str, FinishedRun], groups: Sequence[AblationGroup]
 ) -> list[str]:
     """A table for each group of settings, of the runs that there are."""
     parts = [
@@ -167,14 +167,14 @@ def ablation_tables(
 
 
 def ablation_panels(
-    dataset: str, runs: Mapping[str, Finished], groups: Sequence[AblationGroup]
+    dataset: str, runs: Mapping[str, FinishedRun], groups: Sequence[AblationGroup]
 ) -> list[Panel]:
     """AU-sPRO at 0.05 for each group of settings, of the runs that there are.
 
     Over the values of a setting where they are numbers, else as bars.
     """
     return [
-        panel(
+        make_panel(
             f"{group.title}, {dataset}",
             f"AU-sPRO up to {LIMIT}",
             by_label,
@@ -186,16 +186,16 @@ def ablation_panels(
 
 
 def _with_results(
-    runs: Mapping[str, Finished], groups: Sequence[AblationGroup]
-) -> list[tuple[AblationGroup, dict[str, Finished]]]:
+    runs: Mapping[str, FinishedRun], groups: Sequence[AblationGroup]
+) -> list[tuple[AblationGroup, dict[str, FinishedRun]]]:
     """The groups with their results by label, where there are two or more."""
-    found = []
+    compared = []
     for group in groups:
         by_label = {
-            setting.label: runs[setting.run].of_branch(setting.branch)
+            setting.label: runs[setting.run].with_branch(setting.branch)
             for setting in group.settings
             if setting.run in runs
         }
         if len(by_label) > 1:  # one value alone compares nothing
-            found.append((group, by_label))
-    return found
+            compared.append((group, by_label))
+    return compared

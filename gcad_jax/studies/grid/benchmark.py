@@ -17,17 +17,17 @@ from gcad_jax.reporting.tables import (
 )
 from gcad_jax.studies.grid.presets import study_of_methods
 from gcad_jax.studies.grid.results import (
-    Finished,
+    FinishedRun,
     Lines,
+    kind_heading,
     main_kind,
     method_curves,
-    of_kind,
 )
 from gcad_jax.studies.grid.study import Study
 
 PAPER = " (paper)"
 # The paper's numbers, None where they do not compare with those of the run.
-PublishedRow = Callable[[PublishedResults, Finished], Sequence[float | None]]
+PublishedRow = Callable[[PublishedResults, FinishedRun], Sequence[float | None]]
 
 
 class Benchmark(Study):
@@ -36,11 +36,11 @@ class Benchmark(Study):
     name = "benchmark"
     title = "Benchmark of the methods"
 
-    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+    def sections(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
         """The tables of the paper."""
         return benchmark_tables(dataset, runs)
 
-    def curves(self, runs: Mapping[str, Finished]) -> Lines:
+    def curves(self, runs: Mapping[str, FinishedRun]) -> Lines:
         """Those of the methods."""
         return method_curves(runs)
 
@@ -71,7 +71,7 @@ def toy_study(given: str) -> Study:
     return study_of_methods(Toy, circles, runs=runs, write_maps=True)
 
 
-def benchmark_tables(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+def benchmark_tables(dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
     """The tables of one data set, the paper's rows below ours where they compare."""
     first = next(iter(runs.values()))
     names = [result.name for result in first.results]
@@ -85,7 +85,7 @@ def benchmark_tables(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
         tables.has_numbers(run.results, auspro) for run in runs.values()
     ):
         parts += [
-            f"### AU-sPRO at 0.05, by category, {of_kind(kind)}"
+            f"### AU-sPRO at 0.05, by category, {kind_heading(kind)}"
             f"{_form('Table 3' if of_loco else '')}",
             _by_category(runs, names, auspro, kind),
         ]
@@ -97,12 +97,12 @@ def benchmark_tables(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
     ]
     if len(names) > 1:
         parts += [
-            f"### Image AU-ROC, by category, {of_kind(kind)}",
+            f"### Image AU-ROC, by category, {kind_heading(kind)}",
             _by_category(runs, names, auroc, kind),
         ]
     return [
         *parts,
-        f"### AU-sPRO by limit of the false positive rate, {of_kind(kind)}"
+        f"### AU-sPRO by limit of the false positive rate, {kind_heading(kind)}"
         f"{_form('Table 7' if of_loco else '')}",
         _overall(
             runs,
@@ -116,7 +116,7 @@ def _form(paper_table: str) -> str:
     return f" (form of {paper_table})" if paper_table else ""
 
 
-def _reading(runs: Mapping[str, Finished]) -> str:
+def _reading(runs: Mapping[str, FinishedRun]) -> str:
     """How to read the tables of a data set."""
     results = next(iter(runs.values())).results
     sentences = []
@@ -139,8 +139,8 @@ def _reading(runs: Mapping[str, Finished]) -> str:
 
 
 def _rows(
-    runs: Mapping[str, Finished],
-    cells_of: Callable[[Finished], list[str]],
+    runs: Mapping[str, FinishedRun],
+    cells_of: Callable[[FinishedRun], list[str]],
     published_row: PublishedRow,
 ) -> list[list[str]]:
     rows = []
@@ -154,13 +154,13 @@ def _rows(
 
 
 def _by_category(
-    runs: Mapping[str, Finished], names: Sequence[str], pick: Pick, kind: str
+    runs: Mapping[str, FinishedRun], names: Sequence[str], pick: Pick, kind: str
 ) -> str:
-    def cells_of(run: Finished) -> list[str]:
+    def cells_of(run: FinishedRun) -> list[str]:
         of_each = [cell([pick(s, kind) for s in r.combined]) for r in run.results]
         return [*of_each, cell(run.values(pick, kind))]
 
-    def published_row(paper: PublishedResults, run: Finished) -> list[float | None]:
+    def published_row(paper: PublishedResults, run: FinishedRun) -> list[float | None]:
         if pick is not auspro or kind != MEAN:  # of these the paper prints no table
             return []
         of_each = [
@@ -175,7 +175,7 @@ def _by_category(
 
 
 def _overall(
-    runs: Mapping[str, Finished],
+    runs: Mapping[str, FinishedRun],
     columns: Mapping[str, tuple[Pick, str]],
     published_row: Callable[[PublishedResults], Sequence[float | None]],
 ) -> str:

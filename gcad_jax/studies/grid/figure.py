@@ -6,11 +6,11 @@ from gcad_jax.evaluation.results import KIND_OR_MEAN
 from gcad_jax.reporting import tables
 from gcad_jax.reporting.plots.panel import BARS, Panel
 from gcad_jax.reporting.tables import LIMIT, Pick, auroc, auspro
-from gcad_jax.studies.grid.results import Finished
+from gcad_jax.studies.grid.results import FinishedRun
 
 
-def of_measures(
-    dataset: str, runs: Mapping[str, Finished], form: str = BARS
+def measure_panels(
+    dataset: str, runs: Mapping[str, FinishedRun], form: str = BARS
 ) -> list[Panel]:
     """AU-sPRO and image AU-ROC of every run, beside the paper's where they compare."""
     by_title = {run.title: run for run in runs.values()}
@@ -24,15 +24,15 @@ def of_measures(
     papers_auroc = {title: paper.auroc for title, paper in published.items()}
     spro_title = f"AU-sPRO up to {LIMIT}"
     return [
-        panel(dataset, spro_title, by_title, auspro, papers_auspro, form),
-        panel(dataset, "image AU-ROC", by_title, auroc, papers_auroc, form),
+        make_panel(dataset, spro_title, by_title, auspro, papers_auspro, form),
+        make_panel(dataset, "image AU-ROC", by_title, auroc, papers_auroc, form),
     ]
 
 
-def panel(
+def make_panel(
     title: str,
     measure: str,
-    runs: Mapping[str, Finished],
+    runs: Mapping[str, FinishedRun],
     pick: Pick,
     paper: Mapping[str, Sequence[float]] | None = None,
     form: str = BARS,

@@ -20,7 +20,7 @@ from gcad_jax.reporting.tables import (
     markdown_table,
 )
 from gcad_jax.studies.grid.presets import METHODS, study_of_methods
-from gcad_jax.studies.grid.results import Finished
+from gcad_jax.studies.grid.results import FinishedRun
 from gcad_jax.studies.grid.study import Study
 from gcad_jax.studies.statistics import ROUNDING
 
@@ -156,7 +156,7 @@ class Precisions(Study):
         fields.validate_fields(self, "config.")
         return {run: {"precision": run} for run in (FLOAT32, BFLOAT16)}
 
-    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+    def sections(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
         """Whether the differences lie within the spread of the seeds."""
         return precision_tables(dataset, runs)
 
@@ -166,7 +166,7 @@ def precision_study(given: str) -> Study:
     return study_of_methods(Precisions, given, PRECISE, seeds=tuple(range(5)))
 
 
-def precision_tables(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+def precision_tables(dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
     """What the differences say, and a table for each measure."""
     compared = {name: differences(runs, pick) for name, pick in MEASURES.items()}
     parts = [f"## {dataset}", statement(compared)]
@@ -180,7 +180,7 @@ def precision_tables(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
     return parts
 
 
-def differences(runs: Mapping[str, Finished], pick: Pick) -> Differences:
+def differences(runs: Mapping[str, FinishedRun], pick: Pick) -> Differences:
     """bfloat16 less float32 for structural, logical and mean."""
     if FLOAT32 not in runs or BFLOAT16 not in runs:
         return [None] * len(KIND_OR_MEAN)
@@ -190,7 +190,7 @@ def differences(runs: Mapping[str, Finished], pick: Pick) -> Differences:
     ]
 
 
-def _by_seed(run: Finished, pick: Pick, kind: str) -> dict[int, Number]:
+def _by_seed(run: FinishedRun, pick: Pick, kind: str) -> dict[int, Number]:
     # Without test images there are seeds, but no numbers.
     return dict(zip(run.seeds, run.values(pick, kind), strict=False))
 

@@ -14,7 +14,7 @@ from gcad_jax.methods.spade import SPADE
 from gcad_jax.methods.student_teacher import StudentTeacher
 from gcad_jax.methods.vae import VAE
 from gcad_jax.methods.variation_model import VariationModel
-from gcad_jax.studies.grid.study import Cell, Study, group, with_groups
+from gcad_jax.studies.grid.study import Cell, Study, make_group, make_study
 
 # In the order of the paper's tables.
 METHODS: Mapping[str, type[Method]] = {
@@ -50,5 +50,5 @@ def study_of_methods(
         for name, method_class in methods.items():
             method, cached = presets.run_of(method_class, preset, data)
             cells[name] = Cell(method=method, cache_features=cached)
-        groups[dataset] = group(data, cells)
-    return with_groups(kind, groups, **fields)
+        groups[dataset] = make_group(data, cells)
+    return make_study(kind, groups, **fields)

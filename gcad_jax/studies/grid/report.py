@@ -21,13 +21,13 @@ from gcad_jax.reporting.tables import short
 from gcad_jax.runs.devices import hardware_sentence, loop_options
 from gcad_jax.runs.workdir import REPORT
 from gcad_jax.studies.grid.plan import PlannedRun
-from gcad_jax.studies.grid.results import Finished, Lines, Runs, as_json
+from gcad_jax.studies.grid.results import FinishedRun, Lines, Runs, numbers_as_json
 from gcad_jax.studies.grid.study import Study
 
 _ABSENT = "Not in this report"
 
 
-def outputs(name: str) -> dict[str, str]:
+def output_names(name: str) -> dict[str, str]:
     """Names of the files of the study `name`, by format."""
     return {form: f"{name}.{form}" for form in ("json", "md", "html", *style.FORMATS)}
 
@@ -48,7 +48,7 @@ def has_report(
 
     missing: as in `missing_sentence`.
     """
-    files = {form: folder / file for form, file in outputs(name).items()}
+    files = {form: folder / file for form, file in output_names(name).items()}
     if not all(file.exists() for form, file in files.items() if form != "html"):
         return False
     sentence = missing_sentence(missing)
@@ -96,7 +96,7 @@ def write_study(
         except UserError as error:  # a map was lost; the numbers are all there
             print_line(f"figure      {error}")
         parts += ["### Figures", *drawn] if drawn else []
-    write_report(folder, study.name, as_json(finished), parts, figure)
+    write_report(folder, study.name, numbers_as_json(finished), parts, figure)
 
 
 def write_report(
@@ -106,18 +106,18 @@ def write_report(
     parts: Sequence[str],
     figure: Sequence[Panel],
 ) -> None:
-    """Writes the `outputs`, all or none.
+    """Writes the `output_names`, all or none.
 
     numbers: for the JSON. parts: of the report, Markdown, the heading first; the figure
     of the panels comes behind the second.
     """
-    png = outputs(name)["png"]
+    png = output_names(name)["png"]
     link = f"![AU-sPRO and image AU-ROC by kind]({png})\n\n*{_caption(figure)}*"
     text = "\n\n".join([*parts[:2], link, *parts[2:]]) + "\n"
     with contextlib.ExitStack() as files:
         part = {
             form: files.enter_context(atomic_file(folder / file))
-            for form, file in outputs(name).items()
+            for form, file in output_names(name).items()
         }
         style.save_figure(
             panels.render_panels(figure), {form: part[form] for form in style.FORMATS}
@@ -136,7 +136,7 @@ def _caption(figure: Sequence[Panel]) -> str:
     return f"{measures or 'No numbers'}, by kind of anomaly{seeds}"
 
 
-def _data(runs: Mapping[str, Finished]) -> str:
+def _data(runs: Mapping[str, FinishedRun]) -> str:
     """What was tested on, and what is to be known of it."""
     lines = []
     for result in next(iter(runs.values())).results:
@@ -182,7 +182,7 @@ def _draw_curves(dataset: str, lines: Lines, folder: epath.Path) -> list[str]:
 
 def _draw_maps(
     dataset: str,
-    runs: Mapping[str, Finished],
+    runs: Mapping[str, FinishedRun],
     planned: Sequence[PlannedRun],
     folder: epath.Path,
 ) -> list[str]:

@@ -31,7 +31,7 @@ Lines: TypeAlias = Mapping[str, Mapping[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     """One run on one data set.
 
     title: of its method, or of an ablation its name. results: one for each category.
@@ -45,11 +45,11 @@ class Finished:
         """Of the run; every category has the same."""
         return self.results[0].seeds
 
-    def of_branch(self, branch: str) -> "Finished":
+    def with_branch(self, branch: str) -> "FinishedRun":
         """The same with one of its maps in the place of the combined one."""
         if branch == COMBINED:
             return self
-        return Finished(
+        return FinishedRun(
             self.title,
             tuple(
                 dataclasses.replace(
@@ -64,7 +64,7 @@ class Finished:
         return category_means(self.results, pick, kind)
 
 
-def main_kind(runs: Mapping[str, Finished]) -> str:
+def main_kind(runs: Mapping[str, FinishedRun]) -> str:
     """MEAN where there are numbers of both kinds, else the kind that has any."""
     results = [result for run in runs.values() for result in run.results]
     for pick in (auspro, auroc):
@@ -74,31 +74,31 @@ def main_kind(runs: Mapping[str, Finished]) -> str:
     return MEAN
 
 
-def of_kind(kind: str) -> str:
+def kind_heading(kind: str) -> str:
     """A kind as a heading says it."""
     return "mean of both kinds" if kind == MEAN else short(kind)
 
 
 # By data set, then by the name of the run.
-Runs = Mapping[str, Mapping[str, Finished]]
+Runs = Mapping[str, Mapping[str, FinishedRun]]
 
 MEASURES: Mapping[str, Pick] = {"AU-sPRO": auspro, "AU-ROC": auroc}
 
 
-def summary(values: Sequence[Number]) -> dict[str, Any]:
+def summarize(values: Sequence[Number]) -> dict[str, Any]:
     """The seeds one by one, their mean and their sample standard deviation."""
     return {"seeds": list(values), "mean": mean(values), "std": deviation(values)}
 
 
-def as_json(runs: Runs) -> dict[str, Any]:
+def numbers_as_json(runs: Runs) -> dict[str, Any]:
     """Every number of every run, category and seed."""
     return {
-        dataset: {name: _of_run(run) for name, run in of_dataset.items()}
-        for dataset, of_dataset in runs.items()
+        dataset: {name: _run_as_json(run) for name, run in by_name.items()}
+        for dataset, by_name in runs.items()
     }
 
 
-def _of_run(run: Finished) -> dict[str, Any]:
+def _run_as_json(run: FinishedRun) -> dict[str, Any]:
     return {
         "title": run.title,
         "seeds": list(run.seeds),
@@ -106,28 +106,28 @@ def _of_run(run: Finished) -> dict[str, Any]:
         "categories": {
             result.name: {
                 "complete": result.complete,
-                **_numbers(Finished(run.title, (result,))),
+                **_numbers(FinishedRun(run.title, (result,))),
             }
             for result in run.results
         },
     }
 
 
-def _numbers(run: Finished) -> dict[str, Any]:
+def _numbers(run: FinishedRun) -> dict[str, Any]:
     return {
         "auc_spro": {
             kind: {
-                limit: summary(run.values(auspro_at(limit), kind)) for limit in LIMITS
+                limit: summarize(run.values(auspro_at(limit), kind)) for limit in LIMITS
             }
             for kind in KIND_OR_MEAN
         },
-        "auc_roc": {kind: summary(run.values(auroc, kind)) for kind in KIND_OR_MEAN},
+        "auc_roc": {kind: summarize(run.values(auroc, kind)) for kind in KIND_OR_MEAN},
     }
 
 
-def method_curves(runs: Mapping[str, Finished]) -> Lines:
+def method_curves(runs: Mapping[str, FinishedRun]) -> Lines:
     """Of every run that has curves; a kind that none has is left out."""
-    found: dict[str, dict[str, np.ndarray]] = {}
+    by_kind: dict[str, dict[str, np.ndarray]] = {}
     for kind in ANOMALOUS:
         for run in runs.values():
             curves = [
@@ -137,5 +137,5 @@ def method_curves(runs: Mapping[str, Finished]) -> Lines:
                 if kind in scores.curves
             ]
             if curves:
-                found.setdefault(short(kind), {})[run.title] = np.mean(curves, axis=0)
-    return found
+                by_kind.setdefault(short(kind), {})[run.title] = np.mean(curves, axis=0)
+    return by_kind

@@ -29,8 +29,8 @@ from gcad_jax.studies.grid.plan import (
     planned_run,
     print_runs,
 )
-from gcad_jax.studies.grid.report import has_report, outputs, write_study
-from gcad_jax.studies.grid.results import Finished, Runs, as_json
+from gcad_jax.studies.grid.report import has_report, output_names, write_study
+from gcad_jax.studies.grid.results import FinishedRun, Runs, numbers_as_json
 from gcad_jax.studies.grid.study import Study
 
 
@@ -87,7 +87,7 @@ def plan(study: Study, path: str) -> Plan:
     """
     folder, planned = _prepare(study, path)
     estimate = estimate_runs(planned) if study.estimate else Plan()
-    files = ", ".join(outputs(study.name).values())
+    files = ", ".join(output_names(study.name).values())
     return dataclasses.replace(
         estimate,
         writes=(f"in {folder}: {files}; a workdir for each run in DATA_SET/RUN",),
@@ -97,7 +97,7 @@ def plan(study: Study, path: str) -> Plan:
 def _prepare(study: Study, path: str) -> tuple[epath.Path, list[PlannedRun]]:
     """The folder, and the runs that are asked for, which are printed."""
     folder = as_path(path).expanduser()
-    files = tuple(outputs(study.name).values())
+    files = tuple(output_names(study.name).values())
     multihost.check_equal(serialization.shared_settings(study), "the settings")
     multihost.run_on_first(lambda: check_writable(folder, files, "workdir"))
     planned = multihost.run_on_all(lambda: plan_runs(study, folder))
@@ -148,9 +148,9 @@ def _report(
     finished, shown, missing = _collect(study, outcomes, planned, folder)
     if finished:
         # Where nothing is new, the report keeps its minutes.
-        if not has_report(folder, study.name, as_json(finished), missing):
+        if not has_report(folder, study.name, numbers_as_json(finished), missing):
             write_study(folder, study, finished, shown, missing, minutes)
-        report = folder / outputs(study.name)["md"]
+        report = folder / output_names(study.name)["md"]
         html.update_page(report)
         print_line(
             f"\nstudy       {report} and {html.page_path(report).name}", result=True
@@ -167,12 +167,12 @@ def _collect(
     outcomes: Outcomes,
     planned: Sequence[PlannedRun],
     folder: epath.Path,
-) -> tuple[dict[str, dict[str, Finished]], list[PlannedRun], dict[str, str]]:
+) -> tuple[dict[str, dict[str, FinishedRun]], list[PlannedRun], dict[str, str]]:
     """What is finished, by this command or others, and why the rest is not, by label.
 
     In the order of the study: by data set and run, and the runs in a list.
     """
-    finished: dict[str, dict[str, Finished]] = {}
+    finished: dict[str, dict[str, FinishedRun]] = {}
     shown, missing, failed = list[PlannedRun](), dict[str, str](), dict[str, str]()
     of_command = {run.label: run for run in planned}
     for dataset in study.groups():
@@ -197,7 +197,7 @@ def _collect(
             if results:
                 missing.pop(run.label, None)
                 shown.append(run)
-                run_results = Finished(labels[name], results)
+                run_results = FinishedRun(labels[name], results)
                 finished.setdefault(dataset, {})[name] = run_results
     return finished, shown, missing | failed
 

@@ -9,9 +9,9 @@ from gcad_jax.evaluation.result_files import mean
 from gcad_jax.evaluation.results import KIND_OR_MEAN
 from gcad_jax.reporting.plots.panel import POINTS, Panel
 from gcad_jax.reporting.tables import HEADS, NONE, auspro, cell, markdown_table
-from gcad_jax.studies.grid.figure import of_measures
+from gcad_jax.studies.grid.figure import measure_panels
 from gcad_jax.studies.grid.presets import study_of_methods
-from gcad_jax.studies.grid.results import MEASURES, Finished, main_kind, of_kind
+from gcad_jax.studies.grid.results import MEASURES, FinishedRun, kind_heading, main_kind
 from gcad_jax.studies.grid.study import Study
 from gcad_jax.studies.statistics import kendall_tau, order_signs, pairs
 
@@ -22,13 +22,13 @@ class Seeds(Study):
     name = "seeds"
     title = "Seeds"
 
-    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+    def sections(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
         """Every seed, and the stability of rankings."""
         return seed_tables(dataset, runs)
 
-    def panels(self, dataset: str, runs: Mapping[str, Finished]) -> list[Panel]:
+    def panels(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[Panel]:
         """Every seed as a point."""
-        return of_measures(dataset, runs, POINTS)
+        return measure_panels(dataset, runs, POINTS)
 
 
 def seed_study(given: str) -> Study:
@@ -36,7 +36,7 @@ def seed_study(given: str) -> Study:
     return study_of_methods(Seeds, given, runs=("gcad",), seeds=tuple(range(8)))
 
 
-def seed_tables(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+def seed_tables(dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
     """Every seed, their spread, and how stable two rankings are."""
     parts = [f"## {dataset}"]
     for run in runs.values():
@@ -46,7 +46,7 @@ def seed_tables(dataset: str, runs: Mapping[str, Finished]) -> list[str]:
     return parts
 
 
-def _table_of_seeds(run: Finished) -> str:
+def _table_of_seeds(run: FinishedRun) -> str:
     columns = {
         f"{name} {head}": run.values(pick, kind)
         for name, pick in MEASURES.items()
@@ -66,7 +66,7 @@ def _table_of_seeds(run: Finished) -> str:
     return markdown_table(["Seed", *columns], rows, 1)
 
 
-def image_agreement(run: Finished) -> list[float]:
+def image_agreement(run: FinishedRun) -> list[float]:
     """Kendall's tau of the test images' scores, for each category and pair of seeds.
 
     1: both seeds rank all images alike; 0: no relation. Ties count as in tau-b.
@@ -81,7 +81,7 @@ def image_agreement(run: Finished) -> list[float]:
     return taus
 
 
-def _agreement_sentence(run: Finished) -> str:
+def _agreement_sentence(run: FinishedRun) -> str:
     taus = image_agreement(run)
     if not taus:
         return (
@@ -95,7 +95,7 @@ def _agreement_sentence(run: Finished) -> str:
     )
 
 
-def _rank_methods(runs: Mapping[str, Finished]) -> list[str]:
+def _rank_methods(runs: Mapping[str, FinishedRun]) -> list[str]:
     """How often each method is ahead of each, over all pairs of their seeds."""
     kind = main_kind(runs)
     numbers = {
@@ -117,7 +117,7 @@ def _rank_methods(runs: Mapping[str, Finished]) -> list[str]:
         for title in titles
     ]
     caption = (
-        f"AU-sPRO at 0.05, {of_kind(kind)}: share of all pairs of seeds in which "
+        f"AU-sPRO at 0.05, {kind_heading(kind)}: share of all pairs of seeds in which "
         "the method of the row is ahead of that of the column (a tie counts half)."
     )
     return [

@@ -17,8 +17,8 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import DataSet
 from gcad_jax.methods.base import Method
 from gcad_jax.reporting.plots.panel import Panel
-from gcad_jax.studies.grid.figure import of_measures
-from gcad_jax.studies.grid.results import Finished, Lines
+from gcad_jax.studies.grid.figure import measure_panels
+from gcad_jax.studies.grid.results import FinishedRun, Lines
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -31,22 +31,22 @@ class Cell:
     """As in an experiment [ours]."""
 
 
-def group(data: DataSet, cells: Mapping[str, Cell]) -> Any:
+def make_group(data: DataSet, cells: Mapping[str, Cell]) -> Any:
     """A data set and the runs on it, as a dataclass with a field for each.
 
     cells: by names that can stand in a flag ("gcad", "g_64").
     """
     fields: list[tuple[str, Any]] = [("data", type(data))]
     fields += [(name, Cell) for name in cells]
-    made = dataclasses.make_dataclass("Group", fields, eq=False, kw_only=True)
-    return made(data=data, **cells)
+    group_class = dataclasses.make_dataclass("Group", fields, eq=False, kw_only=True)
+    return group_class(data=data, **cells)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Study(RunOptions, abc.ABC):
     """Many runs that answer one question; seeds and devices are those of each run.
 
-    Beside these a study has a field for each data set, made by `with_groups`.
+    Beside these a study has a field for each data set, made by `make_study`.
     """
 
     # The name of what it writes, and what its report begins with; `reading` says how
@@ -76,19 +76,21 @@ class Study(RunOptions, abc.ABC):
     """Say what would run and how long it would take, and stop [ours]."""
 
     def groups(self) -> dict[str, Any]:
-        """The data sets by name, each as `group` makes it."""
+        """The data sets by name, each as `make_group` makes it."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if hasattr(value, "data")}
 
     def all_experiments(self, name: str) -> dict[str, Experiment]:
         """Every run on a data set by name, in the order of the study."""
-        of_name = self.groups()[name]
-        return {
-            run: self.experiment(
-                of_name.data, _changed(getattr(of_name, self.cell(run)), changes)
+        group = self.groups()[name]
+        experiments = {}
+        for run, changes in self.changes(name).items():
+            cell = getattr(group, self.cell(run))
+            method = dataclasses.replace(cell.method, **changes)
+            experiments[run] = self.experiment(
+                group.data, dataclasses.replace(cell, method=method)
             )
-            for run, changes in self.changes(name).items()
-        }
+        return experiments
 
     def changes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         """Every run on a data set, and the fields of its cell's method it changes."""
@@ -101,16 +103,20 @@ class Study(RunOptions, abc.ABC):
         Raises:
           UserError: `runs` names one that there is not, or one twice.
         """
-        there = self.all_experiments(name)
+        experiments = self.all_experiments(name)
         for run in self.runs:
-            if run not in there:
+            if run not in experiments:
                 raise UserError(
-                    f"config.runs names {run!r}; there are {', '.join(there)}."
-                    + nearest(str(run), there)
+                    f"config.runs names {run!r}; there are {', '.join(experiments)}."
+                    + nearest(str(run), experiments)
                 )
         if len(set(self.runs)) < len(self.runs):
             raise UserError(f"config.runs is {self.runs}; name each run once.")
-        return {r: there[r] for r in there if r in self.runs or not self.runs}
+        return {
+            run: experiment
+            for run, experiment in experiments.items()
+            if run in self.runs or not self.runs
+        }
 
     def cell(self, run: str) -> str:
         """The field of the group that a run is made from."""
@@ -140,41 +146,37 @@ class Study(RunOptions, abc.ABC):
         return True
 
     @abc.abstractmethod
-    def sections(self, dataset: str, runs: Mapping[str, Finished]) -> list[str]:
+    def sections(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
         """What the report says of one data set: Markdown."""
 
-    def panels(self, dataset: str, runs: Mapping[str, Finished]) -> list[Panel]:
+    def panels(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[Panel]:
         """The panels of the figure that are of one data set."""
-        return of_measures(dataset, runs)
+        return measure_panels(dataset, runs)
 
-    def curves(self, runs: Mapping[str, Finished]) -> Lines:
+    def curves(self, runs: Mapping[str, FinishedRun]) -> Lines:
         """The sPRO curves that the report compares: by kind, then by run; {}: none."""
         del runs
         return {}
 
     def experiment(self, data: DataSet, cell: Cell) -> Experiment:
         """A run as the main job takes it."""
-        of_run = {field.name for field in dataclasses.fields(Experiment)}
-        shared = {field.name for field in dataclasses.fields(Study)} & of_run
-        given = {name: getattr(self, name) for name in shared}
-        there = {field.name for field in dataclasses.fields(cell.method)}  # type: ignore[arg-type]
+        of_experiment = {field.name for field in dataclasses.fields(Experiment)}
+        shared = {field.name for field in dataclasses.fields(Study)} & of_experiment
+        values = {name: getattr(self, name) for name in shared}
+        of_method = {field.name for field in dataclasses.fields(cell.method)}  # type: ignore[arg-type]
         for size in OVERRIDING:
-            if size not in there:  # nothing is trained, so there are no epochs
-                given[size] = None
+            if size not in of_method:  # nothing is trained, so there are no epochs
+                values[size] = None
         return Experiment(
-            data=data, method=cell.method, cache_features=cell.cache_features, **given
+            data=data, method=cell.method, cache_features=cell.cache_features, **values
         )
 
 
-def _changed(cell: Cell, changes: Mapping[str, Any]) -> Cell:
-    method = dataclasses.replace(cell.method, **changes)  # type: ignore[type-var]
-    return dataclasses.replace(cell, method=method)
-
-
-def with_groups(kind: type[Study], groups: Mapping[str, Any], **fields: Any) -> Any:
+def make_study(kind: type[Study], groups: Mapping[str, Any], **fields: Any) -> Any:
     """A study of a kind, with a field for each data set."""
-    own = [(name, type(of_name)) for name, of_name in groups.items()]
-    made = dataclasses.make_dataclass(
-        kind.__name__, own, bases=(kind,), eq=False, kw_only=True
+    group_fields = [(name, type(group)) for name, group in groups.items()]
+    # A class of its own, as flags need a field for each; it has the kind's name.
+    study_class = dataclasses.make_dataclass(
+        kind.__name__, group_fields, bases=(kind,), eq=False, kw_only=True
     )
-    return made(**groups, **fields)
+    return study_class(**groups, **fields)

@@ -12,7 +12,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.runs import train_and_evaluate
 from gcad_jax.studies.grid import runner
 from gcad_jax.studies.grid.precision import PRECISE, Precisions, precision_study
-from gcad_jax.studies.grid.study import Cell, group, with_groups
+from gcad_jax.studies.grid.study import Cell, make_group, make_study
 
 CONFIGS = runs.ROOT / "configs"
 
@@ -125,9 +125,9 @@ def test_runs_made_one_by_one_are_taken_up(tmp_path, capsys):
         one = runs.tiny(method=runs.method(precision=precision), seeds=(0, 1))
         train_and_evaluate.run(one, str(tmp_path / "circles" / precision))
     capsys.readouterr()
-    study = with_groups(
+    study = make_study(
         Precisions,
-        {"circles": group(runs.circles(), {"gcad": Cell(method=runs.method())})},
+        {"circles": make_group(runs.circles(), {"gcad": Cell(method=runs.method())})},
         seeds=(0, 1),
         num_devices=1,
         log_every=1,

@@ -13,14 +13,14 @@ from gcad_jax.studies.grid.precision import (
     difference,
     precision_tables,
 )
-from gcad_jax.studies.grid.results import Finished
+from gcad_jax.studies.grid.results import FinishedRun
 
 
 def run(precision, seeds, numbers=None):
     result = made_results.result("circles", seeds, "circles")
     if numbers:
         result = dataclasses.replace(result, seeds=numbers)
-    return Finished(f"GCAD, {precision}", (result,))
+    return FinishedRun(f"GCAD, {precision}", (result,))
 
 
 def both(first, second, numbers=None):

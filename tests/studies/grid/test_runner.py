@@ -19,10 +19,10 @@ from gcad_jax.runs.plan import print_plan
 from gcad_jax.studies.grid import plan, runner
 from gcad_jax.studies.grid.ablations import Ablations, ablation_study
 from gcad_jax.studies.grid.benchmark import Benchmark, toy_study
-from gcad_jax.studies.grid.figure import of_measures
+from gcad_jax.studies.grid.figure import measure_panels
 from gcad_jax.studies.grid.results import method_curves
 from gcad_jax.studies.grid.seeds import Seeds
-from gcad_jax.studies.grid.study import Cell, group, with_groups
+from gcad_jax.studies.grid.study import Cell, make_group, make_study
 
 CONFIGS = runs.ROOT / "configs"
 
@@ -35,8 +35,8 @@ def study(kind=Benchmark, **fields):
     }
     small = {"num_devices": 1, "log_every": 1, "estimate": False}
     small["figure_images"] = int(fields.get("write_maps", False))
-    groups = {"circles": group(runs.circles(), cells)}
-    return with_groups(kind, groups, **{**small, **fields})
+    groups = {"circles": make_group(runs.circles(), cells)}
+    return make_study(kind, groups, **{**small, **fields})
 
 
 def quick(**fields):
@@ -91,14 +91,14 @@ def test_two_runs_of_one_method_stand_beside_each_other(tmp_path):
         for name, size in sizes.items()
     }
     fields = {"num_devices": 1, "estimate": False, "figure_images": 0}
-    groups = {"circles": group(runs.circles(), cells)}
-    given = with_groups(Benchmark, groups, **fields)
+    groups = {"circles": make_group(runs.circles(), cells)}
+    given = make_study(Benchmark, groups, **fields)
     found = runner.run(given, str(tmp_path))["circles"]
     names = ["Variation Model", "Variation Model, large"]
     assert [run.title for run in found.values()] == names
     for lines in method_curves(found).values():
         assert list(lines) == names
-    for panel in of_measures("circles", found):
+    for panel in measure_panels("circles", found):
         assert list(panel.values) == names
     report = (tmp_path / "benchmark.md").read_text()
     assert "| Variation Model |" in report
@@ -316,9 +316,9 @@ def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path):
 
 
 def test_ablations_write_a_report_under_their_names(tmp_path):
-    given = with_groups(
+    given = make_study(
         Ablations,
-        {"circles": group(runs.circles(), {"gcad": Cell(method=runs.method())})},
+        {"circles": make_group(runs.circles(), {"gcad": Cell(method=runs.method())})},
         runs=("base",),
         num_devices=1,
         estimate=False,
@@ -379,8 +379,8 @@ def test_without_test_images_there_is_a_report_all_the_same(tmp_path):
     cells = {"variation_model": Cell(method=VariationModel(image_size=32))}
     data = Folder(root=str(images))
     for kind, says in ((Seeds, "There are no test images."), (Benchmark, "| - |")):
-        given = with_groups(
-            kind, {"folder": group(data, cells)}, estimate=False, write_maps=True
+        given = make_study(
+            kind, {"folder": make_group(data, cells)}, estimate=False, write_maps=True
         )
         runner.run(given, str(tmp_path / "study"))
         assert says in (tmp_path / "study" / f"{given.name}.md").read_text()

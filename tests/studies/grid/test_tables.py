@@ -19,7 +19,7 @@ from gcad_jax.studies.grid.ablations import (
     ablation_tables,
 )
 from gcad_jax.studies.grid.benchmark import benchmark_tables
-from gcad_jax.studies.grid.results import Finished, as_json
+from gcad_jax.studies.grid.results import FinishedRun, numbers_as_json
 from gcad_jax.studies.grid.seeds import image_agreement, seed_tables
 
 LOCO = CATEGORIES["mvtec_loco_ad"]
@@ -27,7 +27,7 @@ LOCO = CATEGORIES["mvtec_loco_ad"]
 
 def of_loco(title, seeds, complete=True):
     results = (made_results.result(n, seeds, complete=complete) for n in LOCO)
-    return Finished(title, tuple(results))
+    return FinishedRun(title, tuple(results))
 
 
 def rows(parts, title):
@@ -66,13 +66,13 @@ def test_part_of_the_data_is_not_compared_with_the_paper():
     text = "\n".join(benchmark_tables("loco", runs))
     assert "(paper)" not in text
     assert "the numbers do not compare" in text
-    found = figure.of_measures("loco", runs)
+    found = figure.measure_panels("loco", runs)
     assert [one.paper for one in found] == [{}, {}]
 
 
 def test_two_complete_categories_compare_but_not_their_mean():
     results = (made_results.result(n, [scores(0.6, 0.8)]) for n in LOCO[:2])
-    runs = {"gcad": Finished("GCAD", tuple(results))}
+    runs = {"gcad": FinishedRun("GCAD", tuple(results))}
     parts = benchmark_tables("loco", runs)
     assert rows(parts, "AU-sPRO at 0.05, by category, mean of both kinds (form of") == [
         "| GCAD | 0.700 | 0.700 | 0.700 |",
@@ -86,7 +86,7 @@ def test_complete_mvtec_ad_has_no_rows_of_dashes():
         made_results.result(n, [scores(0.6, 0.8)], dataset="mvtec_ad")
         for n in CATEGORIES["mvtec_ad"]
     )
-    parts = benchmark_tables("ad", {"gcad": Finished("GCAD", results)})
+    parts = benchmark_tables("ad", {"gcad": FinishedRun("GCAD", results)})
     assert rows(parts, "AU-sPRO at 0.05, by kind (form of Table 8)")[1] == (
         "| GCAD (paper) | 0.716 | 0.863 | 0.789 |"
     )
@@ -97,7 +97,7 @@ def test_complete_mvtec_ad_has_no_rows_of_dashes():
 def test_mvtec_ad_has_the_forms_of_its_own_tables():
     seeds = [scores(0.6, None)]
     runs = {
-        "gcad": Finished(
+        "gcad": FinishedRun(
             "GCAD", (made_results.result("hazelnut", seeds, dataset="mvtec_ad"),)
         )
     }
@@ -109,7 +109,7 @@ def test_mvtec_ad_has_the_forms_of_its_own_tables():
     # There is one kind, so the limits are those of it.
     limits = rows(parts, "AU-sPRO by limit of the false positive rate, structural")
     assert limits == ["| GCAD | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 |"]
-    two = {name: Finished(name, runs["gcad"].results) for name in ("GCAD", "VAE")}
+    two = {name: FinishedRun(name, runs["gcad"].results) for name in ("GCAD", "VAE")}
     told = "\n".join(seed_tables("mvtec_ad", two))
     assert "| GCAD | - | 0.50 |" in told, "structural alone ranks methods too"
 
@@ -119,8 +119,10 @@ def test_seeds_and_rankings_by_hand():
     one = [scores(0.5, 0.5), scores(0.3, 0.3, image_scores=(1.0, 0.0, 2.0))]
     other = [scores(0.4, 0.4), scores(0.2, 0.2)]
     runs = {
-        "one": Finished("One", (made_results.result("circles", one, "circles"),)),
-        "other": Finished("Other", (made_results.result("circles", other, "circles"),)),
+        "one": FinishedRun("One", (made_results.result("circles", one, "circles"),)),
+        "other": FinishedRun(
+            "Other", (made_results.result("circles", other, "circles"),)
+        ),
     }
     # Three images, one pair of three exchanged: tau = (2 - 1) / 3.
     assert image_agreement(runs["one"]) == pytest.approx([1 / 3])
@@ -137,7 +139,7 @@ def test_seeds_and_rankings_by_hand():
 
 
 def test_one_seed_of_one_method_has_no_ranking():
-    run = Finished("One", (made_results.result("a", [scores(0.5, 0.5)]),))
+    run = FinishedRun("One", (made_results.result("a", [scores(0.5, 0.5)]),))
     parts = seed_tables("loco", {"one": run})
     assert "are not compared" in parts[-1]
 
@@ -166,7 +168,7 @@ def test_an_ablation_reads_the_branch_from_the_base_run():
         "a", [scores(0.6, 0.8)], A_loc=(scores(0.5, 0.1, image=0.4),)
     )
     other = made_results.result("a", [scores(0.2, 0.4)])
-    runs = {"base": Finished("GCAD", (base,)), "g_2": Finished("GCAD", (other,))}
+    runs = {"base": FinishedRun("GCAD", (base,)), "g_2": FinishedRun("GCAD", (other,))}
     parts = ablation_tables("loco", runs, QUESTIONS)
     assert rows(parts, "g (Fig. 12)") == [
         "| 2 | 0.200 | 0.400 | 0.300 | 0.500 | 0.500 | 0.500 |",
@@ -184,11 +186,11 @@ def test_an_ablation_reads_the_branch_from_the_base_run():
 
 def test_what_is_written_is_whole(tmp_path):
     runs = {"loco": {"gcad": of_loco("GCAD", [scores(0.6, 0.8), scores(0.7, None)])}}
-    shown = figure.of_measures("loco", runs["loco"])
+    shown = figure.measure_panels("loco", runs["loco"])
     assert shown[0].paper == {"GCAD": (0.692, 0.711, 0.701)}
-    report.write_report(tmp_path, "some", as_json(runs), ["# A", "b"], shown)
+    report.write_report(tmp_path, "some", numbers_as_json(runs), ["# A", "b"], shown)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
-        report.outputs("some").values()
+        report.output_names("some").values()
     )
     found = json.loads((tmp_path / "some.json").read_text())["loco"]["gcad"]
     overall = found["overall"]["auc_spro"]
@@ -201,9 +203,11 @@ def test_what_is_written_is_whole(tmp_path):
     assert (tmp_path / "some.md").read_text().startswith("# A\n\nb\n\n![")
     assert (tmp_path / "some.png").stat().st_size > 5_000
     assert "base64," in (tmp_path / "some.html").read_text(), "its own figure"
-    assert report.has_report(tmp_path, "some", as_json(runs), {})
+    assert report.has_report(tmp_path, "some", numbers_as_json(runs), {})
     (tmp_path / "some.html").unlink()
-    assert report.has_report(tmp_path, "some", as_json(runs), {}), "numbers are there"
+    assert report.has_report(tmp_path, "some", numbers_as_json(runs), {}), (
+        "numbers are there"
+    )
 
 
 def drawn(one):
@@ -279,8 +283,8 @@ def test_curves_of_methods_are_means_over_categories_and_seeds():
 
     flat, full = [0.0, 0.5, 1.0], [1.0, 1.0, 1.0]
     runs = {
-        "one": Finished("One", (of(flat, full), of(flat, flat))),
-        "none": Finished("None", (made_results.result("a", [scores(0.5, 0.5)]),)),
+        "one": FinishedRun("One", (of(flat, full), of(flat, flat))),
+        "none": FinishedRun("None", (made_results.result("a", [scores(0.5, 0.5)]),)),
     }
     found = results.method_curves(runs)
     assert list(found) == ["structural"]
