@@ -1,7 +1,6 @@
 """Whether bfloat16 costs accuracy: its numbers beside float32's, seed by seed."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -241,6 +240,9 @@ def _rows(differences: Differences) -> list[list[str]]:
     def row(name: str, text: Callable[[Difference], str]) -> list[str]:
         return [name, *(NONE if d is None else text(d) for d in differences)]
 
+    def row_of_seed(seed: int) -> list[str]:
+        return row(f"difference of seed {seed}", lambda d: _signed(d.by_seed[seed]))
+
     return [
         row("difference of the means", lambda d: _signed(d.of_means)),
         row(
@@ -251,10 +253,7 @@ def _rows(differences: Differences) -> list[list[str]]:
             "within the spread",
             lambda d: {True: "yes", False: "no", None: NONE}[d.within],
         ),
-        *(
-            row(f"difference of seed {seed}", functools.partial(_of_seed, seed))
-            for seed in known[0].by_seed
-        ),
+        *map(row_of_seed, known[0].by_seed),
         row("mean of the pairs ± standard error", _paired),
         row(
             "95 % interval of it",
@@ -265,10 +264,6 @@ def _rows(differences: Differences) -> list[list[str]]:
 
 def _signed(value: float) -> str:
     return f"{value:+z.4f}"
-
-
-def _of_seed(seed: int, d: Difference) -> str:
-    return _signed(d.by_seed[seed])
 
 
 def _paired(d: Difference) -> str:
