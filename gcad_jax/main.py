@@ -114,8 +114,8 @@ def main(given: flags.FlagValues) -> None:
         multihost.join(given.coordinator, given.num_processes, given.process_id)
         file = config_flags.get_config_filename(given["config"])
         print_line(f"config      {file}")
-        if told := lock_notice(given.workdir):
-            print_line(f"workdir     {told}")
+        if notice := lock_notice(given.workdir):
+            print_line(f"workdir     {notice}")
         _run(given.config, given.workdir, given.plan)
     except UserError as error:
         if multihost.num_processes() == 1:
