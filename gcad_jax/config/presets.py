@@ -86,24 +86,15 @@ def circles() -> GCAD:
     R_glo starts late, when E_glo has learned it. A zero border, black beside the white
     ground, would be the strongest edge of every image; the ground goes on instead.
     """
-    return GCAD(
+    return dataclasses.replace(
+        small(),
         image_size=64,
         epochs=32,
-        batch_size=4,
         P=(17,),
         d_loc=16,
         # What was measured; with the weights that ship it has not been.
         teacher="random",
-        width=1 / 8,
-        E_loc_width=1 / 8,
         E_glo_widths=(256, 256, 512, 512, 1024),
-        U_widths=(256, 256),
-        border="edge",
-        R_glo_start=0.3,
-        skip_end=0.1,
-        joint_ramp=0.4,
-        learning_rate=2e-3,
-        final_learning_rate=0.01,
         weight_decay=0.0,
     )
 

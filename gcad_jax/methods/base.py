@@ -35,6 +35,10 @@ class Learned:
     params: dict[str, Tree]
     model_state: Tree
 
+    def variables(self, name: str) -> dict[str, Tree]:
+        """Of a network with running batch statistics, as its `apply` takes them."""
+        return {"params": self.params[name], "batch_stats": self.model_state[name]}
+
 
 @struct.dataclass
 class TrainState:

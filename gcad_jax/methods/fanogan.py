@@ -177,12 +177,11 @@ class FAnoGAN(TrainedHParams, NothingFrozen, OneMap):
         x^ between a real and a drawn image, at a uniform place for each pair. images:
         in [-1, 1]. keys: (B,), one an example. Needs the axis `BATCH`.
         """
-        variables = {
-            "params": learned.params["G"],
-            "batch_stats": learned.model_state["G"],
-        }
         drawn, _ = self.generator().apply(
-            variables, self._sample_z(keys, FOR_D), True, mutable=["batch_stats"]
+            learned.variables("G"),
+            self._sample_z(keys, FOR_D),
+            True,
+            mutable=["batch_stats"],
         )
         drawn = jnp.asarray(drawn, jnp.float32)
 
@@ -248,11 +247,7 @@ class FAnoGAN(TrainedHParams, NothingFrozen, OneMap):
 
     def _generate(self, learned: Learned, z: Array) -> Images:
         """G(z) on running statistics, float32."""
-        variables = {
-            "params": learned.params["G"],
-            "batch_stats": learned.model_state["G"],
-        }
-        images = self.generator().apply(variables, z, False)
+        images = self.generator().apply(learned.variables("G"), z, False)
         return jnp.asarray(images, jnp.float32)
 
     # -- scoring ----------------------------------------------------------------
@@ -260,11 +255,7 @@ class FAnoGAN(TrainedHParams, NothingFrozen, OneMap):
     def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
         """(x - G(E(x)))^2, gray values in [-1, 1]; (B, S, S)."""
         learned, x = detector.learned, 2 * images - 1
-        variables = {
-            "params": learned.params["E"],
-            "batch_stats": learned.model_state["E"],
-        }
-        z = self.encoder().apply(variables, x, False)
+        z = self.encoder().apply(learned.variables("E"), x, False)
         return jnp.sum(jnp.square(x - self._generate(learned, jnp.asarray(z))), axis=-1)
 
     def describe(self) -> tuple[str, ...]:

@@ -172,17 +172,10 @@ class MNAD(TrainedHParams, NothingFrozen, OneMap):
         score of an image depend on those before it.
         """
         learned, x = detector.learned, 2 * images - 1
-        variables = {
-            name: {
-                "params": learned.params[name],
-                "batch_stats": learned.model_state[name],
-            }
-            for name in NETWORKS
-        }
-        features = self.encoder().apply(variables["encoder"], x, False)
+        features = self.encoder().apply(learned.variables("encoder"), x, False)
         queries = mnad.l2_normalize(jnp.asarray(features, jnp.float32))
         y = self.decoder().apply(
-            variables["decoder"],
+            learned.variables("decoder"),
             _with_memory(learned.model_state["memory"], queries),
             False,
         )

@@ -180,10 +180,7 @@ class ReconstructionMethod(AdamHParams, NothingFrozen, OneMap):
 
         A variational code is its mean: nothing is drawn.
         """
-        variables = {
-            "params": detector.learned.params[self.title],
-            "batch_stats": detector.learned.model_state[self.title],
-        }
+        variables = detector.learned.variables(self.title)
         outputs = self.network().apply(variables, images, None)
         return jnp.sum(jnp.square(images - outputs[0].astype(jnp.float32)), axis=-1)
 
