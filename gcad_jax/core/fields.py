@@ -18,7 +18,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gcad_jax.core.checks import nearest
+from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
 
 REQUIRED = dataclasses.MISSING  # the default of a field that has none
@@ -282,23 +282,17 @@ def _is_a(value: Any, kind: type) -> bool:
 def _check_one(name: str, value: Any, kind: type, spec: FieldSpec) -> None:
     """A single value, or one item of a tuple."""
     allowed = spec.allowed
-    if allowed.choices:
+    if allowed.choices and kind is str:
+        one_of(name, value, allowed.choices)
+    elif allowed.choices:
         # 17.0 equals 17, but is no size in pixels.
         if not any(type(value) is type(c) and value == c for c in allowed.choices):
-            raise UserError(_refused_choice(name, value, allowed.choices))
+            raise UserError(f"{name} is {value!r}; allowed are {allowed.choices}.")
     elif kind in (int, float):
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name} is {value}; it must be a finite number.")
         if reason := _outside(value, kind, spec):
             raise UserError(f"{name} is {value}; {reason}.")
-
-
-def _refused_choice(name: str, value: Any, among: tuple[Any, ...]) -> str:
-    if not isinstance(among[0], str):
-        return f"{name} is {value!r}; allowed are {among}."
-    names = ", ".join(map(repr, among))
-    close = "" if str(value).isdigit() else nearest(str(value), among)
-    return f"{name} is {value!r}; allowed are {names}.{close}"
 
 
 def _outside(value: float, kind: type, spec: FieldSpec) -> str:
