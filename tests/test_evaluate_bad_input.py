@@ -265,7 +265,7 @@ def test_nothing_is_written_where_one_file_fails(tmp_path, monkeypatch):
     def full(*_args):
         raise UserError("disk full.")
 
-    monkeypatch.setattr(score_maps.plots, "curves", full)
+    monkeypatch.setattr(score_maps.curves, "render_spro_curves", full)
     with pytest.raises(UserError, match="disk full"):
         score(tmp_path)
     assert list((tmp_path / "out").iterdir()) == []
