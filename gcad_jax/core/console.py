@@ -1,6 +1,6 @@
-"""What a command says to the person at the terminal, and how much of it.
+"""Lines and progress bars at the terminal, and how many of them.
 
-Every command can be quiet or verbose, which is set here before anything is said.
+Every command can be quiet or verbose, which is set here before anything is printed.
 """
 
 import dataclasses
@@ -12,46 +12,45 @@ LABEL_INDENT = " " * 12  # every line begins with a label of this width
 
 
 @dataclasses.dataclass
-class _Loudness:
-    """quiet: results and errors alone. verbose: what libraries say too."""
+class _Verbosity:
+    """quiet: results and errors alone. verbose: what libraries log too."""
 
     quiet: bool = False
     verbose: bool = False
 
 
-_loudness = _Loudness()
+_verbosity = _Verbosity()
 
 
 def set_verbosity(quiet: bool = False, verbose: bool = False) -> None:
-    """How much is said from now on."""
-    _loudness.quiet, _loudness.verbose = quiet, verbose
+    """Sets how much is printed from now on."""
+    _verbosity.quiet, _verbosity.verbose = quiet, verbose
 
 
 def is_quiet() -> bool:
-    """Whether only results are said, and no progress is shown."""
-    return _loudness.quiet
+    """Whether only results are printed, and no progress is shown."""
+    return _verbosity.quiet
 
 
 def is_verbose() -> bool:
     """Whether errors come with the place where they arose."""
-    return _loudness.verbose
+    return _verbosity.verbose
 
 
 def print_line(line: str, result: bool = False) -> None:
-    """One line for the person at the terminal, wrapped where it is one.
+    """Prints a line, wrapped where it goes to a terminal.
 
-    Of several processes only the first says it.
+    Of several processes only the first prints it.
 
-    result: what the command was given for; a quiet one says nothing else.
+    result: what the command was given for; a quiet one prints nothing else.
     """
-    from gcad_jax.core import (
-        multihost,
-    )  # here, as the help of a command does without JAX
+    # Imported here, as the help of a command does without JAX.
+    from gcad_jax.core import multihost
 
-    if not multihost.is_first() or (_loudness.quiet and not result):
+    if not multihost.is_first() or (_verbosity.quiet and not result):
         return
-    if _loudness.quiet:
-        line = line.lstrip("\n")  # no gap to what is not said
+    if _verbosity.quiet:
+        line = line.lstrip("\n")  # no gap to what is not printed
     if sys.stdout.isatty():
         width = max(40, shutil.get_terminal_size().columns)
         line = "\n".join(

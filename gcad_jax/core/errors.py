@@ -1,4 +1,4 @@
-"""The error of a user, and what others' errors say in one line."""
+"""The error of a user, and the errors of libraries in one line."""
 
 import contextlib
 import re

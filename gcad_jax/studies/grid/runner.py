@@ -74,7 +74,8 @@ def run(study: Study, path: str) -> Runs:
         sentences = " ".join(str(error) for error in outcomes.failures.values())
         raise UserError(
             f"{len(outcomes.failures)} of {len(planned)} runs failed, and the report "
-            f"is without them. {sentences}"
+            f"is without them. {sentences}",
+            *(field for error in outcomes.failures.values() for field in error.fields),
         )
     return finished
 
