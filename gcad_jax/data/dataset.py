@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from gcad_jax.core.types import ImagesU8
+from gcad_jax.data.annotations.saturation import Defect
 from gcad_jax.data.input.augment import Augmentation
 
 GOOD = "good"
@@ -15,20 +16,12 @@ KINDS = (GOOD, STRUCTURAL, LOGICAL)
 
 
 @dataclasses.dataclass(frozen=True)
-class Region:
+class Region(Defect):
     """One annotated region: one mask channel, one summand of sPRO [P 3.3].
 
-    defect_name: unique within its category.
-    pixel_value: the one non-zero value of the mask, 1..255.
-    saturation_threshold: as configured: pixels, or a fraction of the area.
-    relative_saturation: whether the threshold is such a fraction.
     pixels: (A,) int32 flat indices into the H x W image, ascending.
     """
 
-    defect_name: str
-    pixel_value: int
-    saturation_threshold: float
-    relative_saturation: bool
     pixels: np.ndarray
 
     @property

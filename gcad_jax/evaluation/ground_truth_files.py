@@ -6,7 +6,6 @@ ground_truth/DEFECT/IMAGE_mask.png, which saturates at its area [P 6]. Sizes are
 of the masks, so that the test images themselves need not be there.
 """
 
-import dataclasses
 import os
 from collections.abc import Mapping
 
@@ -16,12 +15,12 @@ from gcad_jax.core.checks import nearest, one_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path, resolve
 from gcad_jax.core.threads import thread_pool
-from gcad_jax.data.annotations import masks
+from gcad_jax.data.annotations.masks import read_annotated_region, read_size
 from gcad_jax.data.annotations.saturation import Defect, read_defects
 from gcad_jax.data.dataset import GOOD, KINDS, TestImage
 from gcad_jax.data.mvtec import loco_files, mvtec_ad_files
 from gcad_jax.data.mvtec.facts import ad_kind
-from gcad_jax.data.mvtec.files import images_by_stem
+from gcad_jax.data.mvtec.files import Record, images_by_stem
 from gcad_jax.evaluation.map_folders import (
     check_symlink,
     list_checked_entries,
@@ -30,16 +29,6 @@ from gcad_jax.evaluation.map_folders import (
 )
 
 CONFIG = "defects_config.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class AnnotatedImage:
-    """Where an anomalous image is annotated; fields as in `data.mvtec.files.Record`."""
-
-    name: str
-    kind: str
-    masks: tuple[epath.Path, ...]
-    defects: tuple[Defect, ...]
 
 
 def find_category(root: str | os.PathLike[str], name: str) -> epath.Path:
@@ -115,8 +104,7 @@ def good_images(
     if test.is_dir():
         list_checked_entries(test)  # links to nothing
         sizes = {
-            f"{GOOD}/{s}": masks.read_size(image)
-            for s, image in images_by_stem(test).items()
+            f"{GOOD}/{s}": read_size(image) for s, image in images_by_stem(test).items()
         }
     else:
         good = {name: p for name, p in maps.items() if name.startswith(f"{GOOD}/")}
@@ -124,7 +112,7 @@ def good_images(
     return tuple(TestImage(name, GOOD, *size) for name, size in sizes.items())
 
 
-def _loco_images(truth: epath.Path, config: epath.Path) -> list[AnnotatedImage]:
+def _loco_images(truth: epath.Path, config: epath.Path) -> list[Record]:
     for kind in subfolders(truth):
         one_of(f"A folder of {truth}", kind, KINDS[1:])
     defects = read_defects(config)
@@ -137,11 +125,11 @@ def _loco_images(truth: epath.Path, config: epath.Path) -> list[AnnotatedImage]:
             )
         for name in subfolders(truth / kind):
             files = tuple(_masks_by_stem(truth / kind / name).values())
-            annotated.append(AnnotatedImage(f"{kind}/{name}", kind, files, defects))
+            annotated.append(Record(f"{kind}/{name}", kind, files[0], files, defects))
     return annotated
 
 
-def _mvtec_ad_images(truth: epath.Path) -> list[AnnotatedImage]:
+def _mvtec_ad_images(truth: epath.Path) -> list[Record]:
     annotated = []
     for defect in subfolders(truth):
         if defect == GOOD and not images_by_stem(truth / defect):
@@ -156,7 +144,7 @@ def _mvtec_ad_images(truth: epath.Path) -> list[AnnotatedImage]:
                     f"{' and '.join(KINDS[1:])}."
                 )
             kind = ad_kind(truth.parent.name, defect, name)
-            annotated.append(AnnotatedImage(f"{defect}/{name}", kind, (mask,), defects))
+            annotated.append(Record(f"{defect}/{name}", kind, mask, (mask,), defects))
     return annotated
 
 
@@ -170,13 +158,11 @@ def _masks_by_stem(folder: epath.Path) -> dict[str, epath.Path]:
     return files
 
 
-def _read_regions(image: AnnotatedImage) -> TestImage:
-    first = image.masks[0]
-    size = masks.read_size(first)
-    beside = f"(by {first.name} beside it)"
-    shown = [
-        masks.read_defect_mask(path, size, beside, image.defects)
-        for path in image.masks
-    ]
-    regions = tuple(masks.make_region(defect, pixels) for defect, pixels in shown)
-    return TestImage(image.name, image.kind, *size, regions)
+def _read_regions(record: Record) -> TestImage:
+    # Of a record here a mask stands for the image, which need not be there.
+    size, beside = read_size(record.image), f"(by {record.image.name} beside it)"
+    regions = tuple(
+        read_annotated_region(path, size, beside, record.defects)
+        for path in record.masks
+    )
+    return TestImage(record.name, record.kind, *size, regions)

@@ -82,11 +82,12 @@ def test_a_subset_is_said(folder):
 
 def test_complete_needs_counts_and_sizes(folder, monkeypatch):
     counts = {"train": 4, "validation": 2, "good": 2, "structural": 1, "logical": 2}
-    small = facts.DatasetFacts(**counts, height=24, width=16)
+    flips = {"vertical_flip": False, "horizontal_flip": False}
+    small = facts.DatasetFacts(**counts, height=24, width=16, **flips)
     monkeypatch.setitem(facts.LOCO, "juice_bottle", small)
     assert load(folder).complete
     assert load(folder).notes == ()
-    swapped = facts.DatasetFacts(**counts, height=16, width=24)
+    swapped = facts.DatasetFacts(**counts, height=16, width=24, **flips)
     monkeypatch.setitem(facts.LOCO, "juice_bottle", swapped)
     assert not load(folder).complete
 

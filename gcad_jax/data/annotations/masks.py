@@ -1,4 +1,4 @@
-"""One mask file -> which defect it shows, and its pixels."""
+"""One mask file -> the region that it shows."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,30 +12,15 @@ from gcad_jax.core.paths import as_readable
 from gcad_jax.data.annotations.saturation import Defect, saturation
 from gcad_jax.data.dataset import Region
 from gcad_jax.data.images import read_image, read_mask
-from gcad_jax.data.mvtec.files import Record
 
 
-def identify_defects(record: Record) -> list[Defect]:
-    """The defect that each mask of `record` shows, in the order of the masks.
-
-    Raises UserError as `read_defect_mask` does.
-    """
-    if not record.masks:
-        return []
-    size = read_size(record.image)
-    name = str(record.image)
-    return [
-        read_defect_mask(path, size, name, record.defects)[0] for path in record.masks
-    ]
-
-
-def read_defect_mask(
+def read_annotated_region(
     path: epath.Path,
     size: tuple[int, int],
     image_name: str,
     defects: Sequence[Defect],
-) -> tuple[Defect, np.ndarray]:
-    """The defect that a mask shows, and its pixels: (A,) int32 flat indices.
+) -> Region:
+    """The region that a mask shows, of one of the `defects`.
 
     size: (H, W) of the image. image_name: for the error about another size.
 
@@ -65,23 +50,10 @@ def read_defect_mask(
             f"category has; known values: {', '.join(map(str, sorted(by_value)))} "
             "(see defects_config.json in MVTec LOCO AD)."
         )
-    shown = by_value[low]
-    threshold, relative = shown.saturation_threshold, shown.relative_saturation
-    saturation(threshold, relative, pixels.size, str(path))  # raises with its name
-    return shown, pixels
-
-
-def decode_region(
-    mask: bytes, defect: Defect, size: tuple[int, int], name: str
-) -> Region:  # size: (H, W) of the image
-    """The region of an encoded mask that was identified; `name` is for errors."""
-    pixels = np.flatnonzero(read_mask(mask, size, name)).astype(np.int32)
-    return make_region(defect, pixels)
-
-
-def make_region(defect: Defect, pixels: np.ndarray) -> Region:
-    """The region of these pixels, (A,) int32 flat indices."""
-    return Region(**dataclasses.asdict(defect), pixels=pixels)
+    region = Region(**dataclasses.asdict(by_value[low]), pixels=pixels)
+    threshold, relative = region.saturation_threshold, region.relative_saturation
+    saturation(threshold, relative, region.area, str(path))  # raises with its name
+    return region
 
 
 def read_size(path: epath.Path) -> tuple[int, int]:  # (H, W)

@@ -21,6 +21,7 @@ _KEYS = ("defect_name", "pixel_value", "saturation_threshold", "relative_saturat
 class Defect:
     """One entry of `defects_config.json`: a type of defect of one category.
 
+    defect_name: unique in the category.
     pixel_value: the positive value of its masks, 1..255, unique in the category.
     saturation_threshold: above 0; a fraction of the area, at most 1, where
         `relative_saturation`, else a whole number of pixels.

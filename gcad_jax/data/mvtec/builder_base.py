@@ -5,7 +5,6 @@ is imported only where data are packaged or read. TensorFlow is not needed: file
 array_record, and images go in as the bytes of their files.
 """
 
-import abc
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -15,9 +14,9 @@ from etils import epath
 
 from gcad_jax.core.errors import UserError, one_line
 from gcad_jax.core.paths import open_file
-from gcad_jax.data.annotations.masks import identify_defects
+from gcad_jax.data.annotations.masks import read_annotated_region, read_size
 from gcad_jax.data.dataset import KINDS
-from gcad_jax.data.mvtec.files import FileLayout, Record
+from gcad_jax.data.mvtec.files import Archive, Record
 
 
 class LocalInfo(tfds.core.DatasetInfo):
@@ -38,39 +37,26 @@ class Encoded(tfds.decode.SkipDecoding):
 DECODERS = {"image": Encoded(), "masks": {"mask": Encoded()}}
 
 
-class MvtecBuilder(tfds.core.GeneratorBasedBuilder):
+class MvtecBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A builder over a manual folder `<manual_dir>/<category>` in MVTec's layout."""
 
     # Nothing is downloaded. (TFDS looks beside the code for checksums, and needs the
     # package importlib_resources for that, which it does not install.)
     url_infos: ClassVar[dict[str, Any]] = {}
 
-    HOMEPAGE: ClassVar[str]
+    ARCHIVE: ClassVar[Archive]
     DESCRIPTION: ClassVar[str]
     CITATION: ClassVar[str]
 
-    def __init__(
-        self,
-        *,
-        data_dir: Any = None,
-        config: Any = None,
-        version: Any = None,
-        file_format: Any = "array_record",
-    ):
-        super().__init__(
-            data_dir=data_dir, config=config, version=version, file_format=file_format
-        )
-
-    @abc.abstractmethod
-    def layout(self, folder: epath.Path) -> FileLayout:
-        """The files of the category in `folder`; raises UserError."""
+    def __init__(self, *, file_format: Any = "array_record", **arguments: Any):
+        super().__init__(file_format=file_format, **arguments)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return LocalInfo(
             builder=self,
             description=self.DESCRIPTION,
             features=_features(),
-            homepage=self.HOMEPAGE,
+            homepage=self.ARCHIVE.url,
             citation=self.CITATION,
             disable_shuffling=True,
         )
@@ -79,7 +65,7 @@ class MvtecBuilder(tfds.core.GeneratorBasedBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Any]:
         root = epath.Path(dl_manager.manual_dir)
-        layout = self.layout(root / self.builder_config.name)
+        layout = self.ARCHIVE.read_layout(root / self.builder_config.name)
         return {
             split: self._generate_examples(records)
             for split, records in layout.splits.items()
@@ -116,16 +102,19 @@ def _features() -> tfds.features.FeaturesDict:
 
 
 def _make_example(record: Record) -> dict[str, Any]:
-    masks = [
-        {
-            "mask": _read_bytes(path),
-            "defect_name": defect.defect_name,
-            "pixel_value": defect.pixel_value,
-            "saturation_threshold": np.float64(defect.saturation_threshold),
-            "relative_saturation": defect.relative_saturation,
-        }
-        for path, defect in zip(record.masks, identify_defects(record), strict=True)
-    ]
+    size = read_size(record.image) if record.masks else (0, 0)
+    masks = []
+    for path in record.masks:
+        region = read_annotated_region(path, size, str(record.image), record.defects)
+        masks.append(
+            {
+                "mask": _read_bytes(path),
+                "defect_name": region.defect_name,
+                "pixel_value": region.pixel_value,
+                "saturation_threshold": np.float64(region.saturation_threshold),
+                "relative_saturation": region.relative_saturation,
+            }
+        )
     return {
         "image": _read_bytes(record.image),
         "name": record.name,

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import logging
 
@@ -21,38 +21,33 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import check_on_disk, fingerprint, resolve
 from gcad_jax.data.mvtec.files import FileLayout
 
-if TYPE_CHECKING:
-    from gcad_jax.data.mvtec.builder_base import MvtecBuilder
-
 # What a full disk, a missing or a truncated file of the cache raises.
 _DAMAGED = (OSError, RuntimeError, KeyError)
 # What a killed run left behind is removed when it is older than this, in seconds.
 ABANDONED = 24 * 3600
 
 
-def load_packed(
-    builder: type["MvtecBuilder"], layout: FileLayout, cache_dir: str
-) -> dict[str, Sequence[Any]]:
+def load_packed(layout: FileLayout, cache_dir: str) -> dict[str, Sequence[Any]]:
     """The examples of each split of `layout`, in its order, from the cache.
 
     cache_dir: where the cache is; '' for $XDG_CACHE_HOME or ~/.cache.
 
     Raises:
-      UserError: what `builder` finds wrong with the files, or a cache that cannot be
-        written.
+      UserError: what the builder finds wrong with the files, or a cache that cannot
+        be written.
     """
     cache = cache_folder(cache_dir)
     folder = cache / digest_layout(layout)
     if folder.is_dir():
         try:
-            return _open_sources(builder, layout, folder)
+            return _open_sources(layout, folder)
         except _DAMAGED as error:
             logging.warning("%s is damaged (%s), packing again", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
     logging.info("packing %s into %s", layout.folder, folder)
     try:
-        _pack(builder, layout, folder)
-        return _open_sources(builder, layout, folder)
+        _pack(layout, folder)
+        return _open_sources(layout, folder)
     except _DAMAGED as error:
         raise UserError(
             f"The data cache {cache} cannot be written ({error}); set "
@@ -80,9 +75,7 @@ def digest_layout(layout: FileLayout) -> str:
     return "-".join((layout.dataset, layout.category, place, listing.hexdigest()[:16]))
 
 
-def _pack(
-    builder: type["MvtecBuilder"], layout: FileLayout, folder: pathlib.Path
-) -> None:
+def _pack(layout: FileLayout, folder: pathlib.Path) -> None:
     """Packs into a temporary folder that becomes `folder` only when it is complete."""
     import tensorflow_datasets as tfds
 
@@ -94,16 +87,14 @@ def _pack(
     try:
         downloads = temporary / "downloads"  # TFDS wants one; it stays empty
         with _silence_tfds():
-            builder(
-                data_dir=temporary, config=layout.category, file_format="array_record"
-            ).download_and_prepare(
+            _make_builder(layout, temporary).download_and_prepare(
                 download_dir=downloads,
                 download_config=tfds.download.DownloadConfig(
                     manual_dir=layout.folder.parent, try_download_gcs=False
                 ),
             )
         shutil.rmtree(downloads, ignore_errors=True)
-        _open_sources(builder, layout, temporary)  # before anyone can see it
+        _open_sources(layout, temporary)  # before anyone can see it
         try:
             os.replace(temporary, folder)
         except OSError:
@@ -125,17 +116,21 @@ def _remove_stale(folder: pathlib.Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _open_sources(
-    builder: type["MvtecBuilder"], layout: FileLayout, folder: pathlib.Path
-) -> dict[str, Sequence[Any]]:
+def _make_builder(layout: FileLayout, folder: pathlib.Path) -> Any:
+    """The TFDS builder of what is packed in `folder`, or will be."""
+    from gcad_jax.data.mvtec import builders
+
+    kinds = {kind.name: kind for kind in (builders.MvtecLocoAd, builders.MvtecAd)}
+    return kinds[layout.dataset](data_dir=folder, config=layout.category)
+
+
+def _open_sources(layout: FileLayout, folder: pathlib.Path) -> dict[str, Sequence[Any]]:
     from gcad_jax.data.mvtec.builder_base import DECODERS
 
     with _silence_tfds():
-        made = builder(
-            data_dir=folder, config=layout.category, file_format="array_record"
-        )
+        builder = _make_builder(layout, folder)
         sources = {
-            split: made.as_data_source(split, decoders=DECODERS)
+            split: builder.as_data_source(split, decoders=DECODERS)
             for split in layout.splits
         }
         for split, records in layout.splits.items():

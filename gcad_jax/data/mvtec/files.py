@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from etils import epath
 
@@ -11,6 +11,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path, list_folder, resolve
 from gcad_jax.data.annotations.saturation import Defect
 from gcad_jax.data.images import list_images
+from gcad_jax.data.mvtec.facts import DatasetFacts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,23 @@ class FileLayout:
         return dict(counts)
 
 
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """A data set as MVTec publishes it.
+
+    name: of its TFDS builder. title, url: what to get, and where.
+    form: which files there must be, in words. facts: by category.
+    read_layout: lists the files of the category in a folder; raises UserError.
+    """
+
+    name: str
+    title: str
+    url: str
+    form: str
+    facts: Mapping[str, DatasetFacts]
+    read_layout: Callable[[epath.Path], FileLayout]
+
+
 def check_names(categories: Sequence[str], known: Sequence[str]) -> None:
     """Raises UserError for no, an unknown or a repeated category."""
     if not categories:
@@ -81,16 +99,13 @@ def check_names(categories: Sequence[str], known: Sequence[str]) -> None:
             raise UserError(f"data.categories names {category!r} twice; remove one.")
 
 
-def find_category(
-    root: str, category: str, known: Sequence[str], hint: str
-) -> epath.Path:
-    """The folder `root`/`category`.
-
-    hint: where to get the data and how the folder must look.
-
-    Raises:
-      UserError: no such root, or no such category in it.
-    """
+def find_category(root: str, category: str, archive: Archive) -> epath.Path:
+    """The folder `root`/`category`; raises UserError where it is not there."""
+    hint = (
+        f"get {archive.title} from {archive.url} (it asks for your consent to its "
+        f"license), unpack it so that ROOT holds {archive.form}, and pass "
+        "data.root=ROOT."
+    )
     if not root:
         raise UserError(f"data.root is empty; {hint}", "data.root")
     folder = as_path(root).expanduser()
@@ -99,7 +114,7 @@ def find_category(
         raise UserError(f"data.root is {root}, which {problem}; {hint}", "data.root")
     if (folder / category).is_dir():
         return folder / category
-    here = [name for name in known if (folder / name).is_dir()]
+    here = [name for name in archive.facts if (folder / name).is_dir()]
     if not here and (folder / "train").is_dir():
         raise UserError(
             f"data.root is {root}, which is the folder of one category; give the "

@@ -6,7 +6,9 @@ from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.annotations.saturation import Defect, read_defects
 from gcad_jax.data.dataset import GOOD, KINDS
+from gcad_jax.data.mvtec.facts import LOCO
 from gcad_jax.data.mvtec.files import (
+    Archive,
     FileLayout,
     Record,
     good_records,
@@ -90,3 +92,13 @@ def _unused_mask_notes(folder: epath.Path) -> tuple[str, ...]:
                 f"in test/{kind} (such as {min(unused)}); they are left out"
             )
     return tuple(notes)
+
+
+ARCHIVE = Archive(
+    DATASET,
+    "MVTec LOCO AD",
+    "https://www.mvtec.com/company/research/datasets/mvtec-loco",
+    LAYOUT,
+    LOCO,
+    read_layout,
+)

@@ -5,8 +5,9 @@ from etils import epath
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.annotations.saturation import Defect
 from gcad_jax.data.dataset import GOOD
-from gcad_jax.data.mvtec.facts import ad_kind
+from gcad_jax.data.mvtec.facts import AD, ad_kind
 from gcad_jax.data.mvtec.files import (
+    Archive,
     FileLayout,
     Record,
     good_records,
@@ -79,3 +80,13 @@ def _unused_mask_notes(folder: epath.Path, defect: str) -> list[str]:
         f"ground_truth/{defect} has {len(unused)} masks whose images are not in "
         f"test/{defect} (such as {unused[0]}); they are left out"
     ]
+
+
+ARCHIVE = Archive(
+    DATASET,
+    "MVTec AD",
+    "https://www.mvtec.com/company/research/datasets/mvtec-ad",
+    LAYOUT,
+    AD,
+    read_layout,
+)
