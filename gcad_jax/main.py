@@ -107,7 +107,7 @@ def main(given: flags.FlagValues) -> None:
     """Runs what the config is of; what ends it says so to all of its processes."""
     from gcad_jax.core import multihost
     from gcad_jax.core.errors import is_out_of_memory
-    from gcad_jax.runs.workdir import lock_notice
+    from gcad_jax.runs.lock import lock_notice
     from gcad_jax.training.preemption import Preempted
 
     try:

@@ -12,7 +12,7 @@ from gcad_jax.methods.base import Method
 from gcad_jax.models.io.npz import STORED_TYPES
 from gcad_jax.models.patch_layers import PATCH_SIZES
 from gcad_jax.pretraining.distillation import Distillation
-from gcad_jax.training.parallel.choose import LAYOUTS
+from gcad_jax.training.parallel.choose_layout import LAYOUTS
 from gcad_jax.training.step import UNROLL, VMAP
 
 

@@ -12,7 +12,7 @@ from gcad_jax.core.paths import is_local
 from gcad_jax.core.version import __version__
 from gcad_jax.training.options import LoopOptions
 from gcad_jax.training.parallel.batch_layout import BatchLayout
-from gcad_jax.training.parallel.choose import choose_layout
+from gcad_jax.training.parallel.choose_layout import choose_layout
 from gcad_jax.training.parallel.layout import Layout
 from gcad_jax.training.step import UNROLL, VMAP, StepOptions
 

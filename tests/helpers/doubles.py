@@ -15,7 +15,7 @@ from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Learned, Phase
 from gcad_jax.methods.common.optimizers import apply_gradients
 from gcad_jax.training.options import LoopOptions
-from gcad_jax.training.parallel.choose import LAYOUTS
+from gcad_jax.training.parallel.choose_layout import LAYOUTS
 from gcad_jax.training.state import init_state, stack
 from gcad_jax.training.step import Resources, StepOptions, make_step
 

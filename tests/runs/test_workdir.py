@@ -12,7 +12,8 @@ import pytest
 from helpers import runs
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.runs import workdir
+from gcad_jax.runs import lock, workdir
+from gcad_jax.runs.lock import InUse, lock_for_reading, lock_workdir
 
 
 def opened(folder: pathlib.Path, config: dict) -> pathlib.Path:
@@ -83,11 +84,11 @@ def test_a_lock_can_be_waited_for(tmp_path: pathlib.Path) -> None:
     entered = threading.Event()
 
     def other() -> None:
-        with workdir.lock_workdir(tmp_path, wait=True):
+        with lock_workdir(tmp_path, wait=True):
             entered.set()
 
     thread = threading.Thread(target=other)
-    with workdir.lock_workdir(tmp_path):
+    with lock_workdir(tmp_path):
         thread.start()
         assert not entered.wait(0.3)
     thread.join(10)
@@ -97,20 +98,20 @@ def test_a_lock_can_be_waited_for(tmp_path: pathlib.Path) -> None:
 def test_readers_share_a_folder_in_which_no_run_can_begin(
     tmp_path: pathlib.Path,
 ) -> None:
-    with workdir.lock_for_reading(tmp_path):
+    with lock_for_reading(tmp_path):
         assert not list(tmp_path.iterdir()), "nothing is written"
     opened(tmp_path, {})
     with (
-        workdir.lock_for_reading(tmp_path),
-        workdir.lock_for_reading(tmp_path),
-        pytest.raises(workdir.InUse),
+        lock_for_reading(tmp_path),
+        lock_for_reading(tmp_path),
+        pytest.raises(InUse),
     ):
         opened(tmp_path, {})
     with (
-        workdir.lock_workdir(tmp_path),
-        pytest.raises(workdir.InUse, match="still at work"),
+        lock_workdir(tmp_path),
+        pytest.raises(InUse, match="still at work"),
     ):
-        workdir.lock_for_reading(tmp_path).__enter__()
+        lock_for_reading(tmp_path).__enter__()
 
 
 def test_without_locks_it_says_so(
@@ -119,13 +120,13 @@ def test_without_locks_it_says_so(
     def unsupported(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(workdir.fcntl, "flock", unsupported)
+    monkeypatch.setattr(lock.fcntl, "flock", unsupported)
     with (
         pytest.raises(UserError, match="has locks") as caught,
-        workdir.lock_workdir(tmp_path),
+        lock_workdir(tmp_path),
     ):
         raise AssertionError("entered")
-    assert not isinstance(caught.value, workdir.InUse)
+    assert not isinstance(caught.value, InUse)
 
 
 def test_same_images_pass_and_others_do_not(tmp_path: pathlib.Path) -> None:

@@ -16,6 +16,7 @@ from gcad_jax.core.errors import UserError, is_out_of_memory
 from gcad_jax.runs import workdir
 from gcad_jax.runs.devices import loop_options
 from gcad_jax.runs.evaluate_category import has_results
+from gcad_jax.runs.lock import InUse
 from gcad_jax.runs.plan import Plan, measure_category, training_images
 from gcad_jax.runs.train_and_evaluate import load_category
 from gcad_jax.studies.grid.study import Study
@@ -74,7 +75,7 @@ class PlannedRun:
         """
         try:
             yield
-        except workdir.InUse:
+        except InUse:
             raise
         except UserError as error:
             raise self.renamed(error) from error

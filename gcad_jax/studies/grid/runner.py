@@ -21,6 +21,7 @@ from gcad_jax.evaluation.results import CategoryResult
 from gcad_jax.reporting import html
 from gcad_jax.runs import train_and_evaluate, workdir
 from gcad_jax.runs.devices import set_compilation_cache
+from gcad_jax.runs.lock import InUse, lock_on_first, lock_workdir
 from gcad_jax.runs.plan import Plan, print_plan
 from gcad_jax.studies.grid.plan import (
     PlannedRun,
@@ -65,7 +66,7 @@ def run(study: Study, path: str) -> Runs:
     if study.estimate:
         print_plan(dataclasses.replace(estimate_runs(planned), keeps_programs=False))
     outcomes = _run_all(planned, folder)
-    with workdir.lock_on_first(folder, wait=True):  # another command may be writing it
+    with lock_on_first(folder, wait=True):  # another command may be writing it
         minutes = (time.monotonic() - started) / 60
         finished = multihost.run_on_first(
             lambda: _report(study, outcomes, planned, folder, minutes)
@@ -126,7 +127,7 @@ def _run_one(run: PlannedRun, folder: epath.Path, outcomes: Outcomes) -> None:
     try:
         with run.name_errors():
             results = train_and_evaluate.run(run.config, str(run.folder), folder)
-    except workdir.InUse:
+    except InUse:
         print_line(f"elsewhere   another command is at {run.label}", result=True)
         outcomes.in_use.add(run.label)
     except UserError as error:
@@ -218,7 +219,7 @@ def _read_results(run: PlannedRun) -> tuple[CategoryResult, ...]:
 def _lock_state(run: PlannedRun) -> str:
     """Of a run that another process held."""
     try:
-        with workdir.lock_workdir(run.folder):
+        with lock_workdir(run.folder):
             return "not finished"
-    except workdir.InUse:
+    except InUse:
         return "another command is at it"

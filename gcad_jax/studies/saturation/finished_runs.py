@@ -18,7 +18,8 @@ from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.evaluation.result_files import METRICS
-from gcad_jax.runs.workdir import CONFIG, DATA, lock_for_reading
+from gcad_jax.runs.lock import lock_for_reading
+from gcad_jax.runs.workdir import CONFIG, DATA
 
 # Only what is annotated is used of the test images: the least that is loaded.
 _IMAGE_SIZE, _CHANNELS = 32, 1

@@ -18,6 +18,7 @@ from gcad_jax.core.errors import UserError, is_out_of_memory
 from gcad_jax.core.paths import as_path
 from gcad_jax.reporting import html
 from gcad_jax.runs import workdir
+from gcad_jax.runs.lock import lock_workdir
 from gcad_jax.runs.plan import Plan
 from gcad_jax.studies.throughput import report
 from gcad_jax.studies.throughput.config import ThroughputStudy, check
@@ -49,7 +50,7 @@ def run(config: ThroughputStudy, path: str) -> StudyResults:
       UserError: a field or a folder that do not fit.
     """
     folder = _check_folder(config, path)
-    with workdir.lock_workdir(folder):
+    with lock_workdir(folder):
         return _Study(config, folder).run()
 
 

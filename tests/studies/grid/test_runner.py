@@ -14,7 +14,8 @@ from gcad_jax.config import files, serialization, validation
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.methods.variation_model import VariationModel
-from gcad_jax.runs import train_and_evaluate, workdir
+from gcad_jax.runs import train_and_evaluate
+from gcad_jax.runs.lock import lock_workdir
 from gcad_jax.runs.plan import print_plan
 from gcad_jax.studies.grid import plan, runner
 from gcad_jax.studies.grid.ablations import Ablations, ablation_study
@@ -135,9 +136,7 @@ def test_a_report_has_what_earlier_commands_finished(finished):
 
 
 def test_commands_share_the_runs(tmp_path, capsys):
-    with workdir.lock_workdir(
-        tmp_path / "circles" / "gcad"
-    ):  # as another command would
+    with lock_workdir(tmp_path / "circles" / "gcad"):  # as another command would
         found = runner.run(study(), str(tmp_path))
     assert list(found["circles"]) == ["variation_model"]
     assert capsys.readouterr().out.count("another command is at circles/gcad") == 2
@@ -152,7 +151,7 @@ def test_commands_share_the_runs(tmp_path, capsys):
 def test_what_another_command_leaves_is_taken_up(tmp_path, monkeypatch):
     """It ends, without a result, when this one has come to GCAD."""
     other = contextlib.ExitStack()
-    other.enter_context(workdir.lock_workdir(tmp_path / "circles" / "variation_model"))
+    other.enter_context(lock_workdir(tmp_path / "circles" / "variation_model"))
     run = train_and_evaluate.run
 
     def hooked(config, path, programs):
@@ -169,7 +168,7 @@ def test_what_another_command_finished_meanwhile_is_in_the_report(finished):
     folder, _ = finished
     numbers = (folder / "benchmark.json").read_text()
     (folder / "benchmark.md").write_bytes(b"\xff")  # damaged, so it is written anew
-    with workdir.lock_workdir(folder / "circles" / "gcad"):
+    with lock_workdir(folder / "circles" / "gcad"):
         both = runner.run(study(write_maps=True, seeds=(0, 1)), str(folder))
     assert list(both["circles"]) == ["variation_model", "gcad"]
     assert (folder / "benchmark.json").read_text() == numbers

@@ -12,7 +12,7 @@ from gcad_jax.training import loop
 from gcad_jax.training.logs import read_rows
 from gcad_jax.training.options import RunContext
 from gcad_jax.training.parallel.batch_layout import BatchLayout
-from gcad_jax.training.parallel.choose import choose_layout
+from gcad_jax.training.parallel.choose_layout import choose_layout
 from gcad_jax.training.parallel.seed_layout import SeedLayout
 from gcad_jax.training.step import StepOptions
 
