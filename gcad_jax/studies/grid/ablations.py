@@ -12,8 +12,7 @@ from gcad_jax.methods.gcad import GCAD
 from gcad_jax.methods.gcad.method import RECONSTRUCTION, REGRESSION
 from gcad_jax.methods.gcad.networks import FEATURES, IMAGE
 from gcad_jax.models.patch_layers import PATCH_SIZES
-from gcad_jax.reporting.plots.line_panel import is_axis
-from gcad_jax.reporting.plots.panel import BARS, VALUES, Panel
+from gcad_jax.reporting.plots.panel import BARS, VALUES, Panel, is_axis
 from gcad_jax.reporting.tables import HEADS, LIMIT, auspro, cell, markdown_table
 from gcad_jax.studies.grid.figure import make_panel
 from gcad_jax.studies.grid.presets import study_of_methods
