@@ -1,6 +1,5 @@
 """The best and the worst test images of each kind: what to look at first."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,24 +19,16 @@ WORST = HOW.format(anomalous="lowest", good="highest")
 BEST = HOW.format(anomalous="highest", good="lowest")
 
 
-@dataclasses.dataclass(frozen=True)
-class Extremes:
-    """Indices of test images: structural, logical, good, each from the most extreme.
-
-    worst: what would be mistaken first. best: what is told apart most clearly.
-    No image is in both.
-    """
-
-    worst: tuple[int, ...]
-    best: tuple[int, ...]
-
-
 def select_extremes(
     kinds: Sequence[str], scores: Sequence[float], count: int = COUNT
-) -> Extremes:
+) -> tuple[list[int], list[int]]:
     """The `count` worst and best images of each kind, fewer where there are fewer.
 
     kinds, scores: of each test image; a larger score is more anomalous.
+
+    Returns indices of the worst, which would be mistaken first, and of the best, which
+    are told apart most clearly; none is in both. Structural ones come first, then
+    logical and good ones, each from the most extreme.
     """
     worst, best = list[int](), list[int]()
     for kind in (STRUCTURAL, LOGICAL, GOOD):
@@ -47,7 +38,7 @@ def select_extremes(
         half = (len(indices) + 1) // 2
         worst += indices[:half][:count]
         best += indices[half:][::-1][:count]
-    return Extremes(tuple(worst), tuple(best))
+    return worst, best
 
 
 def describe_example(kind: str, scores: Scores, i: int) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -40,21 +40,15 @@ def page_path(markdown: epath.Path) -> epath.Path:
 def write_page(markdown: epath.Path) -> None:
     """Writes the page of a report beside it, with the pictures that it links to.
 
+    A page that is already of this text and these pictures stays as it is.
+
     Raises:
       UserError: a picture that is damaged, or a page that cannot be written.
     """
-    text = markdown.read_text(encoding="utf-8")
-    write_text(page_path(markdown), render_page(text, markdown.parent))
-
-
-def update_page(markdown: epath.Path) -> None:
-    """`write_page`, where the page is missing or of another text or other figures."""
     page = page_path(markdown)
-    text = markdown.read_text(encoding="utf-8")
-    if not page.exists() or page.read_text(encoding="utf-8") != render_page(
-        text, markdown.parent
-    ):
-        write_page(markdown)
+    text = render_page(markdown.read_text(encoding="utf-8"), markdown.parent)
+    if not page.exists() or page.read_bytes() != text.encode():
+        write_text(page, text)
 
 
 def render_page(
@@ -69,17 +63,20 @@ def render_page(
     """
     from markdown_it import MarkdownIt
 
-    def picture(source: str) -> str:
-        return _embed_picture((elsewhere or {}).get(source, folder / source))
+    def image(tokens: Sequence["Token"], k: int, *_: Any) -> str:
+        source = unquote(str(tokens[k].attrs["src"]))
+        path = (elsewhere or {}).get(source, folder / source)
+        return _embed_picture(path, html.escape(tokens[k].content, quote=True))
 
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = _wrap_figures(parser.parse(text))
     headings = _number_headings(tokens)
-    rules = parser.renderer.rules  # type: ignore[attr-defined]
-    rules["heading_close"] = _heading_close
-    rules["table_open"] = _table_open
-    rules["table_close"] = lambda *_: "</table></div>\n"
-    rules["image"] = _image_rule(picture)
+    parser.renderer.rules |= {  # type: ignore[attr-defined]
+        "heading_close": _heading_close,
+        "table_open": _table_open,
+        "table_close": lambda *_: "</table></div>\n",
+        "image": image,
+    }
     body = parser.renderer.render(tokens, parser.options, {})
     title = headings[0][1] if headings else "Report"
     end = body.find("</h1>") + len("</h1>") if "</h1>" in body else 0
@@ -122,13 +119,16 @@ def _wrap_figures(tokens: Sequence["Token"]) -> list["Token"]:
     result: list[Token] = []
     k = 0
     while k < len(tokens):
-        if not _is_paragraph(tokens, k) or _child_types(tokens[k + 1]) != ["image"]:
+        if _paragraph_types(tokens, k) != ["image"]:
             result.append(tokens[k])
             k += 1
             continue
         result += [Token("figure_open", "figure", 1, block=True), tokens[k + 1]]
         k += 3
-        if _is_paragraph(tokens, k) and _is_emphasized(tokens[k + 1]):
+        types = _paragraph_types(tokens, k)
+        if types[:1] + types[-1:] == ["em_open", "em_close"] and (
+            types.count("em_open") == 1
+        ):
             caption = tokens[k + 1]
             caption.children = (caption.children or [])[1:-1]
             result.append(Token("figcaption_open", "figcaption", 1, block=True))
@@ -138,18 +138,11 @@ def _wrap_figures(tokens: Sequence["Token"]) -> list["Token"]:
     return result
 
 
-def _is_paragraph(tokens: Sequence["Token"], k: int) -> bool:
-    return k < len(tokens) and tokens[k].type == "paragraph_open"
-
-
-def _child_types(inline: "Token") -> list[str]:
-    return [child.type for child in inline.children or []]
-
-
-def _is_emphasized(inline: "Token") -> bool:
-    kinds = _child_types(inline)
-    once = kinds.count("em_open") == 1
-    return once and kinds[0] == "em_open" and kinds[-1] == "em_close"
+def _paragraph_types(tokens: Sequence["Token"], k: int) -> list[str]:
+    """Types of what the paragraph at k consists of; none where none begins there."""
+    if k == len(tokens) or tokens[k].type != "paragraph_open":
+        return []
+    return [child.type for child in tokens[k + 1].children or []]
 
 
 def _number_headings(tokens: Sequence["Token"]) -> list[tuple[int, str, str]]:
@@ -187,34 +180,25 @@ def _table_open(tokens: Sequence["Token"], k: int, *_: Any) -> str:
     return f'<div class="table" role="region" tabindex="0" {label}><table>\n'
 
 
-def _image_rule(picture: Callable[[str], str]) -> Callable[..., str]:
-    def rule(tokens: Sequence["Token"], k: int, *_: Any) -> str:
-        alt = html.escape(tokens[k].content, quote=True)
-        return picture(unquote(str(tokens[k].attrs["src"]))).format(alt=alt)
-
-    return rule
-
-
-def _embed_picture(path: epath.Path) -> str:
-    """The element of a picture, with {alt} in the place of its text.
+def _embed_picture(path: epath.Path, alt: str) -> str:
+    """The element of a picture; alt: what it says to those who do not see it.
 
     Raises UserError where it is damaged.
     """
     from PIL import Image
 
     if not path.exists():
-        return "<em>{alt} (the picture is not there any more)</em>"
+        return f"<em>{alt} (the picture is not there any more)</em>"
     try:
-        source = as_readable(path)
         data = path.read_bytes()
-        with Image.open(source) as image:
-            inches = image.width / float(image.info.get("dpi", (DPI,))[0])
+        with Image.open(as_readable(path)) as image:
+            size = image.width, image.height
+            inches = size[0] / float(image.info.get("dpi", (DPI,))[0])
             kind = "png"
             if len(data) > SMALL:
                 smaller = io.BytesIO()
                 image.convert("RGB").save(smaller, "WEBP", quality=QUALITY)
                 kind, data = "webp", smaller.getvalue()
-            size = image.width, image.height
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(
             f"{path} is not a picture that can be read ({one_line(error)}); delete it "
@@ -225,7 +209,7 @@ def _embed_picture(path: epath.Path) -> str:
     wide = " wide" if inches > 1.2 * COLUMN else ""
     coded = base64.b64encode(data).decode()
     return (
-        f'<span class="picture{wide}"><img alt="{{alt}}" width="{width}" '
+        f'<span class="picture{wide}"><img alt="{alt}" width="{width}" '
         f'height="{height}" src="data:image/{kind};base64,{coded}"></span>\n'
     )
 

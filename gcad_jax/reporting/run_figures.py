@@ -11,6 +11,7 @@ from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL, Category, TestImage
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.results import CategoryResult
 from gcad_jax.reporting import example_selection
+from gcad_jax.reporting.example_selection import describe_example, select_extremes
 from gcad_jax.reporting.plots import curves, map_grid, style
 from gcad_jax.reporting.report import Figure
 from gcad_jax.reporting.tables import short
@@ -70,48 +71,29 @@ def render_figures(
     if not branches:
         return
 
-    def of(i: int) -> dict[str, np.ndarray]:
-        return {name: maps[0, i] for name, maps in branches.items()}
+    def row(i: int, notes: Sequence[str] = ()) -> map_grid.ImageRow:
+        maps = {name: maps_of_seeds[0, i] for name, maps_of_seeds in branches.items()}
+        return image_row(category, i, maps, notes)
 
-    indices = select_images(category.test_images, images_a_kind)
-    if rows := [image_row(category, i, of(i)) for i in indices]:
-        style.save_figure(
-            map_grid.render_map_grid(rows), style.figure_paths(folder / MAPS)
-        )
+    selected = select_images(category.test_images, images_a_kind)
+    if selected:
+        figure = map_grid.render_map_grid([row(i) for i in selected])
+        style.save_figure(figure, style.figure_paths(folder / MAPS))
     if images_a_kind:
-        _render_extremes(folder, category, of, result, images_a_kind)
+        scores = result.combined[0]
+        kinds = [image.kind for image in category.test_images]
+        count = min(example_selection.COUNT, images_a_kind)
+        worst, best = (
+            [row(i, describe_example(kinds[i], scores, i)) for i in indices]
+            for indices in select_extremes(kinds, scores.image_scores, count)
+        )
+        # One scale for both figures, so that their maps compare.
+        limits = map_grid.color_scales([*worst, *best])
+        for file, rows in ((WORST, worst), (BEST, best)):
+            if rows:
+                figure = map_grid.render_map_grid(rows, limits=limits)
+                style.save_figure(figure, style.figure_paths(folder / file))
     render_curves(folder, result)
-
-
-def _render_extremes(
-    folder: epath.Path,
-    category: Category,
-    maps: Callable[[int], Mapping[str, np.ndarray]],
-    result: CategoryResult,
-    images_a_kind: int,
-) -> None:
-    scores = result.combined[0]
-    kinds = [image.kind for image in category.test_images]
-    count = min(example_selection.COUNT, images_a_kind)
-    extremes = example_selection.select_extremes(kinds, scores.image_scores, count)
-    rows = {
-        file: [
-            image_row(
-                category,
-                i,
-                maps(i),
-                example_selection.describe_example(kinds[i], scores, i),
-            )
-            for i in indices
-        ]
-        for file, indices in ((WORST, extremes.worst), (BEST, extremes.best))
-    }
-    # One scale for both figures, so that their maps compare.
-    limits = map_grid.color_scales([*rows[WORST], *rows[BEST]])
-    for file, file_rows in rows.items():
-        if file_rows:
-            figure = map_grid.render_map_grid(file_rows, limits=limits)
-            style.save_figure(figure, style.figure_paths(folder / file))
 
 
 def render_curves(folder: epath.Path, result: CategoryResult) -> None:
@@ -145,9 +127,8 @@ def render_missing(
     """
 
     def lacks(file: str) -> bool:
-        return not all(
-            path.exists() for path in style.figure_paths(folder / file).values()
-        )
+        paths = style.figure_paths(folder / file).values()
+        return not all(path.exists() for path in paths)
 
     if lacks(CURVES):
         render_curves(folder, result)

@@ -64,7 +64,7 @@ def run(
             multihost.run_on_first(
                 lambda: _write_report(report, config.method, results, hardware)
             )
-        multihost.run_on_first(lambda: html.update_page(report))
+        multihost.run_on_first(lambda: html.write_page(report))
         print_line(
             f"\nreport      {report} and {html.page_path(report).name}", result=True
         )

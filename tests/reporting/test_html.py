@@ -162,17 +162,17 @@ def test_a_page_is_written_anew_only_for_another_text_or_picture(written):
     path, _, _ = written
     html_file = page.page_path(path)
     before = os.stat(html_file).st_mtime_ns
-    page.update_page(path)
+    page.write_page(path)
     assert os.stat(html_file).st_mtime_ns == before, "it is kept"
     path.write_text(path.read_text() + "\nMore.\n")
-    page.update_page(path)
+    page.write_page(path)
     assert "More." in html_file.read_text()
     html_file.unlink()
-    page.update_page(path)
+    page.write_page(path)
     whole = html_file.read_text()
     assert "More." in whole
     picture(path.parent / "of it/small.png", 9, photo=True)
-    page.update_page(path)
+    page.write_page(path)
     assert html_file.read_text() != whole, "a figure was drawn anew"
 
 

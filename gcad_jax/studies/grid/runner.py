@@ -153,7 +153,7 @@ def _report(
         if not has_report(folder, study.name, numbers_as_json(finished), missing):
             write_study(folder, study, finished, shown, missing, minutes)
         report = folder / output_names(study.name)["md"]
-        html.update_page(report)
+        html.write_page(report)
         print_line(
             f"\nstudy       {report} and {html.page_path(report).name}", result=True
         )
