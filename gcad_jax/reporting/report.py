@@ -158,7 +158,7 @@ def _localization_tables(method: str, results: Sequence[CategoryResult]) -> list
     if tables.has_numbers(results, tables.auspro, MEAN):
         parts += [
             "### AU-sPRO at 0.05 by category" + _paper_form("Table 3"),
-            tables.by_category(method, results),
+            tables.by_category([(method, results)], label=tables.OURS),
         ]
     return [
         *parts,

@@ -5,7 +5,7 @@ deviation over the seeds; a dash stands where there is nothing to compute.
 """
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from gcad_jax.core.types import COMBINED
@@ -24,7 +24,9 @@ from gcad_jax.reporting.published import CATEGORIES, PUBLISHED, PublishedResults
 LIMIT = "0.05"  # the paper's false positive rate [P 5.3]
 HEADS = tuple(kind.replace("_anomalies", "") for kind in KIND_OR_MEAN)
 NONE = "-"
+OURS, PAPER = " (this run)", " (paper)"  # behind the method, at the head of a row
 Pick: TypeAlias = Callable[[Scores, str], Number]  # scores, kind or "mean" -> number
+Columns: TypeAlias = Iterable[tuple[Pick, str]]
 
 
 def auspro(scores: Scores, kind: str) -> Number:
@@ -35,6 +37,14 @@ def auspro(scores: Scores, kind: str) -> Number:
 def auroc(scores: Scores, kind: str) -> Number:
     """Image AU-ROC."""
     return scores.auroc[kind]
+
+
+# Heading -> number and kind of all columns of a table that has both measures.
+MEASURES: Mapping[str, tuple[Pick, str]] = {
+    f"{name} {head}": (pick, kind)
+    for name, pick in (("AU-sPRO", auspro), ("AU-ROC", auroc))
+    for kind, head in zip(KIND_OR_MEAN, HEADS, strict=True)
+}
 
 
 def auspro_at(limit: str) -> Pick:
@@ -150,21 +160,34 @@ def why_not_comparable(method: str, results: Sequence[CategoryResult]) -> str:
     return ""
 
 
-def by_category(method: str, results: Sequence[CategoryResult]) -> str:
-    """AU-sPRO at 0.05, mean of both kinds (Table 3)."""
-    names = [result.name for result in results]
-    ours = [cell([auspro(s, MEAN) for s in result.combined]) for result in results]
-    rows = [
-        [f"{method} (this run)", *ours, cell(category_means(results, auspro, MEAN))]
-    ]
-    paper = find_published(method, results)
-    if paper and paper.by_category and any(result.complete for result in results):
-        theirs = [
-            cell([paper.by_category.get(r.name) if r.complete else None])
-            for r in results
-        ]
-        mean = cell([paper.auspro[2] if is_comparable(results) else None])
-        rows.append([f"{method} (paper)", *theirs, mean])
+def measure_cells(results: Sequence[CategoryResult], columns: Columns) -> list[str]:
+    """One cell for each column: the mean over the categories."""
+    return [cell(category_means(results, pick, kind)) for pick, kind in columns]
+
+
+def by_category(
+    runs: Iterable[tuple[str, Sequence[CategoryResult]]],
+    pick: Pick = auspro,
+    kind: str = MEAN,
+    label: str = "",
+) -> str:
+    """A column for each category and their mean (Table 3), the paper's rows below ours.
+
+    runs: method and results, of the same categories. label: follows the method.
+    """
+    rows, names = [], list[str]()
+    for method, results in runs:
+        names = [result.name for result in results]
+        ours = [measure_cells([result], [(pick, kind)])[0] for result in results]
+        rows.append([method + label, *ours, *measure_cells(results, [(pick, kind)])])
+        paper = find_published(method, results)
+        if paper and pick is auspro and kind == MEAN:  # of no other there is a table
+            theirs = [
+                paper.by_category.get(r.name) if r.complete else None for r in results
+            ]
+            if any(value is not None for value in theirs):
+                theirs.append(paper.auspro[2] if is_comparable(results) else None)
+                rows.append([method + PAPER, *(cell([value]) for value in theirs)])
     return markdown_table(["Method", *names, "mean"], rows, 1)
 
 
@@ -175,56 +198,57 @@ def by_kind(
     paper: Sequence[float] | None,
 ) -> str:
     """Structural, logical, mean (Tables 5, 6, 8, 9): overall, paper, each category."""
-    ours = [cell(category_means(results, pick, kind)) for kind in KIND_OR_MEAN]
-    rows = [[f"{method} (this run)", "mean of all", *ours]] if len(results) > 1 else []
-    if paper and is_comparable(results):
-        rows.append([f"{method} (paper)", "mean of all", *(f"{x:.3f}" for x in paper)])
-    for result in results:
-        cells = [
-            cell([pick(s, kind) for s in result.combined]) for kind in KIND_OR_MEAN
-        ]
-        rows.append([f"{method} (this run)", result.name, *cells])
+    columns = [(pick, kind) for kind in KIND_OR_MEAN]
+    rows = _overall_rows(method, results, columns, paper or [], ["mean of all"])
+    rows += [
+        [method + OURS, result.name, *measure_cells([result], columns)]
+        for result in results
+    ]
     return markdown_table(["Method", "Category", *HEADS], rows, 2)
 
 
 def by_limit(method: str, results: Sequence[CategoryResult]) -> str:
     """AU-sPRO at every limit (Table 7): mean of both kinds, or the one there is."""
-    picks = [auspro_at(limit) for limit in LIMITS]
-    ours = f"{method} (this run)"
-    rows = []
-    if len(results) > 1:
-        cells = [cell(category_means(results, pick, MEAN)) for pick in picks]
-        rows.append([ours, "mean of all", "mean", *cells])
     paper = find_published(method, results)
-    if paper and paper.by_limit and is_comparable(results):
-        theirs = [f"{paper.by_limit[limit]:.3f}" for limit in LIMITS]
-        rows.append([f"{method} (paper)", "mean of all", "mean", *theirs])
+    theirs = [paper.by_limit[x] for x in LIMITS] if paper and paper.by_limit else []
+    columns = [(auspro_at(limit), MEAN) for limit in LIMITS]
+    rows = _overall_rows(method, results, columns, theirs, ["mean of all", "mean"])
     for result in results:
         kinds = [k for k in ANOMALOUS if has_numbers([result], auspro, k)]
         for kind in [MEAN] if len(kinds) > 1 else kinds:
-            cells = [cell([pick(s, kind) for s in result.combined]) for pick in picks]
-            rows.append([ours, result.name, short(kind), *cells])
+            cells = measure_cells([result], [(pick, kind) for pick, _ in columns])
+            rows.append([method + OURS, result.name, short(kind), *cells])
     return markdown_table(["Method", "Category", "Kind", *LIMITS], rows, 3)
+
+
+def _overall_rows(
+    method: str,
+    results: Sequence[CategoryResult],
+    columns: Columns,
+    paper: Sequence[float],
+    about: Sequence[str],
+) -> list[list[str]]:
+    """Means over several categories, and the paper's numbers where they compare."""
+    rows = []
+    if len(results) > 1:
+        rows.append([method + OURS, *about, *measure_cells(results, columns)])
+    if paper and is_comparable(results):
+        rows.append([method + PAPER, *about, *(f"{x:.3f}" for x in paper)])
+    return rows
 
 
 def by_branch(results: Sequence[CategoryResult]) -> str:
     """Every branch: AU-sPRO at 0.05 and image AU-ROC of both kinds."""
-    picks: list[tuple[str, Pick]] = [("AU-sPRO", auspro), ("AU-ROC", auroc)]
     rows = [
         [
             result.name,
             f"{branch} (combined)" if branch == COMBINED else branch,
-            *(
-                cell([p(s, kind) for s in seeds])
-                for _, p in picks
-                for kind in KIND_OR_MEAN
-            ),
+            *(cell([pick(s, kind) for s in seeds]) for pick, kind in MEASURES.values()),
         ]
         for result in results
         for branch, seeds in result.branches.items()
     ]
-    heads = [f"{name} {head}" for name, _ in picks for head in HEADS]
-    return markdown_table(["Category", "Map", *heads], rows, 2)
+    return markdown_table(["Category", "Map", *MEASURES], rows, 2)
 
 
 def by_defect(results: Sequence[CategoryResult]) -> str:

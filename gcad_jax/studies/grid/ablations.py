@@ -7,16 +7,21 @@ from typing import Any
 from gcad_jax.config import Experiment
 from gcad_jax.core import fields
 from gcad_jax.core.types import COMBINED
-from gcad_jax.evaluation.results import KIND_OR_MEAN
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.methods.gcad.method import RECONSTRUCTION, REGRESSION
 from gcad_jax.methods.gcad.networks import FEATURES, IMAGE
 from gcad_jax.models.patch_layers import PATCH_SIZES
 from gcad_jax.reporting.plots.panel import BARS, VALUES, Panel, is_axis
-from gcad_jax.reporting.tables import HEADS, LIMIT, auspro, cell, markdown_table
+from gcad_jax.reporting.tables import (
+    LIMIT,
+    MEASURES,
+    auspro,
+    markdown_table,
+    measure_cells,
+)
 from gcad_jax.studies.grid.figure import make_panel
 from gcad_jax.studies.grid.presets import study_of_methods
-from gcad_jax.studies.grid.results import MEASURES, FinishedRun
+from gcad_jax.studies.grid.results import FinishedRun
 from gcad_jax.studies.grid.study import Study
 
 BASE = "base"  # the run that the others change
@@ -145,22 +150,14 @@ def ablation_tables(
         f"## {dataset}",
         "Numbers are those of the combined map A but where a branch is named.",
     ]
-    heads = [f"{name} {head}" for name in MEASURES for head in HEADS]
     for group, by_label in _with_results(runs, groups):
         rows = [
-            [
-                label,
-                *(
-                    cell(run.values(pick, kind))
-                    for pick in MEASURES.values()
-                    for kind in KIND_OR_MEAN
-                ),
-            ]
+            [label, *measure_cells(run.results, MEASURES.values())]
             for label, run in by_label.items()
         ]
         parts += [
             f"### {group.title} ({group.figure})",
-            markdown_table([group.title, *heads], rows, 1),
+            markdown_table([group.title, *MEASURES], rows, 1),
         ]
     return parts
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gcad_jax.config import presets
 from gcad_jax.core.checks import one_of
-from gcad_jax.evaluation.results import KIND_OR_MEAN, LIMITS, MEAN
+from gcad_jax.evaluation.results import KIND_OR_MEAN, LIMITS
 from gcad_jax.reporting import tables
 from gcad_jax.reporting.published import PublishedResults
 from gcad_jax.reporting.tables import (
@@ -24,10 +24,6 @@ from gcad_jax.studies.grid.results import (
     method_curves,
 )
 from gcad_jax.studies.grid.study import Study
-
-PAPER = " (paper)"
-# The paper's numbers, None where they do not compare with those of the run.
-PublishedRow = Callable[[PublishedResults, FinishedRun], Sequence[float | None]]
 
 
 class Benchmark(Study):
@@ -74,20 +70,21 @@ def toy_study(given: str) -> Study:
 def benchmark_tables(dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
     """The tables of one data set, the paper's rows below ours where they compare."""
     first = next(iter(runs.values()))
-    names = [result.name for result in first.results]
+    several = len(first.results) > 1
+    by_method = [(run.title, run.results) for run in runs.values()]
     published = tables.find_published(first.title, first.results)
     forms = published.tables if published else ("Table 3", "Table 5", "Table 6", "")
     # Tables 3 and 7 are of MVTec LOCO AD alone.
     of_loco = first.results[0].dataset == "mvtec_loco_ad"
     kind = main_kind(runs)
     parts = [f"## {dataset}", _reading(runs)]
-    if len(names) > 1 and any(
+    if several and any(
         tables.has_numbers(run.results, auspro) for run in runs.values()
     ):
         parts += [
             f"### AU-sPRO at 0.05, by category, {kind_heading(kind)}"
             f"{_form('Table 3' if of_loco else '')}",
-            _by_category(runs, names, auspro, kind),
+            tables.by_category(by_method, auspro, kind),
         ]
     parts += [
         f"### AU-sPRO at 0.05, by kind{_form(forms[1])}",
@@ -95,10 +92,10 @@ def benchmark_tables(dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]
         f"### Image AU-ROC{_form(forms[2])}",
         _overall(runs, _by_kind(auroc), lambda paper: paper.auroc),
     ]
-    if len(names) > 1:
+    if several:
         parts += [
             f"### Image AU-ROC, by category, {kind_heading(kind)}",
-            _by_category(runs, names, auroc, kind),
+            tables.by_category(by_method, auroc, kind),
         ]
     return [
         *parts,
@@ -138,55 +135,21 @@ def _reading(runs: Mapping[str, FinishedRun]) -> str:
     return " ".join(dict.fromkeys(filter(None, sentences)))
 
 
-def _rows(
-    runs: Mapping[str, FinishedRun],
-    cells_of: Callable[[FinishedRun], list[str]],
-    published_row: PublishedRow,
-) -> list[list[str]]:
-    rows = []
-    for run in runs.values():
-        rows.append([run.title, *cells_of(run)])
-        paper = tables.find_published(run.title, run.results)
-        row = published_row(paper, run) if paper else []
-        if any(value is not None for value in row):
-            rows.append([run.title + PAPER, *(cell([value]) for value in row)])
-    return rows
-
-
-def _by_category(
-    runs: Mapping[str, FinishedRun], names: Sequence[str], pick: Pick, kind: str
-) -> str:
-    def cells_of(run: FinishedRun) -> list[str]:
-        of_each = [cell([pick(s, kind) for s in r.combined]) for r in run.results]
-        return [*of_each, cell(run.values(pick, kind))]
-
-    def published_row(paper: PublishedResults, run: FinishedRun) -> list[float | None]:
-        if pick is not auspro or kind != MEAN:  # of these the paper prints no table
-            return []
-        of_each = [
-            paper.by_category.get(result.name) if result.complete else None
-            for result in run.results
-        ]
-        mean = paper.auspro[2] if tables.is_comparable(run.results) else None
-        return [*of_each, mean if paper.by_category else None]
-
-    rows = _rows(runs, cells_of, published_row)
-    return markdown_table(["Method", *names, "mean"], rows, 1)
-
-
 def _overall(
     runs: Mapping[str, FinishedRun],
     columns: Mapping[str, tuple[Pick, str]],
     published_row: Callable[[PublishedResults], Sequence[float | None]],
 ) -> str:
     """A table of means over the categories. columns: number and kind, by heading."""
-    rows = _rows(
-        runs,
-        lambda run: [cell(run.values(pick, kind)) for pick, kind in columns.values()],
-        lambda paper, run: (
-            published_row(paper) if tables.is_comparable(run.results) else []
-        ),
-    )
+    rows = []
+    for run in runs.values():
+        rows.append([run.title, *tables.measure_cells(run.results, columns.values())])
+        paper = tables.find_published(run.title, run.results)
+        row = (
+            published_row(paper) if paper and tables.is_comparable(run.results) else ()
+        )
+        if any(value is not None for value in row):
+            rows.append([run.title + tables.PAPER, *(cell([value]) for value in row)])
     return markdown_table(["Method", *columns], rows, 1)
 
 

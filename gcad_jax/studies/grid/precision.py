@@ -15,8 +15,8 @@ from gcad_jax.reporting.tables import (
     Pick,
     auroc,
     auspro,
-    cell,
     markdown_table,
+    measure_cells,
 )
 from gcad_jax.studies.grid.presets import METHODS, study_of_methods
 from gcad_jax.studies.grid.results import FinishedRun
@@ -171,7 +171,7 @@ def precision_tables(dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]
     parts = [f"## {dataset}", statement(compared)]
     for name, pick in MEASURES.items():
         rows = [
-            [run.title, *(cell(run.values(pick, kind)) for kind in KIND_OR_MEAN)]
+            [run.title, *measure_cells(run.results, [(pick, k) for k in KIND_OR_MEAN])]
             for run in runs.values()
         ]
         rows += _rows(compared[name])

@@ -82,8 +82,6 @@ def kind_heading(kind: str) -> str:
 # By data set, then by the name of the run.
 Runs = Mapping[str, Mapping[str, FinishedRun]]
 
-MEASURES: Mapping[str, Pick] = {"AU-sPRO": auspro, "AU-ROC": auroc}
-
 
 def summarize(values: Sequence[Number]) -> dict[str, Any]:
     """The seeds one by one, their mean and their sample standard deviation."""

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gcad_jax.evaluation.result_files import mean
-from gcad_jax.evaluation.results import KIND_OR_MEAN
 from gcad_jax.reporting.plots.panel import POINTS, Panel
-from gcad_jax.reporting.tables import HEADS, NONE, auspro, cell, markdown_table
+from gcad_jax.reporting.tables import MEASURES, NONE, auspro, cell, markdown_table
 from gcad_jax.studies.grid.figure import measure_panels
 from gcad_jax.studies.grid.presets import study_of_methods
-from gcad_jax.studies.grid.results import MEASURES, FinishedRun, kind_heading, main_kind
+from gcad_jax.studies.grid.results import FinishedRun, kind_heading, main_kind
 from gcad_jax.studies.grid.study import Study
 from gcad_jax.studies.statistics import kendall_tau, order_signs, pairs
 
@@ -47,11 +46,7 @@ def seed_tables(dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
 
 
 def _table_of_seeds(run: FinishedRun) -> str:
-    columns = {
-        f"{name} {head}": run.values(pick, kind)
-        for name, pick in MEASURES.items()
-        for kind, head in zip(KIND_OR_MEAN, HEADS, strict=True)
-    }
+    columns = {head: run.values(pick, kind) for head, (pick, kind) in MEASURES.items()}
     rows = [
         [str(seed), *(cell([values[i]]) for values in columns.values())]
         for i, seed in enumerate(run.seeds)
