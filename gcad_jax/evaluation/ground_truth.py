@@ -52,17 +52,29 @@ class GroundTruth:
     def build(cls, images: Sequence[TestImage]) -> "GroundTruth":
         """Raises UserError for a saturation below one pixel or an empty region."""
         pairs = [(i, r) for i, image in enumerate(images) for r in image.regions]
+        saturations = []
         for i, region in pairs:
-            _check_pixels(images[i], region)
+            mask = f"A mask of test image {images[i].name}"
+            mask += f" (defect {region.defect_name!r})"
+            _check_pixels(images[i], region, mask)
+            threshold, relative = (
+                region.saturation_threshold,
+                region.relative_saturation,
+            )
+            saturations.append(saturation(threshold, relative, region.area, mask))
+        # Masks may overlap: a pixel of several is left out of the negatives once.
+        nothing = np.empty(0, np.int32)
+        unions = [
+            np.unique(np.concatenate([nothing, *(r.pixels for r in image.regions)]))
+            for image in images
+        ]
         return cls(
             images=tuple(images),
             regions=tuple(region for _, region in pairs),
             region_images=np.array([i for i, _ in pairs], np.int32),
             areas=np.array([region.area for _, region in pairs], np.int64),
-            saturations=np.array(
-                [_saturation_pixels(images[i], r) for i, r in pairs], int
-            ),
-            unions=tuple(_union_pixels(image) for image in images),
+            saturations=np.array(saturations, int),
+            unions=tuple(union.astype(np.int32) for union in unions),
         )
 
     def images_of_kind(self, kind: str) -> tuple[int, ...]:
@@ -75,19 +87,11 @@ class GroundTruth:
 
     def subset_of_kind(self, kind: str) -> Subset | None:
         """The annotated images of an anomalous kind; None where there are none."""
-        regions = [
-            r for r, i in enumerate(self.region_images) if self.images[i].kind == kind
-        ]
-        return self._subset(kind, regions)
+        return self._subset(kind, [self.images[i].kind for i in self.region_images])
 
     def subset_of_defect(self, defect_name: str) -> Subset | None:
         """One defect type: the images with at least one region of that type."""
-        regions = [
-            r
-            for r, region in enumerate(self.regions)
-            if region.defect_name == defect_name
-        ]
-        return self._subset(defect_name, regions)
+        return self._subset(defect_name, [r.defect_name for r in self.regions])
 
     def defect_names(self) -> tuple[str, ...]:
         """Defect types that occur, in the order of their first image."""
@@ -99,19 +103,18 @@ class GroundTruth:
         pixels = sum(self.images[i].height * self.images[i].width for i in images)
         return pixels - sum(self.unions[i].size for i in images)
 
-    def _subset(self, name: str, regions: Sequence[int]) -> Subset | None:
+    def _subset(self, name: str, names: Sequence[str]) -> Subset | None:
+        """names: one for each region, such as its kind."""
+        regions = [r for r, of_region in enumerate(names) if of_region == name]
         if not regions:
             return None
         images = sorted({int(self.region_images[r]) for r in regions})
         return Subset(name, tuple(images), tuple(regions))
 
 
-def _check_pixels(image: TestImage, region: Region) -> None:
+def _check_pixels(image: TestImage, region: Region, mask: str) -> None:
     if region.area == 0:
-        raise UserError(
-            f"A mask of test image {image.name} (defect {region.defect_name!r}) has no "
-            "positive pixel; a mask marks at least one."
-        )
+        raise UserError(f"{mask} has no positive pixel; a mask marks at least one.")
     if image.kind == GOOD:
         raise UserError(
             f"Test image {image.name} is of kind {GOOD!r} but has a mask (defect "
@@ -122,20 +125,3 @@ def _check_pixels(image: TestImage, region: Region) -> None:
             f"region {region.defect_name!r} of {image.name} leaves its "
             f"{image.height} x {image.width} image"
         )
-
-
-def _saturation_pixels(image: TestImage, region: Region) -> int:
-    return saturation(
-        region.saturation_threshold,
-        region.relative_saturation,
-        region.area,
-        f"A mask of test image {image.name} (defect {region.defect_name!r})",
-    )
-
-
-def _union_pixels(image: TestImage) -> np.ndarray:
-    # Masks may overlap: a pixel of several is left out of the negatives once.
-    pixels = [region.pixels for region in image.regions]
-    if not pixels:
-        return np.empty(0, np.int32)
-    return np.unique(np.concatenate(pixels)).astype(np.int32)

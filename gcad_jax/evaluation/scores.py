@@ -17,7 +17,6 @@ from gcad_jax.evaluation.results import (
     ANOMALOUS,
     LIMITS,
     MEAN,
-    ByLimit,
     DefectScores,
     Number,
     Scores,
@@ -45,6 +44,9 @@ def evaluate(
       ValueError: maps of another number than the test images.
     """
     truth = GroundTruth.build(test_images)
+    # Images of several sizes, as photos in a folder, are for the host: devices would
+    # compile a program for each size, which takes longer than the counting.
+    on_devices = devices and len({(i.height, i.width) for i in test_images}) == 1
     results = {}
     for branch, seeds in maps.items():
         scores = []
@@ -53,25 +55,14 @@ def evaluate(
             if progress:
                 progress(turn)
             try:
-                source = _map_source(seed_maps, truth, devices)
+                source: MapSource | DeviceMaps = UpsampledMaps(seed_maps, truth.images)
+                if on_devices:
+                    source = DeviceMaps(seed_maps, truth.images, devices)
                 scores.append(score(truth, source, precision))
             except UserError as error:
                 raise UserError(f"{turn}: {error}") from error
         results[branch] = tuple(scores)
     return results
-
-
-def _map_source(
-    maps: np.ndarray, truth: GroundTruth, devices: Sequence[jax.Device]
-) -> MapSource | DeviceMaps:
-    """Maps of network size (N, s, s), for the devices where they are faster."""
-    source = UpsampledMaps(maps, truth.images)
-    # Images of several sizes, as photos in a folder, are for the host: devices would
-    # compile a program for each size, which takes longer than the counting.
-    sizes = {(image.height, image.width) for image in truth.images}
-    if devices and len(sizes) == 1:
-        return DeviceMaps(maps, truth.images, devices)
-    return source
 
 
 def score(
@@ -86,10 +77,12 @@ def score(
     """
     ranking = rank(truth, source, precision)
     areas = ranking.kind_areas
+    structural, logical = (_by_limit(areas.get(kind)) for kind in ANOMALOUS)
+    both = {key: half_sum(structural[key], logical[key]) for key in LIMITS}
     return Scores(
         auroc=_auroc_by_kind(truth, ranking, auroc),
         auroc_official=_auroc_by_kind(truth, ranking, auroc_official),
-        auspro=_auspro_by_kind(areas),
+        auspro={STRUCTURAL: structural, LOGICAL: logical, MEAN: both},
         defects=tuple(_score_defect(truth, ranking, name) for name in ranking.defects),
         curves={
             kind: points.tolist()
@@ -121,12 +114,6 @@ def _auroc_by_kind(
     }
     areas = {kind: area(by_kind[GOOD], by_kind[kind]) for kind in ANOMALOUS}
     return areas | {MEAN: half_sum(*areas.values())}
-
-
-def _auspro_by_kind(areas: Mapping[str, Areas]) -> dict[str, ByLimit]:
-    structural, logical = (_by_limit(areas.get(kind)) for kind in ANOMALOUS)
-    both = {key: half_sum(structural[key], logical[key]) for key in LIMITS}
-    return {STRUCTURAL: structural, LOGICAL: logical, MEAN: both}
 
 
 def _by_limit(areas: Areas | None) -> dict[str, Number]:

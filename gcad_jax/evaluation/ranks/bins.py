@@ -82,7 +82,10 @@ class Cells:
         ends = -(-(number * LENGTH) // parts)  # first key of the next cell
         key = block * LENGTH + ends - 1
         key -= key == 2**31 - 1  # of -0.0, which counts as 0.0
-        highest = _scores_of_keys(key.astype(np.uint32))
+        key = key.astype(np.uint32)
+        # The inverse of `sort_keys`.
+        bits = np.where(key >= 2**31, key ^ np.uint32(2**31), ~key)
+        highest = bits.view(np.float32)
         # The first and the last keys are those of NaN and infinity.
         largest = np.finfo(np.float32).max
         below = (block < BLOCKS // 2) & ~np.isfinite(highest)
@@ -107,12 +110,6 @@ def sort_keys(
     flip |= np.int32(-(2**31))
     bits ^= flip
     return key
-
-
-def _scores_of_keys(key: np.ndarray) -> np.ndarray:  # (P,) uint32 -> (P,) float32
-    """The inverse of `sort_keys`."""
-    positive = key >= 2**31
-    return np.where(positive, key ^ np.uint32(2**31), ~key).view(np.float32)
 
 
 def allowed_width(rates: np.ndarray, tolerance: float) -> np.ndarray:

@@ -4,7 +4,6 @@ The negatives above a region pixel are those of all higher cells, and some of it
 Where a cell leaves an AU-sPRO too uncertain it is cut, and the maps are read again.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,29 +19,17 @@ from gcad_jax.evaluation.ranks.ranks import Ranks
 MOST_FINER = 32  # times as many cells of a block in one step
 
 
-@dataclasses.dataclass(frozen=True)
-class BoundedRanks:
-    """image_scores: (N,). ranks, areas: of each subset; no area without negatives."""
-
-    image_scores: np.ndarray
-    ranks: list[Ranks]
-    areas: list[spro.Areas | None]
-
-    @property
-    def bound(self) -> float:
-        """The largest of any AU-sPRO."""
-        return max((areas.bound for areas in self.areas if areas), default=0.0)
-
-
 def bounded_ranks(
     truth: GroundTruth,
     subsets: Sequence[Subset],
     source: MapSource | DeviceMaps,
     tolerance: float,
     workers: int = 0,
-) -> BoundedRanks:
-    """With a bound below the tolerance or, where float32 cannot tell scores apart or
-    too many cells would be needed, above it.
+) -> tuple[np.ndarray, list[Ranks], list[spro.Areas | None]]:
+    """Image scores (N,), and the ranks and areas of each subset.
+
+    The bound of the areas is below the tolerance or, where float32 cannot tell scores
+    apart or too many cells would be needed, above it. No areas without negatives.
 
     Raises:
       UserError: a map of another size than its image, or with NaN or Inf.
@@ -66,14 +53,12 @@ def bounded_ranks(
             )
         ranks = _ranks_from_counts(truth, subsets, cells, counted)
         areas = [spro.areas(of_subset, truth.saturations) for of_subset in ranks]
-        result = BoundedRanks(counted.image_scores, ranks, areas)
-        if result.bound <= tolerance:
-            return result
-        finer = _refine_cells(ranks, cells, tolerance)
+        kept = all(a.bound <= tolerance for a in areas if a)
+        finer = None if kept else _refine_cells(ranks, cells, tolerance)
         # Ties were looked for and cells cannot be cut further: the bound stands, and
         # the caller sees that it is above the tolerance.
-        if finer is None and quantized:
-            return result
+        if kept or (finer is None and quantized):
+            return counted.image_scores, ranks, areas
         if isinstance(source, DeviceMaps):
             if finer is None:  # ties, which only the host looks for
                 source, quantized = source.host(), True

@@ -11,7 +11,7 @@ rounded up, so that branches, seeds and devices share it.
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
 from gcad_jax.evaluation.map_source import MapSource, UpsampledMaps
 from gcad_jax.evaluation.ranks.bins import BLOCKS, LENGTH, Cells, cells_for_sample
 from gcad_jax.evaluation.ranks.histogram import SAMPLE_PIXELS, CellCounts
-from gcad_jax.evaluation.ranks.sorting import group_into_chunks
+from gcad_jax.evaluation.ranks.sorting import Chunk, group_into_chunks
 
 BATCH = 64  # images that a device gets in one call
 DEVICE = "device"  # the axis of a call's batches
@@ -35,17 +35,6 @@ EACH, SAME = PartitionSpec(DEVICE), PartitionSpec()
 def accelerators() -> list[jax.Device]:
     """Devices of this process that are faster than the host at counting."""
     return [d for d in jax.local_devices() if d.platform != "cpu"]
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageBatch:
-    """What one device counts in one call.
-
-    images: their indices, of one size. subsets: positions of those they count for.
-    """
-
-    images: tuple[int, ...]
-    subsets: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,33 +71,32 @@ class DeviceMaps:
         """
         mesh = Mesh(np.asarray(self.devices), (DEVICE,))
         tables = jax.device_put((cells.parts, cells.first), NamedSharding(mesh, SAME))
-        batches = _batches(truth, subsets)
-        rows = max((len(batch.images) for batch in batches), default=0)
+        programs = _batches_by_program(truth, subsets)
+        rows = max((len(b.images) for p in programs.values() for b in p), default=0)
+        total = _power_of_two(cells.count)
         pending = []
-        for call in _batches_of_calls(truth, batches, len(self.devices)):
-            inputs = self._inputs(truth, call, rows)
-            on_devices = jax.device_put(inputs, NamedSharding(mesh, EACH))
-            counted = _count(
-                *on_devices,
-                *tables,
-                mesh=mesh,
-                size=_image_size(truth, call[0]),
-                total=_power_of_two(cells.count),
-            )
-            # Not fetched yet, so that the devices compute while inputs are filled.
-            pending.append((call, counted))
+        for (size, width), batches in programs.items():
+            for start in range(0, len(batches), len(self.devices)):
+                call = batches[start : start + len(self.devices)]
+                inputs = self._inputs(truth, call, rows, width)
+                on_devices = jax.device_put(inputs, NamedSharding(mesh, EACH))
+                counted = _count(
+                    *on_devices, *tables, mesh=mesh, size=size, total=total
+                )
+                # Not fetched yet, so that the devices compute while inputs are filled.
+                pending.append((call, counted))
         return self._gather(truth, len(subsets), cells, pending)
 
     def _inputs(
-        self, truth: GroundTruth, call: Sequence[ImageBatch], rows: int
+        self, truth: GroundTruth, call: Sequence[Chunk], rows: int, width: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Maps (D, rows, s, s) and pixels of regions (D, rows, U), filled up with 0.
+        """Maps (D, rows, s, s), pixels of regions (D, rows, width), filled up with 0.
 
         Between them how many of the rows are images: (D,) int32.
         """
         D = len(self.devices)
         maps = np.zeros((D, rows, *self.maps.shape[1:]), np.float32)
-        unions = np.zeros((D, rows, _union_width(truth, call[0])), np.int32)
+        unions = np.zeros((D, rows, width), np.int32)
         used = np.zeros(D, np.int32)
         for place, batch in enumerate(call):
             used[place] = len(batch.images)
@@ -145,43 +133,27 @@ class DeviceMaps:
         return CellCounts(image_scores, counts, tuple(pixel_bins), ~cells.single())
 
 
-def _batches(truth: GroundTruth, subsets: Sequence[Subset]) -> list[ImageBatch]:
-    """All images; those of a batch are of one group and one size, at most BATCH."""
+def _batches_by_program(
+    truth: GroundTruth, subsets: Sequence[Subset]
+) -> dict[tuple[tuple[int, int], int], list[Chunk]]:
+    """All images, at most BATCH of one group and one size together.
+
+    By their size (H, W), and by the room for the pixels of regions of an image.
+    """
     groups: dict[tuple, list[int]] = {}
     for chunk in group_into_chunks(truth, subsets):
         for i in chunk.images:
             size = (truth.images[i].height, truth.images[i].width)
             groups.setdefault((chunk.subsets, size), []).append(i)
-    return [
-        ImageBatch(tuple(images[start : start + BATCH]), belongs)
-        for (belongs, _), images in groups.items()
-        for start in range(0, len(images), BATCH)
-    ]
-
-
-def _batches_of_calls(
-    truth: GroundTruth, batches: Sequence[ImageBatch], num_devices: int
-) -> Iterator[list[ImageBatch]]:
-    """Batches for one program each, at most one a device."""
-    by_program: dict[tuple, list[ImageBatch]] = {}
-    for batch in batches:
-        key = (_image_size(truth, batch), _union_width(truth, batch))
-        by_program.setdefault(key, []).append(batch)
-    for same_program in by_program.values():
-        for start in range(0, len(same_program), num_devices):
-            yield same_program[start : start + num_devices]
-
-
-def _image_size(truth: GroundTruth, batch: ImageBatch) -> tuple[int, int]:
-    image = truth.images[batch.images[0]]
-    return image.height, image.width
-
-
-def _union_width(truth: GroundTruth, batch: ImageBatch) -> int:
-    """Room for the pixels of regions of an image: two widths, so two programs."""
-    if not any(truth.unions[i].size for i in batch.images):
-        return 1
-    return _power_of_two(max(union.size for union in truth.unions))
+    widest = _power_of_two(max((union.size for union in truth.unions), default=0))
+    programs: dict[tuple[tuple[int, int], int], list[Chunk]] = {}
+    for (counts_for, size), images in groups.items():
+        for start in range(0, len(images), BATCH):
+            part = tuple(images[start : start + BATCH])
+            # Two widths, so two programs a size.
+            width = widest if any(truth.unions[i].size for i in part) else 1
+            programs.setdefault((size, width), []).append(Chunk(part, counts_for))
+    return programs
 
 
 def _power_of_two(number: int) -> int:

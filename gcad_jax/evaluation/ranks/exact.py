@@ -61,12 +61,8 @@ def _count_at_edges(
     """Negatives above, and at or above, each edge."""
     totals = np.zeros((subsets, 2, edges.size), np.int64)
     used = [k for k, chunk in enumerate(pixels.chunks) if chunk.subsets]
-
-    def count_chunk(position: int) -> np.ndarray:
-        return count_above(pixels.negatives(position), edges)
-
     with thread_pool(workers) as threads:
-        counted = threads.map(count_chunk, used)
+        counted = threads.map(lambda k: count_above(pixels.negatives(k), edges), used)
         for position, counts in zip(used, counted, strict=True):
             for k in pixels.chunks[position].subsets:
                 totals[k] += counts

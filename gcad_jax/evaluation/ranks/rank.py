@@ -1,10 +1,4 @@
-"""Where the pixels of regions stand among the negatives, exactly or enclosed.
-
-The exact mode sorts the negatives and looks every distinct score of a region up. The
-binned mode counts them by narrow intervals of scores, which is faster and needs little
-memory, and encloses both numbers; it narrows the intervals until the AU-sPRO of every
-kind and defect type is known to the tolerance.
-"""
+"""Where the pixels of regions stand among the negatives, exactly or enclosed."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -20,8 +14,6 @@ from gcad_jax.evaluation.ranks.bounded import bounded_ranks
 from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
 from gcad_jax.evaluation.ranks.exact import exact_ranks
 from gcad_jax.evaluation.ranks.ranks import Ranks
-
-__all__ = ["AUTO", "BINNED", "EXACT", "Precision", "Ranking", "Ranks", "rank"]
 
 AUTO, EXACT, BINNED = "auto", "exact", "binned"
 EXACT_PIXELS = 2**25  # up to which "auto" is exact
@@ -86,9 +78,12 @@ def rank(
         precision.mode == AUTO and pixels <= EXACT_PIXELS
     )
     if not exact:
-        bounded = bounded_ranks(truth, subsets, source, precision.tolerance, workers)
-        image_scores, ranks, areas = bounded.image_scores, bounded.ranks, bounded.areas
-        exact = precision.mode == AUTO and bounded.bound > precision.tolerance
+        tolerance = precision.tolerance
+        image_scores, ranks, areas = bounded_ranks(
+            truth, subsets, source, tolerance, workers
+        )
+        kept = all(a.bound <= tolerance for a in areas if a)
+        exact = precision.mode == AUTO and not kept
     if exact:
         source = source.host() if isinstance(source, DeviceMaps) else source
         image_scores, ranks = exact_ranks(truth, subsets, source, workers)
