@@ -63,19 +63,13 @@ class ThroughputStudy:
     profile: bool = fields.field(False)
     """Write a trace of one call of the own setting into WORKDIR/profile [ours]."""
 
-    def has(self, field: str) -> bool:
-        """Whether the method has a hyper-parameter of this name."""
-        return field in {f.name for f in dataclasses.fields(self.method)}  # type: ignore[arg-type]
-
 
 def check(config: ThroughputStudy) -> None:
     """Raises UserError for a field outside its range."""
     config.method.validate()
     fields.validate_fields(config, "config.")
-    if not config.has("batch_size"):
-        return
     largest = max((config.method.batch_size, *config.batch_sizes))
-    if config.num_images < largest:
+    if config.method.phases(1) and config.num_images < largest:
         raise UserError(
             f"config.num_images is {config.num_images}, but a batch of {largest} is "
             "to be trained; make it that many or more."

@@ -39,8 +39,9 @@ class Networks:
     ) -> None:
         self.method, self.category = method, category
         started = time.perf_counter()
-        frozen = method.prepare(category.train[:NUM_PREPARED])
-        self.frozen: Tree = jax.device_get(frozen)
+        self.frozen: Tree = jax.device_get(
+            method.prepare(category.train[:NUM_PREPARED])
+        )
         prepared = time.perf_counter()
         print_line(f"            frozen part after {prepared - started:.1f} s")
         states: Any = first_states(method, (0,))
@@ -50,7 +51,6 @@ class Networks:
         done = time.perf_counter()
         print_line(f"            first weights after {done - prepared:.1f} s")
         self.start = StartTiming(prepared - started, done - prepared)
-        self._calibration: Tree | None = None
         self._training_flops: dict[str, float | None] = {}
 
     def states(self, num_seeds: int = 1) -> TrainState:
@@ -58,15 +58,14 @@ class Networks:
         states: Any = jax.tree.map(lambda x: np.repeat(x, num_seeds, 0), self._states)
         return states.replace(key=jax.random.wrap_key_data(states.key))
 
+    @functools.cached_property
     def detector(self) -> DetectorState:
-        """Frozen part, networks and calibration of one seed, on the device."""
+        """Frozen part, networks and calibration of one seed, on the host."""
         learned = jax.tree.map(lambda leaf: leaf[0], self._states.learned)
-        frozen, learned = jax.device_put((self.frozen, learned))
-        if self._calibration is None:
-            self._calibration = self.method.calibrate(
-                frozen, learned, self.category.validation
-            )
-        return DetectorState(frozen, learned, self._calibration)
+        calibration = self.method.calibrate(
+            *jax.device_put((self.frozen, learned)), self.category.validation
+        )
+        return DetectorState(self.frozen, learned, jax.device_get(calibration))
 
     def training_flops(self, phase: Phase, augmentation: Augmentation) -> float | None:
         """Of an image and one seed, of the program before optimization."""
@@ -81,7 +80,7 @@ class Networks:
     def inference_flops(self) -> float | None:
         """Of an image, of the program before optimization."""
         image = jax.ShapeDtypeStruct((1, *self.category.train.shape[1:]), np.float32)
-        return traced_flops_of(self.method.anomaly_map, self.detector(), image)
+        return traced_flops_of(self.method.anomaly_map, self.detector, image)
 
 
 class SharedState:

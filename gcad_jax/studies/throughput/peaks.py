@@ -32,16 +32,13 @@ class Peaks:
     shape: tuple[int, int, int, int]
     convolution: float
 
-    def shares(
-        self, rate: float, flops: float | None
-    ) -> tuple[float | None, float | None]:
-        """Of the product (MFU) and of the convolution, at `rate` images a second.
-
-        flops: of an image; without them there are no shares.
-        """
-        if not flops:
-            return None, None
-        return rate * flops / self.product, rate * flops / self.convolution
+    def shares(self, rate: float, flops: float | None) -> dict[str, float | None]:
+        """The fields of a `Computation` at `rate` images a second of `flops` each."""
+        return {
+            "flops_traced": flops,
+            "mfu": rate * flops / self.product if flops else None,
+            "of_convolution": rate * flops / self.convolution if flops else None,
+        }
 
 
 def measure_peaks(method: Method) -> Peaks:

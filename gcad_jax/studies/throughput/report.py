@@ -8,13 +8,13 @@ from gcad_jax.reporting.tables import NONE, markdown_table
 from gcad_jax.studies.throughput.peaks import Peaks
 from gcad_jax.studies.throughput.results import (
     Failure,
-    LoopResult,
     MeasuredRow,
     StartTiming,
     StudyResults,
     TrainingResult,
 )
 from gcad_jax.studies.throughput.rows import INFERENCE, LATENCY, LOOP, OWN, TRAINING
+from gcad_jax.training.cost.timing import LoopTiming
 
 WIDTH = 80
 FAILED = "does not fit"
@@ -98,7 +98,7 @@ def _of_own_setting(rows: Sequence[MeasuredRow]) -> list[str]:
 
 
 def _loop(result: Any) -> str:
-    if not isinstance(result, LoopResult):
+    if not isinstance(result, LoopTiming):
         return f"The loop of a training {FAILED}."
     return _wrap(
         "The loop of a training, which draws rows, checks and logs losses and shows "

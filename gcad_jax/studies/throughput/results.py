@@ -50,14 +50,6 @@ class TrainingResult(PhaseTiming, Computation):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LoopResult(LoopTiming):
-    """The loop of a training. updates: of a round."""
-
-    updates: int
-    images_per_second: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class InferenceResult(Computation):
     """All maps of images on the device. memory_bytes: working memory."""
 
@@ -78,11 +70,11 @@ class LatencyResult:
 
 
 Result: TypeAlias = (
-    Failure | TrainingResult | LoopResult | InferenceResult | LatencyResult
+    Failure | TrainingResult | LoopTiming | InferenceResult | LatencyResult
 )
 RESULTS: Mapping[str, type] = {
     TRAINING: TrainingResult,
-    LOOP: LoopResult,
+    LOOP: LoopTiming,
     INFERENCE: InferenceResult,
     LATENCY: LatencyResult,
 }
@@ -98,17 +90,15 @@ class MeasuredRow:
 
     def to_json(self) -> dict[str, Any]:
         """The settings and, under "values", the fields of the result."""
-        values = dataclasses.asdict(self.result)
-        for name in DERIVED:
-            if hasattr(self.result, name):
-                values[name] = getattr(self.result, name)
-        return {**self.settings, "values": values}
+        result = self.result
+        derived = {n: getattr(result, n) for n in DERIVED if hasattr(result, n)}
+        return {**self.settings, "values": dataclasses.asdict(result) | derived}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "MeasuredRow":
         """Raises KeyError or TypeError for what is no row."""
-        settings, values = dict(row), row["values"]
-        del settings["values"]
+        settings = dict(row)
+        values = settings.pop("values")
         kind = Failure if "failed" in values else RESULTS[row["kind"]]
         known = {field.name for field in dataclasses.fields(kind)} & values.keys()
         return cls(settings, kind(**{name: values[name] for name in known}))

@@ -1,7 +1,7 @@
 """Which measurements the study of the throughput makes."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +41,7 @@ def rows(config: ThroughputStudy, num_devices: int = 1) -> tuple[Row, ...]:
     """
     trains = bool(config.method.phases(1))
     training = tuple(_training_rows(config, num_devices)) if trains else ()
-    return (*training, *_inference_rows(config), *_latency_rows(config))
+    return (*training, *_inference_rows(config))
 
 
 def _training_rows(config: ThroughputStudy, num_devices: int) -> Iterator[Row]:
@@ -49,12 +49,10 @@ def _training_rows(config: ThroughputStudy, num_devices: int) -> Iterator[Row]:
     own = Row(TRAINING, OWN, config.method, batch, StepOptions(UNROLL, steps_per_call))
 
     def with_batch(varied: str, size: int, **changes: Any) -> Row:
-        method = _change(config, batch_size=size)
+        method = _change(config.method, batch_size=size)
         return replace(own, varied=varied, method=method, batch_size=size, **changes)
 
-    yield own
-    for name, changes in _variations(config):
-        yield replace(own, varied=name, method=_change(config, **changes))
+    yield from _own_and_variations(config, own)
     for size in config.batch_sizes:
         if size != batch:
             yield with_batch(f"batch_size {size}", size)
@@ -79,36 +77,30 @@ def _training_rows(config: ThroughputStudy, num_devices: int) -> Iterator[Row]:
 
 
 def _inference_rows(config: ThroughputStudy) -> Iterator[Row]:
-    batch = config.method.inference_batch_size
-    own = Row(INFERENCE, OWN, config.method, batch)
+    """Of images a second, and then of the latency."""
+    own_size = config.method.inference_batch_size
+    own = Row(INFERENCE, OWN, config.method, own_size)
+    yield from _own_and_variations(config, own)
+    others = [size for size in config.inference_batch_sizes if size != own_size]
+    for kind, sizes in ((INFERENCE, others), (LATENCY, config.latency_batch_sizes)):
+        for size in sizes:
+            method = _change(config.method, inference_batch_size=size)
+            yield Row(kind, f"batch {size}", method, size)
+
+
+def _own_and_variations(config: ThroughputStudy, own: Row) -> Iterator[Row]:
+    """The own setting, then with other precisions and receptive fields."""
     yield own
-    for name, changes in _variations(config):
-        yield replace(own, varied=name, method=_change(config, **changes))
-    for size in config.inference_batch_sizes:
-        if size != batch:
-            method = _change(config, inference_batch_size=size)
-            yield Row(INFERENCE, f"batch {size}", method, size)
+    changes = [(name, {"precision": name}) for name in config.precisions]
+    changes += [(f"P ({p},)", {"P": (p,)}) for p in config.scales]
+    for varied, change in changes:
+        method = _change(config.method, **change)
+        # The same where the method lacks the field, or has this value already.
+        if dataclasses.asdict(method) != dataclasses.asdict(config.method):
+            yield replace(own, varied=varied, method=method)
 
 
-def _latency_rows(config: ThroughputStudy) -> Iterator[Row]:
-    for size in config.latency_batch_sizes:
-        method = _change(config, inference_batch_size=size)
-        yield Row(LATENCY, f"batch {size}", method, size)
-
-
-def _variations(config: ThroughputStudy) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What training and inference share: precision and receptive fields."""
-    if config.has("precision"):
-        for precision in config.precisions:
-            if precision != config.method.precision:  # type: ignore[attr-defined]
-                yield precision, {"precision": precision}
-    if config.has("P"):
-        for p in config.scales:
-            if (p,) != config.method.P:  # type: ignore[attr-defined]
-                yield f"P ({p},)", {"P": (p,)}
-
-
-def _change(config: ThroughputStudy, **changes: Any) -> Method:
+def _change(method: Any, **changes: Any) -> Method:
     """The method with other values of those fields that it has."""
-    known = {name: value for name, value in changes.items() if config.has(name)}
-    return replace(config.method, **known)  # type: ignore[type-var]
+    names = {field.name for field in dataclasses.fields(method)}
+    return replace(method, **{n: value for n, value in changes.items() if n in names})

@@ -5,7 +5,7 @@ import gc
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -23,11 +23,12 @@ from gcad_jax.runs.plan import Plan
 from gcad_jax.studies.throughput import report
 from gcad_jax.studies.throughput.config import ThroughputStudy, check
 from gcad_jax.studies.throughput.measure import ROUNDS, SharedState, method_as_json
-from gcad_jax.studies.throughput.measure_inference import (
+from gcad_jax.studies.throughput.measure_rows import (
     measure_inference,
     measure_latency,
+    measure_loop,
+    measure_training,
 )
-from gcad_jax.studies.throughput.measure_training import measure_loop, measure_training
 from gcad_jax.studies.throughput.peaks import Peaks, measure_peaks
 from gcad_jax.studies.throughput.results import (
     RESULTS,
@@ -64,8 +65,8 @@ def plan(config: ThroughputStudy, path: str) -> Plan:
     workdir.check_free(folder)
     study = _Study(config, folder)
     study.print_summary()
-    for row, earlier in zip(study.rows, study.earlier_rows, strict=True):
-        print_line(f"{row.kind:<12}{row.varied}{', kept' if earlier else ''}")
+    for row, measured in zip(study.rows, study.measured, strict=True):
+        print_line(f"{row.kind:<12}{row.varied}{', kept' if measured else ''}")
     return Plan(
         estimate=("none: how long a row takes is what it measures",),
         writes=(f"in {folder}: {JSON}, {MARKDOWN}",),
@@ -81,9 +82,10 @@ def _check_folder(config: ThroughputStudy, path: str) -> epath.Path:
 
 
 class _Study:
-    """The rows of a study, and what its folder has of them.
+    """The rows of a study.
 
-    earlier_rows: of each row what was measured earlier, or None.
+    measured: of each row what was measured, at first that which the folder holds, or
+        None.
     """
 
     def __init__(self, config: ThroughputStudy, folder: epath.Path) -> None:
@@ -94,31 +96,27 @@ class _Study:
             row.method.validate()
         self.shared = SharedState(config, self.device, print_line)
         self.earlier = self._read_earlier()
-        measured = self.earlier.rows if self.earlier else ()
-        by_settings = {_as_key(row.settings): row for row in measured}
-        self.earlier_rows = [
+        by_settings = {
+            _as_key(row.settings): row
+            for row in (self.earlier.rows if self.earlier else ())
+        }
+        self.measured = [
             by_settings.get(_as_key(self._settings(row))) for row in self.rows
         ]
         if config.profile:
-            self.earlier_rows[0] = None  # the trace is of the first row
+            self.measured[0] = None  # the trace is of the first row
 
     def run(self) -> StudyResults:
         """All rows that were not measured earlier."""
         self.print_summary()
-        results = self._start()
+        results = self._write(self._start())
         for number, row in enumerate(self.rows):
-            measured = self.earlier_rows[number]
-            if measured is None:
+            if self.measured[number] is None:
                 print_line(f"{row.kind:<12}{row.varied} ...")
                 result = self._measure(row, results.peaks)
                 print_line(f"            {_describe(result)}")
-                measured = MeasuredRow(self._settings(row), result)
-            results = dataclasses.replace(
-                results,
-                start=results.start or self.shared.start,
-                rows=(*results.rows, measured),
-            )
-            self._write(results, self.earlier_rows[number + 1 :])
+                self.measured[number] = MeasuredRow(self._settings(row), result)
+                results = self._write(results)
         print_line(f"report      {self.folder / MARKDOWN}", result=True)
         return results
 
@@ -128,23 +126,21 @@ class _Study:
             f"{sum(row.kind == kind for row in self.rows)} of {kind}"
             for kind in RESULTS
         )
-        num_kept = len(self.rows) - self.earlier_rows.count(None)
+        num_kept = len(self.rows) - self.measured.count(None)
         print_line(
             f"study       {len(self.rows)} rows on {self.device.device_kind}: "
             f"{counts}; {num_kept} are kept from earlier"
         )
 
     def _start(self) -> StudyResults:
-        """Results without rows; peaks and start of an earlier run of the method."""
+        """Peaks, and start, of an earlier run of the method; or measured anew."""
         method = method_as_json(self.config.method)
         # Of other networks, peaks would be of another convolution.
         if self.earlier and self.earlier.method == method:
-            return dataclasses.replace(self.earlier, rows=())
+            return self.earlier
         print_line("peaks       a matrix product and a convolution")
         peaks = measure_peaks(self.config.method)
-        results = StudyResults(method, self._describe_device(), peaks, start=None)
-        self._write(results, self.earlier_rows)
-        return results
+        return StudyResults(method, self._describe_device(), peaks, start=None)
 
     def _measure(self, row: Row, peaks: Peaks) -> Result:
         """A row, or that it does not fit into memory; the first one may be traced."""
@@ -183,15 +179,17 @@ class _Study:
                 "move it away or choose another folder."
             ) from error
 
-    def _write(
-        self, results: StudyResults, later: Sequence[MeasuredRow | None]
-    ) -> None:
-        """All files; `later` are the kept rows whose turn has not come."""
-        kept = [row for row in later if row]
-        whole = dataclasses.replace(results, rows=(*results.rows, *kept))
-        write_text(self.folder / JSON, json.dumps(whole.to_json(), indent=1) + "\n")
-        write_text(self.folder / MARKDOWN, report.markdown(whole))
+    def _write(self, results: StudyResults) -> StudyResults:
+        """All files, of the results with the rows that are measured so far."""
+        results = dataclasses.replace(
+            results,
+            start=results.start or self.shared.start,
+            rows=tuple(row for row in self.measured if row),
+        )
+        write_text(self.folder / JSON, json.dumps(results.to_json(), indent=1) + "\n")
+        write_text(self.folder / MARKDOWN, report.markdown(results))
         html.write_page(self.folder / MARKDOWN)
+        return results
 
     def _settings(self, row: Row) -> dict[str, Any]:
         """What identifies a row: everything that its result depends on."""

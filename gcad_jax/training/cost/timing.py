@@ -8,7 +8,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -65,10 +65,13 @@ class LoopTiming:
     step_seconds: wall time of an update in the loop, which draws rows, logs and shows
         its progress; saves are left out. call_seconds: of the same calls alone, with
         rows drawn before. Of the round, a pair of both, with the median ratio.
+    updates: of a round. images_per_second: in the loop, of all seeds together.
     """
 
     step_seconds: float
     call_seconds: float
+    updates: int
+    images_per_second: float
 
     @property
     def overhead(self) -> float:
@@ -140,13 +143,8 @@ class TimedTrainer(Trainer):
         seconds, steps = [], itertools.count(step=updates)
         for length in (1, *[calls] * rounds):
             started = time.perf_counter()
-            for _ in range(length):
-                examples = self.take(next(steps), updates)
-                states, metrics = program.call(states, resources, examples)
-                if self.options.must_wait:
-                    jax.block_until_ready(metrics)
-            # Only the last call is waited for, as calls overlap in a training.
-            jax.block_until_ready((states, metrics))
+            taken = ((updates, self.take(next(steps), updates)) for _ in range(length))
+            states = self.run_calls(position, states, resources, taken)
             seconds.append((time.perf_counter() - started) / length)
         first, *warm = seconds
         timing = PhaseTiming(
@@ -179,20 +177,10 @@ class TimedTrainer(Trainer):
         short = copy.copy(self)
         short.phases = (dataclasses.replace(self.phases[position], num_steps=updates),)
         short.total, short.programs = updates, {}
-        steps = range(0, updates, self.options.step.steps_per_call)
-        counts = [short.next_call(step)[1] for step in steps]
-        examples = list(map(short.take, steps, counts))
-
-        def run_calls(states: TrainState) -> TrainState:
-            for count, of_call in zip(counts, examples, strict=True):
-                program = short.program(0, states, resources, count)
-                states, metrics = program.call(states, resources, of_call)
-                if self.options.must_wait:
-                    jax.block_until_ready(metrics)
-            return states
-
-        def run_loop(states: TrainState) -> TrainState:
-            return short.run_steps(0, states, resources, short)  # type: ignore[arg-type]
+        calls = []
+        for step in range(0, updates, self.options.step.steps_per_call):
+            _, count = short.next_call(step)
+            calls.append((count, short.take(step, count)))
 
         pairs = []  # seconds of an update in the loop and in the bare calls
         with (
@@ -201,15 +189,36 @@ class TimedTrainer(Trainer):
         ):
             short.folder = epath.Path(folder)  # of the log
             for _ in range(rounds + 1):
-                seconds = []
                 # In turn, so that a machine that slows down slows both.
-                for run in (run_calls, run_loop):
-                    started = time.perf_counter()
-                    states = jax.block_until_ready(run(states))
-                    seconds.append((time.perf_counter() - started) / updates)
-                pairs.append((seconds[1], seconds[0]))
+                started = time.perf_counter()
+                states = short.run_calls(0, states, resources, calls)
+                between = time.perf_counter()
+                states = short.run_steps(0, states, resources, short)  # type: ignore[arg-type]
+                jax.block_until_ready(states)
+                in_loop = time.perf_counter() - between
+                pairs.append((in_loop / updates, (between - started) / updates))
         warm = sorted(pairs[1:], key=lambda pair: pair[0] / pair[1])  # [0] compiles
-        return LoopTiming(*warm[len(warm) // 2])
+        step_seconds, call_seconds = warm[len(warm) // 2]
+        images = self.task.batch_size * len(self.seeds)
+        return LoopTiming(step_seconds, call_seconds, updates, images / step_seconds)
+
+    def run_calls(
+        self,
+        position: int,
+        states: TrainState,
+        resources: Resources,
+        calls: Iterable[tuple[int, Any]],
+    ) -> TrainState:
+        """Bare calls of a phase, as in a training: only the last one is waited for.
+
+        calls: number of updates and examples of each.
+        """
+        for updates, examples in calls:
+            program = self.program(position, states, resources, updates)
+            states, metrics = program.call(states, resources, examples)
+            if self.options.must_wait:
+                jax.block_until_ready(metrics)
+        return jax.block_until_ready(states)
 
     def save(self, *_: Any) -> None:
         """Nothing: a save is as long as the state is large, and as often as asked."""
