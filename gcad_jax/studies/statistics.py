@@ -1,7 +1,5 @@
 """How values spread over draws, and how often they order methods otherwise."""
 
-import itertools
-from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -35,16 +33,12 @@ def spread(values: np.ndarray) -> Summary:  # (1 + draws,), the original first
 def order_signs(values: np.ndarray) -> np.ndarray:  # (M, D) -> (M (M - 1) / 2, D) int8
     """Of each pair of methods: 1 where the first is higher, -1 lower, 0 equal.
 
-    Pairs as `pairs` lists them; equal are also values that only rounding tells apart.
+    Pairs in the order of `itertools.combinations`; equal are also values that only
+    rounding tells apart.
     """
     first, second = np.triu_indices(len(values), 1)
     lead = values[first] - values[second]
     return (lead > ROUNDING).astype(np.int8) - (lead < -ROUNDING)
-
-
-def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
-    """All pairs, in the order of `order_signs`."""
-    return list(itertools.combinations(names, 2))
 
 
 def change_shares(signs: np.ndarray) -> np.ndarray:  # (pairs, 1 + draws) -> (pairs,)

@@ -12,7 +12,7 @@ from gcad_jax.studies.grid.figure import measure_panels
 from gcad_jax.studies.grid.presets import study_of_methods
 from gcad_jax.studies.grid.results import FinishedRun, kind_heading, main_kind
 from gcad_jax.studies.grid.study import Study
-from gcad_jax.studies.statistics import kendall_tau, order_signs, pairs
+from gcad_jax.studies.statistics import kendall_tau, order_signs
 
 
 class Seeds(Study):
@@ -142,7 +142,7 @@ def _same_order(numbers: Mapping[str, Sequence[float]]) -> list[str]:
     whole = np.mean(taus > 1 - 1e-9)
     return [
         f"Ranking by one seed each against the ranking of the means over "
-        f"{seeds} seeds, {len(pairs(list(numbers)))} pairs of methods: Kendall's tau "
+        f"{seeds} seeds, {len(signs)} pairs of methods: Kendall's tau "
         f"{np.nanmean(taus):.3f} on average, {np.nanmin(taus):.3f} at the least; the "
         f"whole order is the same in {whole:.0%} of the seeds."
     ]

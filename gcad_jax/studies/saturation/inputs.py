@@ -32,10 +32,6 @@ class CategoryInputs:
     digests: Mapping[str, str]
     ground_truth: "GroundTruthSource"
 
-    def test_images(self) -> tuple[TestImage, ...]:
-        """Loads them; raises UserError."""
-        return self.ground_truth.load(self.name, next(iter(self.maps.values())))
-
 
 @contextlib.contextmanager
 def open_inputs(config: SaturationStudy) -> Iterator[tuple[CategoryInputs, ...]]:
@@ -52,7 +48,14 @@ def open_inputs(config: SaturationStudy) -> Iterator[tuple[CategoryInputs, ...]]
             source = FolderGroundTruth(root)
         names = config.object_names or source.categories()
         roots = {name: _map_roots(config, runs, name) for name in names}
-        _check_same_methods(roots)
+        (first, methods), *others = roots.items()
+        for name, other_methods in others:
+            if list(other_methods) != list(methods):
+                raise UserError(
+                    f"{name} has maps by {', '.join(other_methods)}, but {first} by "
+                    f"{', '.join(methods)}; every category needs the same methods and "
+                    "seeds."
+                )
         yield tuple(_find_inputs(name, roots[name], source) for name in names)
 
 
@@ -90,17 +93,6 @@ def _map_roots(
             "names",
         )
     return dict(roots)
-
-
-def _check_same_methods(roots: Mapping[str, Mapping[str, epath.Path]]) -> None:
-    (first, methods), *others = roots.items()
-    for name, other_methods in others:
-        if list(other_methods) != list(methods):
-            raise UserError(
-                f"{name} has maps by {', '.join(other_methods)}, but {first} by "
-                f"{', '.join(methods)}; every category needs the same methods and "
-                "seeds."
-            )
 
 
 def _find_inputs(

@@ -128,26 +128,25 @@ def _study_category(
     if study := _read_study(folder, settings):
         print_line(f"{inputs.name}: its draws are kept from earlier")
         return study
-    ground_truth = GroundTruth.build(inputs.test_images())
+    maps = next(iter(inputs.maps.values()))
+    ground_truth = GroundTruth.build(inputs.ground_truth.load(inputs.name, maps))
     if not ground_truth.regions:
         raise UserError(
             f"{inputs.name} has no test image with a mask, so there is no AU-sPRO; "
             "leave it out by object_names=\"('NAME',)\".",
             "object_names",
         )
-    sampled = sample_thresholds(
-        ground_truth,
-        inputs.name,
-        config.num_draws,
-        config.seed,
-        config.low,
-        config.high,
-        config.vary_relative,
-    )
+    sampled = sample_thresholds(config, ground_truth, inputs.name)
     if not sampled:
         print_line(f"{inputs.name}: {NOTHING_VARIES}")
     study = _evaluate_methods(config, inputs, ground_truth, sampled)
-    _write_study(folder, settings, study, sampled)
+    # Last the file that makes the draws valid.
+    (folder / JSON).unlink(missing_ok=True)
+    with atomic_file(folder / DRAWS) as part, part.open("wb") as file:
+        arrays: dict[str, Any] = {f"threshold/{t}": s.all for t, s in sampled.items()}
+        np.savez(file, auspro=study.auspro, **arrays)
+    contents = {"settings": settings, **study.facts}
+    write_text(folder / JSON, json.dumps(contents, indent=2) + "\n")
     return study
 
 
@@ -192,21 +191,6 @@ def _evaluate_methods(
         "bound": bounds,
     }
     return ThresholdStudy(auspro, facts)
-
-
-def _write_study(
-    folder: epath.Path,
-    settings: Mapping[str, Any],
-    study: ThresholdStudy,
-    sampled: Mapping[str, SampledThresholds],
-) -> None:
-    """The draws, and last the file that makes them valid."""
-    (folder / JSON).unlink(missing_ok=True)
-    with atomic_file(folder / DRAWS) as part, part.open("wb") as file:
-        arrays: dict[str, Any] = {f"threshold/{t}": s.all for t, s in sampled.items()}
-        np.savez(file, auspro=study.auspro, **arrays)
-    contents = {"settings": settings, **study.facts}
-    write_text(folder / JSON, json.dumps(contents, indent=2) + "\n")
 
 
 def _read_study(

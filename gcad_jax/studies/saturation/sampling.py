@@ -19,6 +19,7 @@ import dataclasses
 import numpy as np
 
 from gcad_jax.evaluation.ground_truth import GroundTruth
+from gcad_jax.studies.saturation.config import SaturationStudy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,20 +55,12 @@ def varying_regions(ground_truth: GroundTruth) -> np.ndarray:  # (m,) bool
 
 
 def sample_thresholds(
-    ground_truth: GroundTruth,
-    category: str,
-    draws: int,
-    seed: int = 0,
-    low: float = 0.5,
-    high: float = 1.5,
-    vary_relative: bool = True,
+    config: SaturationStudy, ground_truth: GroundTruth, category: str
 ) -> dict[str, SampledThresholds]:
     """Thresholds by defect type, only of types of which a region varies.
 
-    category, seed: the draws of a type depend on these, its name and nothing else: not
-        on the methods, and not on the other types.
-    low, high: in units of the original threshold.
-    vary_relative: whether relative thresholds are drawn too.
+    The draws of a type depend on the config, the category, its name and nothing else:
+    not on the methods, and not on the other types.
 
     Raises ValueError where regions of one type have different thresholds.
     """
@@ -77,9 +70,12 @@ def sample_thresholds(
         original, relative = _original_threshold(ground_truth, name)
         of_type = [region.defect_name == name for region in ground_truth.regions]
         regions = int(varying[of_type].sum())
-        if regions and (vary_relative or not relative):
-            random = np.random.default_rng([seed, *f"{category}/{name}".encode()])
-            values = random.uniform(low, high, draws) * original
+        if regions and (config.vary_relative or not relative):
+            key = [config.seed, *f"{category}/{name}".encode()]
+            factors = np.random.default_rng(key).uniform(
+                config.low, config.high, config.num_draws
+            )
+            values = factors * original
             if not relative:
                 values = np.maximum(np.rint(values), 1).astype(np.int64)
             values, which = np.unique([original, *values], return_inverse=True)

@@ -1,6 +1,7 @@
 """Numbers of the study of the saturation thresholds: spreads, changes, agreement."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,8 @@ def summarize_draws(methods: Sequence[str], auspro: np.ndarray) -> dict[str, Any
     auspro = with_mean(auspro)
     spreads: list[dict[str, Any]] = [{} for _ in methods]
     pairs: list[dict[str, Any]] = [
-        {"methods": list(pair), "changed": {}} for pair in statistics.pairs(methods)
+        {"methods": list(pair), "changed": {}}
+        for pair in itertools.combinations(methods, 2)
     ]
     ranking: dict[str, Any] = {}
     for k, kind in enumerate(KIND_OR_MEAN):

@@ -1,23 +1,41 @@
-"""What the rows of a study of the throughput share: random images and networks."""
+"""The rows of a study of the throughput, measured with random images and networks."""
 
+import contextlib
 import dataclasses
 import functools
 import json
+import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
-from gcad_jax.core.types import ImagesU8, Tree
+from gcad_jax.core.atomic_files import local_folder_for
+from gcad_jax.core.console import print_line
+from gcad_jax.core.types import COMBINED, ImagesU8, Tree
 from gcad_jax.data.dataset import Category
 from gcad_jax.data.input.augment import Augmentation
+from gcad_jax.data.input.device import to_float
 from gcad_jax.methods.base import DetectorState, Method, Phase, TrainState
+from gcad_jax.methods.common.apply import all_maps
 from gcad_jax.studies.throughput.config import ThroughputStudy
-from gcad_jax.studies.throughput.results import StartTiming
+from gcad_jax.studies.throughput.peaks import Peaks
+from gcad_jax.studies.throughput.results import (
+    InferenceResult,
+    LatencyResult,
+    StartTiming,
+    TrainingResult,
+)
+from gcad_jax.studies.throughput.rows import Row
 from gcad_jax.training.compilation import traced_flops, traced_flops_of
+from gcad_jax.training.cost.communication import crossing_bytes
+from gcad_jax.training.cost.timing import LoopTiming, TimedTrainer, time_calls
+from gcad_jax.training.input_pipeline import InMemory
+from gcad_jax.training.options import LoopOptions
+from gcad_jax.training.parallel.choose import LAYOUTS
 from gcad_jax.training.state import first_states
 from gcad_jax.training.step import Resources
 
@@ -26,6 +44,7 @@ UPDATES = {"cpu": 20}  # of the loop; 200 on accelerators
 ROUNDS = 3  # of calls that follow each other; their median counts
 NUM_PREPARED = 16  # images that the frozen part is made from
 NUM_CALIBRATED = 8
+WARM_UP = 3  # calls before those that are timed
 
 
 class Networks:
@@ -34,9 +53,7 @@ class Networks:
     frozen: `Method.prepare`'s. start: how long that and the first weights took.
     """
 
-    def __init__(
-        self, method: Method, category: Category, print_line: Callable[[str], None]
-    ) -> None:
+    def __init__(self, method: Method, category: Category) -> None:
         self.method, self.category = method, category
         started = time.perf_counter()
         self.frozen: Tree = jax.device_get(
@@ -62,9 +79,9 @@ class Networks:
     def detector(self) -> DetectorState:
         """Frozen part, networks and calibration of one seed, on the host."""
         learned = jax.tree.map(lambda leaf: leaf[0], self._states.learned)
-        calibration = self.method.calibrate(
-            *jax.device_put((self.frozen, learned)), self.category.validation
-        )
+        images = self.category.validation
+        frozen, on_device = jax.device_put((self.frozen, learned))
+        calibration = self.method.calibrate(frozen, on_device, images)
         return DetectorState(self.frozen, learned, jax.device_get(calibration))
 
     def training_flops(self, phase: Phase, augmentation: Augmentation) -> float | None:
@@ -90,13 +107,8 @@ class SharedState:
     networks, or None before them.
     """
 
-    def __init__(
-        self,
-        config: ThroughputStudy,
-        device: jax.Device,
-        print_line: Callable[[str], None],
-    ) -> None:
-        self.config, self.device, self._print_line = config, device, print_line
+    def __init__(self, config: ThroughputStudy, device: jax.Device) -> None:
+        self.config, self.device = config, device
         self.passes = config.latency_passes or PASSES.get(device.platform, 1000)
         self.loop_updates = config.loop_updates or UPDATES.get(device.platform, 200)
         self.category = _random_category(config)
@@ -110,7 +122,7 @@ class SharedState:
             fields.pop(name, None)  # none of them changes the networks
         key = json.dumps(fields)
         if key not in self._networks:
-            self._networks[key] = Networks(method, self.category, self._print_line)
+            self._networks[key] = Networks(method, self.category)
             self.start = self.start or self._networks[key].start
         return self._networks[key]
 
@@ -145,4 +157,116 @@ def _random_category(config: ThroughputStudy) -> Category:
             vertical_flip=True, horizontal_flip=True, rotation_degrees=3.0, jitter=0.1
         ),
         complete=False,
+    )
+
+
+def _start_training(
+    shared: SharedState, row: Row
+) -> tuple[TimedTrainer, TrainState, Resources]:
+    """The trainer of a row, with states and data on its devices."""
+    assert row.step is not None
+    category = shared.category
+    if len(category.train) < row.batch_size:
+        category = dataclasses.replace(category, train=shared.images(row.batch_size))
+    seeds = range(row.num_seeds)
+    layout = LAYOUTS[row.layout](tuple(jax.local_devices()[: row.num_devices]))
+    pipeline = InMemory(row.method, category, seeds)
+    trainer = TimedTrainer(row.method, pipeline, seeds, LoopOptions(layout, row.step))
+    networks = shared.networks(row.method)
+    states = layout.states_to_device(networks.states(row.num_seeds))
+    return trainer, states, pipeline.resources(networks.frozen, layout)
+
+
+def measure_training(
+    shared: SharedState, row: Row, peaks: Peaks, profile_folder: epath.Path | None
+) -> TrainingResult:
+    """The longest phase of a training; a trace of it goes into the folder."""
+    trainer, states, resources = _start_training(shared, row)
+    position = trainer.longest_phase
+    # The device tells the peak of the process: it is of this row where it rises.
+    peak_before = shared.peak_bytes() or 0
+    timing, states = trainer.time_phase(
+        position, states, resources, shared.config.calls, ROUNDS
+    )
+    peak = shared.peak_bytes() or 0
+    if profile_folder:
+        # A call of one update.
+        program = trainer.program(position, states, resources, 1)
+        of_call = trainer.take(0, 1)
+        with local_folder_for(profile_folder) as place:
+            # The first call loads the program, which is not to be in the trace.
+            for context in (contextlib.nullcontext(), jax.profiler.trace(place)):
+                with context:
+                    states, metrics = program.call(states, resources, of_call)
+                    jax.block_until_ready((states, metrics))
+    networks, phase = shared.networks(row.method), trainer.phases[position]
+    augmentation = trainer.pipeline.augmentation
+    # The rows of the data set for one call, one seed and a whole batch.
+    examples = jax.ShapeDtypeStruct((1, 1, row.batch_size), np.int32)
+    flops = networks.training_flops(phase, augmentation)
+    rate = timing.images_per_second / row.num_devices
+    return TrainingResult(
+        **dataclasses.asdict(timing),
+        **peaks.shares(rate, flops),
+        crossing_bytes=crossing_bytes(
+            phase, augmentation, networks.states(), resources, examples
+        ),
+        memory_bytes=timing.held_bytes + (timing.scratch_bytes or 0),
+        peak_bytes=peak if peak > peak_before else None,
+    )
+
+
+def measure_loop(shared: SharedState, row: Row) -> LoopTiming:
+    """The loop of a training against the calls that it makes."""
+    trainer, states, resources = _start_training(shared, row)
+    return trainer.time_loop(
+        trainer.longest_phase, states, resources, shared.loop_updates, ROUNDS
+    )
+
+
+def measure_inference(shared: SharedState, row: Row, peaks: Peaks) -> InferenceResult:
+    """Every map of images that lie on the device."""
+    networks = shared.networks(row.method)
+    detector = jax.device_put(networks.detector)
+    seeds = ((detector.learned, detector.calibration),)
+    images = to_float(jax.device_put(shared.images(row.batch_size)))
+    started = time.perf_counter()
+    maps = jax.jit(all_maps(row.method))
+    compiled = maps.lower(detector.frozen, seeds, images).compile()
+    compile_seconds = time.perf_counter() - started
+    call = functools.partial(compiled, detector.frozen, seeds, images)
+    for _ in range(WARM_UP):
+        time_calls(call, 1)
+    rate = row.batch_size / time_calls(call, shared.config.calls, ROUNDS)
+    return InferenceResult(
+        **peaks.shares(rate, networks.inference_flops),
+        images_per_second=rate,
+        compile_seconds=compile_seconds,
+        memory_bytes=getattr(compiled.memory_analysis(), "temp_size_in_bytes", None),
+    )
+
+
+def measure_latency(shared: SharedState, row: Row) -> LatencyResult:
+    """From uint8 on the host to the combined map on the host."""
+    detector = jax.device_put(shared.networks(row.method).detector)
+    seeds = ((detector.learned, detector.calibration),)
+    maps = jax.jit(all_maps(row.method))
+    images = shared.images(row.batch_size)
+
+    def time_pass() -> float:
+        started = time.perf_counter()
+        on_device = to_float(jax.device_put(images))
+        np.asarray(maps(detector.frozen, seeds, on_device)[0][COMBINED])
+        return time.perf_counter() - started
+
+    for _ in range(shared.passes):  # to warm up
+        time_pass()
+    seconds = sorted(time_pass() for _ in range(shared.passes))
+    mean = statistics.fmean(seconds)
+    return LatencyResult(
+        passes=shared.passes,
+        mean_seconds=mean,
+        median_seconds=statistics.median(seconds),
+        p95_seconds=seconds[int(0.95 * (len(seconds) - 1))],
+        images_per_second=row.batch_size / mean,
     )

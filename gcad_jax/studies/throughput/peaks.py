@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ class Peaks:
     shape: tuple[int, int, int, int]
     convolution: float
 
-    def shares(self, rate: float, flops: float | None) -> dict[str, float | None]:
+    def shares(self, rate: float, flops: float | None) -> dict[str, Any]:
         """The fields of a `Computation` at `rate` images a second of `flops` each."""
         return {
             "flops_traced": flops,

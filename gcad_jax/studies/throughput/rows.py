@@ -91,16 +91,18 @@ def _inference_rows(config: ThroughputStudy) -> Iterator[Row]:
 def _own_and_variations(config: ThroughputStudy, own: Row) -> Iterator[Row]:
     """The own setting, then with other precisions and receptive fields."""
     yield own
+    changes: list[tuple[str, dict[str, Any]]]
     changes = [(name, {"precision": name}) for name in config.precisions]
     changes += [(f"P ({p},)", {"P": (p,)}) for p in config.scales]
     for varied, change in changes:
         method = _change(config.method, **change)
         # The same where the method lacks the field, or has this value already.
-        if dataclasses.asdict(method) != dataclasses.asdict(config.method):
+        if vars(method) != vars(config.method):
             yield replace(own, varied=varied, method=method)
 
 
 def _change(method: Any, **changes: Any) -> Method:
     """The method with other values of those fields that it has."""
     names = {field.name for field in dataclasses.fields(method)}
-    return replace(method, **{n: value for n, value in changes.items() if n in names})
+    known = {name: value for name, value in changes.items() if name in names}
+    return replace(method, **known)

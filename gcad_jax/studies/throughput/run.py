@@ -5,7 +5,6 @@ import gc
 import json
 import os
 import platform
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,12 +21,14 @@ from gcad_jax.runs.lock import lock_workdir
 from gcad_jax.runs.plan import Plan
 from gcad_jax.studies.throughput import report
 from gcad_jax.studies.throughput.config import ThroughputStudy, check
-from gcad_jax.studies.throughput.measure import ROUNDS, SharedState, method_as_json
-from gcad_jax.studies.throughput.measure_rows import (
+from gcad_jax.studies.throughput.measure import (
+    ROUNDS,
+    SharedState,
     measure_inference,
     measure_latency,
     measure_loop,
     measure_training,
+    method_as_json,
 )
 from gcad_jax.studies.throughput.peaks import Peaks, measure_peaks
 from gcad_jax.studies.throughput.results import (
@@ -94,14 +95,12 @@ class _Study:
         self.rows = rows(config, jax.local_device_count())
         for row in self.rows:
             row.method.validate()
-        self.shared = SharedState(config, self.device, print_line)
+        self.shared = SharedState(config, self.device)
         self.earlier = self._read_earlier()
-        by_settings = {
-            _as_key(row.settings): row
-            for row in (self.earlier.rows if self.earlier else ())
-        }
+        earlier = self.earlier.rows if self.earlier else ()
         self.measured = [
-            by_settings.get(_as_key(self._settings(row))) for row in self.rows
+            next((old for old in earlier if old.settings == self._settings(row)), None)
+            for row in self.rows
         ]
         if config.profile:
             self.measured[0] = None  # the trace is of the first row
@@ -122,13 +121,11 @@ class _Study:
 
     def print_summary(self) -> None:
         """How many rows of what."""
-        counts = ", ".join(
-            f"{sum(row.kind == kind for row in self.rows)} of {kind}"
-            for kind in RESULTS
-        )
-        num_kept = len(self.rows) - self.measured.count(None)
+        kinds = [row.kind for row in self.rows]
+        counts = ", ".join(f"{kinds.count(kind)} of {kind}" for kind in RESULTS)
+        num_kept = len(kinds) - self.measured.count(None)
         print_line(
-            f"study       {len(self.rows)} rows on {self.device.device_kind}: "
+            f"study       {len(kinds)} rows on {self.device.device_kind}: "
             f"{counts}; {num_kept} are kept from earlier"
         )
 
@@ -215,10 +212,6 @@ class _Study:
             "xla_flags": os.environ.get("XLA_FLAGS", ""),
             "python": platform.python_version(),
         }
-
-
-def _as_key(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, sort_keys=True)
 
 
 def _describe(result: Result) -> str:

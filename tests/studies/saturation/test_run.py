@@ -11,7 +11,7 @@ from helpers import map_folders as folders
 from helpers import runs
 from helpers.study_runs import make_category, study_maps
 
-from gcad_jax.core.fields import field_specs
+from gcad_jax.core.fields import field_texts
 from gcad_jax.evaluation import ground_truth_files, map_folders
 from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.results import KIND_OR_MEAN, LIMITS
@@ -183,9 +183,9 @@ def test_nothing_varies_in_mvtec_ad(tmp_path):
 
 
 def test_every_field_is_explained():
-    specs = field_specs(SaturationStudy)
+    texts = field_texts(SaturationStudy)
     for field in dataclasses.fields(SaturationStudy):
-        assert specs[field.name].doc
+        assert texts[field.name].doc
 
 
 def test_the_command(root):

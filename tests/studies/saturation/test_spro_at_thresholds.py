@@ -12,12 +12,17 @@ from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.ranks.rank import Precision, rank
 from gcad_jax.evaluation.scores import score
 from gcad_jax.evaluation.spro import LIMITS
+from gcad_jax.studies.saturation.config import SaturationStudy
 from gcad_jax.studies.saturation.sampling import sample_thresholds
 from gcad_jax.studies.saturation.spro_at_thresholds import auspro_at_thresholds
 
 KINDS = (STRUCTURAL, LOGICAL)
 SIDES = (16, 12)
 MODES = (Precision("exact"), Precision("binned", 1e-5), Precision("binned", 1e-2))
+
+
+def sample(truth, category="pushpins", **fields):
+    return sample_thresholds(SaturationStudy(**fields), truth, category)
 
 
 def images():
@@ -69,7 +74,7 @@ def with_thresholds(thresholds) -> list:
 def test_each_draw_is_the_score_with_its_thresholds(form, precision):
     scores = maps(form)
     ranking = rank(TRUTH, scores.__getitem__, precision)
-    sampled = sample_thresholds(TRUTH, "pushpins", draws=4, seed=3)
+    sampled = sample(TRUTH, num_draws=4, seed=3)
     assert sorted(sampled) == ["a", "b", "c"]
     for kind in KINDS:
         values, bound = auspro_at_thresholds(ranking.kinds[kind], TRUTH, sampled)
@@ -108,7 +113,7 @@ def test_some_regions_stay_at_their_area():
 def test_draws_of_the_original_are_the_score(precision):
     scores = maps("normal")
     ranking = rank(TRUTH, scores.__getitem__, precision)
-    sampled = sample_thresholds(TRUTH, "pushpins", draws=3, low=1, high=1)
+    sampled = sample(TRUTH, num_draws=3, low=1, high=1)
     expected = score(TRUTH, scores.__getitem__, precision)
     for kind in KINDS:
         values, bound = auspro_at_thresholds(ranking.kinds[kind], TRUTH, sampled)
@@ -134,14 +139,14 @@ def test_no_negatives():
     ranking = rank(truth, lambda _: np.zeros(SIDES, np.float32))
     assert (
         auspro_at_thresholds(
-            ranking.kinds[LOGICAL], truth, sample_thresholds(truth, "x", 5)
+            ranking.kinds[LOGICAL], truth, sample(truth, "x", num_draws=5)
         )
         is None
     )
 
 
 def test_thresholds():
-    sampled = sample_thresholds(TRUTH, "pushpins", draws=4000, seed=1)
+    sampled = sample(TRUTH, num_draws=4000, seed=1)
     assert sorted(sampled) == ["a", "b", "c"]  # "d" is above every area
     for name, original in (("a", 40), ("b", 9)):
         first, *others = sampled[name].all
@@ -159,23 +164,23 @@ def test_thresholds():
 
 
 def test_relative_thresholds():
-    shares = sample_thresholds(TRUTH, "pushpins", draws=4000, seed=1)["c"]
+    shares = sample(TRUTH, num_draws=4000, seed=1)["c"]
     assert shares.relative
     assert shares.all[0] == shares.original == 0.5
     assert shares.all.min() == pytest.approx(0.25, abs=1e-3)
     assert shares.all.max() == pytest.approx(0.75, abs=1e-3)
     assert shares.all.mean() == pytest.approx(0.5, abs=0.01)
     assert shares.regions == sum(r.defect_name == "c" for r in TRUTH.regions)
-    stay = sample_thresholds(TRUTH, "pushpins", draws=9, vary_relative=False)
+    stay = sample(TRUTH, num_draws=9, vary_relative=False)
     assert sorted(stay) == ["a", "b"]
     assert [stay["a"].relative, stay["b"].relative] == [False, False]
 
 
 def test_sizes_of_a_region():
-    pixels = sample_thresholds(TRUTH, "pushpins", draws=300)["b"]  # 9 of them
+    pixels = sample(TRUTH, num_draws=300)["b"]  # 9 of them
     assert {5, 9, 13} <= set(pixels.values.tolist()) <= set(range(4, 15))
     assert pixels.sizes(12).tolist() == [min(p, 12) for p in pixels.values]
-    shares = sample_thresholds(TRUTH, "pushpins", draws=300, low=0.001, high=3)["c"]
+    shares = sample(TRUTH, num_draws=300, low=0.001, high=3)["c"]
     # As the official program does: whole pixels, cut off; at least 1, at most all.
     expected = [min(max(int(share * 7), 1), 7) for share in shares.values]
     assert shares.sizes(7).tolist() == expected
@@ -186,17 +191,17 @@ def test_a_type_has_one_threshold():
     regions = [oracle.region("a", np.ones(SIDES), t, False) for t in (2.0, 3.0)]
     truth = GroundTruth.build([oracle.an_image(0, LOGICAL, *SIDES, regions)])
     with pytest.raises(ValueError, match="'a' has the thresholds 2 and 3"):
-        sample_thresholds(truth, "pushpins", 1)
+        sample(truth, num_draws=1)
 
 
 def test_thresholds_are_at_least_one_pixel():
-    sampled = sample_thresholds(TRUTH, "pushpins", draws=200, low=0.001, high=0.2)
+    sampled = sample(TRUTH, num_draws=200, low=0.001, high=0.2)
     assert sampled["b"].all.min() == 1
 
 
 def test_thresholds_depend_on_seed_category_and_type_alone():
     def of(images=IMAGES, category="pushpins", seed=0):
-        return sample_thresholds(GroundTruth.build(images), category, 50, seed)[
+        return sample(GroundTruth.build(images), category, num_draws=50, seed=seed)[
             "b"
         ].all.tolist()
 
