@@ -35,7 +35,7 @@ from gcad_jax.training.cost.communication import crossing_bytes
 from gcad_jax.training.cost.timing import LoopTiming, TimedTrainer, time_calls
 from gcad_jax.training.input_pipeline import InMemory
 from gcad_jax.training.options import LoopOptions
-from gcad_jax.training.parallel.choose import LAYOUTS
+from gcad_jax.training.parallel.choose_layout import LAYOUTS
 from gcad_jax.training.state import first_states
 from gcad_jax.training.step import Resources
 
