@@ -26,7 +26,6 @@ from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import ImagesU8
 from gcad_jax.data.dataset import (
-    GOOD,
     KINDS,
     LOGICAL,
     STRUCTURAL,
@@ -142,8 +141,14 @@ class Circles:
         image[disc] = 0
         anomalous = np.zeros((self.side, self.side), bool)
         if kind == STRUCTURAL:
-            anomalous = disc & self._region(stream, disc)
-            image[anomalous] = self._color(stream)
+            middle = stream.choice(np.argwhere(disc))
+            limits = self.region_radius_min, self.region_radius_max
+            radius = int(stream.integers(*limits, endpoint=True))
+            anomalous = disc & self._disc(middle, radius)
+            color = np.zeros(3, np.uint8)
+            while color.max() < self.colour_min:
+                color = stream.integers(0, 255, 3, np.uint8, endpoint=True)
+            image[anomalous] = color
         elif kind == LOGICAL:
             other = center
             while np.hypot(*(other - center)) < self.min_distance:
@@ -160,34 +165,18 @@ class Circles:
         y, x = np.ogrid[: self.side, : self.side]
         return (y - center[0]) ** 2 + (x - center[1]) ** 2 <= radius**2
 
-    def _region(self, stream: np.random.Generator, disc: np.ndarray) -> np.ndarray:
-        center = stream.choice(np.argwhere(disc))
-        radius = stream.integers(
-            self.region_radius_min, self.region_radius_max, endpoint=True
-        )
-        return self._disc(center, int(radius))
-
-    def _color(self, stream: np.random.Generator) -> np.ndarray:  # (3,) uint8
-        color = np.zeros(3, np.uint8)
-        while color.max() < self.colour_min:
-            color = stream.integers(0, 255, 3, np.uint8, endpoint=True)
-        return color
-
     def _entry(self, kind: str, index: int, mask: np.ndarray) -> TestImage:
-        regions = {
-            GOOD: (),
-            STRUCTURAL: (_make_region("color", 254, 1.0, mask),),
-            LOGICAL: (
-                _make_region("additional_circle", 255, self.logical_saturation, mask),
-            ),
+        defects = {
+            STRUCTURAL: [("color", 254, 1.0, True)],
+            LOGICAL: [("additional_circle", 255, self.logical_saturation, True)],
         }
-        return TestImage(
-            f"{kind}/{index:03d}", kind, self.side, self.side, regions[kind]
-        )
+        pixels = np.flatnonzero(mask).astype(np.int32)
+        regions = tuple(Region(*defect, pixels) for defect in defects.get(kind, ()))
+        return TestImage(f"{kind}/{index:03d}", kind, self.side, self.side, regions)
 
     def _check(self) -> None:
         fields.validate_fields(self, "data.")
-        if not 1 <= self.region_radius_min <= self.region_radius_max:
+        if self.region_radius_min > self.region_radius_max:
             raise UserError(
                 f"data.region_radius_min is {self.region_radius_min}; it must be "
                 f"between 1 and data.region_radius_max ({self.region_radius_max})."
@@ -232,8 +221,3 @@ def smooth(image: np.ndarray, sigma: float) -> np.ndarray:  # (H, W, C) uint8, s
             total += pair
         result = np.ascontiguousarray(total.swapaxes(0, 1))
     return np.rint(result).astype(np.uint8)
-
-
-def _make_region(name: str, value: int, saturation: float, mask: np.ndarray) -> Region:
-    pixels = np.flatnonzero(mask).astype(np.int32)
-    return Region(name, value, saturation, True, pixels)

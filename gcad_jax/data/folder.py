@@ -12,7 +12,6 @@ from etils import epath
 from gcad_jax.core import fields
 from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.types import ImagesU8
 from gcad_jax.data.dataset import GOOD, Category, Region, TestImage
 from gcad_jax.data.folder_files import (
     find_categories,
@@ -64,12 +63,6 @@ class Folder:
         folders = find_categories(self.root)
         one_of("category", category, folders)
         folder = folders[category]
-        augmentation = Augmentation(
-            self.vertical_flip,
-            self.horizontal_flip,
-            self.rotation_degrees,
-            self.jitter,
-        )
         train, validation, notes = self._good_images(folder)
         tests = find_tests(folder / "test")
         paths = [path for kind in tests.values() for path in kind]
@@ -78,11 +71,16 @@ class Folder:
         return Category(
             dataset="folder",
             name=category,
-            train=_load_images(train, image_size, channels),
-            validation=_load_images(validation, image_size, channels),
+            train=load_images(train, image_size, channels)[0],
+            validation=load_images(validation, image_size, channels)[0],
             test=test,
             test_images=entries,
-            augmentation=augmentation,
+            augmentation=Augmentation(
+                self.vertical_flip,
+                self.horizontal_flip,
+                self.rotation_degrees,
+                self.jitter,
+            ),
             complete=False,
             notes=(*notes, *_test_notes(entries)),
         )
@@ -154,17 +152,10 @@ def read_region(
 
 
 def _test_notes(entries: Sequence[TestImage]) -> list[str]:
-    if not entries:
-        return ["no test images: nothing is evaluated"]
     anomalous = [entry for entry in entries if entry.kind != GOOD]
-    bare = sum(not entry.annotated for entry in anomalous)
-    if not bare:
-        return []
-    return [
-        f"{bare} of {len(anomalous)} anomalous test images have no mask: they count "
-        "for the image score and not for localization"
-    ]
-
-
-def _load_images(paths: list[epath.Path], size: int, channels: int) -> ImagesU8:
-    return load_images(paths, size, channels)[0]
+    if bare := sum(not entry.annotated for entry in anomalous):
+        return [
+            f"{bare} of {len(anomalous)} anomalous test images have no mask: they "
+            "count for the image score and not for localization"
+        ]
+    return [] if entries else ["no test images: nothing is evaluated"]

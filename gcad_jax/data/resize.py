@@ -68,10 +68,12 @@ def _resize_width(images: Array, new: int) -> Array:  # (B, H, W, C) -> (B, H, n
         inside = (places >= 0) & (places < old)
         return jnp.where(inside, jnp.maximum(reach - apart, 0), 0)
 
-    def add_weights(tap: Array, total: Array) -> Array:
-        return total + weights(first + tap)
-
-    total = jax.lax.fori_loop(0, taps, add_weights, jnp.zeros(new, jnp.int32))
+    total = jax.lax.fori_loop(
+        0,
+        taps,
+        lambda tap, sums: sums + weights(first + tap),
+        jnp.zeros(new, jnp.int32),
+    )
 
     def add_pixels(tap: Array, sums: Array) -> Array:
         places = first + tap

@@ -21,7 +21,7 @@ from gcad_jax.data.dataset import GOOD, KINDS, TestImage
 from gcad_jax.data.mvtec import loco_files, mvtec_ad_files
 from gcad_jax.data.mvtec.facts import ad_kind
 from gcad_jax.data.mvtec.files import Record, images_by_stem
-from gcad_jax.evaluation.map_folders import (
+from gcad_jax.evaluation.map_files import (
     check_symlink,
     list_checked_entries,
     map_size,

@@ -16,7 +16,7 @@ from gcad_jax.core.paths import Path, as_path
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.dataset import KINDS, TestImage
 from gcad_jax.data.mvtec import facts, loco_files
-from gcad_jax.evaluation import ground_truth_files, map_folders, result_files, spro
+from gcad_jax.evaluation import ground_truth_files, map_files, result_files, spro
 from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.map_source import MapSource
 from gcad_jax.evaluation.ranks.rank import Precision
@@ -68,19 +68,19 @@ def evaluate_each(
     for output in tests:
         check_writable(output, OUTPUTS, "output_dir")
     folder = ground_truth_files.find_category(dataset_base_dir, object_name)
-    listed = {test: map_folders.list_maps(test) for test in tests.values()}
+    listed = {test: map_files.list_maps(test) for test in tests.values()}
     dataset, anomalous = ground_truth_files.anomalous_images(folder, workers)
     maps = next(iter(listed.values()))
     images = (*ground_truth_files.good_images(folder, maps), *anomalous)
     paths = {
-        test: map_folders.maps_of_images(maps, images, test)
+        test: map_files.maps_of_images(maps, images, test)
         for test, maps in listed.items()
     }
     truth = GroundTruth.build(images)
     results = []
     for test in tests.values():
         with count_maps(
-            map_folders.map_file_source(paths[test], images), len(images)
+            map_files.map_file_source(paths[test], images), len(images)
         ) as source:
             scores = score(truth, source, Precision(workers=workers or 0))
         result = CategoryResult(

@@ -6,7 +6,7 @@ from helpers import map_folders as folders
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
-from gcad_jax.evaluation import ground_truth_files, map_folders
+from gcad_jax.evaluation import ground_truth_files, map_files
 
 SIZE = (folders.HEIGHT, folders.WIDTH)
 
@@ -65,7 +65,7 @@ def test_mvtec_ad_layout(tmp_path):
 def test_good_images_are_those_of_the_maps(tmp_path):
     data, maps = folders.make_loco(tmp_path)
     other = folders.save_map(maps / "test/good/007.v2.tif", np.zeros((3, 5), np.uint8))
-    found = map_folders.list_maps(maps / "test")
+    found = map_files.list_maps(maps / "test")
     assert found["good/007.v2"] == other
     images = ground_truth_files.good_images(data, found)
     assert [(i.name, i.kind, i.height, i.width) for i in images] == [
@@ -78,7 +78,7 @@ def test_good_images_are_those_of_the_maps(tmp_path):
 def test_good_images_are_those_of_the_data_set_where_it_has_them(tmp_path):
     data, maps = folders.make_loco(tmp_path)
     folders.save_mask(data / "test/good/004.png", np.zeros((5, 7), np.uint8))
-    images = ground_truth_files.good_images(data, map_folders.list_maps(maps / "test"))
+    images = ground_truth_files.good_images(data, map_files.list_maps(maps / "test"))
     assert [(i.name, i.height, i.width) for i in images] == [("good/004", 5, 7)]
 
 
@@ -86,7 +86,7 @@ def test_other_files_and_hidden_ones_are_passed_over(tmp_path):
     data, maps = folders.make_loco(tmp_path)
     before = (
         ground_truth_files.anomalous_images(data)[1],
-        map_folders.list_maps(maps / "test"),
+        map_files.list_maps(maps / "test"),
     )
     (data / "ground_truth/.DS_Store").write_text("")
     (data / "ground_truth/logical_anomalies/000/notes.txt").write_text("")
@@ -94,7 +94,7 @@ def test_other_files_and_hidden_ones_are_passed_over(tmp_path):
     (maps / "test/good/._000.tiff").write_text("")
     after = (
         ground_truth_files.anomalous_images(data)[1],
-        map_folders.list_maps(maps / "test"),
+        map_files.list_maps(maps / "test"),
     )
     assert [i.name for i in before[0]] == [i.name for i in after[0]]
     assert before[1] == after[1]
@@ -109,7 +109,7 @@ def test_links_are_followed(tmp_path):
     file = maps / "test/good/001.tiff"
     file.unlink()
     file.symlink_to(maps / "test/good/000.tiff")
-    assert map_folders.list_maps(maps / "test")["good/001"] == file
+    assert map_files.list_maps(maps / "test")["good/001"] == file
 
 
 def test_nearest_category(tmp_path):
@@ -127,14 +127,14 @@ def test_source_names_the_file(tmp_path):
     path = maps / "test/good/000.tiff"
     images = ground_truth_files.good_images(tmp_path, {"good/000": path})
     np.testing.assert_array_equal(
-        map_folders.map_file_source([path], images)(0), np.zeros(SIZE)
+        map_files.map_file_source([path], images)(0), np.zeros(SIZE)
     )
     for bad in (np.nan, np.inf, -np.inf):
         scores = np.zeros(SIZE, np.float64)
         scores[3, 3] = bad
         folders.save_map(path, scores)
         with pytest.raises(UserError, match=r"good/000\.tiff holds NaN or infinite"):
-            map_folders.map_file_source([path], images)(0)
+            map_files.map_file_source([path], images)(0)
     folders.save_map(path, np.zeros(SIZE[::-1], np.float32))
     with pytest.raises(UserError, match=r"000\.tiff is a map of 12 x 8 pixels"):
-        map_folders.map_file_source([path], images)(0)
+        map_files.map_file_source([path], images)(0)

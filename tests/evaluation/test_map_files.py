@@ -8,8 +8,12 @@ from helpers import spro_oracle as oracle
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.threads import Scratch
 from gcad_jax.data.dataset import GOOD, LOGICAL
-from gcad_jax.evaluation.map_files import map_path, read_map, write_maps
-from gcad_jax.evaluation.map_folders import map_file_source
+from gcad_jax.evaluation.map_files import (
+    map_file_source,
+    map_path,
+    read_map,
+    write_maps,
+)
 from gcad_jax.evaluation.map_source import UpsampledMaps
 
 

@@ -14,8 +14,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.ground_truth import GroundTruth
-from gcad_jax.evaluation.map_files import map_path
-from gcad_jax.evaluation.map_folders import map_file_source
+from gcad_jax.evaluation.map_files import map_file_source, map_path
 from gcad_jax.evaluation.ranks import sorting
 from gcad_jax.evaluation.ranks.rank import Precision, rank
 from gcad_jax.evaluation.results import LIMITS, MEAN

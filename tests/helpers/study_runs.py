@@ -13,7 +13,7 @@ from helpers import map_folders as folders
 from helpers import runs
 
 from gcad_jax.config import serialization, validation
-from gcad_jax.evaluation import map_folders
+from gcad_jax.evaluation import map_files
 from gcad_jax.evaluation.map_files import MAPS, write_maps
 from gcad_jax.evaluation.result_files import METRICS
 from gcad_jax.runs import workdir
@@ -29,9 +29,7 @@ def make_category(
     for method in methods:
         random = np.random.default_rng([*method.encode(), len(name)])
         for path in perfect.rglob("*.tiff"):
-            scores = map_folders.read_map(path) * random.random() + random.random(
-                (12, 8)
-            )
+            scores = map_files.read_map(path) * random.random() + random.random((12, 8))
             to = root / method / name / path.relative_to(perfect)
             folders.save_map(to, scores.astype(np.float32))
 

@@ -104,26 +104,20 @@ def _defect(name: str, entry: Any) -> Defect:
         raise UserError(
             f"{name} lacks {' and '.join(missing)}; needed are {', '.join(_KEYS)}."
         )
-    defect = Defect(*(entry[key] for key in _KEYS))
-    if not isinstance(defect.defect_name, str) or not defect.defect_name:
-        raise UserError(
-            f"{name} has defect_name {defect.defect_name!r}; it must be a text."
-        )
-    name = f"{name} ({defect.defect_name})"
-    value = defect.pixel_value
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 255:
+    defect_name, value, threshold, relative = (entry[key] for key in _KEYS)
+    if not isinstance(defect_name, str) or not defect_name:
+        raise UserError(f"{name} has defect_name {defect_name!r}; it must be a text.")
+    name = f"{name} ({defect_name})"
+    if type(value) is not int or not 1 <= value <= 255:
         raise UserError(
             f"{name} has pixel_value {value!r}; it must be an integer from 1 to 255."
         )
-    if not isinstance(defect.relative_saturation, bool):
+    if not isinstance(relative, bool):
         raise UserError(
-            f"{name} has relative_saturation {defect.relative_saturation!r}; it must "
-            "be true or false."
+            f"{name} has relative_saturation {relative!r}; it must be true or false."
         )
-    _check_threshold(name, defect.saturation_threshold, defect.relative_saturation)
-    return dataclasses.replace(
-        defect, saturation_threshold=float(defect.saturation_threshold)
-    )
+    _check_threshold(name, threshold, relative)
+    return Defect(defect_name, value, float(threshold), relative)
 
 
 def _check_threshold(name: str, threshold: Any, relative: bool) -> None:

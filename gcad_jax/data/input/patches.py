@@ -13,8 +13,6 @@ from PIL import Image
 
 from gcad_jax.data.photos import PhotoSet
 
-ENDLESS = None
-
 
 @dataclasses.dataclass(frozen=True)
 class PatchCutter:
@@ -62,7 +60,7 @@ class PatchStream:
         import grain
 
         records = grain.MapDataset.source(self.rows).seed(seed).shuffle()
-        patches = records.repeat(ENDLESS).random_map(
+        patches = records.repeat().random_map(
             lambda row, draw: self.cut(self.images.read(int(row), self.rows), draw)
         )
         steps = patches.batch(self.batch_size)[first_step:]

@@ -125,7 +125,7 @@ def _make_builder(layout: FileLayout, folder: pathlib.Path) -> Any:
 
 
 def _open_sources(layout: FileLayout, folder: pathlib.Path) -> dict[str, Sequence[Any]]:
-    from gcad_jax.data.mvtec.builder_base import DECODERS
+    from gcad_jax.data.mvtec.builders import DECODERS
 
     with _silence_tfds():
         builder = _make_builder(layout, folder)

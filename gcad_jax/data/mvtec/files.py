@@ -135,13 +135,13 @@ def find_category(root: str, category: str, archive: Archive) -> epath.Path:
 
 
 def images_by_stem(folder: epath.Path) -> dict[str, epath.Path]:
-    """Stem -> image of the images in `folder`, sorted.
+    """Stem -> image of the images in `folder`, sorted; {} without it.
 
     Raises:
       UserError: two images of one stem.
     """
     images: dict[str, epath.Path] = {}
-    for path in list_images(folder):
+    for path in list_images(folder) if folder.is_dir() else ():
         if path.stem in images:
             raise UserError(
                 f"{path} and {images[path.stem].name} beside it have the same name; "

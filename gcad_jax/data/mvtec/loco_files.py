@@ -42,11 +42,7 @@ def read_layout(folder: epath.Path) -> FileLayout:
     }
     for kind in subfolder_names(folder / "test"):
         one_of(f"A folder of {folder / 'test'}", kind, KINDS)
-    anomalous = any(
-        images_by_stem(folder / "test" / kind)
-        for kind in subfolder_names(folder / "test")
-        if kind != GOOD
-    )
+    anomalous = any(images_by_stem(folder / "test" / kind) for kind in KINDS[1:])
     config = folder / "defects_config.json" if anomalous else None
     defects = read_defects(config) if config else ()
     test = tuple(
@@ -63,14 +59,13 @@ def _test_records(
     folder: epath.Path, kind: str, defects: tuple[Defect, ...]
 ) -> list[Record]:
     records = []
-    test = folder / "test" / kind
-    for stem, image in (images_by_stem(test) if test.is_dir() else {}).items():
+    for stem, image in images_by_stem(folder / "test" / kind).items():
         name = f"{kind}/{stem}"
         if kind == GOOD:
             records.append(Record(name, kind, image))
             continue
         masks = folder / "ground_truth" / kind / stem
-        files = tuple(images_by_stem(masks).values()) if masks.is_dir() else ()
+        files = tuple(images_by_stem(masks).values())
         if not files:
             raise UserError(
                 f"{image} has no masks; {masks} must hold one PNG for each defect."
@@ -83,8 +78,7 @@ def _unused_mask_notes(folder: epath.Path) -> tuple[str, ...]:
     """A note for each kind with masks whose images are not there."""
     notes = []
     for kind in subfolder_names(folder / "ground_truth"):
-        test = folder / "test" / kind
-        images = images_by_stem(test) if test.is_dir() else {}
+        images = images_by_stem(folder / "test" / kind)
         unused = set(subfolder_names(folder / "ground_truth" / kind)) - set(images)
         if unused:
             notes.append(

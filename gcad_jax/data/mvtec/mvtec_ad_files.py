@@ -52,7 +52,7 @@ def _test_records(folder: epath.Path, defect: str) -> list[Record]:
     if defect == GOOD:
         return [Record(f"{GOOD}/{stem}", GOOD, image) for stem, image in images.items()]
     ground_truth = folder / "ground_truth" / defect
-    masks = images_by_stem(ground_truth) if ground_truth.is_dir() else {}
+    masks = images_by_stem(ground_truth)
     # The whole annotated area must be found [P 6].
     entry = Defect(defect, MASK_VALUE, 1.0, relative_saturation=True)
     records = []
@@ -70,8 +70,7 @@ def _test_records(folder: epath.Path, defect: str) -> list[Record]:
 
 def _unused_mask_notes(folder: epath.Path, defect: str) -> list[str]:
     """A note where `defect` has masks whose images are not there."""
-    ground_truth = folder / "ground_truth" / defect
-    masks = images_by_stem(ground_truth) if ground_truth.is_dir() else {}
+    masks = images_by_stem(folder / "ground_truth" / defect)
     images = images_by_stem(folder / "test" / defect)
     unused = sorted(set(masks) - {f"{stem}_mask" for stem in images})
     if not unused:

@@ -10,7 +10,7 @@ from etils import epath
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path, list_entries, make_absolute, walk_files
 from gcad_jax.data.dataset import TestImage
-from gcad_jax.evaluation import ground_truth_files, map_folders
+from gcad_jax.evaluation import ground_truth_files, map_files
 from gcad_jax.runs.data_digest import digest_files, digest_ground_truth
 from gcad_jax.studies.saturation.config import SaturationStudy
 from gcad_jax.studies.saturation.finished_runs import FinishedRun
@@ -99,7 +99,7 @@ def _find_inputs(
     name: str, roots: Mapping[str, epath.Path], source: "GroundTruthSource"
 ) -> CategoryInputs:
     ground_truth = source.digest(name)
-    maps = {m: map_folders.list_maps(root / name / "test") for m, root in roots.items()}
+    maps = {m: map_files.list_maps(root / name / "test") for m, root in roots.items()}
     # Taken before the maps are read: one that changes meanwhile is noticed next time.
     files = (path for by_image in maps.values() for path in by_image.values())
     digests = {"truth": ground_truth, "maps": digest_files(files)}
@@ -114,7 +114,7 @@ class FolderGroundTruth:
 
     def categories(self) -> tuple[str, ...]:
         """All folders of the data set; raises UserError where there are none."""
-        names = map_folders.subfolders(self.root) if self.root.is_dir() else []
+        names = map_files.subfolders(self.root) if self.root.is_dir() else []
         if not names:
             raise UserError(
                 f"config.dataset_base_dir is {self.root}, which holds no folder; point "

@@ -20,7 +20,7 @@ from gcad_jax.core.atomic_files import atomic_file, check_writable, write_text
 from gcad_jax.core.console import pluralize, print_line
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path, make_absolute, open_file
-from gcad_jax.evaluation import map_folders
+from gcad_jax.evaluation import map_files
 from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.ranks.rank import Precision, rank
 from gcad_jax.evaluation.results import ANOMALOUS, LIMITS
@@ -163,8 +163,8 @@ def _evaluate_methods(
     for m, (method, maps) in enumerate(inputs.maps.items()):
         print_line(f"{inputs.name}: {method} ({m + 1} of {len(methods)})")
         folder = inputs.roots[method] / inputs.name / "test"
-        paths = map_folders.maps_of_images(maps, ground_truth.images, folder)
-        source = map_folders.map_file_source(paths, ground_truth.images)
+        paths = map_files.maps_of_images(maps, ground_truth.images, folder)
+        source = map_files.map_file_source(paths, ground_truth.images)
         ranking = rank(ground_truth, source, Precision(config.mode, config.tolerance))
         exact[method] = ranking.exact
         # Only the draws are timed: what thousands of them cost beside one pass.

@@ -143,7 +143,7 @@ def test_a_folder_without_images_is_an_error(tmp_path):
 def test_images_of_a_tfds_set(tmp_path):
     import tensorflow_datasets as tfds
 
-    from gcad_jax.data.mvtec.builder_base import LocalInfo
+    from gcad_jax.data.mvtec.builders import LocalInfo
 
     class TinyPhotos(tfds.core.GeneratorBasedBuilder):
         """Three images."""

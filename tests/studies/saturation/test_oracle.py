@@ -16,7 +16,7 @@ from helpers import spro_oracle as oracle
 from helpers.study_runs import make_category, study_maps
 from scipy.stats import kendalltau
 
-from gcad_jax.evaluation import ground_truth_files, map_folders
+from gcad_jax.evaluation import ground_truth_files, map_files
 from gcad_jax.evaluation.spro import LIMITS
 
 DRAWS, METHODS = 20, "uvw"
@@ -65,11 +65,11 @@ def values(root, category):
 
 
 def inputs(root, method):
-    maps = map_folders.list_maps(root / method / folders.NAME / "test")
+    maps = map_files.list_maps(root / method / folders.NAME / "test")
     data = root / "data" / folders.NAME
     _, anomalous = ground_truth_files.anomalous_images(data)
     images = (*ground_truth_files.good_images(data, maps), *anomalous)
-    return images, [map_folders.read_map(maps[image.name]) for image in images]
+    return images, [map_files.read_map(maps[image.name]) for image in images]
 
 
 def with_thresholds(image, drawn):

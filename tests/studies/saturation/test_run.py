@@ -12,7 +12,7 @@ from helpers import runs
 from helpers.study_runs import make_category, study_maps
 
 from gcad_jax.core.fields import field_texts
-from gcad_jax.evaluation import ground_truth_files, map_folders
+from gcad_jax.evaluation import ground_truth_files, map_files
 from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.results import KIND_OR_MEAN, LIMITS
 from gcad_jax.evaluation.scores import score
@@ -32,11 +32,11 @@ def root(tmp_path):
 
 def expected(root: pathlib.Path, method: str):
     data = root / "data" / folders.NAME
-    maps = map_folders.list_maps(root / method / folders.NAME / "test")
+    maps = map_files.list_maps(root / method / folders.NAME / "test")
     _, anomalous = ground_truth_files.anomalous_images(data)
     truth = GroundTruth.build((*ground_truth_files.good_images(data, maps), *anomalous))
     paths = [maps[image.name] for image in truth.images]
-    return score(truth, map_folders.map_file_source(paths, truth.images)).auspro
+    return score(truth, map_files.map_file_source(paths, truth.images)).auspro
 
 
 def test_two_methods(root):
