@@ -15,6 +15,7 @@ to the annotated area, it stays. What it leaves open is chosen here:
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -67,8 +68,19 @@ def sample_thresholds(
     varying = varying_regions(ground_truth)
     sampled = {}
     for name in ground_truth.defect_names():
-        original, relative = _original_threshold(ground_truth, name)
         of_type = [region.defect_name == name for region in ground_truth.regions]
+        (original, relative), *others = sorted(
+            {
+                (region.saturation_threshold, region.relative_saturation)
+                for region in itertools.compress(ground_truth.regions, of_type)
+            }
+        )
+        if others:
+            raise ValueError(
+                f"{name!r} has the thresholds {original:g} and {others[0][0]:g}; all "
+                "regions of a type share one"
+            )
+        original = original if relative else int(original)
         regions = int(varying[of_type].sum())
         if regions and (config.vary_relative or not relative):
             key = [config.seed, *f"{category}/{name}".encode()]
@@ -83,20 +95,3 @@ def sample_thresholds(
                 original, relative, regions, values, which
             )
     return sampled
-
-
-def _original_threshold(ground_truth: GroundTruth, name: str) -> tuple[float, bool]:
-    """Threshold of the regions of a type, and whether it is relative."""
-    (threshold, relative), *others = sorted(
-        {
-            (region.saturation_threshold, region.relative_saturation)
-            for region in ground_truth.regions
-            if region.defect_name == name
-        }
-    )
-    if others:
-        raise ValueError(
-            f"{name!r} has the thresholds {threshold:g} and {others[0][0]:g}; all "
-            "regions of a type share one"
-        )
-    return (threshold if relative else int(threshold)), relative

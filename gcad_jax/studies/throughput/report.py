@@ -23,7 +23,7 @@ FAILED = "does not fit"
 def markdown(results: StudyResults) -> str:
     """The report of the results; readable as text, too."""
     parts = ["# Throughput", _device(results), _peaks(results.peaks)]
-    for kind in TABLES:
+    for kind in _NOTES:
         if rows := results.of_kind(kind):
             parts += [f"## {kind.capitalize()}", _table(kind, rows)]
             parts.append(_wrap(_NOTES[kind]))
@@ -125,77 +125,68 @@ _NOTES = {
 }
 
 
-# What a column shows of a result, given the images a second of the own setting.
-_Cell: TypeAlias = Callable[[Any, float | None], str]
+_Cell: TypeAlias = Callable[[Any], str]  # what a column shows of a result
 
 
 def _number(name: str, form: str, scale: float = 1.0) -> _Cell:
     """A field of the result; a dash where it is None."""
 
-    def show(result: Any, own_rate: float | None) -> str:
+    def show(result: Any) -> str:
         value = getattr(result, name)
         return NONE if value is None else format(scale * value, form)
 
     return show
 
 
-def _ratio(result: Any, own_rate: float | None) -> str:
-    return f"{result.images_per_second / own_rate:.2f}" if own_rate else NONE
-
-
-def _gflop(result: Any, own_rate: float | None) -> str:
+def _gflop(result: Any) -> str:
     if result.flops_by_hand:  # of version 0.1.0, whose MFU is of them
         return f"{result.flops_by_hand / 1e9:,.4g} by hand"
-    return _number("flops_traced", ",.4g", 1e-9)(result, own_rate)
+    return _number("flops_traced", ",.4g", 1e-9)(result)
 
 
-def _memory(result: Any, own_rate: float | None) -> str:
-    estimate = _number("memory_bytes", ".2f", 2**-30)(result, own_rate)
+def _memory(result: Any) -> str:
+    estimate = _number("memory_bytes", ".2f", 2**-30)(result)
     peak = getattr(result, "peak_bytes", None)
     return estimate if peak is None else f"{estimate} ({peak / 2**30:.2f})"
 
 
-_USE: Mapping[str, _Cell] = {
-    "images/s": _number("images_per_second", ".4g"),
-    "ratio": _ratio,
-    "GFLOP": _gflop,
-    "MFU": _number("mfu", ".1%"),
-}
-# The columns of each kind, behind that of what is varied.
-TABLES: Mapping[str, Mapping[str, _Cell]] = {
-    TRAINING: {
-        **_USE,
-        "first s": lambda x, _: f"{x.compile_seconds + x.first_seconds:.1f}",
+def _columns(kind: str, own_rate: float | None) -> Mapping[str, _Cell]:
+    """Those behind what is varied. own_rate: images a second of the own setting."""
+    rate = {"images/s": _number("images_per_second", ".4g")}
+    if kind == LATENCY:
+        return {
+            "passes": _number("passes", ".0f"),
+            "mean ms": _number("mean_seconds", ".2f", 1e3),
+            "median ms": _number("median_seconds", ".2f", 1e3),
+            "95 % ms": _number("p95_seconds", ".2f", 1e3),
+            **rate,
+        }
+    start: dict[str, _Cell] = {"compile s": _number("compile_seconds", ".1f")}
+    if kind == TRAINING:
+        start = {"first s": lambda x: f"{x.compile_seconds + x.first_seconds:.1f}"}
+    return {
+        **rate,
+        "ratio": lambda x: (
+            f"{x.images_per_second / own_rate:.2f}" if own_rate else NONE
+        ),
+        "GFLOP": _gflop,
+        "MFU": _number("mfu", ".1%"),
+        **start,
         "GiB": _memory,
-    },
-    INFERENCE: {**_USE, "compile s": _number("compile_seconds", ".1f"), "GiB": _memory},
-    LATENCY: {
-        "passes": _number("passes", ".0f"),
-        "mean ms": _number("mean_seconds", ".2f", 1e3),
-        "median ms": _number("median_seconds", ".2f", 1e3),
-        "95 % ms": _number("p95_seconds", ".2f", 1e3),
-        "images/s": _number("images_per_second", ".4g"),
-    },
-}
+    }
 
 
 def _table(kind: str, rows: Sequence[MeasuredRow]) -> str:
     # Only the size of the batch is varied where latency is measured.
     varied = "batch_size" if kind == LATENCY else "varied"
-    own_rate = next(
-        (
-            getattr(row.result, "images_per_second", None)
-            for row in rows
-            if row.settings["varied"] == OWN
-        ),
-        None,
-    )
-    columns, cells = TABLES[kind], []
+    own = next((row.result for row in rows if row.settings["varied"] == OWN), None)
+    columns = _columns(kind, getattr(own, "images_per_second", None))
+    cells = []
     for row in rows:
         if isinstance(row.result, Failure):
             shown = [FAILED, *[NONE] * (len(columns) - 1)]
         else:
-            shown = [cell(row.result, own_rate) for cell in columns.values()]
+            shown = [cell(row.result) for cell in columns.values()]
         cells.append([str(row.settings[varied]), *shown])
     head = [varied.removesuffix("_size"), *columns]
     return markdown_table(head, cells, int(kind != LATENCY), aligned=True)

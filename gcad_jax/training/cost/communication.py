@@ -3,8 +3,6 @@
 No second device is needed for it, so that one can know before renting many.
 """
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -44,7 +42,7 @@ def crossing_bytes(
     step = make_step(phase, augmentation, StepOptions())
     # The size of the axis changes no shape that crosses it.
     make_jaxpr = jax.make_jaxpr(step, axis_env=[(BATCH, 2)])
-    return _count_bytes(_without_constants(make_jaxpr(states, resources, examples)))
+    return _count_bytes(make_jaxpr(states, resources, examples))
 
 
 def crossing_line(
@@ -69,13 +67,20 @@ def crossing_line(
     )
 
 
-def _count_bytes(jaxpr: core.Jaxpr) -> int:
+def _count_bytes(jaxpr: Any) -> int:
     total = 0
-    for equation in jaxpr.eqns:
+    # From jax 0.11 on there is one class for those with constants and without.
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         name = equation.primitive.name
         if name.startswith(_CROSSING):
-            total += sum(_bytes(operand.aval) for operand in equation.invars)
-        inner = [_count_bytes(inner) for inner in _inner_jaxprs(equation.params)]
+            operands = [operand.aval for operand in equation.invars]
+            total += sum(x.size * np.dtype(x.dtype).itemsize for x in operands)
+        # Bodies of loops, branches and called functions.
+        inner = [
+            _count_bytes(value)
+            for value in jax.tree.leaves(equation.params)
+            if isinstance(value, (core.ClosedJaxpr, core.Jaxpr))
+        ]
         if name == "cond":
             total += max(inner, default=0)
         elif name == "scan":
@@ -83,20 +88,3 @@ def _count_bytes(jaxpr: core.Jaxpr) -> int:
         else:
             total += sum(inner)
     return total
-
-
-def _inner_jaxprs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
-    """Bodies of loops, branches and called functions."""
-    for value in params.values():
-        for item in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(item, (core.ClosedJaxpr, core.Jaxpr)):
-                yield _without_constants(item)
-
-
-def _without_constants(jaxpr: Any) -> core.Jaxpr:
-    """From jax 0.11 on there is one class for those with constants and without."""
-    return getattr(jaxpr, "jaxpr", jaxpr)
-
-
-def _bytes(aval: Any) -> int:
-    return math.prod(aval.shape) * np.dtype(aval.dtype).itemsize
