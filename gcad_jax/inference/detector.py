@@ -120,12 +120,15 @@ class Detector:
                 return error
             return image, resize_image(image, size)
 
-        pending: collections.deque[tuple[list[LoadedImage], Tree | None]]
-        pending = collections.deque()
+        pending = collections.deque[tuple[list[LoadedImage], Tree | None]]()
         with thread_pool() as pool:
-            loaded = map_in_order(pool, load_image, images, AHEAD * self.batch_size)
-            for batch in _batches(loaded, self.batch_size):
-                pending.append((batch, self._start_batch(batch)))
+            ahead = AHEAD * self.batch_size
+            loaded_images = map_in_order(pool, load_image, images, ahead)
+            for batch in _batches(loaded_images, self.batch_size):
+                pixels = [loaded[1] for loaded in batch if isinstance(loaded, tuple)]
+                fill = pixels[-1:] * (self.batch_size - len(pixels))
+                maps = self.batch_maps(np.stack(pixels + fill)) if pixels else None
+                pending.append((batch, maps))
                 # One batch stays behind: the device computes while its results are
                 # fetched and the next images are read.
                 if len(pending) > 1:
@@ -140,14 +143,6 @@ class Detector:
         """
         return self._compute_maps(self._state, images)
 
-    def _start_batch(self, batch: Sequence[LoadedImage]) -> Tree | None:
-        """Maps of the images that could be read, being computed on the device."""
-        pixels = [loaded[1] for loaded in batch if not isinstance(loaded, UserError)]
-        if not pixels:
-            return None
-        pixels += pixels[-1:] * (self.batch_size - len(pixels))
-        return self.batch_maps(np.stack(pixels))
-
     def _finish_batch(
         self, batch: Sequence[LoadedImage], maps: Tree | None, limit: float
     ) -> Iterator[tuple[np.ndarray | None, Prediction | UserError]]:
@@ -157,23 +152,17 @@ class Detector:
             if isinstance(loaded, UserError):
                 yield None, loaded
                 continue
-            image, _ = loaded
             network_maps = {
                 name: fetched[name][row] for name in (*self.branches, COMBINED)
             }
             row += 1
             score = float(network_maps[COMBINED].max())
-            [p_value] = p_values(np.array([score]), self.validation_scores)
+            p_value = float(p_values(np.array([score]), self.validation_scores)[0])
+            image, is_above = loaded[0], score > limit
+            height, width = image.shape[:2]
             yield (
                 image,
-                Prediction(
-                    score=score,
-                    anomalous=score > limit,
-                    p_value=float(p_value),
-                    height=image.shape[0],
-                    width=image.shape[1],
-                    network_maps=network_maps,
-                ),
+                Prediction(score, is_above, p_value, height, width, network_maps),
             )
 
 

@@ -80,17 +80,10 @@ def write_detector(path: epath.Path, stored: DetectorFile) -> None:
             name: dataclasses.asdict(scale) for name, scale in stored.scales.items()
         },
     }
-    detector = stored.detector
-    trees = (
-        detector.frozen,
-        detector.learned.params,
-        detector.learned.model_state,
-        detector.calibration,
-    )
+    detector, learned = stored.detector, stored.detector.learned
+    trees = detector.frozen, learned.params, learned.model_state, detector.calibration
     arrays = flatten_dict(jax.device_get(dict(zip(PARTS, trees, strict=True))), sep="/")
-    write_weights(
-        path, header, {name: np.asarray(array) for name, array in arrays.items()}
-    )
+    write_weights(path, header, {name: np.asarray(x) for name, x in arrays.items()})
 
 
 def read_detector(path: epath.Path) -> DetectorFile:
@@ -107,34 +100,27 @@ def read_detector(path: epath.Path) -> DetectorFile:
         )
     check_sum(path, header, arrays)
     try:
-        return _parse_file(path, header, arrays)
+        method = _make_method(path, header)
+        if set(header["scales"]) != {*method.branches, COMBINED}:
+            raise ValueError(f"scales of {', '.join(header['scales']) or 'nothing'}")
+        trees = unflatten_dict(arrays, sep="/")
+        frozen, params, model_state, calibration = (trees.get(x, {}) for x in PARTS)
+        return DetectorFile(
+            method=method,
+            detector=DetectorState(frozen, Learned(params, model_state), calibration),
+            dataset=header["dataset"],
+            category=header["category"],
+            seed=header["seed"],
+            scales={
+                name: Scale(scale["median"], tuple(scale["image_scores"]))
+                for name, scale in header["scales"].items()
+            },
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is damaged: its header is not that of a detector ({error!r}); "
             "copy the file again."
         ) from error
-
-
-def _parse_file(
-    path: epath.Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-) -> DetectorFile:
-    """Raises KeyError, TypeError or ValueError where the header is not whole."""
-    trees = unflatten_dict(arrays, sep="/")
-    frozen, params, model_state, calibration = (trees.get(part, {}) for part in PARTS)
-    method = _make_method(path, header)
-    if set(header["scales"]) != {*method.branches, COMBINED}:
-        raise ValueError(f"scales of {', '.join(header['scales']) or 'nothing'}")
-    return DetectorFile(
-        method=method,
-        detector=DetectorState(frozen, Learned(params, model_state), calibration),
-        dataset=header["dataset"],
-        category=header["category"],
-        seed=header["seed"],
-        scales={
-            name: Scale(scale["median"], tuple(scale["image_scores"]))
-            for name, scale in header["scales"].items()
-        },
-    )
 
 
 def _make_method(path: epath.Path, header: Mapping[str, Any]) -> Method:

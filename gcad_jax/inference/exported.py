@@ -87,15 +87,6 @@ def export_detector(stored: DetectorFile, fpr: float) -> export.Exported:
     Raises:
       UserError: it would be larger than an exported file can be; a wrong `fpr`.
     """
-    check_size(stored)
-    sides = export.symbolic_shape(f"{SIDES}, {stored.method.channels}")
-    images = jax.ShapeDtypeStruct(sides, jnp.uint8)
-    traced = export.export(jax.jit(detection_program(stored, fpr)), platforms=PLATFORMS)
-    return traced(images)
-
-
-def check_size(stored: DetectorFile) -> None:
-    """Raises UserError where the arrays do not fit into an exported file."""
     size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(stored.detector))
     if size > LARGEST:
         raise UserError(
@@ -104,6 +95,10 @@ def check_size(stored: DetectorFile) -> None:
             "one that was trained on fewer images or with a smaller method.image_size, "
             "or take python -m gcad_jax.predict, which has no limit."
         )
+    sides = export.symbolic_shape(f"{SIDES}, {stored.method.channels}")
+    images = jax.ShapeDtypeStruct(sides, jnp.uint8)
+    traced = export.export(jax.jit(detection_program(stored, fpr)), platforms=PLATFORMS)
+    return traced(images)
 
 
 def describe_export(stored: DetectorFile, fpr: float) -> dict[str, Any]:
@@ -151,11 +146,8 @@ def export_file(
     check_writable(file.parent, (file.name, sidecar.name), "output")
     paths = find_images(images, file) if images else {}
     detector = load(workdir, category, seed, batch_size=BATCH)
-    check_size(detector.stored)
     channels = detector.stored.method.channels
-    compared = [
-        read_pixels(path, channels) for path in list(paths.values())[:NUM_COMPARED]
-    ]
+    compared = [read_pixels(p, channels) for p in [*paths.values()][:NUM_COMPARED]]
     for line in as_text(detector.stored, fpr):
         print_line(line)
     size, parity = write_export(detector, file, fpr, compared)
@@ -203,13 +195,10 @@ def write_export(
                 f"score), where {export_check.LIMIT:g} is allowed; take python -m "
                 "gcad_jax.predict, and please report it."
             )
-        about = describe_export(stored, fpr) | {
-            "bytes": size,
-            "parity": dataclasses.asdict(parity)
-            | {
-                "unit": "range of the map that predict gives, largest of all images",
-                "device": "cpu",
-            },
+        about = describe_export(stored, fpr) | {"bytes": size}
+        about["parity"] = dataclasses.asdict(parity) | {
+            "unit": "range of the map that predict gives, largest of all images",
+            "device": "cpu",
         }
         sidecar.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return size, parity

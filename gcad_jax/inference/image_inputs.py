@@ -46,7 +46,17 @@ def find_images(given: str, output: epath.Path) -> dict[str, epath.Path]:
         elif place.is_file():
             images.append((place, place.name))
         else:
-            images += [(path, path.name) for path in _match_pattern(place)]
+            if not place.parent.is_dir() or not set("*?[") & set(place.name):
+                raise UserError(
+                    f"images={place}: there is no {place}; give a folder, a file, or a "
+                    "pattern in quotes.",
+                    "images",
+                )
+            images += [
+                (file, file.name)
+                for file in list_folder(place.parent)[1]
+                if fnmatch.fnmatchcase(file.name, place.name)
+            ]
     if not images:
         raise UserError(
             f"images={given} has no image ({', '.join(SUFFIXES)}); give a folder, a "
@@ -54,18 +64,6 @@ def find_images(given: str, output: epath.Path) -> dict[str, epath.Path]:
             "images",
         )
     return _by_result_name(images)
-
-
-def _match_pattern(pattern: epath.Path) -> list[epath.Path]:
-    """Files of a folder whose names match the last part of a pattern."""
-    if not pattern.parent.is_dir() or not set("*?[") & set(pattern.name):
-        raise UserError(
-            f"images={pattern}: there is no {pattern}; give a folder, a file, or a "
-            "pattern in quotes.",
-            "images",
-        )
-    files = list_folder(pattern.parent)[1]
-    return [file for file in files if fnmatch.fnmatchcase(file.name, pattern.name)]
 
 
 def _by_result_name(

@@ -58,10 +58,12 @@ def find_file(
             f"{workdir} is not there; give the workdir of a finished run, or a "
             "detector file."
         )
-    by_category = {}
-    for folder in (workdir, *list_folder(workdir)[0]):
-        if files := _files_by_seed(folder):
-            by_category[folder.name] = files
+    by_category: dict[str, dict[int, epath.Path]] = {}
+    for category_folder in (workdir, *list_folder(workdir)[0]):
+        folder = category_folder / detector_file.DETECTORS
+        for path in list_folder(folder)[1] if folder.is_dir() else []:
+            if match := _FILE_NAME.fullmatch(path.name):
+                by_category.setdefault(category_folder.name, {})[int(match[1])] = path
     if not by_category:
         raise UserError(
             f"{workdir} holds no detector; give the workdir of a finished run, not of "
@@ -90,11 +92,3 @@ def find_file(
             f"{', '.join(map(str, sorted(files)))}."
         )
     return files[seed]
-
-
-def _files_by_seed(category: epath.Path) -> dict[int, epath.Path]:
-    """The detector files of a category, given its folder."""
-    folder = category / detector_file.DETECTORS
-    files = list_folder(folder)[1] if folder.is_dir() else []
-    matches = ((path, _FILE_NAME.fullmatch(path.name)) for path in files)
-    return {int(match[1]): path for path, match in matches if match}

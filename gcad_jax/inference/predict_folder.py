@@ -8,7 +8,6 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from etils import epath
@@ -19,8 +18,8 @@ from gcad_jax.core.errors import UserError, is_out_of_memory
 from gcad_jax.core.paths import as_path
 from gcad_jax.core.threads import background_writer
 from gcad_jax.core.types import COMBINED
-from gcad_jax.evaluation import threshold
 from gcad_jax.evaluation.map_files import MAPS
+from gcad_jax.evaluation.threshold import threshold
 from gcad_jax.inference.detector import Detector
 from gcad_jax.inference.image_inputs import OVERLAYS, find_images
 from gcad_jax.inference.load import load
@@ -125,7 +124,7 @@ def write_predictions(
     """
     for name in (SCORES, ABOUT):  # of an earlier command: they say that all is there
         (output / name).unlink(missing_ok=True)
-    rows: list[tuple[Any, ...]] = []
+    rows: list[tuple[str | int, ...]] = []  # by COLUMNS
     skipped: list[UserError] = []
     started, first_seconds = time.monotonic(), 0.0
     results = ResultWriter(detector, output, options)
@@ -140,39 +139,28 @@ def write_predictions(
             if isinstance(prediction, UserError):
                 skipped.append(prediction)
                 continue
-            rows.append(_table_row(name, path, prediction))
+            score, p_value = f"{prediction.score:.6g}", f"{prediction.p_value:.4g}"
+            decision = score, int(prediction.anomalous), p_value
+            size = prediction.height, prediction.width
+            rows.append((name, *decision, *size, os.fspath(path)))
             if options.maps:
                 writer.submit(results.write_map, name, prediction)
             if options.overlays:
                 writer.submit(results.write_overlay, name, image, prediction)
-    anomalous = sum(row[COLUMNS.index("anomalous")] for row in rows)
+    anomalous = sum(row[COLUMNS.index("anomalous")] == 1 for row in rows)
     about = as_json(detector.stored, options.fpr) | {
         "images": len(rows),
         "anomalous": anomalous,
         "skipped": [str(error) for error in skipped],
     }
-    _write_tables(output, rows, about)
-    seconds = time.monotonic() - started
-    return Summary(len(rows), anomalous, tuple(skipped), seconds, first_seconds)
-
-
-def _table_row(
-    name: str, path: epath.Path, prediction: Prediction
-) -> tuple[Any, ...]:  # by COLUMNS
-    score, p_value = f"{prediction.score:.6g}", f"{prediction.p_value:.4g}"
-    size = prediction.height, prediction.width
-    return (name, score, int(prediction.anomalous), p_value, *size, os.fspath(path))
-
-
-def _write_tables(
-    output: epath.Path, rows: list[tuple[Any, ...]], about: Mapping[str, Any]
-) -> None:
-    """Both or none, and last: they say that everything is there."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    # Both or none, and last: they say that everything is there.
     with atomic_file(output / SCORES) as scores, atomic_file(output / ABOUT) as sidecar:
         scores.write_text(text.getvalue(), encoding="utf-8")
         sidecar.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    seconds = time.monotonic() - started
+    return Summary(len(rows), anomalous, tuple(skipped), seconds, first_seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,10 +183,12 @@ class ResultWriter:
         self, name: str, image: np.ndarray, prediction: Prediction
     ) -> None:
         """A PNG with input, heat map and contour."""
-        heats = {
-            branch: self._heat(branch, scores)
-            for branch, scores in prediction.network_maps.items()
-        }
+        heats = {}
+        for branch, scores in prediction.network_maps.items():
+            # In colors that are the same for all images: good ones set the scale.
+            scale = self.detector.stored.scales[branch]
+            limit = threshold(scale.image_scores, self.options.fpr)
+            heats[branch] = overlay.Heat(scores, scale.median, limit)
         combined = heats.pop(COMBINED)
         sign, verdict = (">", "ANOMALOUS") if prediction.anomalous else ("<=", "good")
         headline = (
@@ -209,9 +199,3 @@ class ResultWriter:
         picture = overlay.render_overlay(image, headline, combined, shown)
         with atomic_file(self.output / OVERLAYS / f"{name}.png") as part:
             part.write_bytes(png.encode_png(np.asarray(picture)))
-
-    def _heat(self, branch: str, scores: np.ndarray) -> overlay.Heat:
-        """In colors that are the same for all images: good ones set the scale."""
-        scale = self.detector.stored.scales[branch]
-        limit = threshold.threshold(scale.image_scores, self.options.fpr)
-        return overlay.Heat(scores, scale.median, limit)

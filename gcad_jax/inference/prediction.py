@@ -7,7 +7,6 @@ from typing import TypeAlias
 import numpy as np
 
 from gcad_jax.core.paths import Path
-from gcad_jax.core.threads import Scratch
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.resize import upsample
 
@@ -44,5 +43,4 @@ class Prediction:
 
     def branch_map(self, name: str) -> np.ndarray:
         """The same of one map of `network_maps`."""
-        # In memory of its own, for the map is the caller's to keep.
-        return upsample(self.network_maps[name], self.height, self.width, Scratch())
+        return upsample(self.network_maps[name], self.height, self.width)

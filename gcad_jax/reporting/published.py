@@ -7,6 +7,8 @@ Source: "Beyond Dents and Scratches", IJCV 2022, Tables 3, 5, 6, 7 (MVTec LOCO A
 import dataclasses
 from collections.abc import Mapping
 
+from gcad_jax.evaluation.results import LIMITS
+
 
 @dataclasses.dataclass(frozen=True)
 class PublishedResults:
@@ -39,8 +41,6 @@ CATEGORIES = {
         *("tile", "toothbrush", "transistor", "wood", "zipper"),
     ),
 }
-
-LIMITS = ("0.01", "0.05", "0.1", "0.3", "1.0")
 
 # Method: Table 3 by category as above, Table 5, Table 6 (structural, logical, mean),
 # Table 7 by limit.

@@ -22,7 +22,7 @@ from gcad_jax.evaluation.map_source import MapSource
 from gcad_jax.evaluation.ranks.rank import Precision
 from gcad_jax.evaluation.results import CategoryResult
 from gcad_jax.evaluation.scores import score
-from gcad_jax.reporting import text_tables
+from gcad_jax.reporting import tables
 from gcad_jax.reporting.plots import curves, style
 
 CURVES, CURVES_PDF = "curves.png", "curves.pdf"
@@ -131,12 +131,12 @@ def print_results(
 ) -> None:
     """Prints the results, and where the files `names` are."""
     print(
-        text_tables.count_sentence(result),
-        text_tables.scores_table(result),
+        tables.count_sentence(result),
+        tables.scores_table(result),
         sep="\n\n",
         end="\n\n",
     )
-    for remark in text_tables.remarks(result):
+    for remark in tables.remarks(result):
         print(remark)
     print(f"Written to {output}: {', '.join(names)}.")
 
@@ -183,9 +183,7 @@ def write_results(folder: epath.Path, result: CategoryResult) -> list[str]:
     Without any curve older figures of them are removed: all files belong together.
     """
     values = result.combined[0].curves
-    lines = {
-        text_tables.short(k): {result.name: np.asarray(v)} for k, v in values.items()
-    }
+    lines = {tables.short(k): {result.name: np.asarray(v)} for k, v in values.items()}
     names = OUTPUTS if lines else OUTPUTS[:2]
     with contextlib.ExitStack() as files:
         part = {name: files.enter_context(atomic_file(folder / name)) for name in names}

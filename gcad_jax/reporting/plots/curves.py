@@ -95,9 +95,7 @@ def render_loss_curves(
     return figure
 
 
-def _by_step(
-    rows: Sequence[Mapping[str, Any]], name: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _by_step(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:  # (4, K)
     """Steps, and minimum, mean, maximum over the seeds of the positive values.
 
     Of a long training means over equal parts, as many as can be told apart in print.
@@ -106,19 +104,12 @@ def _by_step(
     for row in rows:
         if (value := row.get(name)) is not None and value > 0:
             of_step.setdefault(row["step"], []).append(value)
-    ordered = sorted(of_step)
-    summary = [
-        (min(v), sum(v) / len(v), max(v)) for v in map(of_step.get, ordered) if v
+    rows_of_steps = [
+        (step, min(x), sum(x) / len(x), max(x)) for step, x in sorted(of_step.items())
     ]
-    low, mean, high = np.array(summary).reshape(-1, 3).T
-    steps, low, mean, high = (
-        _average_parts(x) for x in (np.array(ordered), low, mean, high)
+    columns = np.array(rows_of_steps).reshape(-1, 4).T
+    if len(rows_of_steps) <= _POINTS:
+        return columns
+    return np.array(
+        [[part.mean() for part in np.array_split(x, _POINTS)] for x in columns]
     )
-    return steps, low, mean, high
-
-
-def _average_parts(values: np.ndarray) -> np.ndarray:
-    """Means of _POINTS equal parts; the values themselves where there are no more."""
-    if values.size <= _POINTS:
-        return values
-    return np.array([part.mean() for part in np.array_split(values, _POINTS)])

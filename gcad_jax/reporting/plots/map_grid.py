@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _GAMMA = 0.4  # scores of logical and structural anomalies differ by a power of ten
 _GAP = 0.025  # inches between pictures
-_SIDES = ("left", "right")
 _NOTES = 1.0  # inches beside the images, where rows have notes
 
 
@@ -78,11 +77,13 @@ def render_map_grid(
         sides = round(layout.height * DPI), round(layout.width * DPI)
         canvas = np.full((*sides, 3), 255, np.uint8)
         for column, (title, size) in enumerate(layout.above):
-            _draw_column_title(axis, layout, column, title, size)
-        for number, (row, (title, size)) in enumerate(
-            zip(rows, layout.beside, strict=True)
-        ):
-            _draw_row_title(axis, layout, number, title, row.notes, size)
+            box = layout.box(0, column)
+            # Line by line: the last ones are all on one baseline, formulas too.
+            for k, line in enumerate(reversed(title.split("\n"))):
+                place = box.left + box.width / 2, box.top - 0.07 - 1.15 * k * size / 72
+                axis.text(*place, line, fontsize=size, ha="center", va="baseline")
+        for number, row in enumerate(rows):
+            _draw_row_title(axis, layout, number, row.notes)
             shown = np.repeat(row.image, 3 // row.image.shape[-1], axis=-1)
             pictures = [shown, _tint_regions(shown, row.mask)]
             pictures += [_apply_colormap(row.maps[b], *limits[b]) for b in branches]
@@ -90,9 +91,8 @@ def render_map_grid(
                 _draw_picture(axis, canvas, layout.box(number, column), picture)
             _draw_outline(axis, layout.box(number, 1), row.mask)
         for column, branch in enumerate(branches, 2):
-            _draw_scale(
-                axis, canvas, layout.box(len(rows) - 1, column), *limits[branch]
-            )
+            box = layout.box(len(rows) - 1, column)
+            _draw_scale(axis, canvas, box, *limits[branch])
         extent = (0, layout.width, layout.height, 0)
         axis.imshow(canvas, interpolation="none", extent=extent, aspect="auto")
         axis.set(xlim=(0, layout.width), ylim=(layout.height, 0))
@@ -165,37 +165,15 @@ def _fit_grid(
     )
 
 
-def _draw_column_title(
-    axis: "Axes", at: _GridLayout, column: int, title: str, size: float
-) -> None:
-    box = at.box(0, column)
-    middle, low = box.left + box.width / 2, box.top - 0.07
-    # Line by line: all columns have their last one on one baseline, formulas too.
-    for k, line in enumerate(reversed(title.split("\n"))):
-        above = low - 1.15 * k * size / 72
-        axis.text(middle, above, line, fontsize=size, ha="center", va="baseline")
-
-
 def _draw_row_title(
-    axis: "Axes",
-    at: _GridLayout,
-    number: int,
-    title: str,
-    notes: Sequence[str],
-    size: float,
+    axis: "Axes", at: _GridLayout, number: int, notes: Sequence[str]
 ) -> None:
     """The title of a row, turned, or upright with its notes below it."""
-    box = at.box(number, 0)
+    box, (title, size) = at.box(number, 0), at.beside[number]
     middle = box.top + box.height / 2
     if not at.noted:
-        axis.text(
-            *(box.left - 0.05, middle, title),
-            fontsize=size,
-            rotation=90,
-            ha="right",
-            va="center",
-            linespacing=1,
-        )
+        turned: Any = {"rotation": 90, "ha": "right", "va": "center", "linespacing": 1}
+        axis.text(box.left - 0.05, middle, title, fontsize=size, **turned)
         return
     lines = [(line, size, "0") for line in title.split("\n")]
     lines += [(note, 7, "0.25") for note in notes]
@@ -234,9 +212,7 @@ def _tint_regions(picture: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
 
 def _draw_outline(axis: "Axes", box: _Box, mask: np.ndarray | None) -> None:
     """Lines around the regions; of a good image the words that it has none."""
-    if mask is None:
-        return
-    if mask.any():
+    if mask is not None and mask.any():
         # A frame of background, so that outlines close at the border of the image.
         framed = np.pad(mask.astype(float), 1)
         height, width = mask.shape
@@ -245,14 +221,11 @@ def _draw_outline(axis: "Axes", box: _Box, mask: np.ndarray | None) -> None:
         for color, line in (("black", 2.0), (MASK, 1.0)):  # visible on any ground
             contour = axis.contour(x, y, framed, [0.5], colors=[color], linewidths=line)
             contour.set_clip_path(_rectangle(box, transform=axis.transData))
-    else:
-        axis.text(
-            *(box.left + box.width / 2, box.top + box.height - 0.04, "no defect"),
-            ha="center",
-            va="bottom",
-            fontsize=6.5,
-            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5},
-        )
+    elif mask is not None:
+        frame = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5}
+        look: Any = {"ha": "center", "va": "bottom", "fontsize": 6.5, "bbox": frame}
+        x, y = box.left + box.width / 2, box.top + box.height - 0.04
+        axis.text(x, y, "no defect", **look)
 
 
 def _apply_colormap(scores: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -274,8 +247,8 @@ def _draw_scale(
     _draw_picture(axis, canvas, bar, _apply_colormap(ramp, low, high))
     names = [_format_score(low), _format_score(high)]
     size = min(7, 7 * width / _text_width("  ".join(names), 7))
-    for name, place, side in zip(names, (left, left + width), _SIDES, strict=True):
-        axis.text(place, top + 0.08, name, fontsize=size, ha=side, va="top")
+    axis.text(left, top + 0.08, names[0], fontsize=size, ha="left", va="top")
+    axis.text(left + width, top + 0.08, names[1], fontsize=size, ha="right", va="top")
 
 
 def _format_score(score: float) -> str:

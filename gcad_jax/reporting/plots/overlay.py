@@ -11,7 +11,6 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gcad_jax.core.threads import Scratch
 from gcad_jax.data.resize import upsample
 from gcad_jax.reporting.plots.style import SCORES
 
@@ -36,17 +35,13 @@ class Heat:
 
     def levels(self, height: int, width: int) -> np.ndarray:  # (height, width) in 0..1
         """0 at `low`, one half at the threshold."""
-        scores = self.upsample_to(height, width)
+        scores = upsample(self.scores, height, width)
         span = max(2 * (self.threshold - self.low), 1e-12)
         return np.clip((scores - self.low) / span, 0, 1)
 
-    def upsample_to(self, height: int, width: int) -> np.ndarray:
-        """The scores at another size."""
-        return upsample(self.scores, height, width, Scratch())
-
     def resize(self, height: int, width: int) -> "Heat":
         """The same at another size, so that it is upsampled once."""
-        return dataclasses.replace(self, scores=self.upsample_to(height, width))
+        return dataclasses.replace(self, scores=upsample(self.scores, height, width))
 
 
 def render_overlay(
@@ -82,7 +77,7 @@ def blend_heat(image: np.ndarray, heat: Heat) -> np.ndarray:  # (h, w, 3) uint8
     alpha = [round(255 * VISIBLE * min(max(i / 127.5 - 0.5, 0), 1)) for i in range(256)]
     hot, plain = Image.fromarray(apply_colormap(levels)), Image.fromarray(image)
     marked = np.array(Image.composite(hot, plain, _to_8_bit(levels).point(alpha)))
-    inside = heat.upsample_to(height, width) > heat.threshold
+    inside = upsample(heat.scores, height, width) > heat.threshold
     for color, steps in zip(OUTLINE, (2, 1), strict=True):
         marked[find_outline(inside, steps)] = color
     return marked
@@ -101,10 +96,8 @@ def find_outline(inside: np.ndarray, steps: int) -> np.ndarray:  # (h, w) bool
     return grown & ~inside
 
 
-def apply_colormap(
-    levels: np.ndarray,
-) -> np.ndarray:  # (h, w) in 0..1 -> (h, w, 3) uint8
-    """The colors of the figures: their lightness rises with the level."""
+def apply_colormap(levels: np.ndarray) -> np.ndarray:  # (h, w, 3) uint8
+    """Levels (h, w) in 0..1 in the colors of the figures."""
     indexed = _to_8_bit(levels)
     indexed.putpalette(_palette())
     return np.asarray(indexed.convert("RGB"))
@@ -133,11 +126,8 @@ def _font(size: int) -> _Font:
 def _join_panels(headline: str, panels: Mapping[str, np.ndarray]) -> Image.Image:
     height, width = next(iter(panels.values())).shape[:2]
     step = max(width, 150) + GAP  # a narrow image leaves room for its label
-    sheet = Image.new(
-        "RGB",
-        (GAP + step * len(panels), HEAD + LABEL + height + GAP),
-        "white",
-    )
+    size = GAP + step * len(panels), HEAD + LABEL + height + GAP
+    sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
     font = _font(15)
     pen.text((GAP, 4), _fit_text(headline, font, sheet.width - 2 * GAP), "black", font)
@@ -153,11 +143,8 @@ def _fit_text(text: str, font: _Font, room: int) -> str:
     """The text, its middle left out where it is too long."""
     if font.getlength(text) <= room:
         return text
-    kept = len(text)
-    while kept > 2 and font.getlength(_shorten(text, kept)) > room:
-        kept -= 1
-    return _shorten(text, kept)
-
-
-def _shorten(text: str, kept: int) -> str:
-    return f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
+    for letters in range(len(text), 1, -1):
+        shorter = f"{text[: (letters + 1) // 2]}...{text[len(text) - letters // 2 :]}"
+        if font.getlength(shorter) <= room:
+            break
+    return shorter

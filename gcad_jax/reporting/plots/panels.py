@@ -59,8 +59,9 @@ def _legend(panels: Sequence[Panel]) -> tuple[list[Any], list[str]]:
     several = {panel.form for panel in panels if panel.several}
     kinds = []
     for k, color in enumerate(style.KIND_COLORS):
+        marker = style.KIND_MARKERS[k]
         fill, hatch = style.KIND_FILLS[k], style.KIND_HATCHES[k]
-        line = {"color": color, "marker": style.KIND_MARKERS[k], "ms": 4}
+        line: dict[str, Any] = {"color": color, "marker": marker, "ms": 4}
         symbols: dict[str, Any] = {
             BARS: Patch(facecolor=fill, hatch=hatch, edgecolor="white"),
             VALUES: Line2D([], [], **line, lw=1.2, ls=style.KIND_DASHES[k]),
