@@ -11,14 +11,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import Path
 from gcad_jax.core.types import Array, Images, Tree
-from gcad_jax.models.classifiers import mobilenet, resnet
-from gcad_jax.models.io.npz import check_sum, difference, read_weights, write_weights
+from gcad_jax.models.classifiers.mobilenet import MobileNetV2
+from gcad_jax.models.classifiers.resnet import RESNET18, WIDE_RESNET50_2
+from gcad_jax.models.io.npz import (
+    check_sum,
+    difference,
+    parameter_shapes,
+    read_weights,
+    write_weights,
+)
 from gcad_jax.models.layers.init import imagenet_normalized
 
 FORMAT = "gcad_jax classifier"
@@ -48,21 +55,14 @@ class Classifier:
         shapes = jax.eval_shape(self.module.init_with_output, jax.random.key(0), images)
         return {name: array.shape[-1] for name, array in shapes[0].items()}
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every parameter, 'first/kernel'."""
-        images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-        params = jax.eval_shape(self.module.init, jax.random.key(0), images)["params"]
-        return {n: a.shape for n, a in flatten_dict(params, sep="/").items()}
-
 
 CLASSIFIERS: Mapping[str, Classifier] = {
-    "mobilenet_v2": Classifier(
-        "mobilenet_v2", mobilenet.MobileNetV2(), lambda images: 2.0 * images - 1.0
-    ),
-    "resnet18": Classifier("resnet18", resnet.resnet18(), imagenet_normalized),
-    "wide_resnet50_2": Classifier(
-        "wide_resnet50_2", resnet.wide_resnet50_2(), imagenet_normalized
-    ),
+    network.arch: network
+    for network in (
+        Classifier("mobilenet_v2", MobileNetV2(), lambda images: 2.0 * images - 1.0),
+        Classifier("resnet18", RESNET18, imagenet_normalized),
+        Classifier("wide_resnet50_2", WIDE_RESNET50_2, imagenet_normalized),
+    )
 }
 
 
@@ -82,7 +82,7 @@ def save_classifier(
     Raises:
       UserError: names or shapes that do not fit, or a file that cannot be written.
     """
-    if problem := difference(arrays, classifier(arch).shapes()):
+    if problem := difference(arrays, parameter_shapes(classifier(arch).module)):
         raise UserError(f"the weights do not fit {arch}: {problem}.")
     header = {"format": FORMAT, "version": VERSION, "arch": arch, "source": source}
     write_weights(path, header, arrays)
@@ -102,7 +102,7 @@ def load_classifier(path: Path) -> tuple[Classifier, Tree]:
             "write it with python -m gcad_jax.convert."
         )
     network = classifier(str(header.get("arch")))
-    if problem := difference(arrays, network.shapes()):
+    if problem := difference(arrays, parameter_shapes(network.module)):
         raise UserError(f"{path} does not fit {network.arch}: {problem}.")
     check_sum(path, header, arrays)
     params = {name: jnp.asarray(a, jnp.float32) for name, a in arrays.items()}

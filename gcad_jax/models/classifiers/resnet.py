@@ -71,11 +71,5 @@ class ResNet(nn.Module):
         return nn.Conv(width, window, strides, padding=(sides, sides), name=name)(x)
 
 
-def resnet18() -> ResNet:
-    """Maps of 64, 128, 256, 512 channels."""
-    return ResNet((2, 2, 2, 2))
-
-
-def wide_resnet50_2() -> ResNet:
-    """Maps of 256, 512, 1024, 2048 channels."""
-    return ResNet((3, 4, 6, 3), bottleneck=True, inner=2)
+RESNET18 = ResNet((2, 2, 2, 2))  # maps of 64, 128, 256, 512 channels
+WIDE_RESNET50_2 = ResNet((3, 4, 6, 3), bottleneck=True, inner=2)  # of 256 ... 2048

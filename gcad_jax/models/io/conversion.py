@@ -3,9 +3,10 @@
 Every tensor is accounted for: one that is unknown or missing is named.
 """
 
+import functools
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,15 +18,11 @@ from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import Path, as_path, fingerprint, is_same_file
 from gcad_jax.models.classifiers import mobilenet
-from gcad_jax.models.classifiers.classifier import (
-    CLASSIFIERS,
-    classifier,
-    save_classifier,
-)
-from gcad_jax.models.io.npz import HEADER, read_arrays
-from gcad_jax.models.io.patch_descriptors import array_shapes, save_descriptor
+from gcad_jax.models.classifiers.classifier import classifier, save_classifier
+from gcad_jax.models.io.npz import HEADER, parameter_shapes, read_arrays
+from gcad_jax.models.io.patch_descriptors import save_descriptor
 from gcad_jax.models.io.pytorch import pdn, read_pickled, read_safetensors, resnet
-from gcad_jax.models.patch_descriptor import PatchDescriptor, published
+from gcad_jax.models.patch_descriptor import published
 from gcad_jax.models.patch_layers import PDNS, layers
 
 Tensors = Mapping[str, np.ndarray]
@@ -57,7 +54,11 @@ def convert(arch: str, source: str, output: str) -> str:
     arrays = CONVERSIONS[arch](tensors, source)
     digest = hashlib.sha256(as_path(source).read_bytes()).hexdigest()
     origin = {"file": as_path(source).name, "sha256": digest}
-    SAVERS[arch](target, arch, arrays, origin)
+    if arch in PDNS:
+        params = unflatten_dict(arrays, sep="/")
+        save_descriptor(target, params, published(arch), source=origin)
+    else:
+        save_classifier(target, arch, arrays, origin)
     count = sum(array.size for array in arrays.values())
     return (
         f"{target}: {arch}, {len(arrays)} arrays, {count:,} parameters, "
@@ -122,14 +123,8 @@ def mobilenet_v2(tensors: Tensors, source: Path) -> Arrays:
     stems = sorted({name.rpartition(".")[0] for name in tensors})
     layers_there = [stem.partition(".")[2] for stem in stems]
     if layers_there != kinds or any(name[-2:] not in (".w", ".b") for name in tensors):
-        place = next(
-            (
-                i
-                for i, (f, k) in enumerate(zip(layers_there, kinds, strict=False))
-                if f != k
-            ),
-            min(len(layers_there), len(kinds)),
-        )
+        pairs = enumerate(itertools.zip_longest(layers_there, kinds))
+        place = next((i for i, (at, kind) in pairs if at != kind), len(kinds))
         at = stems[place] if place < len(stems) else "nothing"
         needed = kinds[place] if place < len(kinds) else "nothing more"
         raise UserError(
@@ -146,60 +141,30 @@ def mobilenet_v2(tensors: Tensors, source: Path) -> Arrays:
             raise UserError(
                 f"{source}: {stem}.w has shape {kernel.shape}; needed are 4 axes."
             )
-        if "depthwise" in name:
-            kernel = np.moveaxis(kernel, 0, 2)  # (1, H, W, C) -> (H, W, 1, C)
-        else:
-            kernel = np.moveaxis(kernel, 0, 3)  # (O, H, W, I) -> (H, W, I, O)
+        # (1, H, W, C) -> (H, W, 1, C); (O, H, W, I) -> (H, W, I, O)
+        kernel = np.moveaxis(kernel, 0, 2 if "depthwise" in name else 3)
         arrays[f"{name}/kernel"] = kernel[0, 0] if name == "logits" else kernel
         arrays[f"{name}/bias"] = tensors[stem + ".b"]
     return arrays
 
 
-def resnet18(tensors: Tensors, source: Path) -> Arrays:
-    """ResNet-18 from torchvision's or timm's state dict."""
-    return resnet(tensors, source, classifier("resnet18").shapes())
+def _resnet(arch: str, tensors: Tensors, source: Path) -> Arrays:
+    """From torchvision's or timm's state dict."""
+    return resnet(tensors, source, parameter_shapes(classifier(arch).module))
 
 
-def wide_resnet50_2(tensors: Tensors, source: Path) -> Arrays:
-    """Wide ResNet-50-2 from torchvision's or timm's state dict."""
-    return resnet(tensors, source, classifier("wide_resnet50_2").shapes())
-
-
-def pdn_small(tensors: Tensors, source: Path) -> Arrays:
-    """PDN-S from the state dict of anomalib or nelson1425/EfficientAD."""
-    return _pdn(tensors, source, published("pdn_small"))
-
-
-def pdn_medium(tensors: Tensors, source: Path) -> Arrays:
-    """PDN-M from the state dict of anomalib or nelson1425/EfficientAD."""
-    return _pdn(tensors, source, published("pdn_medium"))
-
-
-def _pdn(tensors: Tensors, source: Path, network: PatchDescriptor) -> Arrays:
-    return pdn(tensors, source, layers(network.p, network.arch), array_shapes(network))
+def _pdn(arch: str, tensors: Tensors, source: Path) -> Arrays:
+    """PDN-S or PDN-M from the state dict of anomalib or nelson1425/EfficientAD."""
+    network = published(arch)
+    shapes = parameter_shapes(network)
+    return pdn(tensors, source, layers(network.p, arch), shapes)
 
 
 CONVERSIONS: Mapping[str, Callable[[Tensors, Path], Arrays]] = {
     "mobilenet_v2": mobilenet_v2,
-    "resnet18": resnet18,
-    "wide_resnet50_2": wide_resnet50_2,
-    "pdn_small": pdn_small,
-    "pdn_medium": pdn_medium,
-}
-
-
-def _save_pdn(
-    path: epath.Path,
-    arch: str,
-    arrays: Mapping[str, np.ndarray],
-    source: Mapping[str, Any],
-) -> None:
-    """Writes a patch description network as weights of E_loc, atomically."""
-    params = unflatten_dict(arrays, sep="/")
-    save_descriptor(path, params, published(arch), source=source)
-
-
-SAVERS: Mapping[str, Callable[..., None]] = {
-    **dict.fromkeys(CLASSIFIERS, save_classifier),
-    **dict.fromkeys(PDNS, _save_pdn),
+    **{
+        arch: functools.partial(_resnet, arch)
+        for arch in ("resnet18", "wide_resnet50_2")
+    },
+    **{arch: functools.partial(_pdn, arch) for arch in PDNS},
 }

@@ -11,7 +11,11 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from gcad_jax.core.atomic_files import atomic_file
 from gcad_jax.core.errors import UserError
@@ -19,6 +23,11 @@ from gcad_jax.core.paths import Path, as_path, open_file
 
 HEADER = "header"
 STORED_TYPES = ("float32", "float16")
+# What NumPy and zipfile raise at a damaged file.
+DAMAGE: tuple[type[Exception], ...] = (
+    *(ValueError, KeyError, EOFError, AttributeError, TypeError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+)
 Arrays = Mapping[str, np.ndarray]  # "conv1/kernel" -> array
 
 
@@ -72,9 +81,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error}).") from error
-    except (ValueError, KeyError, EOFError, AttributeError, TypeError) as error:
-        raise damaged(path, error) from error
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except DAMAGE as error:
         raise damaged(path, error) from error
 
 
@@ -102,6 +109,13 @@ def difference(arrays: Arrays, needed: Mapping[str, tuple[int, ...]]) -> str:
         if not np.isfinite(array).all():
             return f"{name} has values that are not finite"
     return ""
+
+
+def parameter_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every parameter of a network of (B, H, W, 3) images."""
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    params = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
+    return {n: a.shape for n, a in flatten_dict(params, sep="/").items()}
 
 
 def checksum(arrays: Arrays) -> str:

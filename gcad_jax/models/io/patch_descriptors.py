@@ -21,6 +21,7 @@ from gcad_jax.models.io.npz import (
     STORED_TYPES,
     check_sum,
     difference,
+    parameter_shapes,
     read_weights,
     write_weights,
 )
@@ -58,8 +59,7 @@ def save_descriptor(
     flat = flatten_dict(jax.device_get(params), sep="/")
     with np.errstate(over="ignore"):  # found by the next check, with a name
         arrays = {name: np.asarray(a).astype(stored_as) for name, a in flat.items()}
-    problem = difference(arrays, array_shapes(descriptor))
-    if problem:
+    if problem := difference(arrays, parameter_shapes(descriptor)):
         raise ValueError(f"The parameters do not fit the descriptor: {problem}.")
     origin = {} if source is None else {"source": source}
     write_weights(path, _header(descriptor) | origin, arrays)
@@ -90,8 +90,7 @@ def load_descriptor(path: Path, expected: PatchDescriptor) -> Tree:
                 + (" (width is E_loc_width of a method)." if field == "width" else ".")
             )
     # The names before the checksum: they say more about what happened.
-    problem = difference(arrays, array_shapes(expected))
-    if problem:
+    if problem := difference(arrays, parameter_shapes(expected)):
         raise UserError(f"{path} does not fit E_loc (p = {expected.p}): {problem}.")
     check_sum(path, header, arrays)
     return unflatten_dict(
@@ -113,13 +112,6 @@ def _header(descriptor: PatchDescriptor) -> dict[str, Any]:
     header |= {"width": descriptor.width, "slope": descriptor.slope}
     # Only p = 65 has the layer.
     return header | ({"p65_conv3": descriptor.p65_conv3} if descriptor.p == 65 else {})
-
-
-def array_shapes(descriptor: PatchDescriptor) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of the arrays that the descriptor needs."""
-    images = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
-    params = jax.eval_shape(descriptor.init, jax.random.key(0), images)["params"]
-    return {n: a.shape for n, a in flatten_dict(params, sep="/").items()}
 
 
 # -- weights that come with the package ---------------------------------------

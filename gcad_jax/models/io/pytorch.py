@@ -87,11 +87,7 @@ def read_pickled(path: epath.Path) -> Arrays:
 def _without_prefix_and_counters(tensors: Mapping[str, Any]) -> Arrays:
     if tensors and all(name.startswith(PREFIX) for name in tensors):
         tensors = {name.removeprefix(PREFIX): t for name, t in tensors.items()}
-    return {
-        name: tensor
-        for name, tensor in tensors.items()
-        if name.rpartition(".")[2] != COUNTER
-    }
+    return {n: t for n, t in tensors.items() if n.rpartition(".")[2] != COUNTER}
 
 
 def resnet(
@@ -105,7 +101,12 @@ def resnet(
       UserError: a tensor is missing, unknown or misshapen, or the fold is not finite.
     """
     layers = [name.rpartition("/")[0] for name in shapes if name.endswith("/kernel")]
-    norms = {layer: _norm(layer) for layer in layers if layer != "fc"}
+    # The batch norm after a convolution: layer1.0.bn2 after layer1.0.conv2.
+    norms = {
+        layer: f"{layer}.1" if "downsample" in layer else layer.replace("conv", "bn")
+        for layer in layers
+        if layer != "fc"
+    }
     parts = ("weight", "bias", "running_mean", "running_var")
     needed: dict[str, tuple[int, ...]] = {}
     for layer in layers:
@@ -152,10 +153,12 @@ def pdn(
     Raises:
       UserError: a tensor is missing, unknown or misshapen.
     """
-    has_layer_names = any(name.startswith("conv") for name in tensors)
     theirs = [f"conv{i + 1}" for i in range(len(layers))]
-    theirs = theirs if has_layer_names else _places(layers)
-    ours = [f"conv{i + 1}" for i in range(len(layers) - 1)] + ["conv_out"]
+    ours = [*theirs[:-1], "conv_out"]
+    if not any(name.startswith("conv") for name in tensors):
+        # Places in an nn.Sequential, where ReLU and pool have one, too.
+        widths = [2 + layer.pooled for layer in layers[:-1]]
+        theirs = [str(place) for place in itertools.accumulate(widths, initial=0)]
     needed: dict[str, tuple[int, ...]] = {}
     arrays: Arrays = {}
     for their, our in zip(theirs, ours, strict=True):
@@ -174,18 +177,5 @@ def pdn(
     return arrays
 
 
-def _places(layers: Sequence[Layer]) -> list[str]:
-    """Of the convolutions in an nn.Sequential, where ReLU and pool have a place."""
-    widths = [2 + layer.pooled for layer in layers[:-1]]
-    return [str(place) for place in itertools.accumulate(widths, initial=0)]
-
-
 def _kernel(layer: str) -> str:
     return f"{layer}.0.weight" if layer.endswith("downsample") else f"{layer}.weight"
-
-
-def _norm(layer: str) -> str:
-    """The batch norm after a convolution: layer1.0.bn2 after layer1.0.conv2."""
-    if layer.endswith("downsample"):
-        return f"{layer}.1"
-    return layer.replace("conv", "bn")
