@@ -157,7 +157,10 @@ class Decoder(nn.Module):
             # Addition after the activation: a layer of Fig. 7 contains its activation.
             x = nn.leaky_relu(x, self.slope)
             if skips is not None:
-                skip = self._skip(levels[i], i)
+                width, biased = levels[i].shape[-1], not self.batch_norm
+                skip = torch_conv(
+                    width, 1, width, use_bias=biased, dtype=self.dtype, name=f"skip{i}"
+                )(levels[i])
                 if self.batch_norm:
                     skip = BatchNorm(self.dtype, name=f"skip_norm{i}")(skip, train)
                 x = x + skips[i].astype(self.dtype) * skip
@@ -183,12 +186,6 @@ class Decoder(nn.Module):
             return x
         bias = self.param("from_g_bias", init, (channels,), jnp.float32)
         return x + bias.astype(self.dtype).reshape(1, 1, 1, channels)
-
-    def _skip(self, level: Array, i: int) -> Array:
-        width, biased = level.shape[-1], not self.batch_norm
-        return torch_conv(
-            width, 1, width, use_bias=biased, dtype=self.dtype, name=f"skip{i}"
-        )(level)
 
 
 class UpConvolution(nn.Module):

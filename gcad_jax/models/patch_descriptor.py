@@ -22,13 +22,7 @@ from gcad_jax.core.checks import multiple_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import Array, Features, Images, Tree
 from gcad_jax.models.layers.init import he_normal, scaled
-from gcad_jax.models.patch_layers import (
-    ARCHS,
-    STUDENT_TEACHER,
-    Layer,
-    layers,
-    padding,
-)
+from gcad_jax.models.patch_layers import ARCHS, STUDENT_TEACHER, Layer, layers, padding
 
 BORDERS = {"zero": "constant", "reflect": "reflect", "edge": "edge"}  # jnp.pad's modes
 MINIMUM_STD = 1e-6
@@ -96,7 +90,8 @@ class PatchDescriptor(nn.Module):
         n patches side by side need h = p + stride * (n - 1) pixels. What is computed
         for one patch serves its neighbors, unlike in `patch`.
         """
-        return self._network(windows, every_second)
+        # Of a pool at stride 1, that at stride 2: a last odd row has no partner.
+        return self._network(windows, lambda x: x[:, ::2, ::2])
 
     @nn.compact
     def _network(self, x: Array, shrink: Callable[[Array], Array]) -> Array:
@@ -126,11 +121,6 @@ def published(arch: str) -> PatchDescriptor:
     (p,), d_loc = ARCHS[arch].layers, ARCHS[arch].d_loc
     assert d_loc is not None, arch
     return PatchDescriptor(p, d_loc, arch=arch)
-
-
-def every_second(x: Array) -> Array:  # (B, H, W, C) -> (B, (H+1)//2, (W+1)//2, C)
-    """Of a pool at stride 1, the pool at stride 2: a last odd row has no partner."""
-    return x[:, ::2, ::2]
 
 
 def to_phases(x: Array) -> Array:  # (B, H, W, C) -> (4 B, H/2, W/2, C)

@@ -1,7 +1,7 @@
 """Initial weights, scaled widths and normalized inputs, shared by all networks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -46,15 +46,7 @@ def torch_conv(width: int, size: int, inputs: int, **options: Any) -> nn.Conv:
 
 def uniform(bound: float) -> Initializer:
     """U(-bound, bound); the deviation is bound / sqrt(3)."""
-
-    def init(
-        key: Key, shape: Sequence[Any], dtype: Any = None, out_sharding: Any = None
-    ) -> Array:
-        del out_sharding  # part of the type; parameters are placed by the trainer
-        values = bound * (2 * _uniform(key, tuple(shape)) - 1)
-        return values.astype(dtype or jnp.float32)
-
-    return init
+    return _initializer(lambda signed: bound * signed)
 
 
 def he_normal(slope: float) -> Initializer:
@@ -64,13 +56,22 @@ def he_normal(slope: float) -> Initializer:
     variance through the layers.
     """
 
+    def normal(signed: Array) -> Array:
+        std = math.sqrt(2 / (1 + slope**2) / math.prod(signed.shape[:-1]))
+        return std * (jax.lax.erf_inv(signed) * math.sqrt(2))
+
+    return _initializer(normal)
+
+
+def _initializer(of_signed: Callable[[Array], Array]) -> Initializer:
+    """of_signed: values of U(-1, 1) -> those of the parameter, float32."""
+
     def init(
         key: Key, shape: Sequence[Any], dtype: Any = None, out_sharding: Any = None
     ) -> Array:
-        del out_sharding
-        std = math.sqrt(2 / (1 + slope**2) / math.prod(shape[:-1]))
-        normal = jax.lax.erf_inv(2 * _uniform(key, tuple(shape)) - 1) * math.sqrt(2)
-        return (std * normal).astype(dtype or jnp.float32)
+        del out_sharding  # part of the type; parameters are placed by the trainer
+        values = of_signed(2 * _uniform(key, tuple(shape)) - 1)
+        return values.astype(dtype or jnp.float32)
 
     return init
 
@@ -84,16 +85,13 @@ def _uniform(key: Key, shape: tuple[int, ...]) -> Array:
     """
     bits = jax.lax.iota(jnp.uint32, math.prod(shape))
     for word in jax.random.key_data(key):
-        bits = _mix(bits ^ word)
+        # Wellons' integer hash "lowbias32": every input bit flips half the outputs.
+        bits = bits ^ word
+        bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
+        bits = (bits ^ (bits >> 15)) * jnp.uint32(0x846CA68B)
+        bits = bits ^ (bits >> 16)
     # The middle of each step: neither 0 nor 1, whose normal quantile is infinite.
     return ((bits >> 9).astype(jnp.float32) + 0.5).reshape(shape) * 2.0**-23
-
-
-def _mix(x: Array) -> Array:  # uint32 -> uint32, one to one
-    """Wellons' integer hash "lowbias32": every input bit flips half the outputs."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
-    return x ^ (x >> 16)
 
 
 def imagenet_normalized(images: Images) -> Array:
