@@ -15,16 +15,13 @@ import jax.numpy as jnp
 
 from gcad_jax.core import fields
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.types import (
-    COMPUTE_TYPES,
-    Features,
-    Images,
-    Tree,
-)
+from gcad_jax.core.types import COMPUTE_TYPES, Features, Images, Tree
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.models.patch_layers import PATCH_SIZES, stride
 from gcad_jax.pretraining.losses import CORRELATIONS
+
+TOO_WIDE = "windows would be larger than images"
 
 
 @dataclasses.dataclass(eq=False)
@@ -54,20 +51,10 @@ class Distillation:
         ),
     )
     """Size of an update (windows) [arXiv 1911.02357]."""
-    grid: int = fields.field(
-        1,
-        fields.Allowed(
-            above=0, at_most=1024, reason="windows would be larger than images"
-        ),
-    )
+    grid: int = fields.field(1, fields.Allowed(above=0, at_most=1024, reason=TOO_WIDE))
     """Descriptors along a side of a window; 1, a window is one patch [ours]."""
     context: int = fields.field(
-        0,
-        fields.Allowed(
-            at_least=0,
-            at_most=fields.SIDE,
-            reason="windows would be larger than images",
-        ),
+        0, fields.Allowed(at_least=0, at_most=fields.SIDE, reason=TOO_WIDE)
     )
     """What lies around the patches of a window, seen by P alone (pixels) [ours]."""
     lambda_k: float = fields.field(1.0, fields.NOT_NEGATIVE)
@@ -82,10 +69,7 @@ class Distillation:
     'pooled' where grid is 1 and context 0. There it is their mean over the patch, else
     their values at the centers of the patches [arXiv 1911.02357; stages are ours]."""
     target_zoom: float = fields.field(
-        1.0,
-        fields.Allowed(
-            above=0, at_most=16, reason="windows would be larger than images"
-        ),
+        1.0, fields.Allowed(above=0, at_most=16, reason=TOO_WIDE)
     )
     """P sees the window enlarged by this factor [ours]."""
     standardised: bool = fields.field(False)
@@ -119,15 +103,12 @@ class Distillation:
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
         fields.validate_fields(self, "method.")
-        self._check_windows()
         smallest, largest = self.zoom
         if smallest > largest:
             raise UserError(
                 f"method.zoom is {self.zoom}; the smaller side comes first, such as "
                 "(4, 16)."
             )
-
-    def _check_windows(self) -> None:
         if self.grid > 1 and self.lambda_m:
             raise UserError(
                 f"method.lambda_m is {self.lambda_m} and method.grid is {self.grid}; "

@@ -5,9 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from gcad_jax.core.axes import mean_over_batch
-from gcad_jax.core.types import (
-    Array,
-)
+from gcad_jax.core.types import Array
 
 CORRELATIONS = ("dims_sq", "dims_abs", "dims_signed", "samples_sq")
 
@@ -47,11 +45,8 @@ def triplet(anchors: Array, positives: Array, margin: float) -> Array:
     """
     near = jnp.sum(jnp.square(anchors - positives), axis=-1)
     others = jnp.where(jnp.eye(len(anchors), dtype=bool), jnp.inf, 0.0)
-    far = [
-        jnp.min(_distances(x, anchors) + others, axis=-1) for x in (anchors, positives)
-    ]
+    far = []
+    for x in (anchors, positives):
+        distances = jnp.sum(jnp.square(x[:, None] - anchors[None]), axis=-1)  # (B, B)
+        far.append(jnp.min(distances + others, axis=-1))
     return jnp.mean(jnp.maximum(0.0, margin + near - jnp.minimum(*far)))
-
-
-def _distances(a: Array, b: Array) -> Array:  # (n, d), (m, d) -> (n, m)
-    return jnp.sum(jnp.square(a[:, None] - b[None]), axis=-1)

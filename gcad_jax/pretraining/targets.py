@@ -1,7 +1,6 @@
 """P, the frozen network that is learned from: which of its features, and where."""
 
 import dataclasses
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,19 +8,6 @@ import numpy as np
 
 from gcad_jax.core.types import Array, Features, Images, Tree
 from gcad_jax.models.classifiers.classifier import Classifier
-
-
-class Target(Protocol):
-    """P: a frozen network, and which of its features are learned."""
-
-    @property
-    def num_features(self) -> int:
-        """F."""
-        ...
-
-    def features(self, params: Tree, windows: Images) -> Features:
-        """(B, w, w, 3) in [0, 1] -> (B, n, n, F), one for each descriptor."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)

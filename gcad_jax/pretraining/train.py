@@ -1,6 +1,7 @@
 """The job of configs/pretrain_teacher.py: E_loc for each p, and how well it learned."""
 
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -17,20 +18,15 @@ from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import Array, Tree
 from gcad_jax.data.input.patches import PatchCutter, PatchStream
-from gcad_jax.data.photos import Photos
-from gcad_jax.data.photos import PhotoSet as Photographs
+from gcad_jax.data.photos import Photos, PhotoSet
 from gcad_jax.methods.base import Learned
 from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.models.classifiers.classifier import Classifier
 from gcad_jax.models.io.patch_descriptors import save_descriptor
 from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.losses import EPS
-from gcad_jax.pretraining.nearest_neighbors import (
-    Retrieval,
-    photo_retrieval,
-    place_retrieval,
-)
-from gcad_jax.pretraining.targets import Layers, Target
+from gcad_jax.pretraining.nearest_neighbors import photo_retrieval, place_retrieval
+from gcad_jax.pretraining.targets import Layers
 from gcad_jax.pretraining.trainable import DistillationTask, flatten
 from gcad_jax.training.input_pipeline import Streaming
 from gcad_jax.training.loop import fit
@@ -54,7 +50,7 @@ class TargetNetwork:
     """P: its name for reports, which features are learned, its parameters."""
 
     name: str
-    target: Target
+    target: Layers
     params: Tree
 
     @classmethod
@@ -66,14 +62,10 @@ class TargetNetwork:
             one_of("method.target_layers", layer, network.widths())
         layers = tuple(settings.target_layers)
         target = Layers(network, layers, settings.target_zoom, settings.centers)
-        if settings.centers:
-            _check_strides(target, settings)
-        return cls(f"{network.arch}, {', '.join(layers)}", target, params)
-
-
-def _check_strides(target: Layers, settings: Distillation) -> None:
-    for layer, step in target.strides(settings.window).items():
-        if math.frexp(step)[0] != 0.5:  # no power of 2
+        steps = target.strides(settings.window) if settings.centers else {}
+        for layer, step in steps.items():
+            if math.frexp(step)[0] == 0.5:  # a power of 2
+                continue
             raise UserError(
                 f"method.context is {settings.context} and method.grid is "
                 f"{settings.grid}: the cells of {layer} do not stand on the centers of "
@@ -81,6 +73,7 @@ def _check_strides(target: Layers, settings: Distillation) -> None:
                 "choose them so that the window less 1 is a multiple of 16, such as "
                 "grid 17 with context 16."
             )
+        return cls(f"{network.arch}, {', '.join(layers)}", target, params)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +85,7 @@ class DistillationJob:
 
     settings: Distillation
     photos: Photos
-    images: Photographs
+    images: PhotoSet
     teacher: TargetNetwork
     threads: int = 2
     processes: int = 0
@@ -133,7 +126,8 @@ def distill(
     test = dataclasses.replace(stream, rows=held_out)
     untrained = jax.jit(task.init)(jax.random.fold_in(jax.random.key(seed), 0))
     result = about | evaluate_held_out(task, frozen, (learned, untrained), test)
-    before = _read_result(context.folder / RESULT)
+    path = context.folder / RESULT
+    before = json.loads(path.read_text()) if path.exists() else {}
     # Processes that cut patches name what they cannot read, but do not tell us.
     unreadable = max(len(images.unreadable), before.get("unreadable_images") or 0)
     result["unreadable_images"] = None if job.processes else unreadable
@@ -141,7 +135,7 @@ def distill(
     minutes = (time.monotonic() - started) / 60
     result["minutes"] = max(minutes, before.get("minutes", 0.0))
     save_descriptor(weights, params, E_loc, job.stored_as, result)
-    write_text(context.folder / RESULT, json.dumps(result, indent=2) + "\n")
+    write_text(path, json.dumps(result, indent=2) + "\n")
     for line in (*result_lines(result), f"weights     {weights}"):
         context.print_line(line)
     return result
@@ -179,7 +173,9 @@ def evaluate_held_out(
     trained, untrained = (
         mean_error(task, frozen, learned, windows) for learned in networks
     )
-    constant = constant_error(task, frozen, windows)
+    # L_k of the best answer that is the same for all patches.
+    targets = apply_to_windows(lambda x: task.target_features(frozen, x), windows)
+    constant = float(np.var(targets, axis=0, dtype=np.float64).sum())
     cut = PatchCutter(settings.p, settings.p, settings.zoom)
     photo, place = (
         sample(test.images, test.rows, cut)
@@ -187,7 +183,12 @@ def evaluate_held_out(
     )
     gray = photo.without_colors()
     retrievals = {"photo": photo, "photo_grey": gray, "place": place}
-    rates = [retrieval_rates(settings, learned, retrievals) for learned in networks]
+    single = dataclasses.replace(settings, grid=1, context=0)
+    rates = []
+    for learned in networks:
+        encode = functools.partial(single.encode, learned.params["E_loc"])
+        describe = functools.partial(apply_to_windows, encode)
+        rates.append({name: r.accuracy(describe) for name, r in retrievals.items()})
     return {
         "L_k_held_out": trained,
         "L_k_held_out_untrained": untrained,
@@ -218,23 +219,6 @@ def result_lines(result: Mapping[str, Any]) -> list[str]:
         f"{result['found_untrained'][name]:.1%}"
         for name, (title, _) in RETRIEVALS.items()
     ]
-
-
-def _read_result(path: epath.Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def retrieval_rates(
-    settings: Distillation, learned: Learned, retrievals: Mapping[str, Retrieval]
-) -> dict[str, float]:
-    """The accuracy of each retrieval."""
-    single = dataclasses.replace(settings, grid=1, context=0)
-    params = learned.params["E_loc"]
-
-    def describe(patches: np.ndarray) -> np.ndarray:  # (N, p, p, 3) -> (N, d_loc)
-        return apply_to_windows(lambda x: single.encode(params, x), patches)
-
-    return {name: r.accuracy(describe) for name, r in retrievals.items()}
 
 
 def fixed_windows(settings: Distillation, stream: PatchStream, seed: int) -> np.ndarray:
@@ -276,12 +260,6 @@ def mean_error(
         return jnp.sum(jnp.square(difference), axis=-1, keepdims=True)
 
     return float(apply_to_windows(error, windows).mean(dtype=np.float64))
-
-
-def constant_error(task: DistillationTask, frozen: Tree, windows: np.ndarray) -> float:
-    """L_k over the windows of the best answer that is the same for all patches."""
-    targets = apply_to_windows(lambda x: task.target_features(frozen, x), windows)
-    return float(np.var(targets, axis=0, dtype=np.float64).sum())
 
 
 def apply_to_windows(

@@ -9,21 +9,13 @@ import jax.numpy as jnp
 import optax
 
 from gcad_jax.core.axes import mean_over_batch
-from gcad_jax.core.types import (
-    Array,
-    Features,
-    Images,
-    Key,
-    Keys,
-    Metrics,
-    Tree,
-)
+from gcad_jax.core.types import Array, Features, Images, Key, Keys, Metrics, Tree
 from gcad_jax.data.input.augment import gray
 from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
 from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
 from gcad_jax.pretraining.distillation import Distillation
 from gcad_jax.pretraining.losses import compactness, triplet
-from gcad_jax.pretraining.targets import Target
+from gcad_jax.pretraining.targets import Layers
 
 
 @dataclasses.dataclass(eq=False)
@@ -31,7 +23,7 @@ class DistillationTask:
     """What the trainer trains: the settings, and P that is learned from."""
 
     settings: Distillation
-    target: Target
+    target: Layers
 
     @property
     def batch_size(self) -> int:
