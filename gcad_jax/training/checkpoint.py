@@ -46,10 +46,7 @@ class Checkpoints:
     """
 
     def __init__(
-        self,
-        folder: epath.Path,
-        config: dict[str, Any],
-        layout: Layout,
+        self, folder: epath.Path, config: dict[str, Any], layout: Layout
     ) -> None:
         """folder: created if missing. config: stored in every checkpoint.
 
@@ -88,7 +85,11 @@ class Checkpoints:
             lambda: sorted(self._manager.all_steps(), reverse=True)
         )
         for i, step in enumerate(steps):
-            state, reason = self._read_or_reason(step, like)
+            state, reason = None, ""
+            try:
+                state = self._read(step, like)
+            except Exception as error:  # Orbax and its storage raise many kinds
+                reason = _reason(error)
             reasons = [text for text in multihost.all_gather(reason) if text]
             if state is None or reasons:
                 print_line(
@@ -115,15 +116,6 @@ class Checkpoints:
             if target.exists():
                 target.rmtree()
             (self._folder / str(step)).rename(target)
-
-    def _read_or_reason(
-        self, step: int, like: TrainState
-    ) -> tuple[TrainState | None, str]:
-        """The state, or why it cannot be read."""
-        try:
-            return self._read(step, like), ""
-        except Exception as error:  # Orbax and its storage raise many kinds
-            return None, _reason(error)
 
     def _read(self, step: int, like: TrainState) -> TrainState:
         """Each process by itself: one that fails does not leave the others waiting."""

@@ -12,6 +12,7 @@ from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Phase, TrainState
 from gcad_jax.training.parallel.batch_layout import BatchLayout
 from gcad_jax.training.parallel.layout import Layout
+from gcad_jax.training.state import host_device
 from gcad_jax.training.step import Resources, StepOptions, make_step
 
 
@@ -77,9 +78,7 @@ def traced_flops_of(function: Callable[..., Tree], *inputs: Tree) -> float | Non
 
 
 def _count_on_cpu(lower: Callable[[jax.Device], Any]) -> float | None:
-    try:
-        cpu = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:
+    if (cpu := host_device()) is None:
         return None
     with jax.default_device(cpu):
         return _flops(lower(cpu).cost_analysis(), 1)

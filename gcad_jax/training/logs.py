@@ -41,9 +41,10 @@ class MetricsLog:
         from tensorboardX import SummaryWriter
 
         self._folder, self._open = folder, contextlib.ExitStack()
-        rows = _rows_until(folder / ROWS, resume_step)
+        rows = [r for r in read_rows(folder / ROWS) if r["step"] <= resume_step]
         self._place = epath.Path(self._open.enter_context(local_folder_for(folder)))
-        write_text(self._place / ROWS, rows)
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_text(self._place / ROWS, text)
         self._file = (self._place / ROWS).open("a")
         self._board = SummaryWriter(
             str(self._place / "tensorboard"),
@@ -173,12 +174,6 @@ def read_rows(path: epath.Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return rows
-
-
-def _rows_until(path: epath.Path, resume_step: int) -> str:
-    """The lines of the rows up to a step."""
-    rows = [row for row in read_rows(path) if row["step"] <= resume_step]
-    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def check_finite(

@@ -1,5 +1,6 @@
 """Trains all seeds of one category; any kill in between can be resumed exactly."""
 
+import contextlib
 import time
 
 import jax
@@ -21,6 +22,7 @@ from gcad_jax.training.frozen_cache import load_or_prepare
 from gcad_jax.training.input_pipeline import InMemory, InputPipeline
 from gcad_jax.training.logs import MetricsLog, MetricsReader
 from gcad_jax.training.options import RunContext, TrainResult
+from gcad_jax.training.parallel.arrays import to_numpy
 from gcad_jax.training.preemption import Preempted, Preemption
 from gcad_jax.training.state import first_states
 from gcad_jax.training.step import Resources
@@ -70,10 +72,8 @@ def fit(
     local = layout.local_seeds(len(seeds))
     states = first_states(task, [seeds[i] for i in local])
     checkpoints = Checkpoints(context.folder / CHECKPOINTS, context.config, layout)
-    try:
+    with contextlib.closing(checkpoints):
         learned = trainer.run(frozen, states, checkpoints)
-    finally:
-        checkpoints.close()
     return tuple(jax.tree.map(lambda x, i=i: x[i], learned) for i in range(len(local)))
 
 
@@ -94,7 +94,9 @@ class Trainer:
         self.seeds, self.folder = context.seeds, context.folder
         self.options, self.print_line = context.options, context.print_line
         self.layout = context.options.layout
-        self.layout.check("batch_size", task.batch_size, len(context.seeds))
+        sizes = task.batch_size, len(context.seeds)
+        if error := self.layout.misfit("batch_size", *sizes):
+            raise error
         self.phases = read_phases(task, pipeline.steps_per_epoch)
         self.total = sum(phase.num_steps for phase in self.phases)
         # By position of the phase and number of updates: names are labels.
@@ -132,7 +134,7 @@ class Trainer:
             done, states = restored
             self.print_line(f"resume      from step {done:,} of {self.total:,}")
         if done >= self.total:
-            return self.layout.from_checkpoint(states.learned)
+            return jax.tree.map(lambda x: np.array(to_numpy(x)), states.learned)
         resources = self.pipeline.resources(frozen, self.layout)
         states = self.layout.states_to_device(states)
         for line in self.describe_costs(states, resources):
@@ -185,12 +187,26 @@ class Trainer:
             steps_per_epoch=self.pipeline.steps_per_epoch,
             total_steps=self.total,
         )
-        started = time.monotonic()
+        started = saved_at = time.monotonic()
+        stop = False
         try:
             with Preemption() as preemption:
-                done, states = self.update_and_save(
-                    done, states, resources, checkpoints, reader, preemption
-                )
+                while done < self.total and not stop:
+                    position, calls = self.next_call(done)
+                    program = self.program(position, states, resources, calls)
+                    examples = self.take(done, calls)
+                    states, metrics = program.call(states, resources, examples)
+                    reader.add(done, calls, self.phases[position].name, metrics)
+                    done += calls
+                    if self.options.must_wait:
+                        jax.block_until_ready(metrics)
+                    due, stop = self.should_save_and_stop(
+                        done, calls, saved_at, preemption
+                    )
+                    if due or stop or done == self.total:
+                        reader.read_pending()  # a NaN must not reach a checkpoint
+                        self.save(done, states, checkpoints, reader.log)
+                        saved_at = time.monotonic()
                 checkpoints.wait()
                 # A signal may have come while the last state was written.
                 stop = any(multihost.all_gather(preemption.requested))
@@ -204,36 +220,6 @@ class Trainer:
         if stop:
             raise Preempted(f"stopped and saved at step {done}")
         return states
-
-    def update_and_save(
-        self,
-        done: int,
-        states: TrainState,
-        resources: Resources,
-        checkpoints: Checkpoints,
-        reader: MetricsReader,
-        preemption: Preemption,
-    ) -> tuple[int, TrainState]:
-        """Updates to the last one, or until a signal; the last state is saved.
-
-        Returns how many updates are finished, and the states after them.
-        """
-        saved_at, stop = time.monotonic(), False
-        while done < self.total and not stop:
-            position, calls = self.next_call(done)
-            program = self.program(position, states, resources, calls)
-            examples = self.take(done, calls)
-            states, metrics = program.call(states, resources, examples)
-            reader.add(done, calls, self.phases[position].name, metrics)
-            done += calls
-            if self.options.must_wait:
-                jax.block_until_ready(metrics)
-            due, stop = self.should_save_and_stop(done, calls, saved_at, preemption)
-            if due or stop or done == self.total:
-                reader.read_pending()  # a NaN must not reach a checkpoint
-                self.save(done, states, checkpoints, reader.log)
-                saved_at = time.monotonic()
-        return done, states
 
     def next_call(self, done: int) -> tuple[int, int]:
         """Position of the phase of step `done`, and how many updates to dispatch."""

@@ -1,6 +1,5 @@
 """The states of all seeds before their first update."""
 
-import contextlib
 from collections.abc import Sequence
 
 import jax
@@ -17,15 +16,16 @@ def first_states(task: Trainable, seeds: Sequence[int]) -> TrainState:
     `Layout.states_to_device` goes through the host anyway.
     """
     init = jax.jit(lambda seed: init_state(task, seed))
-    with _on_host():
+    with jax.default_device(host_device()):
         return stack([init(seed) for seed in seeds])
 
 
-def _on_host() -> contextlib.AbstractContextManager[object]:
+def host_device() -> jax.Device | None:
+    """The CPU; None where JAX_PLATFORMS leaves it out."""
     try:
-        return jax.default_device(jax.local_devices(backend="cpu")[0])
-    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
-        return contextlib.nullcontext()
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
 
 
 def stack(states: Sequence[TrainState]) -> TrainState:

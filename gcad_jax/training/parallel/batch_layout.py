@@ -19,19 +19,15 @@ class BatchLayout(Layout):
     split_axis = 2  # of (K, S, B, ...)
     state_axis = None
 
-    def fits(self, batch_size: int, num_seeds: int) -> bool:
-        """Whether each device has equally many examples."""
-        return batch_size % len(self.devices) == 0
-
-    def check(self, field: str, batch_size: int, num_seeds: int) -> None:
-        """Raises UserError unless it `fits`."""
-        if self.fits(batch_size, num_seeds):
-            return
+    def misfit(self, field: str, batch_size: int, num_seeds: int) -> UserError | None:
+        """Unless each device has equally many examples."""
         count = len(self.devices)
+        if batch_size % count == 0:
+            return None
         fewer = "fewer devices with num_devices=N"
         if count == multihost.num_processes() > 1:
             fewer = "fewer hosts"
-        raise UserError(
+        return UserError(
             f"{field} is {batch_size}, which {count} devices cannot share "
             f"evenly; choose a multiple of {count}, or {fewer}.",
             "num_devices",

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import jax
 
-from gcad_jax.core import errors
 from gcad_jax.core.axes import BATCH, SEED
+from gcad_jax.core.errors import UserError
 from gcad_jax.training.parallel.batch_layout import BatchLayout
 from gcad_jax.training.parallel.layout import Layout
 from gcad_jax.training.parallel.seed_layout import SeedLayout
@@ -35,22 +35,20 @@ def choose_layout(
     counts = [each * len(processes) for each in range(1, most + 1)]
     if num_devices and num_devices not in counts:
         of = f" of {len(processes)} processes, which share equally"
-        raise errors.UserError(
+        raise UserError(
             f"config.num_devices is {num_devices}; there are {len(devices)} "
             f"{devices[0].platform} devices{of if len(processes) > 1 else ''}."
         )
-    layouts = []
+    fitting, errors = [], []
     for count in [num_devices] if num_devices else counts:
         each = count // len(processes)
         used = tuple(device for group in by_process for device in group[:each])
-        layouts += [LAYOUTS[name](used) for name in ([kind] if kind else LAYOUTS)]
-    fitting = [layout for layout in layouts if layout.fits(batch_size, num_seeds)]
+        for layout in [LAYOUTS[name](used) for name in ([kind] if kind else LAYOUTS)]:
+            if error := layout.misfit("config.batch_size", batch_size, num_seeds):
+                errors.append(error)
+            else:
+                fitting.append((count, count > 1 and layout.kind == SEED, layout))
     if not fitting:
-        layouts[0].check("config.batch_size", batch_size, num_seeds)
+        raise errors[0]
     # Of equal ones `max` takes the first: on one device, where nothing crosses, BATCH.
-    return max(fitting, key=_preference)
-
-
-def _preference(layout: Layout) -> tuple[int, bool]:
-    count = len(layout.devices)
-    return count, count > 1 and layout.kind == SEED
+    return max(fitting, key=lambda candidate: candidate[:2])[2]

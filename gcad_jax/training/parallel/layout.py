@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gcad_jax.core import multihost
+from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import Array, Tree
 from gcad_jax.training.parallel.arrays import key_data, put, to_numpy
 
@@ -47,12 +48,11 @@ class Layout(abc.ABC):
         return 1 if self.state_axis is None else len(self.devices)
 
     @abc.abstractmethod
-    def fits(self, batch_size: int, num_seeds: int) -> bool:
-        """Whether what is split divides evenly."""
+    def misfit(self, field: str, batch_size: int, num_seeds: int) -> UserError | None:
+        """The error to raise if what is split does not divide evenly.
 
-    @abc.abstractmethod
-    def check(self, field: str, batch_size: int, num_seeds: int) -> None:
-        """Raises UserError unless it `fits`. field: what the batch size is called."""
+        field: what the batch size is called.
+        """
 
     def local_seeds(self, num_seeds: int) -> range:
         """Positions among the seeds of those whose states this process has."""
@@ -159,10 +159,6 @@ class Layout(abc.ABC):
     def to_checkpoint(self, states: Tree) -> Tree:
         """Leaves (S, ...) as Orbax writes them, copied; keys as their data."""
         return self.states_to_host(states)
-
-    def from_checkpoint(self, states: Tree) -> Tree:
-        """What `checkpoint_like` was read into -> (local seeds, ...) of NumPy."""
-        return jax.tree.map(lambda leaf: np.array(to_numpy(leaf)), states)
 
     def checkpoint_like(self, like: Tree) -> Tree:
         """What a checkpoint is to be read into. like: leaves (local seeds, ...)."""

@@ -28,16 +28,12 @@ class SeedLayout(Layout):
     split_axis = 1  # of (K, S, B, ...)
     state_axis = 0
 
-    def fits(self, batch_size: int, num_seeds: int) -> bool:
-        """Whether each device has equally many seeds."""
-        return num_seeds % len(self.devices) == 0
-
-    def check(self, field: str, batch_size: int, num_seeds: int) -> None:
-        """Raises UserError unless it `fits`."""
-        if self.fits(batch_size, num_seeds):
-            return
+    def misfit(self, field: str, batch_size: int, num_seeds: int) -> UserError | None:
+        """Unless each device has equally many seeds."""
         count = len(self.devices)
-        raise UserError(
+        if num_seeds % count == 0:
+            return None
+        return UserError(
             f"{num_seeds} seeds cannot be split evenly over {count} devices; give "
             f"a multiple of {count} of them, fewer devices with num_devices=N, or "
             "layout=batch.",
