@@ -42,22 +42,18 @@ BACKGROUND = (247, 255)  # inclusive
 TRAIN, VALIDATION = "train", "validation"
 SPLITS = (TRAIN, VALIDATION, *KINDS)  # each draws from streams of its own
 
+_COUNT = fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory")
+
 
 @dataclasses.dataclass
 class Circles:
     """The toy set; sizes in pixels of the generated image."""
 
-    num_train: int = fields.field(
-        1000, fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory")
-    )
+    num_train: int = fields.field(1000, _COUNT)
     """Good ones, to train on (images) [P App. A]."""
-    num_validation: int = fields.field(
-        100, fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory")
-    )
+    num_validation: int = fields.field(100, _COUNT)
     """Good ones, to set the scale of scores (images) [P App. A]."""
-    num_test: int = fields.field(
-        100, fields.Allowed(at_least=1, at_most=10**6, reason="all are held in memory")
-    )
+    num_test: int = fields.field(100, _COUNT)
     """Those to test on, of each kind (images) [ours]."""
     seed: int = fields.field(0, fields.NOT_NEGATIVE)
     """Seed of all draws [ours]."""

@@ -19,12 +19,11 @@ from gcad_jax.data.folder_files import (
     find_masks,
     find_tests,
     kind_of,
-    sub_folders,
 )
 from gcad_jax.data.images import load_images, read_mask
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.data.input.sampling import split_validation
-from gcad_jax.data.mvtec.files import check_names
+from gcad_jax.data.mvtec.files import check_names, subfolder_names
 
 
 @dataclasses.dataclass
@@ -119,9 +118,9 @@ def describe_tests(
     empty, unreadable or of another size.
     """
     masks = {kind: find_masks(folder / kind, paths) for kind, paths in tests.items()}
-    for stray in sub_folders(folder) if folder.is_dir() else []:
-        if stray.name not in tests:
-            find_masks(stray, [])
+    for stray in subfolder_names(folder):
+        if stray not in tests:
+            find_masks(folder / stray, [])
     defects = [kind for kind in tests if kind_of(kind) != GOOD]
     entries: list[TestImage] = []
     for kind, paths in tests.items():

@@ -20,9 +20,10 @@ from collections.abc import Sequence
 from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_path, list_entries, list_folder, make_absolute
+from gcad_jax.core.paths import as_path, list_entries, make_absolute
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 from gcad_jax.data.images import SUFFIXES, list_images
+from gcad_jax.data.mvtec.files import images_by_stem, subfolder_names
 
 LOSSLESS = (".png", ".bmp", ".tif", ".tiff")
 _PARTS = ("validation", "test", "ground_truth")  # make no sense without train/
@@ -49,7 +50,8 @@ def find_categories(root: str) -> dict[str, epath.Path]:
             f"{folder} has {stray[0]}/ but no train/; put the good training images "
             "into train/."
         )
-    categories = {path.name: path for path in sub_folders(folder) if _is_category(path)}
+    folders = {name: folder / name for name in subfolder_names(folder)}
+    categories = {name: path for name, path in folders.items() if _is_category(path)}
     if not categories:
         raise no_images(folder)
     return categories
@@ -78,20 +80,9 @@ def find_tests(folder: epath.Path) -> dict[str, list[epath.Path]]:
             f"{images[0]} is in no folder that says what it shows; put good test "
             "images into test/good/ and others into test/NAME_OF_DEFECT/."
         )
-    kinds = sorted(
-        sub_folders(folder), key=lambda path: (kind_of(path.name) != GOOD, path)
-    )
-    tests = {kind.name: list_images(kind) for kind in kinds}
-    for images in tests.values():
-        stems: dict[str, epath.Path] = {}
-        for path in images:
-            if other := stems.get(path.stem):
-                raise UserError(
-                    f"{path} and {other.name} differ in their suffix only, so that "
-                    "results and masks cannot tell them apart; rename one."
-                )
-            stems[path.stem] = path
-    return tests
+    kinds = subfolder_names(folder)
+    kinds.sort(key=lambda kind: (kind_of(kind) != GOOD, kind))
+    return {kind: list(images_by_stem(folder / kind).values()) for kind in kinds}
 
 
 def find_masks(
@@ -105,7 +96,8 @@ def find_masks(
     if not folder.is_dir():
         return masks
     stems = {path.stem for path in images if kind_of(folder.name) != GOOD}
-    for path in [*list_images(folder), *sub_folders(folder)]:
+    folders = [folder / name for name in subfolder_names(folder)]
+    for path in [*list_images(folder), *folders]:
         files = list_images(path) if path.is_dir() else [path]
         stem = path.name if path.is_dir() else path.stem
         if stem not in stems and not path.is_dir():
@@ -136,11 +128,6 @@ def kind_of(folder_name: str) -> str:
     if folder_name.lower() == GOOD:
         return GOOD
     return LOGICAL if "logical" in folder_name.lower() else STRUCTURAL
-
-
-def sub_folders(folder: epath.Path) -> list[epath.Path]:
-    """Folders directly in `folder`, sorted by name; hidden ones are not."""
-    return [path for path in list_folder(folder)[0] if not path.name.startswith(".")]
 
 
 def no_images(folder: epath.Path) -> UserError:

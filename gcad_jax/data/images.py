@@ -72,8 +72,8 @@ def read_image(
     """
     if channels not in (1, 3):
         raise UserError(f"channels is {channels}; allowed are 3 (RGB) and 1 (gray).")
-    name = _name(source, name)
-    image = _to_8_bit(_decode(source, name), name)
+    image, name = _decode(source, name)
+    image = _to_8_bit(image, name)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -92,8 +92,7 @@ def read_mask(
     Raises:
       UserError: unreadable, more than 8 bits, colored, or of another size.
     """
-    name = _name(source, name)
-    image = _decode(source, name)
+    image, name = _decode(source, name)
     if image.mode not in ("1", "L", "P", "LA", "RGB", "RGBA", "PA"):
         raise UserError(
             f"{name} is a mask of Pillow mode {image.mode!r}; masks have one channel "
@@ -148,19 +147,15 @@ def load_images(
     return images, sizes
 
 
-def _name(source: Source, name: str) -> str:
-    if name:
-        return name
-    return "the image" if isinstance(source, bytes) else os.fspath(source)
-
-
-def _decode(source: Source, name: str) -> Image.Image:
+def _decode(source: Source, name: str) -> tuple[Image.Image, str]:
+    """The image, and how errors call it."""
+    name = name or ("the image" if isinstance(source, bytes) else os.fspath(source))
     try:
         with Image.open(
             io.BytesIO(source) if isinstance(source, bytes) else as_readable(source)
         ) as f:
             f.load()
-            return ImageOps.exif_transpose(f)
+            return ImageOps.exif_transpose(f), name
     except FileNotFoundError:
         raise UserError(f"{name} does not exist; check the path.") from None
     except PermissionError:

@@ -5,6 +5,7 @@ be read is named once, counted, and replaced by the next one.
 """
 
 import dataclasses
+import functools
 import hashlib
 import os
 import threading
@@ -113,7 +114,7 @@ class PhotoSet:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        self._lock, self._say = threading.Lock(), _print_line
+        self._lock, self._say = threading.Lock(), functools.partial(print, flush=True)
 
     def read(
         self, row: int, among: np.ndarray | None = None
@@ -156,10 +157,6 @@ class PhotoSet:
                 self._free -= image.nbytes
                 self._kept[row] = image
         return image
-
-
-def _print_line(line: str) -> None:
-    print(line, flush=True)
 
 
 def _find_files(root: epath.Path) -> list[str]:

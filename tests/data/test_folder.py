@@ -200,7 +200,7 @@ def test_unreadable_image(bottles):
 
 def test_test_images_without_a_kind_or_with_one_name(bottles):
     write(bottles / "test" / "crack" / "0.bmp")
-    refused(bottles, "crack/0.png and 0.bmp differ in their suffix only")
+    refused(bottles, "crack/0.png and 0.bmp beside it differ in their suffix only")
     (bottles / "test" / "crack" / "0.bmp").unlink()
     write(bottles / "test" / "5.png")
     refused(bottles, "test/5.png is in no folder that says what it shows")

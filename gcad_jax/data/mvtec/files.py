@@ -144,8 +144,9 @@ def images_by_stem(folder: epath.Path) -> dict[str, epath.Path]:
     for path in list_images(folder) if folder.is_dir() else ():
         if path.stem in images:
             raise UserError(
-                f"{path} and {images[path.stem].name} beside it have the same name; "
-                "an image must be there once, remove one."
+                f"{path} and {images[path.stem].name} beside it differ in their suffix "
+                "only, so that results and masks cannot tell them apart; an image must "
+                "be there once, rename or remove one."
             )
         images[path.stem] = path
     return images

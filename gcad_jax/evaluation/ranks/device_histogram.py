@@ -164,14 +164,8 @@ def _power_of_two(number: int) -> int:
 @functools.partial(jax.jit, static_argnames=("mesh", "size", "total"))
 def _count(maps, used, unions, parts, first, *, mesh, size, total):  # type: ignore[no-untyped-def]
     """`_count_batch` of each device for its part of the inputs."""
-
-    def on_device(maps, used, unions, parts, first):  # type: ignore[no-untyped-def]
-        inputs = (maps[0], used[0], unions[0])
-        counted = _count_batch(*inputs, parts, first, size, total)
-        return jax.tree.map(lambda x: x[None], counted)
-
     return jax.shard_map(
-        on_device,
+        functools.partial(_count_batch, size=size, total=total),
         mesh=mesh,
         in_specs=(EACH, EACH, EACH, SAME, SAME),
         out_specs=EACH,
@@ -182,7 +176,10 @@ def _count(maps, used, unions, parts, first, *, mesh, size, total):  # type: ign
 def _count_batch(maps, used, unions, parts, first, size, total):  # type: ignore[no-untyped-def]
     """Counts (total,) int32 over the first `used` maps (B, s, s); for each map its
     maximum, whether it is finite, and the cells of its union: (B,), (B,), (B, U).
+
+    Maps, `used`, unions and all results have an axis of length 1 before these.
     """
+    maps, used, unions = maps[0], used[0], unions[0]
 
     def add_image(i, state):  # type: ignore[no-untyped-def]
         counts, *per_image = state
@@ -208,7 +205,8 @@ def _count_batch(maps, used, unions, parts, first, size, total):  # type: ignore
         jnp.zeros(unions.shape, jnp.int32),
     )
     # What the batch is filled up with costs nothing: the loop ends before it.
-    return jax.lax.fori_loop(0, used, add_image, start)
+    counted = jax.lax.fori_loop(0, used, add_image, start)
+    return jax.tree.map(lambda x: x[None], counted)
 
 
 def _place_scores(scores, parts, first):  # type: ignore[no-untyped-def]
