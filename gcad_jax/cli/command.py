@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from gcad_jax.cli.help_text import format_command
+from gcad_jax.cli.help_text import format_command_line, format_rows, wrap
 from gcad_jax.core import console
 from gcad_jax.core.checks import nearest
 from gcad_jax.core.errors import UserError
@@ -115,17 +115,20 @@ class Command:
 
     def help(self) -> str:
         """What --help prints, in lines of at most 80 characters."""
-        codes = {**EXIT_CODES, **self.exit_codes}
+        parts = [wrap(self.summary), format_command_line(self.usage)]
+        for title, line in self.examples.items():
+            parts += [wrap(title), format_command_line(line)]
         version = {"--version": "say the version, and stop"}
-        return format_command(
-            self.summary,
-            self.usage,
-            self.examples,
-            self.required,
-            {**self.optional, **OUTPUT_FLAGS, **version},
-            self.notes,
-            {code: codes[code] for code in sorted(codes, key=lambda c: (c == 1, c))},
-        )
+        optional = {**self.optional, **OUTPUT_FLAGS, **version}
+        meanings = {**EXIT_CODES, **self.exit_codes}
+        codes = sorted(meanings, key=lambda code: (code == 1, code))  # a bug comes last
+        parts += [
+            ["Flags that must be given:", *format_rows(self.required.items())],
+            ["Other flags:", *format_rows(optional.items())],
+            wrap(self.notes),
+            ["Exit codes:", *format_rows((str(c), meanings[c]) for c in codes)],
+        ]
+        return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
     def run(self, main: Callable[[Any], None]) -> None:
         """Parses the flags and calls `main` with their values; ends the process.
@@ -262,7 +265,7 @@ def configure_verbosity() -> None:
 
 def fail(error: Exception, code: int) -> NoReturn:
     """Prints one line, behind the traceback where it is wanted; ends the process."""
-    if console.is_verbose():
+    if console.verbosity.verbose:
         traceback.print_exception(error)
     sentence = sentence_of(error)
     print(f"error: {sentence}" if code == USER_ERROR else sentence, file=sys.stderr)
@@ -272,10 +275,8 @@ def fail(error: Exception, code: int) -> NoReturn:
 def sentence_of(error: Exception) -> str:
     """An error in one line, with the flags of the command in place of its fields."""
     if isinstance(error, UserError):
-        error.rename_fields(flag_of)
+        # What is no flag of the command is a field of its config.
+        error.rename_fields(
+            lambda name: f"--{name}" if name in flags.FLAGS else f"--config.{name}"
+        )
     return " ".join(str(error).split())
-
-
-def flag_of(field: str) -> str:
-    """The flag that sets a field: one of the command, or else of its config."""
-    return f"--{field}" if field in flags.FLAGS else f"--config.{field}"

@@ -56,7 +56,11 @@ class ConfigCommand(Command):
             given = command.given_values(argv)
             path = given.get("config", "")
             if path:
-                types = _field_types(path)
+                # Imported here, so that --help and a mistyped flag answer at once.
+                from gcad_jax.config import files, serialization
+
+                fields = serialization.leaf_fields(files.load(path))
+                types = {f"config.{name}": kind for name, kind in fields}
             command.check_names(given, [*types, *self.flags()])
             check_overriding(given)
             # Before absl, which without a config would not know its fields.
@@ -75,15 +79,6 @@ class ConfigCommand(Command):
             command.fail(wrong, command.USER_ERROR)
         except (flags.Error, ValueError, TypeError, OSError, KeyError) as error:
             command.fail(UserError(_one_line(error)), command.USER_ERROR)
-
-
-def _field_types(path: str) -> dict[str, Any]:
-    """The type of each field of the config at `path`, by its flag."""
-    # Imported here, so that --help and a mistyped flag answer at once.
-    from gcad_jax.config.files import load
-    from gcad_jax.config.serialization import leaf_fields
-
-    return {f"config.{name}": kind for name, kind in leaf_fields(load(path))}
 
 
 def _with_file_found(word: str, path: str) -> str:

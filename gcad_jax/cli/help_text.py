@@ -3,35 +3,10 @@
 import inspect
 import itertools
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 WIDTH = 80
 LABEL_WIDTH = 20  # labels that are longer have a line of their own
-
-
-def format_command(
-    summary: str,
-    usage: str,
-    examples: Mapping[str, str],
-    required: Mapping[str, str],
-    optional: Mapping[str, str],
-    notes: str,
-    exit_codes: Mapping[int, str],
-) -> str:
-    """The text of --help.
-
-    usage: the shortest command line. examples: what for -> command line.
-    required, optional: flags, as they are typed, and what they are for.
-    """
-    parts = [wrap(summary), format_command_line(usage)]
-    for title, line in examples.items():
-        parts += [wrap(title), format_command_line(line)]
-    parts.append(["Flags that must be given:", *format_rows(required.items())])
-    parts.append(["Other flags:", *format_rows(optional.items())])
-    parts.append(wrap(notes))
-    codes = ((str(code), meaning) for code, meaning in exit_codes.items())
-    parts.append(["Exit codes:", *format_rows(codes)])
-    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
 
 def format_rows(rows: Iterable[tuple[str, str]]) -> list[str]:

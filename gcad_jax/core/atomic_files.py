@@ -118,21 +118,16 @@ def check_writable(folder: Path, names: Sequence[str], field: str) -> None:
             existing = next(p for p in (place, *place.parents) if os.path.lexists(p))
             tempfile.TemporaryFile(dir=existing).close()
         else:
-            _check_store_writable(place)
+            with as_os_errors():
+                trial = place / f".{uuid.uuid4().hex}"
+                trial.write_bytes(b"")
+                trial.unlink()
     except OSError as error:
         raise UserError(
             f"{field}={place} cannot be written ({existing}: {one_line(error)}); "
             "choose another folder.",
             field,
         ) from error
-
-
-def _check_store_writable(folder: epath.Path) -> None:
-    """Writes an object into a store and removes it; raises OSError."""
-    with as_os_errors():
-        trial = folder / f".{uuid.uuid4().hex}"
-        trial.write_bytes(b"")
-        trial.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,29 +12,23 @@ LABEL_INDENT = " " * 12  # every line begins with a label of this width
 
 
 @dataclasses.dataclass
-class _Verbosity:
-    """quiet: results and errors alone. verbose: what libraries log too."""
+class Verbosity:
+    """How much is printed.
+
+    quiet: results and errors alone, without progress. verbose: what libraries log too,
+    and of errors the place where they arose.
+    """
 
     quiet: bool = False
     verbose: bool = False
 
 
-_verbosity = _Verbosity()
+verbosity = Verbosity()
 
 
 def set_verbosity(quiet: bool = False, verbose: bool = False) -> None:
     """Sets how much is printed from now on."""
-    _verbosity.quiet, _verbosity.verbose = quiet, verbose
-
-
-def is_quiet() -> bool:
-    """Whether only results are printed, and no progress is shown."""
-    return _verbosity.quiet
-
-
-def is_verbose() -> bool:
-    """Whether errors come with the place where they arose."""
-    return _verbosity.verbose
+    verbosity.quiet, verbosity.verbose = quiet, verbose
 
 
 def print_line(line: str, result: bool = False) -> None:
@@ -47,9 +41,9 @@ def print_line(line: str, result: bool = False) -> None:
     # Imported here, as the help of a command does without JAX.
     from gcad_jax.core import multihost
 
-    if not multihost.is_first() or (_verbosity.quiet and not result):
+    if not multihost.is_first() or (verbosity.quiet and not result):
         return
-    if _verbosity.quiet:
+    if verbosity.quiet:
         line = line.lstrip("\n")  # no gap to what is not printed
     if sys.stdout.isatty():
         width = max(40, shutil.get_terminal_size().columns)
@@ -79,7 +73,7 @@ def progress_bar(total: int, done: int, label: str):  # type: ignore[no-untyped-
         unit_scale=True,
         dynamic_ncols=True,
         mininterval=0.5 if sys.stderr.isatty() else 60.0,
-        disable=is_quiet() or not multihost.is_first(),
+        disable=verbosity.quiet or not multihost.is_first(),
     )
 
 

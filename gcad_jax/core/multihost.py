@@ -65,7 +65,9 @@ def join(
             f"last is {num_processes - 1}.",
             *FIELDS,
         )
-    if num_processes == 1 or not (all(given) or _started_by_a_launcher()):
+    # JAX may find others by itself: it knows some launchers, and Cloud TPU.
+    launched = _is_told_num_processes() or importlib.util.find_spec("libtpu")
+    if num_processes == 1 or not (all(given) or launched):
         return
     # It would take SIGTERM, which is to end a process that has nothing to save yet.
     jax.config.update("jax_enable_preemption_service", False)
@@ -84,11 +86,6 @@ def join(
             "num_processes=1 to run alone.",
             *FIELDS,
         ) from error
-
-
-def _started_by_a_launcher() -> bool:
-    """Whether JAX may find others by itself: it knows some launchers, and Cloud TPU."""
-    return _is_told_num_processes() or importlib.util.find_spec("libtpu") is not None
 
 
 def _is_told_num_processes() -> bool:

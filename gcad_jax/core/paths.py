@@ -39,7 +39,11 @@ def is_local(path: Path) -> bool:
 @functools.cache
 def _check_reachable(path: str) -> None:
     """Raises as `as_path` does; that nothing is there yet is no mistake."""
-    _disable_listings_cache()
+    from fsspec import config
+
+    # gcsfs would keep every listing as long as the process lives; sizes and names may
+    # have been changed by others since.
+    config.conf.setdefault("gcs", {})["use_listings_cache"] = False
     try:
         found = epath.Path(path)
     except KeyError as error:
@@ -59,16 +63,6 @@ def _check_reachable(path: str) -> None:
             f"{path} cannot be reached ({one_line(error)}); check its name, the "
             "network and your credentials."
         ) from error
-
-
-def _disable_listings_cache() -> None:
-    """Has gcsfs ask anew for sizes and names, which others may have changed since.
-
-    It would keep every listing as long as the process lives.
-    """
-    from fsspec import config
-
-    config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 
 def check_on_disk(path: Path, field: str) -> None:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 # More threads read no faster than the memory and the disk.
 NUM_THREADS = min(8, os.cpu_count() or 1)
-# How many calls may wait for each thread of a writer, so that memory is bounded.
+# How many calls may wait for each thread, so that memory is bounded.
 QUEUE_PER_THREAD = 4
 
 
@@ -42,35 +42,26 @@ def map_in_order(
         yield pending.popleft().result()
 
 
-class BackgroundWriter:
-    """Calls functions on the threads of a pool; blocks where too many wait."""
-
-    def __init__(self, pool: ThreadPoolExecutor, max_pending: int) -> None:
-        self._pool = pool
-        self._max_pending = max_pending
-        self._pending: collections.deque[Future[None]] = collections.deque()
-
-    def submit(self, function: Any, *arguments: Any) -> None:
-        """Queues a call; raises what an earlier one raised."""
-        self._pending.append(self._pool.submit(function, *arguments))
-        while len(self._pending) > self._max_pending:
-            self._pending.popleft().result()
-
-    def finish(self) -> None:
-        """Returns when all calls are done; raises what one raised."""
-        while self._pending:
-            self._pending.popleft().result()
-
-
 @contextlib.contextmanager
-def background_writer(num_threads: int = 0) -> Iterator[BackgroundWriter]:
-    """A writer whose calls are done when the block ends, or dropped if it raises."""
-    num_threads = num_threads or NUM_THREADS
+def background_calls(num_threads: int = 0) -> Iterator[Callable[..., None]]:
+    """Yields `submit(function, *arguments)`, which has a thread make the call.
+
+    It blocks where too many calls wait, and raises what an earlier one raised. All are
+    done when the block ends, or dropped if it raises. 0 takes `NUM_THREADS`.
+    """
     pool = thread_pool(num_threads)
+    most_pending = QUEUE_PER_THREAD * (num_threads or NUM_THREADS)
+    pending: collections.deque[Future[None]] = collections.deque()
+
+    def submit(function: Callable[..., None], *arguments: Any) -> None:
+        pending.append(pool.submit(function, *arguments))
+        while len(pending) > most_pending:
+            pending.popleft().result()
+
     try:
-        writer = BackgroundWriter(pool, QUEUE_PER_THREAD * num_threads)
-        yield writer
-        writer.finish()
+        yield submit
+        while pending:
+            pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -16,7 +16,7 @@ from gcad_jax.core.atomic_files import atomic_file, check_writable
 from gcad_jax.core.console import print_line, progress_bar
 from gcad_jax.core.errors import UserError, is_out_of_memory
 from gcad_jax.core.paths import as_path
-from gcad_jax.core.threads import background_writer
+from gcad_jax.core.threads import background_calls
 from gcad_jax.core.types import COMBINED
 from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.evaluation.threshold import threshold
@@ -130,7 +130,7 @@ def write_predictions(
     results = ResultWriter(detector, output, options)
     stream = detector.stream(images.values(), options.fpr)
     bar = progress_bar(len(images), 0, detector.stored.category)
-    with background_writer() as writer, contextlib.closing(bar):
+    with background_calls() as submit, contextlib.closing(bar):
         for (name, path), (image, prediction) in zip(
             images.items(), stream, strict=True
         ):
@@ -144,9 +144,9 @@ def write_predictions(
             size = prediction.height, prediction.width
             rows.append((name, *decision, *size, os.fspath(path)))
             if options.maps:
-                writer.submit(results.write_map, name, prediction)
+                submit(results.write_map, name, prediction)
             if options.overlays:
-                writer.submit(results.write_overlay, name, image, prediction)
+                submit(results.write_overlay, name, image, prediction)
     anomalous = sum(row[COLUMNS.index("anomalous")] == 1 for row in rows)
     about = as_json(detector.stored, options.fpr) | {
         "images": len(rows),

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from gcad_jax.core import console as speech
 from gcad_jax.core.atomic_files import atomic_file, check_writable
+from gcad_jax.core.console import verbosity
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import Path, as_path
 from gcad_jax.core.types import COMBINED
@@ -164,7 +164,7 @@ def count_maps(source: MapSource, total: int) -> Iterator[MapSource]:
         unit="map",
         dynamic_ncols=True,
         leave=False,
-        disable=speech.is_quiet() or not sys.stderr.isatty(),
+        disable=verbosity.quiet or not sys.stderr.isatty(),
     ) as bar:
 
         def counted(i: int) -> np.ndarray:
