@@ -227,16 +227,13 @@ def render_figure(methods: Sequence[str], auspro: Mapping[str, np.ndarray]) -> "
                 axis.set_yticks(np.arange(len(methods)) - _HEIGHT / 2, names)
         for axis in panels[-1]:
             axis.set_xlabel(f"AU-sPRO up to {LIMIT}")
-        entries = {
-            "draws": Patch(color=_FILL),
-            "their middle 90 %": Line2D([], [], color=_EDGE, linewidth=2),
-            "original thresholds": Line2D([], [], color=_ORIGINAL, linewidth=1.5),
-        }
+        handles = [
+            Patch(color=_FILL, label="draws"),
+            Line2D([], [], color=_EDGE, linewidth=2, label="their middle 90 %"),
+            Line2D([], [], color=_ORIGINAL, linewidth=1.5, label="original thresholds"),
+        ]
         figure.legend(
-            *(entries.values(), entries.keys()),
-            loc="outside lower center",
-            ncols=len(entries),
-            frameon=False,
+            handles=handles, loc="outside lower center", ncols=3, frameon=False
         )
     return figure
 

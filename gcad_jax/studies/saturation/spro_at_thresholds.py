@@ -89,8 +89,13 @@ class _Weights:
         self.started = self.within - is_across
         self.across = np.zeros((bounds, limits.size, 1))
         for n in np.flatnonzero(is_across):
-            weights = _weights_across(ranks, below[n], limits[n])
-            self.across[:, n, 0] = weights[:bounds]
+            x0, x1 = (
+                x[below[n]] / ranks.negatives for x in (ranks.above, ranks.reached)
+            )
+            ramp = (limits[n] - x0) ** 2 / (2 * (x1 - x0))
+            ambiguous = ranks.ambiguous[below[n]]
+            lower_upper = (0.0, limits[n] - x0) if ambiguous else (ramp, ramp)
+            self.across[:, n, 0] = lower_upper[:bounds]
 
     def areas(self, bins: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """A region's areas over the limit, (B, L, U).
@@ -115,13 +120,3 @@ class _Weights:
             area += (np.minimum(sizes, started) - counts) * self.across
         area /= sizes * self.limits
         return area
-
-
-def _weights_across(ranks: Ranks, index: int, limit: float) -> tuple[float, float]:
-    """Lower and upper weight of a bin that lies across the limit."""
-    x0 = ranks.above[index] / ranks.negatives
-    x1 = ranks.reached[index] / ranks.negatives
-    if ranks.ambiguous[index]:
-        return 0.0, limit - x0
-    ramp = (limit - x0) ** 2 / (2 * (x1 - x0))
-    return ramp, ramp
