@@ -143,6 +143,16 @@ def test_the_files_that_a_page_names_are_there(name):
         assert (root / file).exists() or re.search("[A-Z]{3}", file), file
 
 
+def test_the_files_and_rooms_of_the_design_are_there():
+    """A file without a folder stands behind one with it, in the same folder."""
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", PAGES["docs/design"])
+    assert len(named) > 50
+    top = {"gcad_jax/", "configs/", "docs/", "tests/", "tests/fences/"}
+    for name in set(named) - top:
+        tests = list((runs.ROOT / "tests").glob(f"**/{name.removeprefix('tests/')}"))
+        assert tests or list(runs.PACKAGE.glob(f"**/{name}")), name
+
+
 def test_every_figure_and_every_file_of_numbers_is_on_a_page():
     files = [f for end in ("png", "json") for f in DOCS.rglob(f"*.{end}")]
     assert len(files) > 10
