@@ -1,1 +1,1 @@
-"""Anomaly maps to AU-sPRO, AU-ROC and the report."""
+"""Anomaly maps to AU-sPRO and AU-ROC; thresholds and p-values."""

@@ -1,1 +1,1 @@
-"""Losses, optimizers and scores: one file a method, one small protocol."""
+"""Losses, optimizers and scores: one file or folder a method, one small protocol."""

@@ -1,1 +1,1 @@
-"""Floor 4: E_loc learned from a classification network on natural images."""
+"""E_loc learned from a classification network on natural images."""
