@@ -12,7 +12,7 @@ from gcad_jax.core.types import Array
 from gcad_jax.inference.detector import Detector
 
 LIMIT = 1e-4  # of the range of a map
-SMALLEST = 1e-12  # range that is divided by
+EPS = 1e-12  # range that is divided by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ def compare_with_predict(
             results = jax.device_get(call(batch))
             for row, prediction in enumerate(detector.predict(list(batch))):
                 expected = prediction.anomaly_map
-                span = max(float(np.ptp(expected)), SMALLEST)
+                span = max(float(np.ptp(expected)), EPS)
                 apart = np.abs(results["anomaly_map"][row] - expected)
                 maps.append(float(np.max(apart)) / span)
                 gap = abs(float(results["score"][row]) - prediction.score)

@@ -18,7 +18,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 from gcad_jax.core.types import AnomalyMaps, Array, Features, Images, ImagesU8, Tree
 from gcad_jax.methods.base import DetectorState
-from gcad_jax.methods.common import pretrained_e_loc as teachers
+from gcad_jax.methods.common import pretrained_e_loc
 from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.common.defaults import OneMap, Untrained
 from gcad_jax.methods.common.hparams import HParams, deviations
@@ -60,7 +60,7 @@ class SPADE(HParams, Untrained, OneMap):
     """Depth of E_loc, as in its weights (features) [ours]."""
     E_loc_width: float = fields.field(1.0, fields.FACTOR)
     """Factor on its hidden widths, as in its weights [ours]."""
-    weights: str = fields.field(teachers.SHIPPED)
+    weights: str = fields.field(pretrained_e_loc.SHIPPED)
     """Of the backbone: a file written by `gcad_jax.convert`; of E_loc "shipped",
     "random", or the path of weights with {p} for 17, 33 and 65 [ours]."""
     K: int = fields.field(50, fields.POSITIVE)
@@ -85,8 +85,8 @@ class SPADE(HParams, Untrained, OneMap):
         """Raises UserError for a field outside its range."""
         super().validate()
         if self.backbone == E_LOC:
-            teachers.check_e_loc(tuple(E_LOC_STEPS), self.E_loc, self.weights)
-        named = (teachers.SHIPPED, teachers.RANDOM)
+            pretrained_e_loc.check_e_loc(tuple(E_LOC_STEPS), self.E_loc, self.weights)
+        named = (pretrained_e_loc.SHIPPED, pretrained_e_loc.RANDOM)
         for p in E_LOC_STEPS if self.backbone == E_LOC else ():
             path = self.weights.replace("{p}", str(p))
             if self.weights not in named and not as_path(path).is_file():
@@ -143,7 +143,7 @@ class SPADE(HParams, Untrained, OneMap):
     def _backbone(self, images: ImagesU8) -> Tree:
         if self.backbone == E_LOC:
             return {
-                f"E_loc_{p}": teachers.prepare_e_loc(
+                f"E_loc_{p}": pretrained_e_loc.prepare_e_loc(
                     self.E_loc(p),
                     self.weights,
                     0,
@@ -235,7 +235,7 @@ class SPADE(HParams, Untrained, OneMap):
         """Which backbone stands in for the paper's, and what differs otherwise."""
         paper = {"backbone": PAPERS_BACKBONE}
         if self.backbone == E_LOC:
-            of = teachers.describe_weights("Backbone: E_loc", self.weights, 0)
+            of = pretrained_e_loc.describe_weights("Backbone: E_loc", self.weights, 0)
         else:
             of = f"Backbone: {self.backbone} from {self.weights}."
         return of, deviations(self, paper, without="weights")

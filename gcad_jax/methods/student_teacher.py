@@ -28,12 +28,11 @@ from gcad_jax.core.types import (
     Tree,
 )
 from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
-from gcad_jax.methods.common import pretrained_e_loc as teachers
 from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.common.calibration import mean_over_scales, moments
 from gcad_jax.methods.common.hparams import deviations
 from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
-from gcad_jax.methods.common.pretrained_e_loc import ELocHParams
+from gcad_jax.methods.common.pretrained_e_loc import ELocHParams, describe_weights
 from gcad_jax.models.layers.init import imagenet_normalized
 
 
@@ -202,7 +201,7 @@ class StudentTeacher(ELocHParams):
 
     def describe(self) -> tuple[str, ...]:
         """Which teacher was used, and what differs from the paper in this run."""
-        teacher = teachers.describe_weights("Teacher", self.teacher, self.teacher_seed)
+        teacher = describe_weights("Teacher", self.teacher, self.teacher_seed)
         return teacher, deviations(self)
 
 

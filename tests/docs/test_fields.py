@@ -63,9 +63,9 @@ def test_the_flags_on_the_page_are_ones_that_there_are():
 
 
 def command_line_fields(path):
-    from gcad_jax.config.serialization import leaf_fields as names_of
+    from gcad_jax.config.serialization import leaf_fields
 
-    return [name for name, _ in names_of(files.load(path))]
+    return [name for name, _ in leaf_fields(files.load(path))]
 
 
 def test_values_of_presets_stand_beside_the_defaults():

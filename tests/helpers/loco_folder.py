@@ -5,7 +5,7 @@ from helpers import trees
 from PIL import Image
 
 from gcad_jax.data.loco import MvtecLocoAd
-from gcad_jax.data.mvtec import cache as prepared
+from gcad_jax.data.mvtec.cache import cache_folder
 
 
 def data_of(folder, **fields):
@@ -28,5 +28,5 @@ def zoomed(seed, size=16):
 
 
 def packed(folder):
-    cache = prepared.cache_folder(str(folder.parent.parent / "cache"))
+    cache = cache_folder(str(folder.parent.parent / "cache"))
     return sorted(cache.iterdir()) if cache.is_dir() else []

@@ -24,7 +24,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
 from gcad_jax.data.images import read_image
 from gcad_jax.data.loco import MvtecLocoAd
-from gcad_jax.data.mvtec import cache as prepared
+from gcad_jax.data.mvtec.cache import cache_folder
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.data.photos import Photos
 from gcad_jax.inference import exported
@@ -33,7 +33,7 @@ from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.models.classifiers.classifier import load_classifier
 from gcad_jax.models.io.conversion import convert
 from gcad_jax.runs import devices, merge, score_maps, train_and_evaluate, workdir
-from gcad_jax.studies.grid import runner as runs_of_studies
+from gcad_jax.studies.grid import runner
 from gcad_jax.studies.grid.benchmark import Benchmark
 from gcad_jax.studies.grid.study import Cell, make_group, make_study
 from gcad_jax.training import logs
@@ -201,7 +201,7 @@ def test_loco_is_read_and_packed_anew_when_it_changes(tmp_path, folder):
         return data.load(made.name, 16, 3)
 
     def packed():
-        return sorted(p.name for p in prepared.cache_folder(str(cache)).iterdir())
+        return sorted(p.name for p in cache_folder(str(cache)).iterdir())
 
     same_category(load(root), load(tmp_path / "local"))
     first = packed()
@@ -456,7 +456,7 @@ def test_a_study_of_runs(folder, capsys):
         Benchmark, {"circles": make_group(runs.circles(), cells)}, **fields
     )
     for _ in range(2):
-        runs_of_studies.run(study, str(folder))
+        runner.run(study, str(folder))
     assert "1 run x 1 category, 1 finished" in capsys.readouterr().out
     written = [path.name for path in paths.list_folder(folder)[1]]
     assert {f"benchmark.{form}" for form in ("json", "md", "pdf", "png")} < set(written)

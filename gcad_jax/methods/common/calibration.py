@@ -7,6 +7,8 @@ import numpy as np
 
 from gcad_jax.core.types import AnomalyMaps, Tree
 
+EPS = 1e-12  # deviation that is divided by: 0 for a map that is constant
+
 
 def moments(maps: Mapping[str, np.ndarray]) -> Tree:
     """{name: {"mu": (), "sigma": ()}} over all pixels of all images [P 4].
@@ -33,5 +35,4 @@ def mean_over_scales(
 
 
 def _normalize(scores: AnomalyMaps, calibration: Tree) -> AnomalyMaps:
-    # A constant map has sigma 0: keep it finite.
-    return (scores - calibration["mu"]) / jnp.maximum(calibration["sigma"], 1e-12)
+    return (scores - calibration["mu"]) / jnp.maximum(calibration["sigma"], EPS)

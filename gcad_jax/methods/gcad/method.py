@@ -31,11 +31,11 @@ from gcad_jax.core.types import (
     Tree,
 )
 from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
-from gcad_jax.methods.common import pretrained_e_loc as teachers
 from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.common.calibration import mean_over_scales, moments
 from gcad_jax.methods.common.hparams import deviations
 from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
+from gcad_jax.methods.common.pretrained_e_loc import describe_weights
 from gcad_jax.methods.gcad.losses import R_glo_weight, total_loss
 from gcad_jax.methods.gcad.networks import BRANCH_OF_NETWORK, Networks
 from gcad_jax.methods.gcad.scoring import raw_maps
@@ -215,5 +215,5 @@ class GCAD(Networks):
 
     def describe(self) -> tuple[str, ...]:
         """Which teacher was used, and what differs from the paper in this run."""
-        teacher = teachers.describe_weights("E_loc", self.teacher, self.teacher_seed)
+        teacher = describe_weights("E_loc", self.teacher, self.teacher_seed)
         return teacher, deviations(self)
