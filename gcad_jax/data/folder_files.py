@@ -31,16 +31,12 @@ _PARTS = ("validation", "test", "ground_truth")  # make no sense without train/
 
 def find_categories(root: str) -> dict[str, epath.Path]:
     """Name and folder of each category below `root`, sorted; raises UserError."""
-    if not root:
-        raise UserError(
-            "data.root is empty. Point data.root=FOLDER at a folder of good images.",
-            "data.root",
-        )
     folder = make_absolute(as_path(root).expanduser())
-    if not folder.is_dir():
+    if not root or not folder.is_dir():
+        problem = f"{root!r}, which is not a folder" if root else "empty"
         raise UserError(
-            f"data.root is {root!r}, which is not a folder. Point "
-            "data.root=FOLDER at a folder of good images.",
+            f"data.root is {problem}. Point data.root=FOLDER at a folder of good "
+            "images.",
             "data.root",
         )
     if _is_category(folder):

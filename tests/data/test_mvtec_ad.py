@@ -155,7 +155,7 @@ def test_masks_of_absent_images_are_noted(tmp_path):
     (folder / "test/crack/001.png").unlink()
     category = data_of(folder).load("hazelnut", 16, 3)
     assert len(category.test_images) == 3
-    assert any("1 masks whose images are not in" in note for note in category.notes)
+    assert any("masks for 1 images that are not in" in note for note in category.notes)
 
 
 def test_a_mask_with_other_values(tmp_path):

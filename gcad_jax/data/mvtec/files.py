@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from etils import epath
 
@@ -157,6 +157,16 @@ def subfolder_names(folder: epath.Path) -> list[str]:
     if not folder.is_dir():
         return []
     return [f.name for f in list_folder(folder)[0] if not f.name.startswith(".")]
+
+
+def left_out_note(kind: str, unused: Collection[str]) -> tuple[str, ...]:
+    """A note where `kind` has masks, `unused`, whose images are not there."""
+    if not unused:
+        return ()
+    return (
+        f"ground_truth/{kind} has masks for {len(unused)} images that are not in "
+        f"test/{kind} (such as {min(unused)}); they are left out",
+    )
 
 
 def require_folders(folder: epath.Path, names: Sequence[str], layout: str) -> None:

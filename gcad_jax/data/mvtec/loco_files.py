@@ -13,6 +13,7 @@ from gcad_jax.data.mvtec.files import (
     Record,
     good_records,
     images_by_stem,
+    left_out_note,
     require_folders,
     subfolder_names,
 )
@@ -50,9 +51,11 @@ def read_layout(folder: epath.Path) -> FileLayout:
     )
     if test:
         splits["test"] = test
-    return FileLayout(
-        DATASET, folder.name, folder, splits, config, _unused_mask_notes(folder)
-    )
+    notes: list[str] = []
+    for kind in subfolder_names(truth := folder / "ground_truth"):
+        images = images_by_stem(folder / "test" / kind)
+        notes += left_out_note(kind, set(subfolder_names(truth / kind)) - set(images))
+    return FileLayout(DATASET, folder.name, folder, splits, config, tuple(notes))
 
 
 def _test_records(
@@ -72,20 +75,6 @@ def _test_records(
             )
         records.append(Record(name, kind, image, files, defects))
     return records
-
-
-def _unused_mask_notes(folder: epath.Path) -> tuple[str, ...]:
-    """A note for each kind with masks whose images are not there."""
-    notes = []
-    for kind in subfolder_names(folder / "ground_truth"):
-        images = images_by_stem(folder / "test" / kind)
-        unused = set(subfolder_names(folder / "ground_truth" / kind)) - set(images)
-        if unused:
-            notes.append(
-                f"ground_truth/{kind} has masks for {len(unused)} images that are not "
-                f"in test/{kind} (such as {min(unused)}); they are left out"
-            )
-    return tuple(notes)
 
 
 ARCHIVE = Archive(

@@ -12,6 +12,7 @@ from gcad_jax.data.mvtec.files import (
     Record,
     good_records,
     images_by_stem,
+    left_out_note,
     require_folders,
     subfolder_names,
 )
@@ -41,10 +42,13 @@ def read_layout(folder: epath.Path) -> FileLayout:
     )
     if test:
         splits["test"] = test
-    notes = tuple(
-        note for defect in defects for note in _unused_mask_notes(folder, defect)
-    )
-    return FileLayout(DATASET, folder.name, folder, splits, notes=notes)
+    notes: list[str] = []
+    for defect in defects:
+        images = images_by_stem(folder / "test" / defect)
+        masks = images_by_stem(folder / "ground_truth" / defect)
+        unused = set(masks) - {f"{stem}_mask" for stem in images}
+        notes += left_out_note(defect, unused)
+    return FileLayout(DATASET, folder.name, folder, splits, notes=tuple(notes))
 
 
 def _test_records(folder: epath.Path, defect: str) -> list[Record]:
@@ -66,19 +70,6 @@ def _test_records(folder: epath.Path, defect: str) -> list[Record]:
         kind = ad_kind(folder.name, defect, stem)
         records.append(Record(f"{defect}/{stem}", kind, image, (mask,), (entry,)))
     return records
-
-
-def _unused_mask_notes(folder: epath.Path, defect: str) -> list[str]:
-    """A note where `defect` has masks whose images are not there."""
-    masks = images_by_stem(folder / "ground_truth" / defect)
-    images = images_by_stem(folder / "test" / defect)
-    unused = sorted(set(masks) - {f"{stem}_mask" for stem in images})
-    if not unused:
-        return []
-    return [
-        f"ground_truth/{defect} has {len(unused)} masks whose images are not in "
-        f"test/{defect} (such as {unused[0]}); they are left out"
-    ]
 
 
 ARCHIVE = Archive(

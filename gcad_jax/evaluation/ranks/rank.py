@@ -10,9 +10,9 @@ from gcad_jax.data.dataset import LOGICAL, STRUCTURAL
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.ground_truth import GroundTruth
 from gcad_jax.evaluation.map_source import MapSource
-from gcad_jax.evaluation.ranks.bounded import bounded_ranks
+from gcad_jax.evaluation.ranks.bounded_ranks import bounded_ranks
 from gcad_jax.evaluation.ranks.device_histogram import DeviceMaps
-from gcad_jax.evaluation.ranks.exact import exact_ranks
+from gcad_jax.evaluation.ranks.exact_ranks import exact_ranks
 from gcad_jax.evaluation.ranks.ranks import Ranks
 
 AUTO, EXACT, BINNED = "auto", "exact", "binned"
