@@ -11,18 +11,14 @@ from etils import epath
 from gcad_jax.core.errors import UserError, as_os_errors, one_line
 from gcad_jax.core.paths import Path, is_local, make_folder, walk_files
 
-ADVICE = "free space there or choose another folder"
-
 
 @contextlib.contextmanager
-def atomic_file(path: Path, advice: str = ADVICE) -> Iterator[epath.Path]:
+def atomic_file(path: Path) -> Iterator[epath.Path]:
     """Yields a temporary name on a disk; what is written there becomes `path`.
 
     The folder is made where it is missing. If the block raises, nothing is left.
 
-    Args:
-      path: the file, replaced if it exists.
-      advice: end of the sentence of the error, what to do.
+    path: the file, replaced if it exists.
 
     Blocks may be nested, so that several files appear together or none; the path of
     an inner one is then the name that an outer one yields.
@@ -41,7 +37,8 @@ def atomic_file(path: Path, advice: str = ADVICE) -> Iterator[epath.Path]:
                     part.copy(path, overwrite=True)
     except OSError as error:
         raise UserError(
-            f"{_final_path(path)} cannot be written ({one_line(error)}); {advice}."
+            f"{_final_path(path)} cannot be written ({one_line(error)}); free space "
+            "there or choose another folder."
         ) from error
 
 

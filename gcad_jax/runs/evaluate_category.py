@@ -124,8 +124,11 @@ class _Evaluation:
                 devices=accelerators(),
             )
             if self.config.write_maps:
+                images = category.test_images
                 for i, seed in enumerate(seeds):
-                    self.write_maps(seed, maps[COMBINED][i])
+                    source = map_source.UpsampledMaps(maps[COMBINED][i], images)
+                    root = self.folder / MAPS / f"seed_{seed}"
+                    map_files.write_maps(root, category.name, images, source)
         return maps, {
             place: (
                 {branch: by_seed[i] for branch, by_seed in scores.items()},
@@ -147,28 +150,15 @@ class _Evaluation:
         self, seed: int, detector: DetectorState, validation: Mapping[str, np.ndarray]
     ) -> None:
         """validation: maps of the validation images by branch, (V, S, S)."""
-        category = self.category
+        path, category = detector_file.detector_path(self.folder, seed), self.category
+        names = category.dataset, category.name
         scales = {
             branch: detector_file.Scale.of(maps) for branch, maps in validation.items()
         }
-        detector_file.write_detector(
-            detector_file.detector_path(self.folder, seed),
-            detector_file.DetectorFile(
-                self.config.method,
-                detector,
-                category.dataset,
-                category.name,
-                seed,
-                scales,
-            ),
+        file = detector_file.DetectorFile(
+            self.config.method, detector, *names, seed, scales
         )
-
-    def write_maps(self, seed: int, maps: np.ndarray) -> None:
-        """maps: combined ones of the test images at network size, (N, S, S)."""
-        images = self.category.test_images
-        source = map_source.UpsampledMaps(maps, images)
-        root = self.folder / MAPS / f"seed_{seed}"
-        map_files.write_maps(root, self.category.name, images, source)
+        detector_file.write_detector(path, file)
 
     def write_results(
         self, maps: Mapping[str, np.ndarray], result: CategoryResult

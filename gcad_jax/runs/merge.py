@@ -63,7 +63,15 @@ def merge(pattern: str, target: str) -> str:
         (folder / REPORT).unlink(missing_ok=True)
         html.page_path(folder / REPORT).unlink(missing_ok=True)
         for name, result in joined.items():
-            write_category(folder / name, result, categories[name])
+            target_folder, parts = folder / name, categories[name]
+            make_folder(target_folder)
+            first = min(parts, key=lambda part: min(part.result.seeds))
+            for file in run_figures.FILES:  # those of the first seed
+                if (first.folder / file).exists():
+                    (first.folder / file).copy(target_folder / file, overwrite=True)
+            digests = json.dumps(first.data, indent=2) + "\n"
+            write_text(target_folder / DATA, digests)
+            result_files.write_result(target_folder, result)
     return (
         f"{target}: {', '.join(joined)}; seeds {', '.join(map(str, seeds))}. The "
         "command of the parts with this workdir and all categories and seeds writes "
@@ -163,16 +171,3 @@ def join_parts(parts: Sequence[Part]) -> CategoryResult:
         },
         validation=tuple(result.validation[place] for result, place in ordered),
     )
-
-
-def write_category(
-    folder: epath.Path, result: CategoryResult, parts: Sequence[Part]
-) -> None:
-    """A category as a run leaves it; the figures are those of the first seed."""
-    make_folder(folder)
-    first = min(parts, key=lambda part: min(part.result.seeds))
-    for name in run_figures.FILES:
-        if (first.folder / name).exists():
-            (first.folder / name).copy(folder / name, overwrite=True)
-    write_text(folder / DATA, json.dumps(first.data, indent=2) + "\n")
-    result_files.write_result(folder, result)

@@ -8,13 +8,13 @@ from typing import Any
 from etils import epath
 
 from gcad_jax.config import Pretraining, serialization, validation
-from gcad_jax.core import checks, errors
+from gcad_jax.core import errors
 from gcad_jax.core.atomic_files import write_text
 from gcad_jax.core.console import print_line
 from gcad_jax.core.paths import make_folder
 from gcad_jax.models.classifiers.classifier import load_classifier
-from gcad_jax.models.io.npz import STORED_TYPES, read_weights
-from gcad_jax.models.patch_layers import PATCH_SIZES, check_size
+from gcad_jax.models.io.npz import read_weights
+from gcad_jax.models.patch_layers import PATCH_SIZES
 from gcad_jax.pretraining.train import (
     RETRIEVALS,
     DistillationJob,
@@ -117,7 +117,16 @@ def _read_inputs(config: Pretraining) -> _Inputs:
     settings = {p: dataclasses.replace(config.method, p=p) for p in config.P}
     targets = {p: TargetNetwork.of(network, params, settings[p]) for p in config.P}
     options = loop_options(config)
-    _check_devices(config, len(options.layout.devices))
+    method, num_devices = config.method, len(options.layout.devices)
+    if num_devices > 1 and (
+        method.lambda_m or (method.lambda_c and method.correlation == "samples_sq")
+    ):
+        raise errors.UserError(
+            f"config.num_devices is {config.num_devices}, which takes {num_devices} "
+            "devices, but L_m and the correlation 'samples_sq' compare patches of one "
+            "device: set num_devices=1.",
+            "num_devices",
+        )
     images = config.data.load(print_line)
     # The same paths may hold other photos or another network by the next call.
     made_of = serialization.as_dict(config) | {
@@ -153,33 +162,12 @@ def check(config: Pretraining) -> None:
             f"config.P is {config.P}; it must name distinct sizes, of {PATCH_SIZES}."
         )
     for p in config.P:
-        check_size("a size of config.P", p)
-    checks.one_of("config.stored_as", config.stored_as, STORED_TYPES)
-    for p in config.P:
         dataclasses.replace(config.method, p=p).validate()
     if not config.target:
         raise errors.UserError(
             "config.target is empty; give the weight file of the network to learn "
             "from, target=FILE.npz, as python -m gcad_jax.convert writes it.",
             "target",
-        )
-    if config.threads < 1 or config.processes < 0:
-        raise errors.UserError(
-            f"config.threads is {config.threads} and config.processes is "
-            f"{config.processes}; threads must be 1 or more, processes 0 or more."
-        )
-
-
-def _check_devices(config: Pretraining, count: int) -> None:
-    """Raises UserError for terms that compare the patches of one device alone."""
-    method = config.method
-    within = method.lambda_m or (method.lambda_c and method.correlation == "samples_sq")
-    if within and count > 1:
-        raise errors.UserError(
-            f"config.num_devices is {config.num_devices}, which takes {count} devices, "
-            "but L_m and the correlation 'samples_sq' compare patches of one device: "
-            "set num_devices=1.",
-            "num_devices",
         )
 
 
@@ -236,8 +224,7 @@ def _neighbors_table(results: Sequence[dict[str, Any]]) -> str:
         [
             says,
             str(r["p"]),
-            f"{r['found_untrained'][name]:.1%}",
-            f"{r['found'][name]:.1%}",
+            *(f"{r[of][name]:.1%}" for of in ("found_untrained", "found")),
         ]
         for r in results
         for name, (_, says) in RETRIEVALS.items()

@@ -2,7 +2,6 @@
 
 import functools
 import time
-from collections.abc import Sequence
 
 from etils import epath
 
@@ -14,7 +13,6 @@ from gcad_jax.core.paths import make_folder
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation import result_files
 from gcad_jax.evaluation.results import CategoryResult
-from gcad_jax.methods.base import Method
 from gcad_jax.reporting import html, run_figures
 from gcad_jax.reporting.report import write_report
 from gcad_jax.runs import workdir
@@ -55,25 +53,26 @@ def run(
     with workdir.open_workdir(path, serialization.as_dict(config)) as folder:
         set_compilation_cache(programs or folder)
         # Asked first: a run with nothing left to do keeps the minutes of its report.
-        finished = multihost.run_on_first(lambda: _is_finished(folder, names))
+        files = [folder / name / result_files.METRICS for name in names]
+        files.append(folder / REPORT)
+        finished = multihost.run_on_first(lambda: all(f.exists() for f in files))
         results = [run_category(config, name, folder / name, options) for name in names]
         report = folder / REPORT
         if not finished:
             minutes = (time.monotonic() - started) / 60
             hardware = hardware_sentence(options, minutes)
+            about = [*config.method.describe(), hardware]
+            figures = run_figures.list_figures(folder, names)
             multihost.run_on_first(
-                lambda: _write_report(report, config.method, results, hardware)
+                lambda: write_report(
+                    report, config.method.title, about, results, figures
+                )
             )
         multihost.run_on_first(lambda: html.write_page(report))
         print_line(
             f"\nreport      {report} and {html.page_path(report).name}", result=True
         )
     return results
-
-
-def _is_finished(folder: epath.Path, names: Sequence[str]) -> bool:
-    files = [folder / name / result_files.METRICS for name in names]
-    return all(file.exists() for file in (*files, folder / REPORT))
 
 
 def run_category(
@@ -119,13 +118,3 @@ def _read_earlier(
     if same_tests and has_results(config, folder, len(category.test) > 0):
         return result_files.read_result(folder)
     return None
-
-
-def _write_report(
-    path: epath.Path, method: Method, results: Sequence[CategoryResult], hardware: str
-) -> None:
-    """report.md and the page of it."""
-    figures = run_figures.list_figures(path.parent, [result.name for result in results])
-    sentences = [*method.describe(), hardware]
-    write_report(path, method.title, sentences, results, figures)
-    html.write_page(path)

@@ -34,13 +34,10 @@ def open_workdir(path: str, config: dict[str, Any]) -> Iterator[epath.Path]:
         sentence names the fields that differ).
     """
     with lock_on_first(path) as folder:
-        multihost.run_on_first(lambda: _write_config(folder, config))
+        text = json.dumps(config, indent=2) + "\n"
+        multihost.run_on_first(lambda: check_config(folder, config))
+        multihost.run_on_first(lambda: write_text(folder / CONFIG, text))
         yield folder
-
-
-def _write_config(folder: epath.Path, config: dict[str, Any]) -> None:
-    check_config(folder, config)
-    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
 
 
 def check_workdir(path: Path, config: dict[str, Any]) -> epath.Path:

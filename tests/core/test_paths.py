@@ -18,8 +18,8 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def write_half(path, error, *advice):
-    with atomic_file(path, *advice) as part:
+def write_half(path, error):
+    with atomic_file(path) as part:
         part.write_text("half")
         raise error
 
@@ -47,9 +47,10 @@ def test_a_full_disk_is_one_sentence(tmp_path):
     path = tmp_path / "a.txt"
     full = OSError(28, "No space left on device")
     with pytest.raises(UserError) as caught:
-        write_half(path, full, "choose another --output")
+        write_half(path, full)
     assert str(caught.value) == (
-        f"{path} cannot be written (No space left on device); choose another --output."
+        f"{path} cannot be written (No space left on device); free space there or "
+        "choose another folder."
     )
     assert names(tmp_path) == []
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from gcad_jax.config import presets
 from gcad_jax.core.checks import one_of
-from gcad_jax.evaluation.results import KIND_OR_MEAN, LIMITS
+from gcad_jax.evaluation.results import ANOMALOUS, KIND_OR_MEAN, LIMITS
 from gcad_jax.reporting import tables
 from gcad_jax.reporting.published import PublishedResults
 from gcad_jax.reporting.tables import (
@@ -14,6 +16,7 @@ from gcad_jax.reporting.tables import (
     auspro_at,
     cell,
     markdown_table,
+    short,
 )
 from gcad_jax.studies.grid.presets import study_of_methods
 from gcad_jax.studies.grid.results import (
@@ -21,7 +24,6 @@ from gcad_jax.studies.grid.results import (
     Lines,
     kind_heading,
     main_kind,
-    method_curves,
 )
 from gcad_jax.studies.grid.study import Study
 
@@ -33,12 +35,61 @@ class Benchmark(Study):
     title = "Benchmark of the methods"
 
     def sections(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
-        """The tables of the paper."""
-        return benchmark_tables(dataset, runs)
+        """The paper's tables, its rows below ours where they compare."""
+        first = next(iter(runs.values()))
+        several = len(first.results) > 1
+        by_method = [(run.title, run.results) for run in runs.values()]
+        published = tables.find_published(first.title, first.results)
+        forms = published.tables if published else ("Table 3", "Table 5", "Table 6", "")
+        # Tables 3 and 7 are of MVTec LOCO AD alone.
+        of_loco = first.results[0].dataset == "mvtec_loco_ad"
+        kind = main_kind(runs)
+        parts = [f"## {dataset}", _reading(runs)]
+        if several and any(
+            tables.has_numbers(run.results, auspro) for run in runs.values()
+        ):
+            parts += [
+                f"### AU-sPRO at 0.05, by category, {kind_heading(kind)}"
+                f"{_form('Table 3' if of_loco else '')}",
+                tables.by_category(by_method, auspro, kind),
+            ]
+        parts += [
+            f"### AU-sPRO at 0.05, by kind{_form(forms[1])}",
+            _overall(runs, _by_kind(auspro), lambda paper: paper.auspro),
+            f"### Image AU-ROC{_form(forms[2])}",
+            _overall(runs, _by_kind(auroc), lambda paper: paper.auroc),
+        ]
+        if several:
+            parts += [
+                f"### Image AU-ROC, by category, {kind_heading(kind)}",
+                tables.by_category(by_method, auroc, kind),
+            ]
+        return [
+            *parts,
+            f"### AU-sPRO by limit of the false positive rate, {kind_heading(kind)}"
+            f"{_form('Table 7' if of_loco else '')}",
+            _overall(
+                runs,
+                {limit: (auspro_at(limit), kind) for limit in LIMITS},
+                lambda paper: [paper.by_limit.get(limit) for limit in LIMITS],
+            ),
+        ]
 
     def curves(self, runs: Mapping[str, FinishedRun]) -> Lines:
-        """Those of the methods."""
-        return method_curves(runs)
+        """Of every run that has curves; a kind that none has is left out."""
+        by_kind: dict[str, dict[str, np.ndarray]] = {}
+        for kind in ANOMALOUS:
+            for run in runs.values():
+                curves = [
+                    scores.curves[kind]
+                    for result in run.results
+                    for scores in result.combined
+                    if kind in scores.curves
+                ]
+                if curves:
+                    mean = np.mean(curves, axis=0)
+                    by_kind.setdefault(short(kind), {})[run.title] = mean
+        return by_kind
 
 
 class Toy(Benchmark):
@@ -65,48 +116,6 @@ def toy_study(given: str) -> Study:
     circles = ",".join(filter(None, (given, "circles")))
     runs = ("student_teacher", "vae", "gcad")
     return study_of_methods(Toy, circles, runs=runs, write_maps=True)
-
-
-def benchmark_tables(dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
-    """The tables of one data set, the paper's rows below ours where they compare."""
-    first = next(iter(runs.values()))
-    several = len(first.results) > 1
-    by_method = [(run.title, run.results) for run in runs.values()]
-    published = tables.find_published(first.title, first.results)
-    forms = published.tables if published else ("Table 3", "Table 5", "Table 6", "")
-    # Tables 3 and 7 are of MVTec LOCO AD alone.
-    of_loco = first.results[0].dataset == "mvtec_loco_ad"
-    kind = main_kind(runs)
-    parts = [f"## {dataset}", _reading(runs)]
-    if several and any(
-        tables.has_numbers(run.results, auspro) for run in runs.values()
-    ):
-        parts += [
-            f"### AU-sPRO at 0.05, by category, {kind_heading(kind)}"
-            f"{_form('Table 3' if of_loco else '')}",
-            tables.by_category(by_method, auspro, kind),
-        ]
-    parts += [
-        f"### AU-sPRO at 0.05, by kind{_form(forms[1])}",
-        _overall(runs, _by_kind(auspro), lambda paper: paper.auspro),
-        f"### Image AU-ROC{_form(forms[2])}",
-        _overall(runs, _by_kind(auroc), lambda paper: paper.auroc),
-    ]
-    if several:
-        parts += [
-            f"### Image AU-ROC, by category, {kind_heading(kind)}",
-            tables.by_category(by_method, auroc, kind),
-        ]
-    return [
-        *parts,
-        f"### AU-sPRO by limit of the false positive rate, {kind_heading(kind)}"
-        f"{_form('Table 7' if of_loco else '')}",
-        _overall(
-            runs,
-            {limit: (auspro_at(limit), kind) for limit in LIMITS},
-            lambda paper: [paper.by_limit.get(limit) for limit in LIMITS],
-        ),
-    ]
 
 
 def _form(paper_table: str) -> str:

@@ -90,20 +90,20 @@ class PlannedRun:
 
     def renamed(self, error: UserError) -> UserError:
         """The error with the fields as they are called in a study."""
+
+        def field_of_study(field: str) -> str:
+            if field.startswith("data."):
+                return f"{self.dataset}.{field}"
+            if field == "cache_features" or field.startswith("method."):
+                return f"{self.dataset}.{self.cell}.{field}"
+            return field
+
         text = str(error)
         text = text if self.label in text else f"{self.label}: {text}"
         renamed = UserError(text, *error.fields)
         renamed.agreed = error.agreed
-        renamed.rename_fields(self.field_of_study)
+        renamed.rename_fields(field_of_study)
         return renamed
-
-    def field_of_study(self, field: str) -> str:
-        """What a field of the run is called in the config of the study."""
-        if field.startswith("data."):
-            return f"{self.dataset}.{field}"
-        if field == "cache_features" or field.startswith("method."):
-            return f"{self.dataset}.{self.cell}.{field}"
-        return field
 
 
 def planned_run(

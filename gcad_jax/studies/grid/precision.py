@@ -156,8 +156,20 @@ class Precisions(Study):
         return {run: {"precision": run} for run in (FLOAT32, BFLOAT16)}
 
     def sections(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
-        """Whether the differences lie within the spread of the seeds."""
-        return precision_tables(dataset, runs)
+        """What the differences say, and a table for each measure."""
+        compared = {name: differences(runs, pick) for name, pick in MEASURES.items()}
+        parts = [f"## {dataset}", statement(compared)]
+        for name, pick in MEASURES.items():
+            rows = [
+                [
+                    run.title,
+                    *measure_cells(run.results, [(pick, k) for k in KIND_OR_MEAN]),
+                ]
+                for run in runs.values()
+            ]
+            rows += _rows(compared[name])
+            parts += [f"### {name}", markdown_table(["", *HEADS], rows, 1)]
+        return parts
 
 
 def precision_study(given: str) -> Study:
@@ -165,33 +177,20 @@ def precision_study(given: str) -> Study:
     return study_of_methods(Precisions, given, PRECISE, seeds=tuple(range(5)))
 
 
-def precision_tables(dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
-    """What the differences say, and a table for each measure."""
-    compared = {name: differences(runs, pick) for name, pick in MEASURES.items()}
-    parts = [f"## {dataset}", statement(compared)]
-    for name, pick in MEASURES.items():
-        rows = [
-            [run.title, *measure_cells(run.results, [(pick, k) for k in KIND_OR_MEAN])]
-            for run in runs.values()
-        ]
-        rows += _rows(compared[name])
-        parts += [f"### {name}", markdown_table(["", *HEADS], rows, 1)]
-    return parts
-
-
 def differences(runs: Mapping[str, FinishedRun], pick: Pick) -> Differences:
     """bfloat16 less float32 for structural, logical and mean."""
     if FLOAT32 not in runs or BFLOAT16 not in runs:
         return [None] * len(KIND_OR_MEAN)
     return [
-        difference(*(_by_seed(runs[run], pick, kind) for run in (FLOAT32, BFLOAT16)))
+        difference(
+            # Without test images there are seeds, but no numbers.
+            *(
+                dict(zip(run.seeds, run.values(pick, kind), strict=False))
+                for run in (runs[FLOAT32], runs[BFLOAT16])
+            )
+        )
         for kind in KIND_OR_MEAN
     ]
-
-
-def _by_seed(run: FinishedRun, pick: Pick, kind: str) -> dict[int, Number]:
-    # Without test images there are seeds, but no numbers.
-    return dict(zip(run.seeds, run.values(pick, kind), strict=False))
 
 
 def statement(by_measure: Mapping[str, Differences]) -> str:

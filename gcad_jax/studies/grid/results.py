@@ -121,19 +121,3 @@ def _numbers(run: FinishedRun) -> dict[str, Any]:
         },
         "auc_roc": {kind: summarize(run.values(auroc, kind)) for kind in KIND_OR_MEAN},
     }
-
-
-def method_curves(runs: Mapping[str, FinishedRun]) -> Lines:
-    """Of every run that has curves; a kind that none has is left out."""
-    by_kind: dict[str, dict[str, np.ndarray]] = {}
-    for kind in ANOMALOUS:
-        for run in runs.values():
-            curves = [
-                scores.curves[kind]
-                for result in run.results
-                for scores in result.combined
-                if kind in scores.curves
-            ]
-            if curves:
-                by_kind.setdefault(short(kind), {})[run.title] = np.mean(curves, axis=0)
-    return by_kind

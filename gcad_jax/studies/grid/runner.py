@@ -114,9 +114,8 @@ def _run_all(planned: Sequence[PlannedRun], folder: epath.Path) -> Outcomes:
     for number, run in enumerate(planned, 1):
         print_line(f"\n#### {run.label} ({number} of {len(planned)})", result=True)
         _run_one(run, folder, outcomes)
-    held = [run for run in planned if run.label in outcomes.in_use]
-    outcomes.in_use.clear()
-    for run in held:
+    for run in [run for run in planned if run.label in outcomes.in_use]:
+        outcomes.in_use.remove(run.label)
         print_line(f"\n#### {run.label} again", result=True)
         _run_one(run, folder, outcomes)
     return outcomes
@@ -193,7 +192,11 @@ def _collect(
                 )
                 try:
                     run = run.resolve()
-                    results = _read_results(run)
+                    if run.folder.is_dir() and not run.unfinished():
+                        settings = serialization.as_dict(run.config)
+                        workdir.check_config(run.folder, settings)
+                        names = run.config.data.names()
+                        results = tuple(read_result(run.folder / n) for n in names)
                 except UserError:
                     missing[run.label] = "run with other settings"
             if results:
@@ -202,18 +205,6 @@ def _collect(
                 run_results = FinishedRun(labels[name], results)
                 finished.setdefault(dataset, {})[name] = run_results
     return finished, shown, missing | failed
-
-
-def _read_results(run: PlannedRun) -> tuple[CategoryResult, ...]:
-    """Those of a run that another command finished; () where none has.
-
-    Raises:
-      UserError: it was run with other settings.
-    """
-    if not run.folder.is_dir() or run.unfinished():
-        return ()
-    workdir.check_config(run.folder, serialization.as_dict(run.config))
-    return tuple(read_result(run.folder / name) for name in run.config.data.names())
 
 
 def _lock_state(run: PlannedRun) -> str:

@@ -22,8 +22,17 @@ class Seeds(Study):
     title = "Seeds"
 
     def sections(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
-        """Every seed, and the stability of rankings."""
-        return seed_tables(dataset, runs)
+        """Every seed, their spread, and how stable two rankings are."""
+        parts = [f"## {dataset}"]
+        for run in runs.values():
+            parts += [
+                f"### {run.title}",
+                _table_of_seeds(run),
+                _agreement_sentence(run),
+            ]
+        if ranking := _rank_methods(runs):
+            parts += ["### Ranking of the methods", *ranking]
+        return parts
 
     def panels(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[Panel]:
         """Every seed as a point."""
@@ -33,16 +42,6 @@ class Seeds(Study):
 def seed_study(given: str) -> Study:
     """Eight seeds of GCAD, or of the methods that `runs` names."""
     return study_of_methods(Seeds, given, runs=("gcad",), seeds=tuple(range(8)))
-
-
-def seed_tables(dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
-    """Every seed, their spread, and how stable two rankings are."""
-    parts = [f"## {dataset}"]
-    for run in runs.values():
-        parts += [f"### {run.title}", _table_of_seeds(run), _agreement_sentence(run)]
-    if ranking := _rank_methods(runs):
-        parts += ["### Ranking of the methods", *ranking]
-    return parts
 
 
 def _table_of_seeds(run: FinishedRun) -> str:

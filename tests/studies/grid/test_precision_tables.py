@@ -10,8 +10,8 @@ from scipy import stats
 from gcad_jax.studies.grid.precision import (
     READING,
     T_975,
+    Precisions,
     difference,
-    precision_tables,
 )
 from gcad_jax.studies.grid.results import FinishedRun
 
@@ -41,7 +41,7 @@ def rows(parts, title):
 
 
 def test_every_row_by_hand():
-    parts = precision_tables("circles", both(FIRST, SECOND, (7, 3, 5)))
+    parts = Precisions().sections("circles", both(FIRST, SECOND, (7, 3, 5)))
     assert parts[0] == "## circles"
     # Standard errors: .02, .01 and .005 over the root of 3; t of 2 degrees is 4.303.
     assert rows(parts, "AU-sPRO at 0.05") == [
@@ -72,7 +72,7 @@ def test_every_row_by_hand():
 
 
 def test_all_within_is_said():
-    parts = precision_tables("circles", both(FIRST, FIRST))
+    parts = Precisions().sections("circles", both(FIRST, FIRST))
     assert parts[1] == (
         "**All 6 differences lie within the spread of the seeds.** The pairs show a "
         "difference in none."
@@ -103,7 +103,7 @@ def test_seeds_pair_up_by_their_numbers():
 
 
 def test_one_seed_has_no_spread():
-    parts = precision_tables("circles", both(FIRST[:1], SECOND[:1]))
+    parts = Precisions().sections("circles", both(FIRST[:1], SECOND[:1]))
     assert parts[1] == (
         "**float32 has one seed and so no spread: whether the differences lie within "
         "it cannot be said.**"
@@ -122,7 +122,7 @@ def test_one_seed_has_no_spread():
 
 def test_a_kind_that_lacks_is_left_out():
     first, second = [scores(0.5, None), scores(0.6, None)], [scores(0.8, None)] * 2
-    parts = precision_tables("mvtec_ad", both(first, second))
+    parts = Precisions().sections("mvtec_ad", both(first, second))
     assert "| within the spread | no | - | - |" in rows(parts, "AU-sPRO at 0.05")
     assert parts[1].startswith("**3 of 4 differences lie within")
     assert "Outside: AU-sPRO at 0.05 structural (+0.2500)." in parts[1]
@@ -131,14 +131,14 @@ def test_a_kind_that_lacks_is_left_out():
 @pytest.mark.parametrize("there", ["float32", "bfloat16"])
 def test_one_run_alone_is_shown_and_not_compared(there):
     runs = {there: both(FIRST, SECOND)[there]}
-    parts = precision_tables("circles", runs)
+    parts = Precisions().sections("circles", runs)
     assert parts[1].startswith("**Nothing is compared: that takes both")
     assert len(rows(parts, "AU-sPRO at 0.05")) == 1
 
 
 def test_without_test_images_nothing_is_compared():
     runs = both([], [], (0, 1))
-    parts = precision_tables("folder", runs)
+    parts = Precisions().sections("folder", runs)
     assert parts[1].startswith("**Nothing is compared")
     assert rows(parts, "Image AU-ROC")[0] == "| GCAD, float32 | - | - | - |"
 

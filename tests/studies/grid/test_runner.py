@@ -21,7 +21,6 @@ from gcad_jax.studies.grid import plan, runner
 from gcad_jax.studies.grid.ablations import Ablations, ablation_study
 from gcad_jax.studies.grid.benchmark import Benchmark, toy_study
 from gcad_jax.studies.grid.figure import measure_panels
-from gcad_jax.studies.grid.results import method_curves
 from gcad_jax.studies.grid.seeds import Seeds
 from gcad_jax.studies.grid.study import Cell, make_group, make_study
 
@@ -97,7 +96,7 @@ def test_two_runs_of_one_method_stand_beside_each_other(tmp_path):
     found = runner.run(given, str(tmp_path))["circles"]
     names = ["Variation Model", "Variation Model, large"]
     assert [run.title for run in found.values()] == names
-    for lines in method_curves(found).values():
+    for lines in Benchmark().curves(found).values():
         assert list(lines) == names
     for panel in measure_panels("circles", found):
         assert list(panel.values) == names

@@ -11,16 +11,16 @@ from helpers.made_results import scores
 from gcad_jax.data.dataset import STRUCTURAL
 from gcad_jax.reporting.plots import panel, panels
 from gcad_jax.reporting.published import CATEGORIES
-from gcad_jax.studies.grid import figure, report, results
+from gcad_jax.studies.grid import figure, report
 from gcad_jax.studies.grid.ablations import (
     AblationGroup,
     AblationSetting,
     ablation_panels,
     ablation_tables,
 )
-from gcad_jax.studies.grid.benchmark import benchmark_tables
+from gcad_jax.studies.grid.benchmark import Benchmark
 from gcad_jax.studies.grid.results import FinishedRun, numbers_as_json
-from gcad_jax.studies.grid.seeds import image_agreement, seed_tables
+from gcad_jax.studies.grid.seeds import Seeds, image_agreement
 
 LOCO = CATEGORIES["mvtec_loco_ad"]
 
@@ -43,7 +43,7 @@ def test_the_benchmark_has_the_papers_rows_below_ours():
         ),
         "gcad": of_loco("GCAD", [scores(0.6, 0.8), scores(0.6, 0.8)]),
     }
-    parts = benchmark_tables("loco", runs)
+    parts = Benchmark().sections("loco", runs)
     assert rows(parts, "AU-sPRO at 0.05, by kind (form of Table 5)") == [
         "| Student-Teacher | 0.800 ± 0.141 | 0.500 ± 0.000 | 0.650 ± 0.071 |",
         "| Student-Teacher (paper) | 0.756 | 0.497 | 0.626 |",
@@ -63,7 +63,7 @@ def test_the_benchmark_has_the_papers_rows_below_ours():
 
 def test_part_of_the_data_is_not_compared_with_the_paper():
     runs = {"gcad": of_loco("GCAD", [scores(0.6, 0.8)], complete=False)}
-    text = "\n".join(benchmark_tables("loco", runs))
+    text = "\n".join(Benchmark().sections("loco", runs))
     assert "(paper)" not in text
     assert "the numbers do not compare" in text
     found = figure.measure_panels("loco", runs)
@@ -73,7 +73,7 @@ def test_part_of_the_data_is_not_compared_with_the_paper():
 def test_two_complete_categories_compare_but_not_their_mean():
     results = (made_results.result(n, [scores(0.6, 0.8)]) for n in LOCO[:2])
     runs = {"gcad": FinishedRun("GCAD", tuple(results))}
-    parts = benchmark_tables("loco", runs)
+    parts = Benchmark().sections("loco", runs)
     assert rows(parts, "AU-sPRO at 0.05, by category, mean of both kinds (form of") == [
         "| GCAD | 0.700 | 0.700 | 0.700 |",
         "| GCAD (paper) | 0.502 | 0.558 | - |",
@@ -86,7 +86,7 @@ def test_complete_mvtec_ad_has_no_rows_of_dashes():
         made_results.result(n, [scores(0.6, 0.8)], dataset="mvtec_ad")
         for n in CATEGORIES["mvtec_ad"]
     )
-    parts = benchmark_tables("ad", {"gcad": FinishedRun("GCAD", results)})
+    parts = Benchmark().sections("ad", {"gcad": FinishedRun("GCAD", results)})
     assert rows(parts, "AU-sPRO at 0.05, by kind (form of Table 8)")[1] == (
         "| GCAD (paper) | 0.716 | 0.863 | 0.789 |"
     )
@@ -101,7 +101,7 @@ def test_mvtec_ad_has_the_forms_of_its_own_tables():
             "GCAD", (made_results.result("hazelnut", seeds, dataset="mvtec_ad"),)
         )
     }
-    parts = benchmark_tables("mvtec_ad", runs)
+    parts = Benchmark().sections("mvtec_ad", runs)
     assert rows(parts, "AU-sPRO at 0.05, by kind (form of Table 8)") == [
         "| GCAD | 0.600 | - | - |"
     ]
@@ -110,7 +110,7 @@ def test_mvtec_ad_has_the_forms_of_its_own_tables():
     limits = rows(parts, "AU-sPRO by limit of the false positive rate, structural")
     assert limits == ["| GCAD | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 |"]
     two = {name: FinishedRun(name, runs["gcad"].results) for name in ("GCAD", "VAE")}
-    told = "\n".join(seed_tables("mvtec_ad", two))
+    told = "\n".join(Seeds().sections("mvtec_ad", two))
     assert "| GCAD | - | 0.50 |" in told, "structural alone ranks methods too"
 
 
@@ -127,7 +127,7 @@ def test_seeds_and_rankings_by_hand():
     # Three images, one pair of three exchanged: tau = (2 - 1) / 3.
     assert image_agreement(runs["one"]) == pytest.approx([1 / 3])
     assert image_agreement(runs["other"]) == pytest.approx([1.0])
-    parts = seed_tables("circles", runs)
+    parts = Seeds().sections("circles", runs)
     table = next(p for p in parts if p.startswith("| Method | One | Other |"))
     assert table.splitlines()[2:] == ["| One | - | 0.75 |", "| Other | 0.25 | - |"]
     assert "Kendall's tau 1.000 on average" in parts[-1]
@@ -140,7 +140,7 @@ def test_seeds_and_rankings_by_hand():
 
 def test_one_seed_of_one_method_has_no_ranking():
     run = FinishedRun("One", (made_results.result("a", [scores(0.5, 0.5)]),))
-    parts = seed_tables("loco", {"one": run})
+    parts = Seeds().sections("loco", {"one": run})
     assert "are not compared" in parts[-1]
 
 
@@ -286,7 +286,7 @@ def test_curves_of_methods_are_means_over_categories_and_seeds():
         "one": FinishedRun("One", (of(flat, full), of(flat, flat))),
         "none": FinishedRun("None", (made_results.result("a", [scores(0.5, 0.5)]),)),
     }
-    found = results.method_curves(runs)
+    found = Benchmark().curves(runs)
     assert list(found) == ["structural"]
     assert list(found["structural"]) == ["One"]
     np.testing.assert_allclose(found["structural"]["One"], [0.25, 0.625, 1.0])
