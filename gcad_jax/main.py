@@ -106,7 +106,7 @@ COMMAND = ConfigCommand(
 def main(given: flags.FlagValues) -> None:
     """Runs what the config is of; what ends it says so to all of its processes."""
     from gcad_jax.core import multihost
-    from gcad_jax.core.errors import is_out_of_memory
+    from gcad_jax.core.errors import is_out_of_memory, one_line
     from gcad_jax.runs.lock import lock_notice
     from gcad_jax.training.preemption import Preempted
 
@@ -136,7 +136,7 @@ def main(given: flags.FlagValues) -> None:
         # At a plain exit JAX would wait for the others, and they for this one.
         if multihost.is_lost(error):
             multihost.exit_process(
-                f"another process of this command was lost ({_first_line(error)}); "
+                f"another process of this command was lost ({one_line(error)}); "
                 "give the same command again on all hosts: it continues from the last "
                 "checkpoint.",
                 LOST,
@@ -194,10 +194,6 @@ def _jobs() -> Mapping[type, "Job"]:
             throughput.run, throughput.plan, "the study of the throughput"
         ),
     }
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200]
 
 
 if __name__ == "__main__":

@@ -19,9 +19,8 @@ from gcad_jax.reporting.tables import (
     markdown_table,
     measure_cells,
 )
-from gcad_jax.studies.grid.figure import make_panel
 from gcad_jax.studies.grid.presets import study_of_methods
-from gcad_jax.studies.grid.results import FinishedRun
+from gcad_jax.studies.grid.results import FinishedRun, make_panel
 from gcad_jax.studies.grid.study import Study
 
 BASE = "base"  # the run that the others change
@@ -110,8 +109,16 @@ class Ablations(Study):
         def vary(
             title: str, figure: str, field: str, values: Sequence[Any]
         ) -> AblationGroup:
-            settings = tuple(_setting(base, field, value) for value in values)
-            return AblationGroup(title, figure, settings)
+            settings = []
+            for value in values:
+                words = [
+                    str(v) for v in (value if isinstance(value, tuple) else [value])
+                ]
+                run, changes = "_".join([field, *words]), {field: value}
+                if getattr(base, field) == value:
+                    run, changes = BASE, {}
+                settings.append(AblationSetting(" + ".join(words), run, changes))
+            return AblationGroup(title, figure, tuple(settings))
 
         return (
             vary("Global context dimension g", "Fig. 12", "g", self.g),
@@ -130,16 +137,6 @@ class Ablations(Study):
 def ablation_study(given: str) -> Study:
     """One setting of GCAD changed at a time; given: as in `study_of_methods`."""
     return study_of_methods(Ablations, given, {"gcad": GCAD})
-
-
-def _setting(base: GCAD, field: str, value: Any) -> AblationSetting:
-    values = value if isinstance(value, tuple) else (value,)
-    label = " + ".join(map(str, values))
-    if getattr(base, field) == value:
-        return AblationSetting(label, BASE)
-    return AblationSetting(
-        label, f"{field}_{'_'.join(map(str, values))}", {field: value}
-    )
 
 
 def ablation_tables(

@@ -21,7 +21,7 @@ from gcad_jax.reporting.tables import short
 from gcad_jax.runs.devices import hardware_sentence, loop_options
 from gcad_jax.runs.workdir import REPORT
 from gcad_jax.studies.grid.plan import PlannedRun
-from gcad_jax.studies.grid.results import FinishedRun, Lines, Runs, numbers_as_json
+from gcad_jax.studies.grid.results import FinishedRun, Runs, numbers_as_json
 from gcad_jax.studies.grid.study import Study
 
 _ABSENT = "Not in this report"
@@ -90,7 +90,18 @@ def write_study(
         ]
         parts += ["### Settings", "\n".join(settings), *_pages(planned, folder)]
         figure += study.panels(dataset, runs)
-        drawn = _draw_curves(dataset, study.curves(runs), folder)
+        drawn = []
+        if lines := study.curves(runs):
+            name = f"{dataset}_curves.png"
+            style.save_figure(
+                curves.render_spro_curves(RATES, lines),
+                style.figure_paths(folder / name),
+            )
+            drawn = [
+                f"![sPRO curves of {dataset}, one a run]({name})",
+                f"*{dataset}: sPRO over the false positive rate, means over categories "
+                "and seeds; AU-sPRO is taken up to the limit*",
+            ]
         try:
             drawn += _draw_maps(dataset, runs, planned, folder)
         except UserError as error:  # a map was lost; the numbers are all there
@@ -112,7 +123,10 @@ def write_report(
     of the panels comes behind the second.
     """
     png = output_names(name)["png"]
-    link = f"![AU-sPRO and image AU-ROC by kind]({png})\n\n*{_caption(figure)}*"
+    measures = " and ".join(dict.fromkeys(panel.measure for panel in figure))
+    seeds = "" if any(panel.several for panel in figure) else "; one seed"
+    caption = f"{measures or 'No numbers'}, by kind of anomaly{seeds}"
+    link = f"![AU-sPRO and image AU-ROC by kind]({png})\n\n*{caption}*"
     text = "\n\n".join([*parts[:2], link, *parts[2:]]) + "\n"
     with contextlib.ExitStack() as files:
         part = {
@@ -130,12 +144,6 @@ def write_report(
         part["html"].write_text(page, encoding="utf-8")
 
 
-def _caption(figure: Sequence[Panel]) -> str:
-    measures = " and ".join(dict.fromkeys(panel.measure for panel in figure))
-    seeds = "" if any(panel.several for panel in figure) else "; one seed"
-    return f"{measures or 'No numbers'}, by kind of anomaly{seeds}"
-
-
 def _data(runs: Mapping[str, FinishedRun]) -> str:
     """What was tested on, and what is to be known of it."""
     lines = []
@@ -149,35 +157,13 @@ def _data(runs: Mapping[str, FinishedRun]) -> str:
 def _pages(planned: Sequence[PlannedRun], folder: epath.Path) -> list[str]:
     """A sentence with links to the pages of the runs."""
     pages = {run.name: html.page_path(run.folder / REPORT) for run in planned}
-    links = [
+    links = ", ".join(
         f"[{name}]({quote(str(path.relative_to(folder)))})"
         for name, path in pages.items()
         if path.exists()
-    ]
-    if not links:
-        return []
-    return [
-        "The page of each run has its curves and its best and worst images: "
-        f"{', '.join(links)}."
-    ]
-
-
-def _draw_curves(dataset: str, lines: Lines, folder: epath.Path) -> list[str]:
-    """Draws the curves of the runs; returns the link of their figure."""
-    if not lines:
-        return []
-    name = f"{dataset}_curves.png"
-    style.save_figure(
-        curves.render_spro_curves(RATES, lines), style.figure_paths(folder / name)
     )
-    caption = (
-        "sPRO over the false positive rate, means over categories and seeds; AU-sPRO "
-        "is taken up to the limit"
-    )
-    return [
-        f"![sPRO curves of {dataset}, one a run]({name})",
-        f"*{dataset}: {caption}*",
-    ]
+    about = "The page of each run has its curves and its best and worst images"
+    return [f"{about}: {links}."] if links else []
 
 
 def _draw_maps(

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gcad_jax.evaluation.result_files import mean
-from gcad_jax.reporting.plots.panel import POINTS, Panel
+from gcad_jax.reporting.plots.panel import POINTS
 from gcad_jax.reporting.tables import MEASURES, NONE, auspro, cell, markdown_table
-from gcad_jax.studies.grid.figure import measure_panels
 from gcad_jax.studies.grid.presets import study_of_methods
-from gcad_jax.studies.grid.results import FinishedRun, kind_heading, main_kind
+from gcad_jax.studies.grid.results import (
+    FinishedRun,
+    kind_heading,
+    main_kind,
+)
 from gcad_jax.studies.grid.study import Study
 from gcad_jax.studies.statistics import kendall_tau, order_signs
 
@@ -20,6 +23,7 @@ class Seeds(Study):
 
     name = "seeds"
     title = "Seeds"
+    panel_form = POINTS  # one for every seed
 
     def sections(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
         """Every seed, their spread, and how stable two rankings are."""
@@ -33,10 +37,6 @@ class Seeds(Study):
         if ranking := _rank_methods(runs):
             parts += ["### Ranking of the methods", *ranking]
         return parts
-
-    def panels(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[Panel]:
-        """Every seed as a point."""
-        return measure_panels(dataset, runs, POINTS)
 
 
 def seed_study(given: str) -> Study:

@@ -16,9 +16,8 @@ from gcad_jax.core.checks import nearest
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import DataSet
 from gcad_jax.methods.base import Method
-from gcad_jax.reporting.plots.panel import Panel
-from gcad_jax.studies.grid.figure import measure_panels
-from gcad_jax.studies.grid.results import FinishedRun, Lines
+from gcad_jax.reporting.plots.panel import BARS, Panel
+from gcad_jax.studies.grid.results import FinishedRun, Lines, measure_panels
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -54,6 +53,7 @@ class Study(RunOptions, abc.ABC):
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
     reading: ClassVar[str] = ""
+    panel_form: ClassVar[str] = BARS
 
     runs: tuple[str, ...] = fields.field(())
     """Names of those to run; () takes all [ours]."""
@@ -83,13 +83,18 @@ class Study(RunOptions, abc.ABC):
     def all_experiments(self, name: str) -> dict[str, Experiment]:
         """Every run on a data set by name, in the order of the study."""
         group = self.groups()[name]
+        of_experiment = {field.name for field in dataclasses.fields(Experiment)}
+        shared = {field.name for field in dataclasses.fields(Study)} & of_experiment
         experiments = {}
         for run, changes in self.changes(name).items():
             cell = getattr(group, self.cell(run))
             method = dataclasses.replace(cell.method, **changes)
-            experiments[run] = self.experiment(
-                group.data, dataclasses.replace(cell, method=method)
-            )
+            of_method = {field.name for field in dataclasses.fields(method)}
+            values: dict[str, Any] = {field: getattr(self, field) for field in shared}
+            # Where nothing is trained, there are no epochs.
+            values |= {size: None for size in OVERRIDING if size not in of_method}
+            values |= {"method": method, "cache_features": cell.cache_features}
+            experiments[run] = Experiment(data=group.data, **values)
         return experiments
 
     def changes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
@@ -151,25 +156,12 @@ class Study(RunOptions, abc.ABC):
 
     def panels(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[Panel]:
         """The panels of the figure that are of one data set."""
-        return measure_panels(dataset, runs)
+        return measure_panels(dataset, runs, self.panel_form)
 
     def curves(self, runs: Mapping[str, FinishedRun]) -> Lines:
         """The sPRO curves that the report compares: by kind, then by run; {}: none."""
         del runs
         return {}
-
-    def experiment(self, data: DataSet, cell: Cell) -> Experiment:
-        """A run as the main job takes it."""
-        of_experiment = {field.name for field in dataclasses.fields(Experiment)}
-        shared = {field.name for field in dataclasses.fields(Study)} & of_experiment
-        values = {name: getattr(self, name) for name in shared}
-        of_method = {field.name for field in dataclasses.fields(cell.method)}  # type: ignore[arg-type]
-        for size in OVERRIDING:
-            if size not in of_method:  # nothing is trained, so there are no epochs
-                values[size] = None
-        return Experiment(
-            data=data, method=cell.method, cache_features=cell.cache_features, **values
-        )
 
 
 def make_study(kind: type[Study], groups: Mapping[str, Any], **fields: Any) -> Any:

@@ -20,7 +20,7 @@ from gcad_jax.runs.plan import print_plan
 from gcad_jax.studies.grid import plan, runner
 from gcad_jax.studies.grid.ablations import Ablations, ablation_study
 from gcad_jax.studies.grid.benchmark import Benchmark, toy_study
-from gcad_jax.studies.grid.figure import measure_panels
+from gcad_jax.studies.grid.results import measure_panels
 from gcad_jax.studies.grid.seeds import Seeds
 from gcad_jax.studies.grid.study import Cell, make_group, make_study
 

@@ -11,7 +11,7 @@ from helpers.made_results import scores
 from gcad_jax.data.dataset import STRUCTURAL
 from gcad_jax.reporting.plots import panel, panels
 from gcad_jax.reporting.published import CATEGORIES
-from gcad_jax.studies.grid import figure, report
+from gcad_jax.studies.grid import report
 from gcad_jax.studies.grid.ablations import (
     AblationGroup,
     AblationSetting,
@@ -19,7 +19,11 @@ from gcad_jax.studies.grid.ablations import (
     ablation_tables,
 )
 from gcad_jax.studies.grid.benchmark import Benchmark
-from gcad_jax.studies.grid.results import FinishedRun, numbers_as_json
+from gcad_jax.studies.grid.results import (
+    FinishedRun,
+    measure_panels,
+    numbers_as_json,
+)
 from gcad_jax.studies.grid.seeds import Seeds, image_agreement
 
 LOCO = CATEGORIES["mvtec_loco_ad"]
@@ -66,7 +70,7 @@ def test_part_of_the_data_is_not_compared_with_the_paper():
     text = "\n".join(Benchmark().sections("loco", runs))
     assert "(paper)" not in text
     assert "the numbers do not compare" in text
-    found = figure.measure_panels("loco", runs)
+    found = measure_panels("loco", runs)
     assert [one.paper for one in found] == [{}, {}]
 
 
@@ -186,7 +190,7 @@ def test_an_ablation_reads_the_branch_from_the_base_run():
 
 def test_what_is_written_is_whole(tmp_path):
     runs = {"loco": {"gcad": of_loco("GCAD", [scores(0.6, 0.8), scores(0.7, None)])}}
-    shown = figure.measure_panels("loco", runs["loco"])
+    shown = measure_panels("loco", runs["loco"])
     assert shown[0].paper == {"GCAD": (0.692, 0.711, 0.701)}
     report.write_report(tmp_path, "some", numbers_as_json(runs), ["# A", "b"], shown)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
