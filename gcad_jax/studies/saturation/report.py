@@ -101,7 +101,7 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
         parts += [f"## {OVERALL.capitalize()}", _MEAN]
         parts += _tables(summary["overall"], labels, varies)
     for name, category in categories.items():
-        parts += [f"## {name}", _facts(category)]
+        parts += [f"## {name}", textwrap.fill(_facts(category), WIDTH)]
         parts += _tables(category, labels, category["varying"] > 0)
     parts += [f"![AU-sPRO of the draws]({PNG})", _CAPTION]
     return "\n\n".join(parts) + "\n"
@@ -121,14 +121,14 @@ def _method(settings: Mapping[str, Any]) -> str:
 
 def _facts(category: Mapping[str, Any]) -> str:
     if not category["varying"]:
-        return textwrap.fill(NOTHING_VARIES, WIDTH)
+        return NOTHING_VARIES
     text = (
         f"The saturation of {category['varying']} of {category['regions']} regions "
         f"varies, by {pluralize(len(category['thresholds']), 'threshold')}."
     )
     if (bound := max(category["bound"].values())) > 0:
         text += f" Values are at most {bound:.1e} from exact."
-    return textwrap.fill(text, WIDTH)
+    return text
 
 
 def _tables(

@@ -1,7 +1,7 @@
 """throughput.md: what the study of the throughput measured, as tables."""
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from gcad_jax.reporting.tables import NONE, markdown_table
@@ -9,7 +9,6 @@ from gcad_jax.studies.throughput.peaks import Peaks
 from gcad_jax.studies.throughput.results import (
     Failure,
     MeasuredRow,
-    StartTiming,
     StudyResults,
     TrainingResult,
 )
@@ -25,20 +24,27 @@ def markdown(results: StudyResults) -> str:
     parts = ["# Throughput", _device(results), _peaks(results.peaks)]
     for kind in _NOTES:
         if rows := results.of_kind(kind):
-            parts += [f"## {kind.capitalize()}", _table(kind, rows)]
-            parts.append(_wrap(_NOTES[kind]))
+            parts += [f"## {kind.capitalize()}", _table(kind, rows), _NOTES[kind]]
         if kind == TRAINING:
             parts += _of_own_setting(rows)
             parts += [_loop(row.result) for row in results.of_kind(LOOP)]
-            parts += [_start(results.start)] if results.start else []
+            if start := results.start:
+                parts.append(
+                    f"Once for all rows: {start.prepare_seconds:.1f} s for the frozen "
+                    f"part, {start.init_seconds:.1f} s for the first weights, on the "
+                    "CPU, both mostly compiling. The first update of a training ends "
+                    "after these and the first call."
+                )
+    # The rows of a table may not be broken.
+    parts = [part if part.startswith("|") else _wrap(part) for part in parts]
     return "\n\n".join(parts) + "\n"
-
-
-# -- sentences ------------------------------------------------------------------
 
 
 def _wrap(text: str) -> str:
     return textwrap.fill(" ".join(text.split()), WIDTH, break_long_words=False)
+
+
+# -- sentences ------------------------------------------------------------------
 
 
 def _device(results: StudyResults) -> str:
@@ -48,7 +54,7 @@ def _device(results: StudyResults) -> str:
         for name in ("image_size", "batch_size", "P", "precision")
         if name in method
     )
-    return _wrap(
+    return (
         f"{method['class']} ({fields}) on {device['kind']}, {device['platform']}, jax "
         f"{device['jax']}, jaxlib {device['jaxlib']}, Python {device['python']}; "
         f"random images, random networks."
@@ -57,7 +63,7 @@ def _device(results: StudyResults) -> str:
 
 def _peaks(peaks: Peaks) -> str:
     shape = " x ".join(map(str, peaks.shape))
-    return _wrap(
+    return (
         f"Measured peaks: {peaks.product / 1e12:.3g} TFLOP/s of a {peaks.dtype} "
         f"product of {peaks.size} x {peaks.size} matrices "
         f"({peaks.product_float32 / 1e12:.3g} in float32 as JAX does it by "
@@ -66,27 +72,18 @@ def _peaks(peaks: Peaks) -> str:
     )
 
 
-def _start(start: StartTiming) -> str:
-    return _wrap(
-        f"Once for all rows: {start.prepare_seconds:.1f} s for the frozen part, "
-        f"{start.init_seconds:.1f} s for the first weights, on the CPU, both "
-        "mostly compiling. The first update of a training ends after these and the "
-        "first call."
-    )
-
-
-def _of_own_setting(rows: Sequence[MeasuredRow]) -> list[str]:
+def _of_own_setting(rows: Sequence[MeasuredRow]) -> Iterator[str]:
     """What is said of the first row of training alone."""
-    first, sentences = rows[0].result if rows else None, []
+    first = rows[0].result if rows else None
     if not isinstance(first, TrainingResult):
-        return []
+        return
     if first.of_convolution:
-        sentences.append(
+        yield (
             f"The first row computes at {first.of_convolution:.2g} times the rate of "
             "the convolution."
         )
     if first.crossing_bytes:
-        sentences.append(
+        yield (
             "Where devices share a batch, each puts "
             f"{first.crossing_bytes / 1e6:,.4g} MB into collectives in an update of "
             "one seed, counted off the program of the first row; where they share "
@@ -94,13 +91,12 @@ def _of_own_setting(rows: Sequence[MeasuredRow]) -> list[str]:
             "the first row has for one: at full efficiency their ratio is the number "
             "of devices."
         )
-    return [_wrap(sentence) for sentence in sentences]
 
 
 def _loop(result: Any) -> str:
     if not isinstance(result, LoopTiming):
         return f"The loop of a training {FAILED}."
-    return _wrap(
+    return (
         "The loop of a training, which draws rows, checks and logs losses and shows "
         f"its progress, adds {result.overhead:.1%} to the time of its calls alone "
         f"({1e3 * result.step_seconds:.4g} and {1e3 * result.call_seconds:.4g} ms an "

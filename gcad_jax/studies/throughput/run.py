@@ -108,7 +108,13 @@ class _Study:
     def run(self) -> StudyResults:
         """All rows that were not measured earlier."""
         self.print_summary()
-        results = self._write(self._start())
+        method, results = method_as_json(self.config.method), self.earlier
+        # Of other networks, peaks would be of another convolution.
+        if results is None or results.method != method:
+            print_line("peaks       a matrix product and a convolution")
+            peaks = measure_peaks(self.config.method)
+            results = StudyResults(method, self._describe_device(), peaks, start=None)
+        results = self._write(results)
         for number, row in enumerate(self.rows):
             if self.measured[number] is None:
                 print_line(f"{row.kind:<12}{row.varied} ...")
@@ -128,16 +134,6 @@ class _Study:
             f"study       {len(kinds)} rows on {self.device.device_kind}: "
             f"{counts}; {num_kept} are kept from earlier"
         )
-
-    def _start(self) -> StudyResults:
-        """Peaks, and start, of an earlier run of the method; or measured anew."""
-        method = method_as_json(self.config.method)
-        # Of other networks, peaks would be of another convolution.
-        if self.earlier and self.earlier.method == method:
-            return self.earlier
-        print_line("peaks       a matrix product and a convolution")
-        peaks = measure_peaks(self.config.method)
-        return StudyResults(method, self._describe_device(), peaks, start=None)
 
     def _measure(self, row: Row, peaks: Peaks) -> Result:
         """A row, or that it does not fit into memory; the first one may be traced."""
