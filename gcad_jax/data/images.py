@@ -73,7 +73,15 @@ def read_image(
     if channels not in (1, 3):
         raise UserError(f"channels is {channels}; allowed are 3 (RGB) and 1 (gray).")
     image, name = _decode(source, name)
-    image = _to_8_bit(image, name)
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise UserError(
+            f"{name} stores {kind}, whose range is not known; save it as an 8- or "
+            "16-bit image."
+        )
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -167,16 +175,3 @@ def _decode(source: Source, name: str) -> tuple[Image.Image, str]:
         raise UserError(
             f"{name} is not a readable image: {reason}; replace or remove it."
         ) from error
-
-
-def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
-        raise UserError(
-            f"{name} stores {kind}, whose range is not known; save it as an 8- or "
-            "16-bit image."
-        )
-    return image

@@ -60,12 +60,10 @@ class Areas:
         return Areas(self.lower[list(regions)], self.upper[list(regions)])
 
 
-def areas(
-    ranks: Ranks, saturations: np.ndarray, limits: Sequence[float] = LIMITS
-) -> Areas | None:  # saturations (m,) of all regions of the ground truth
+def areas(ranks: Ranks, saturations: np.ndarray) -> Areas | None:
     """Area under the sPRO curve of each region up to each limit, over the limit.
 
-    None where there are no negatives.
+    saturations: (m,) of all regions of the ground truth. None without negatives.
     """
     if ranks.negatives == 0:
         return None
@@ -76,8 +74,8 @@ def areas(
     bins = np.concatenate(kept)
     x0, x1 = ranks.above / ranks.negatives, ranks.reached / ranks.negatives
     # Of lower and upper bound: sums over each region's pixels, over s_i and the limit.
-    both = np.empty((2, len(kept), len(limits)))
-    for k, limit in enumerate(limits):
+    both = np.empty((2, len(kept), len(LIMITS)))
+    for k, limit in enumerate(LIMITS):
         for bound, weight in enumerate(_weights(x0, x1, ranks.ambiguous, limit)):
             both[bound, :, k] = np.add.reduceat(weight[bins], starts) / limit
     both /= sizes[None, :, None]
@@ -98,10 +96,8 @@ def _weights(
     return lower, upper
 
 
-def curve(
-    ranks: Ranks, saturations: np.ndarray, rates: np.ndarray = RATES
-) -> np.ndarray | None:  # rates (K,) ascending -> (K,) float64
-    """The exact curve at the given false positive rates; None without negatives."""
+def curve(ranks: Ranks, saturations: np.ndarray) -> np.ndarray | None:
+    """The exact curve at RATES, (K,) float64; None where there are no negatives."""
     if ranks.negatives == 0:
         return None
     sizes = [int(saturations[r]) for r in ranks.subset.regions]
@@ -112,7 +108,7 @@ def curve(
     share = 1 / (np.array(sizes, float) * len(sizes))
     share = np.repeat(share, [a.size for a in kept])
 
-    grid = rates * ranks.negatives
+    grid = RATES * ranks.negatives
     full = np.searchsorted(grid, reached, side="left")  # first rate past the ramp
     started = np.searchsorted(grid, above, side="right")  # first rate inside it
     value = np.cumsum(np.bincount(full, share, minlength=grid.size + 1))[: grid.size]

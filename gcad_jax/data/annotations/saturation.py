@@ -63,7 +63,19 @@ def read_defects(path: str | os.PathLike[str]) -> tuple[Defect, ...]:
       UserError: a file that is missing or no JSON list of objects, a missing key, a
         value outside its range, a name or a pixel value that occurs twice.
     """
-    entries = _read_list(epath.Path(path))
+    try:
+        entries = json.loads(epath.Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({one_line(error)}); it must list the defects."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(entries, list) or not entries:
+        raise UserError(
+            f"{path} must be a JSON list with one object for each defect, but is "
+            f"{'an empty list' if entries == [] else type(entries).__name__}."
+        )
     defects = tuple(
         _defect(f"{path}, entry {number}", entry)
         for number, entry in enumerate(entries, start=1)
@@ -77,23 +89,6 @@ def read_defects(path: str | os.PathLike[str]) -> tuple[Defect, ...]:
                 "every entry needs its own."
             )
     return defects
-
-
-def _read_list(path: epath.Path) -> list[Any]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({one_line(error)}); it must list the defects."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(entries, list) or not entries:
-        raise UserError(
-            f"{path} must be a JSON list with one object for each defect, but is "
-            f"{'an empty list' if entries == [] else type(entries).__name__}."
-        )
-    return entries
 
 
 def _defect(name: str, entry: Any) -> Defect:

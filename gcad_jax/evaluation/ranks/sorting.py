@@ -8,7 +8,7 @@ they are asked for.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -120,26 +120,16 @@ def group_into_chunks(truth: GroundTruth, subsets: Sequence[Subset]) -> list[Chu
             k for k, own in enumerate(anomalous) if image.kind == GOOD or i in own
         )
         groups.setdefault(counts_for, []).append(i)
-    return [
-        Chunk(part, counts_for)
-        for counts_for, images in groups.items()
-        for part in _split_by_pixels(truth, images)
-    ]
-
-
-def _split_by_pixels(
-    truth: GroundTruth, images: Sequence[int]
-) -> Iterator[tuple[int, ...]]:
-    part: list[int] = []
-    size = 0
-    for i in images:
-        part.append(i)
-        size += truth.images[i].height * truth.images[i].width
-        if size >= CHUNK_PIXELS:
-            yield tuple(part)
-            part, size = [], 0
-    if part:
-        yield tuple(part)
+    chunks = []
+    for counts_for, images in groups.items():
+        part, size = [], 0
+        for i in images:
+            part.append(i)
+            size += truth.images[i].height * truth.images[i].width
+            if size >= CHUNK_PIXELS or i == images[-1]:
+                chunks.append(Chunk(tuple(part), counts_for))
+                part, size = [], 0
+    return chunks
 
 
 def validate_map(scores: np.ndarray, image: TestImage) -> np.ndarray:  # (H * W,)
