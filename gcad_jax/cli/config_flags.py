@@ -2,7 +2,7 @@
 
 import ast
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import flags
@@ -12,12 +12,16 @@ from gcad_jax.cli import command
 from gcad_jax.cli.command import Command, Flag
 from gcad_jax.core.errors import UserError
 
-# What a value of a type is called, where another is given.
-WORDS = {
-    bool: "True or False",
-    int: "a whole number",
-    float: "a number",
-    tuple: """a tuple in quotes, such as "(0,1)" or "('juice_bottle',)\"""",
+# By type: what a value is called where another is given, and what reads one; of a
+# switch, nothing behind it means True.
+KINDS: Mapping[type, tuple[str, Callable[[str], Any]]] = {
+    bool: ("True or False", lambda text: not text or flags.BooleanParser().parse(text)),
+    int: ("a whole number", int),
+    float: ("a number", float),
+    tuple: (
+        """a tuple in quotes, such as "(0,1)" or "('juice_bottle',)\"""",
+        ast.literal_eval,
+    ),
 }
 
 
@@ -107,9 +111,12 @@ def check_overriding(given: Mapping[str, str]) -> None:
 def wrong_type(given: Mapping[str, str], types: Mapping[str, Any]) -> UserError | None:
     """What to say of the first value that cannot be read as the type of its field."""
     for name, value in given.items():
-        kind = next((k for k in WORDS if _is_type(types.get(name), k)), None)
-        if kind and not _reads_as(value, kind):
-            return UserError(f"--{name} is {value!r}; it must be {WORDS[kind]}.")
+        kind = next((k for k in KINDS if _is_type(types.get(name), k)), None)
+        words, parse = KINDS.get(kind, ("", str))  # type: ignore[arg-type]
+        try:
+            parse(value)
+        except (ValueError, SyntaxError):
+            return UserError(f"--{name} is {value!r}; it must be {words}.")
     return None
 
 
@@ -117,19 +124,6 @@ def _is_type(annotation: Any, kind: type) -> bool:
     """Whether an annotation is `kind`, `kind | None` or `kind[...]`."""
     parts = [annotation, typing.get_origin(annotation), *typing.get_args(annotation)]
     return kind in parts[:2] or (kind in parts and type(None) in parts)
-
-
-def _reads_as(value: str, kind: type) -> bool:
-    try:
-        if kind is tuple:
-            ast.literal_eval(value)
-        elif kind is bool:
-            return value.lower() in ("true", "false", "0", "1", "t", "f", "")
-        else:
-            kind(value)
-    except (ValueError, SyntaxError):
-        return False
-    return True
 
 
 def _one_line(error: Exception) -> str:

@@ -84,12 +84,49 @@ class Ablations(Study):
         return run == BASE
 
     def sections(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
-        """A table for each group of settings."""
-        return ablation_tables(dataset, runs, self.ablation_groups(dataset))
+        """A table for each group of settings, of the runs that there are."""
+        parts = [
+            f"## {dataset}",
+            "Numbers are those of the combined map A but where a branch is named.",
+        ]
+        for group, by_label in self.compared(dataset, runs):
+            rows = [
+                [label, *measure_cells(run.results, MEASURES.values())]
+                for label, run in by_label.items()
+            ]
+            parts += [
+                f"### {group.title} ({group.figure})",
+                markdown_table([group.title, *MEASURES], rows, 1),
+            ]
+        return parts
 
     def panels(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[Panel]:
-        """A panel for each group of settings."""
-        return ablation_panels(dataset, runs, self.ablation_groups(dataset))
+        """AU-sPRO at 0.05 over a setting's values where they are numbers, else bars."""
+        return [
+            make_panel(
+                f"{group.title}, {dataset}",
+                f"AU-sPRO up to {LIMIT}",
+                by_label,
+                auspro,
+                form=VALUES if is_axis(list(by_label)) else BARS,
+            )
+            for group, by_label in self.compared(dataset, runs)
+        ]
+
+    def compared(
+        self, dataset: str, runs: Mapping[str, FinishedRun]
+    ) -> list[tuple[AblationGroup, dict[str, FinishedRun]]]:
+        """The groups with their results by label, where there are two or more."""
+        groups = []
+        for group in self.ablation_groups(dataset):
+            by_label = {
+                setting.label: runs[setting.run].with_branch(setting.branch)
+                for setting in group.settings
+                if setting.run in runs
+            }
+            if len(by_label) > 1:  # one value alone compares nothing
+                groups.append((group, by_label))
+        return groups
 
     def changes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         """The fields that each run changes; of `BASE` none, and it is first.
@@ -137,58 +174,3 @@ class Ablations(Study):
 def ablation_study(given: str) -> Study:
     """One setting of GCAD changed at a time; given: as in `study_of_methods`."""
     return study_of_methods(Ablations, given, {"gcad": GCAD})
-
-
-def ablation_tables(
-    dataset: str, runs: Mapping[str, FinishedRun], groups: Sequence[AblationGroup]
-) -> list[str]:
-    """A table for each group of settings, of the runs that there are."""
-    parts = [
-        f"## {dataset}",
-        "Numbers are those of the combined map A but where a branch is named.",
-    ]
-    for group, by_label in _with_results(runs, groups):
-        rows = [
-            [label, *measure_cells(run.results, MEASURES.values())]
-            for label, run in by_label.items()
-        ]
-        parts += [
-            f"### {group.title} ({group.figure})",
-            markdown_table([group.title, *MEASURES], rows, 1),
-        ]
-    return parts
-
-
-def ablation_panels(
-    dataset: str, runs: Mapping[str, FinishedRun], groups: Sequence[AblationGroup]
-) -> list[Panel]:
-    """AU-sPRO at 0.05 for each group of settings, of the runs that there are.
-
-    Over the values of a setting where they are numbers, else as bars.
-    """
-    return [
-        make_panel(
-            f"{group.title}, {dataset}",
-            f"AU-sPRO up to {LIMIT}",
-            by_label,
-            auspro,
-            form=VALUES if is_axis(list(by_label)) else BARS,
-        )
-        for group, by_label in _with_results(runs, groups)
-    ]
-
-
-def _with_results(
-    runs: Mapping[str, FinishedRun], groups: Sequence[AblationGroup]
-) -> list[tuple[AblationGroup, dict[str, FinishedRun]]]:
-    """The groups with their results by label, where there are two or more."""
-    compared = []
-    for group in groups:
-        by_label = {
-            setting.label: runs[setting.run].with_branch(setting.branch)
-            for setting in group.settings
-            if setting.run in runs
-        }
-        if len(by_label) > 1:  # one value alone compares nothing
-            compared.append((group, by_label))
-    return compared

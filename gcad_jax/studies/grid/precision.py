@@ -64,49 +64,22 @@ class Difference:
     of_means: difference of the means over the seeds.
     by_seed: difference of each seed that both have.
     spread: sample standard deviation of the first over its seeds; None for one seed.
+    within: whether |difference of the means| <= spread; None where there is none.
+    paired: mean of `by_seed`; None where no seed pairs up.
+    standard_error: of `paired`; None for fewer than two pairs.
+    interval: the 95 % interval of `paired` by Student's t; None for fewer than two
+        pairs. Above 31 pairs t is that of 31: it is a little too wide.
+    shown: whether 0 is outside the interval; None where there is none.
     """
 
     of_means: float
     by_seed: Mapping[int, float]
     spread: Number
-
-    @property
-    def within(self) -> bool | None:
-        """Whether |difference of the means| <= spread; None where there is none."""
-        if self.spread is None:
-            return None
-        return abs(self.of_means) <= self.spread + ROUNDING
-
-    @property
-    def paired(self) -> Number:
-        """Mean of the differences of the seeds; None where no seed pairs up."""
-        return mean(list(self.by_seed.values()))
-
-    @property
-    def standard_error(self) -> Number:
-        """Of `paired`; None for fewer than two pairs."""
-        moved = deviation(list(self.by_seed.values()))
-        return None if moved is None else moved / math.sqrt(len(self.by_seed))
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of `paired` by Student's t; None for fewer than two pairs.
-
-        Above 31 pairs t is that of 31: the interval is a little too wide.
-        """
-        middle, error = self.paired, self.standard_error
-        if middle is None or error is None:
-            return None
-        half = T_975[min(len(self.by_seed) - 1, len(T_975)) - 1] * error
-        return middle - half, middle + half
-
-    @property
-    def shown(self) -> bool | None:
-        """Whether 0 is outside the interval; None where there is none."""
-        if self.interval is None:
-            return None
-        low, high = self.interval
-        return low > ROUNDING or high < -ROUNDING
+    within: bool | None
+    paired: Number
+    standard_error: Number = None
+    interval: tuple[float, float] | None = None
+    shown: bool | None = None
 
 
 def difference(
@@ -116,11 +89,19 @@ def difference(
     mean_1, mean_2 = mean(list(first.values())), mean(list(second.values()))
     if mean_1 is None or mean_2 is None:
         return None
+    of_means, spread = mean_2 - mean_1, deviation(list(first.values()))
     pairs = {seed: (first[seed], second[seed]) for seed in first if seed in second}
+    by_seed = {seed: b - a for seed, (a, b) in pairs.items()}  # type: ignore[operator]
+    paired, moved = mean(list(by_seed.values())), deviation(list(by_seed.values()))
+    within = None if spread is None else abs(of_means) <= spread + ROUNDING
+    if paired is None or moved is None:
+        return Difference(of_means, by_seed, spread, within, paired)
+    error = moved / math.sqrt(len(by_seed))
+    half = T_975[min(len(by_seed) - 1, len(T_975)) - 1] * error
+    low, high = paired - half, paired + half
+    shown = low > ROUNDING or high < -ROUNDING
     return Difference(
-        of_means=mean_2 - mean_1,
-        by_seed={seed: b - a for seed, (a, b) in pairs.items()},  # type: ignore[operator]
-        spread=deviation(list(first.values())),
+        of_means, by_seed, spread, within, paired, error, (low, high), shown
     )
 
 

@@ -94,23 +94,22 @@ def summarize(values: Sequence[Number]) -> dict[str, Any]:
 def numbers_as_json(runs: Runs) -> dict[str, Any]:
     """Every number of every run, category and seed."""
     return {
-        dataset: {name: _run_as_json(run) for name, run in by_name.items()}
-        for dataset, by_name in runs.items()
-    }
-
-
-def _run_as_json(run: FinishedRun) -> dict[str, Any]:
-    return {
-        "title": run.title,
-        "seeds": list(run.seeds),
-        "overall": _numbers(run),
-        "categories": {
-            result.name: {
-                "complete": result.complete,
-                **_numbers(FinishedRun(run.title, (result,))),
+        dataset: {
+            name: {
+                "title": run.title,
+                "seeds": list(run.seeds),
+                "overall": _numbers(run),
+                "categories": {
+                    result.name: {
+                        "complete": result.complete,
+                        **_numbers(FinishedRun(run.title, (result,))),
+                    }
+                    for result in run.results
+                },
             }
-            for result in run.results
-        },
+            for name, run in by_name.items()
+        }
+        for dataset, by_name in runs.items()
     }
 
 

@@ -14,9 +14,8 @@ from gcad_jax.reporting.published import CATEGORIES
 from gcad_jax.studies.grid import report
 from gcad_jax.studies.grid.ablations import (
     AblationGroup,
+    Ablations,
     AblationSetting,
-    ablation_panels,
-    ablation_tables,
 )
 from gcad_jax.studies.grid.benchmark import Benchmark
 from gcad_jax.studies.grid.results import (
@@ -167,13 +166,18 @@ QUESTIONS = (
 )
 
 
+class SomeAblations(Ablations):
+    def ablation_groups(self, name):
+        return QUESTIONS
+
+
 def test_an_ablation_reads_the_branch_from_the_base_run():
     base = made_results.result(
         "a", [scores(0.6, 0.8)], A_loc=(scores(0.5, 0.1, image=0.4),)
     )
     other = made_results.result("a", [scores(0.2, 0.4)])
     runs = {"base": FinishedRun("GCAD", (base,)), "g_2": FinishedRun("GCAD", (other,))}
-    parts = ablation_tables("loco", runs, QUESTIONS)
+    parts = SomeAblations().sections("loco", runs)
     assert rows(parts, "g (Fig. 12)") == [
         "| 2 | 0.200 | 0.400 | 0.300 | 0.500 | 0.500 | 0.500 |",
         "| 32 | 0.600 | 0.800 | 0.700 | 0.500 | 0.500 | 0.500 |",
@@ -182,7 +186,7 @@ def test_an_ablation_reads_the_branch_from_the_base_run():
         "| A_loc | 0.500 | 0.100 | 0.300 | 0.400 | 0.400 | 0.400 |"
     )
     assert not any("d_glo" in part for part in parts), "one value answers nothing"
-    shown = ablation_panels("loco", runs, QUESTIONS)
+    shown = SomeAblations().panels("loco", runs)
     assert [list(panel.values) for panel in shown] == [["2", "32"], ["A_loc", "A"]]
     assert [panel.form for panel in shown] == [panel.VALUES, panel.BARS]
     assert shown[0].values["2"] == [[0.2], [0.4], [pytest.approx(0.3)]]
