@@ -25,7 +25,7 @@ from gcad_jax.inference.image_inputs import OVERLAYS, find_images
 from gcad_jax.inference.load import load
 from gcad_jax.inference.metadata import as_json, as_text
 from gcad_jax.inference.prediction import Prediction
-from gcad_jax.reporting.plots import overlay, png
+from gcad_jax.reporting.plots import overlay
 
 SCORES, ABOUT = "scores.csv", "predict.json"
 COLUMNS = ("image", "score", "anomalous", "p_value", "height", "width", "file")
@@ -198,4 +198,4 @@ class ResultWriter:
         shown = heats if self.options.branches else {}
         picture = overlay.render_overlay(image, headline, combined, shown)
         with atomic_file(self.output / OVERLAYS / f"{name}.png") as part:
-            part.write_bytes(png.encode_png(np.asarray(picture)))
+            part.write_bytes(overlay.encode_png(np.asarray(picture)))

@@ -45,12 +45,8 @@ def describe_example(kind: str, scores: Scores, i: int) -> tuple[str, ...]:
     """What a figure says of test image i: kind, score, rank, and its AU-sPRO."""
     score = scores.image_scores[i]
     above = int(np.sum(np.asarray(scores.image_scores) > score))
-    lines = [
-        short(kind),
-        f"score {score:.3g}",
-        f"rank {above + 1} of {len(scores.image_scores)}",
-    ]
+    rank = f"rank {above + 1} of {len(scores.image_scores)}"
     areas = scores.image_auspro[i] if scores.image_auspro else None
-    if areas and (area := areas[LIMIT]) is not None:
-        lines.append(f"AU-sPRO {area:.2f}")
-    return tuple(lines)
+    area = areas[LIMIT] if areas else None
+    lines = short(kind), f"score {score:.3g}", rank
+    return lines if area is None else (*lines, f"AU-sPRO {area:.2f}")

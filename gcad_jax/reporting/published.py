@@ -109,22 +109,15 @@ _AD = {
 PUBLISHED = {
     "mvtec_loco_ad": {
         method: PublishedResults(
-            by_category=dict(zip(CATEGORIES["mvtec_loco_ad"], categories, strict=True)),
-            auspro=auspro,
-            auroc=auroc,
-            by_limit=dict(zip(LIMITS, limits, strict=True)),
-            tables=("Table 3", "Table 5", "Table 6", "Table 7"),
+            dict(zip(CATEGORIES["mvtec_loco_ad"], categories, strict=True)),
+            *(auspro, auroc),
+            dict(zip(LIMITS, limits, strict=True)),
+            ("Table 3", "Table 5", "Table 6", "Table 7"),
         )
         for method, (categories, auspro, auroc, limits) in _LOCO.items()
     },
     "mvtec_ad": {
-        method: PublishedResults(
-            by_category={},
-            auspro=auspro,
-            auroc=auroc,
-            by_limit={},
-            tables=("", "Table 8", "Table 9", ""),
-        )
-        for method, (auspro, auroc) in _AD.items()
+        method: PublishedResults({}, *numbers, {}, ("", "Table 8", "Table 9", ""))
+        for method, numbers in _AD.items()
     },
 }

@@ -10,6 +10,7 @@ from gcad_jax.core.paths import Path
 from gcad_jax.data.dataset import KINDS
 from gcad_jax.evaluation.results import MEAN, CategoryResult
 from gcad_jax.reporting import tables
+from gcad_jax.reporting.published import PublishedResults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,24 +79,27 @@ def _data_section(results: Sequence[CategoryResult]) -> str:
 
 def _score_sections(method: str, results: Sequence[CategoryResult]) -> list[str]:
     tested = [r for r in results if r.combined and r.images]
+    paper = tables.find_published(method, results)
     localized = tables.has_numbers(tested, tables.auspro)
     classified = tables.has_numbers(tested, tables.auroc)
     parts = []
     if localized or classified:
-        parts += [
-            "## Results",
-            _how_to_read(tested),
-            tables.why_not_comparable(method, tested),
-        ]
+        parts += ["## Results", _how_to_read(tested)]
+        parts.append(tables.why_not_comparable(method, tested))
     if localized:
-        parts += _localization_tables(method, tested)
+        parts += _localization_tables(method, tested, paper)
     else:
         parts.append(
             "There is no AU-sPRO: it needs anomalous test images with masks, and "
             "pixels outside them."
         )
     if classified:
-        parts += _classification_tables(method, tested)
+        parts += [
+            "### Image AU-ROC" + _paper_form(paper.tables[2] if paper else "Table 6"),
+            tables.by_kind(
+                method, tested, tables.auroc, paper.auroc if paper else None
+            ),
+        ]
     else:
         parts.append(
             "There is no image AU-ROC: it needs good and anomalous test images."
@@ -127,10 +131,20 @@ _VALIDATION = (
 
 
 def _how_to_read(results: Sequence[CategoryResult]) -> str:
+    scores = [s for r in results for seeds in r.branches.values() for s in seeds]
+    precision = exact = "exact (every distinct score is a threshold)"
+    if not all(s.exact for s in scores):
+        bounds = [*(bound for s in scores for bound in s.bounds.values())]
+        bounds += [defect.bound or 0.0 for s in scores for defect in s.defects]
+        others = f"; {exact} elsewhere" if any(s.exact for s in scores) else ""
+        precision = (
+            f"within {max(bounds, default=0):.1g} of the exact value (counted by "
+            f"intervals of scores, with a proved bound) in large categories{others}"
+        )
     text = (
         "AU-sPRO and AU-ROC lie in 0..1, larger is better; an AU-ROC of 0.5 is chance. "
         '"mean" is half the sum of structural and logical. AU-sPRO is '
-        f"{_precision(results)}, at the original image size."
+        f"{precision}, at the original image size."
     )
     seeds = max(len(result.seeds) for result in results)
     if seeds > 1:
@@ -138,22 +152,9 @@ def _how_to_read(results: Sequence[CategoryResult]) -> str:
     return text
 
 
-def _precision(results: Sequence[CategoryResult]) -> str:
-    scores = [s for r in results for seeds in r.branches.values() for s in seeds]
-    bounds = [*(bound for s in scores for bound in s.bounds.values())]
-    bounds += [defect.bound or 0.0 for s in scores for defect in s.defects]
-    exact = "exact (every distinct score is a threshold)"
-    if all(s.exact for s in scores):
-        return exact
-    others = f"; {exact} elsewhere" if any(s.exact for s in scores) else ""
-    return (
-        f"within {max(bounds, default=0):.1g} of the exact value (counted by intervals "
-        f"of scores, with a proved bound) in large categories{others}"
-    )
-
-
-def _localization_tables(method: str, results: Sequence[CategoryResult]) -> list[str]:
-    paper = tables.find_published(method, results)
+def _localization_tables(
+    method: str, results: Sequence[CategoryResult], paper: PublishedResults | None
+) -> list[str]:
     parts = []
     if tables.has_numbers(results, tables.auspro, MEAN):
         parts += [
@@ -167,14 +168,6 @@ def _localization_tables(method: str, results: Sequence[CategoryResult]) -> list
         tables.by_kind(method, results, tables.auspro, paper.auspro if paper else None),
         "### AU-sPRO by limit of the false positive rate" + _paper_form("Table 7"),
         tables.by_limit(method, results),
-    ]
-
-
-def _classification_tables(method: str, results: Sequence[CategoryResult]) -> list[str]:
-    paper = tables.find_published(method, results)
-    return [
-        "### Image AU-ROC" + _paper_form(paper.tables[2] if paper else "Table 6"),
-        tables.by_kind(method, results, tables.auroc, paper.auroc if paper else None),
     ]
 
 

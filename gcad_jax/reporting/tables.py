@@ -102,10 +102,9 @@ def category_means(
     if kind == MEAN:
         both = [category_means(results, pick, k) for k in ANOMALOUS]
         return [half_sum(*pair) for pair in zip(*both, strict=True)]
-    seeds = min(len(result.combined) for result in results)
     means: list[Number] = []
-    for seed in range(seeds):
-        values = [pick(result.combined[seed], kind) for result in results]
+    for scores_of_seed in zip(*(result.combined for result in results), strict=False):
+        values = [pick(scores, kind) for scores in scores_of_seed]
         known = [value for value in values if value is not None]
         means.append(statistics.fmean(known) if known else None)
     return means

@@ -7,7 +7,7 @@ lightness, so that prints in gray and color-blind readers see the same.
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from etils import epath
@@ -60,13 +60,11 @@ _SAVED: Any = {
 }
 
 
-@contextlib.contextmanager
-def style_context() -> Iterator[None]:
+def style_context() -> contextlib.AbstractContextManager[None]:
     """Figures that are made within have the fonts and widths of the style."""
     from matplotlib import rc_context
 
-    with rc_context(_RC):
-        yield
+    return rc_context(_RC)
 
 
 def new_figure(width: float, height: float, constrained: bool = False) -> "Figure":

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gcad_jax.reporting.plots import png
+from gcad_jax.reporting.plots.overlay import encode_png
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (31, 64), (300, 411)])
@@ -19,7 +19,7 @@ def test_other_programs_read_the_pixels(shape, kind):
         "smooth": np.cumsum(random.integers(-1, 2, (*shape, 3)), axis=0) % 256,
         "even": np.full((*shape, 3), 255),
     }[kind].astype(np.uint8)
-    file = png.encode_png(pixels)
+    file = encode_png(pixels)
     with Image.open(io.BytesIO(file)) as picture:
         assert (picture.format, picture.mode) == ("PNG", "RGB")
         picture.verify()  # the sums of its chunks
@@ -31,7 +31,7 @@ def test_other_programs_read_the_pixels(shape, kind):
 
 def test_an_image_that_is_a_view_of_another():
     pixels = np.arange(10 * 12 * 3, dtype=np.uint8).reshape(10, 12, 3)[::2, 1::3]
-    with Image.open(io.BytesIO(png.encode_png(pixels))) as picture:
+    with Image.open(io.BytesIO(encode_png(pixels))) as picture:
         np.testing.assert_array_equal(np.asarray(picture), pixels)
 
 
@@ -43,4 +43,4 @@ def test_about_as_small_as_those_of_pillow():
     noisy = np.clip(noisy, 0, 255).astype(np.uint8)
     theirs = io.BytesIO()
     Image.fromarray(noisy).save(theirs, "PNG", compress_level=1)
-    assert len(png.encode_png(noisy)) < 1.1 * len(theirs.getvalue())
+    assert len(encode_png(noisy)) < 1.1 * len(theirs.getvalue())
