@@ -148,8 +148,7 @@ def export_file(
     detector = load(workdir, category, seed, batch_size=BATCH)
     channels = detector.stored.method.channels
     compared = [read_pixels(p, channels) for p in [*paths.values()][:NUM_COMPARED]]
-    for line in as_text(detector.stored, fpr):
-        print_line(line)
+    print_line(as_text(detector.stored, fpr))
     size, parity = write_export(detector, file, fpr, compared)
     print_line(
         f"parity      largest difference from predict: {parity.maps:.1e} of the range\n"

@@ -31,22 +31,21 @@ def as_json(stored: DetectorFile, fpr: float) -> dict[str, Any]:
     }
 
 
-def as_text(stored: DetectorFile, fpr: float) -> list[str]:
+def as_text(stored: DetectorFile, fpr: float) -> str:
     """The same for a terminal of 80 columns; raises as `as_json` does."""
     facts = as_json(stored, fpr)
     count, limit = facts["validation_images"], facts["threshold"]
     images = f"{count} validation image{'s' * (count != 1)}"
     trained = f"{facts['method']} of {facts['category']}, seed {facts['seed']}"
     asked, kept = 100 * fpr, 100 * facts["promised_false_positive_rate"]
-    if kept <= asked:
-        return [
-            f"detector    {trained}",
-            f"threshold   {limit:.4g}: on average {asked:.3g} % of good images or less",
-            f"            score higher, by {images}",
-        ]
-    return [
-        f"detector    {trained}",
-        f"threshold   {limit:.4g}, the highest of {images}, which promise a false",
-        f"            positive rate of {kept:.3g} %, not {asked:.3g} %: that "
-        f"needs {min_validation_images(fpr)}",
-    ]
+    decision = (
+        f": on average {asked:.3g} % of good images or less\n"
+        f"            score higher, by {images}"
+    )
+    if kept > asked:
+        decision = (
+            f", the highest of {images}, which promise a false\n"
+            f"            positive rate of {kept:.3g} %, not {asked:.3g} %: that "
+            f"needs {min_validation_images(fpr)}"
+        )
+    return f"detector    {trained}\nthreshold   {limit:.4g}{decision}"

@@ -86,8 +86,7 @@ def predict_folder(
     paths = find_images(images, folder)
     detector = load(workdir, category, seed, batch_size=batch_size)
     detector.limit_batch(len(paths))
-    for line in as_text(detector.stored, options.fpr):
-        print_line(line)
+    print_line(as_text(detector.stored, options.fpr))
     try:
         summary = write_predictions(detector, paths, folder, options)
     except Exception as error:

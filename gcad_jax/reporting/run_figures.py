@@ -1,5 +1,6 @@
 """Which figures a run draws, and where its report finds them."""
 
+import collections
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -144,15 +145,14 @@ def select_images(images: Sequence[TestImage], count: int) -> list[int]:
     """
     selected = []
     for kind in (STRUCTURAL, LOGICAL):
-        indices = [i for i, image in enumerate(images) if image.kind == kind]
-        seen: dict[str, int] = {}
-        turn = []  # how many images of the same type come before this one
-        for i in indices:
-            name = images[i].regions[0].defect_name if images[i].regions else ""
-            turn.append(seen.get(name, 0))
-            seen[name] = turn[-1] + 1
-        order = sorted(range(len(indices)), key=lambda k: (turn[k], k))
-        selected += [indices[k] for k in order[:count]]
+        seen = collections.Counter[str]()
+        turns = []  # how many images of the same type come before one, and its index
+        for i, image in enumerate(images):
+            if image.kind == kind:
+                name = image.regions[0].defect_name if image.regions else ""
+                turns.append((seen[name], i))
+                seen[name] += 1
+        selected += [i for _, i in sorted(turns)[:count]]
     good = [i for i, image in enumerate(images) if image.kind == GOOD]
     return selected + good[:1]
 

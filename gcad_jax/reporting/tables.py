@@ -144,16 +144,14 @@ def why_not_comparable(method: str, results: Sequence[CategoryResult]) -> str:
     dataset = results[0].dataset
     if find_published(method, results) is None:
         return f"The paper has no row for {method} on {dataset}."
-    partial = [result.name for result in results if not result.complete]
-    if partial:
+    if partial := [result.name for result in results if not result.complete]:
         return (
             f"The paper's row is left out for {', '.join(partial)} and for means over "
             "categories: these images are not the complete published data set, so the "
             "numbers do not compare."
         )
     names = {result.name for result in results}
-    missing = [name for name in CATEGORIES[dataset] if name not in names]
-    if missing:
+    if missing := [name for name in CATEGORIES[dataset] if name not in names]:
         return (
             "The paper's row is left out for means over categories: it is over all "
             f"{len(CATEGORIES[dataset])}, and {', '.join(missing)} did not run."
@@ -256,19 +254,13 @@ def by_defect(results: Sequence[CategoryResult]) -> str:
     """Every defect type of every category against all its good images."""
     rows = []
     for result in results:
-        for number, first in enumerate(result.combined[0].defects):
-            defects = [scores.defects[number] for scores in result.combined]
-            rows.append(
-                [
-                    result.name,
-                    first.name,
-                    short(first.kind),
-                    str(first.images),
-                    str(first.regions),
-                    cell([d.auspro[LIMIT] for d in defects]),
-                    cell([d.auroc for d in defects]),
-                ]
-            )
+        by_seed = (scores.defects for scores in result.combined)
+        for defects in zip(*by_seed, strict=True):
+            first = defects[0]
+            counts = str(first.images), str(first.regions)
+            areas = [d.auspro[LIMIT] for d in defects], [d.auroc for d in defects]
+            about = result.name, first.name, short(first.kind)
+            rows.append([*about, *counts, *map(cell, areas)])
     head = ["Category", "Defect type", "Kind", "Images", "Regions"]
     return markdown_table([*head, "AU-sPRO", "AU-ROC"], rows, 3)
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -99,8 +99,7 @@ def render_map_grid(
     return figure
 
 
-@dataclasses.dataclass(frozen=True)
-class _Box:
+class _Box(NamedTuple):
     """A place of the figure, in inches from its upper left corner."""
 
     left: float
@@ -188,8 +187,8 @@ def _draw_picture(
     axis: "Axes", canvas: np.ndarray, box: _Box, picture: np.ndarray
 ) -> None:
     """Puts a picture (h, w, 3) uint8 onto the canvas, at its size, and frames it."""
-    left, top = round(box.left * DPI), round(box.top * DPI)
-    width, height = max(1, round(box.width * DPI)), max(1, round(box.height * DPI))
+    left, top, width, height = (round(inches * DPI) for inches in box)
+    width, height = max(1, width), max(1, height)
     shown = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
     room = canvas[top : top + height, left : left + width]
     room[:] = np.asarray(shown)[: room.shape[0], : room.shape[1]]
@@ -199,7 +198,7 @@ def _draw_picture(
 def _rectangle(box: _Box, **more: Any) -> "Rectangle":
     from matplotlib.patches import Rectangle
 
-    return Rectangle((box.left, box.top), box.width, box.height, **more)
+    return Rectangle(box[:2], *box[2:], **more)
 
 
 def _tint_regions(picture: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

@@ -11,7 +11,7 @@ from gcad_jax.methods.gcad import GCAD
 from gcad_jax.methods.gcad.method import RECONSTRUCTION, REGRESSION
 from gcad_jax.methods.gcad.networks import FEATURES, IMAGE
 from gcad_jax.models.patch_layers import PATCH_SIZES
-from gcad_jax.reporting.plots.panel import BARS, VALUES, Panel, is_axis
+from gcad_jax.reporting.plots.panels import BARS, VALUES, Panel, is_axis
 from gcad_jax.reporting.tables import (
     LIMIT,
     MEASURES,

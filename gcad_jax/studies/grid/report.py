@@ -16,7 +16,7 @@ from gcad_jax.evaluation.map_files import MAPS, map_path, read_map
 from gcad_jax.evaluation.spro import RATES
 from gcad_jax.reporting import html, run_figures
 from gcad_jax.reporting.plots import curves, map_grid, panels, style
-from gcad_jax.reporting.plots.panel import Panel
+from gcad_jax.reporting.plots.panels import Panel
 from gcad_jax.reporting.tables import short
 from gcad_jax.runs.devices import hardware_sentence, loop_options
 from gcad_jax.runs.workdir import REPORT

@@ -17,7 +17,7 @@ from gcad_jax.evaluation.results import (
     Number,
 )
 from gcad_jax.reporting import tables
-from gcad_jax.reporting.plots.panel import BARS, Panel
+from gcad_jax.reporting.plots.panels import BARS, Panel
 from gcad_jax.reporting.tables import (
     LIMIT,
     Pick,

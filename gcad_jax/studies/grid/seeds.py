@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gcad_jax.evaluation.result_files import mean
-from gcad_jax.reporting.plots.panel import POINTS
+from gcad_jax.reporting.plots.panels import POINTS
 from gcad_jax.reporting.tables import MEASURES, NONE, auspro, cell, markdown_table
 from gcad_jax.studies.grid.presets import study_of_methods
 from gcad_jax.studies.grid.results import (

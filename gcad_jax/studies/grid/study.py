@@ -16,7 +16,7 @@ from gcad_jax.core.checks import nearest
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import DataSet
 from gcad_jax.methods.base import Method
-from gcad_jax.reporting.plots.panel import BARS, Panel
+from gcad_jax.reporting.plots.panels import BARS, Panel
 from gcad_jax.studies.grid.results import FinishedRun, Lines, measure_panels
 
 

@@ -9,7 +9,7 @@ from helpers import made_results
 from helpers.made_results import scores
 
 from gcad_jax.data.dataset import STRUCTURAL
-from gcad_jax.reporting.plots import panel, panels
+from gcad_jax.reporting.plots import panels
 from gcad_jax.reporting.published import CATEGORIES
 from gcad_jax.studies.grid import report
 from gcad_jax.studies.grid.ablations import (
@@ -188,7 +188,7 @@ def test_an_ablation_reads_the_branch_from_the_base_run():
     assert not any("d_glo" in part for part in parts), "one value answers nothing"
     shown = SomeAblations().panels("loco", runs)
     assert [list(panel.values) for panel in shown] == [["2", "32"], ["A_loc", "A"]]
-    assert [panel.form for panel in shown] == [panel.VALUES, panel.BARS]
+    assert [panel.form for panel in shown] == [panels.VALUES, panels.BARS]
     assert shown[0].values["2"] == [[0.2], [0.4], [pytest.approx(0.3)]]
 
 
@@ -231,20 +231,20 @@ ONE = {"2": [[0.3], [0.6], [None]]}
 
 def test_the_legend_names_what_is_drawn_and_nothing_else():
     kinds = ["structural", "logical", "mean"]
-    one = panel.Panel("t", "m", ONE)
+    one = panels.Panel("t", "m", ONE)
     assert drawn(one)[1] == kinds, "no dot is drawn of one seed"
     assert drawn(dataclasses.replace(one, values=SEEDS))[1] == [*kinds, "one seed"]
     paper = dataclasses.replace(one, paper={"2": (0.1, 0.2, 0.15)})
     assert drawn(paper)[1] == [*kinds, "paper"]
-    points = dataclasses.replace(one, form=panel.POINTS)
+    points = dataclasses.replace(one, form=panels.POINTS)
     assert drawn(points)[1] == [*kinds, "mean over the seeds"]
     values = {"2": SEEDS["2"], "8": SEEDS["2"]}
-    over = dataclasses.replace(one, values=values, form=panel.VALUES)
+    over = dataclasses.replace(one, values=values, form=panels.VALUES)
     assert drawn(over)[1] == [*kinds, "± deviation over the seeds"]
 
 
 def test_every_seed_is_a_point_and_their_mean_a_line():
-    one = panel.Panel("t", "m", SEEDS, form=panel.POINTS)
+    one = panels.Panel("t", "m", SEEDS, form=panels.POINTS)
     axis, _ = drawn(one)
     points = [line for line in axis.lines if line.get_linestyle() == "None"]
     means = [line for line in axis.lines if line.get_linestyle() == "-"]
@@ -261,7 +261,7 @@ def test_values_of_a_setting_stand_on_an_axis_by_their_numbers():
         "2 + 8": [[0.6, 0.6], [0.6, 0.6], [0.6, 0.6]],
         "32": [[0.7, 0.7], [0.5, 0.5], [0.6, 0.6]],
     }
-    axis, _ = drawn(panel.Panel("t", "m", values, form=panel.VALUES))
+    axis, _ = drawn(panels.Panel("t", "m", values, form=panels.VALUES))
     ticks = dict(
         zip(
             [t.get_text() for t in axis.get_xticklabels()],
