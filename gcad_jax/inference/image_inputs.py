@@ -96,14 +96,13 @@ def read_pixels(
         raise UserError(
             f"an image is a {type(source).__name__}; images are paths or uint8 arrays."
         )
-    gray = source.ndim == 2 or (source.ndim == 3 and source.shape[-1] == 1)
-    color = source.ndim == 3 and source.shape[-1] == 3
+    gray = source.ndim == 2 or source.shape[2:] == (1,)
+    color = source.shape[2:] == (3,)
     if source.dtype != np.uint8 or not (gray or color) or not source.size:
         raise UserError(
             f"an image is {source.dtype} of shape {source.shape}; images are uint8 of "
             "shape (H, W, 3), (H, W, 1) or (H, W)."
         )
     if gray:
-        pixels = source.reshape(*source.shape[:2], 1)
-        return np.repeat(pixels, channels, axis=-1)
+        return np.repeat(source.reshape(*source.shape[:2], 1), channels, axis=-1)
     return to_channels(source, channels)
