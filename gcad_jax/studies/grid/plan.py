@@ -82,10 +82,11 @@ class PlannedRun:
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error):
                 raise
+            field = f"{self.dataset}.{self.cell}.method.batch_size"
             raise UserError(
                 f"{self.label} does not fit into the memory of the device; lower "
-                f"config.{self.dataset}.{self.cell}.method.batch_size or "
-                "inference_batch_size, or train fewer seeds at once."
+                f"{field}=N or inference_batch_size, or train fewer seeds at once.",
+                field,
             ) from error
 
     def renamed(self, error: UserError) -> UserError:
