@@ -66,7 +66,7 @@ def join(
             *FIELDS,
         )
     # JAX may find others by itself: it knows some launchers, and Cloud TPU.
-    launched = _is_told_num_processes() or importlib.util.find_spec("libtpu")
+    launched = _has_launcher() or importlib.util.find_spec("libtpu")
     if num_processes == 1 or not (all(given) or launched):
         return
     # It would take SIGTERM, which is to end a process that has nothing to save yet.
@@ -78,7 +78,7 @@ def join(
             jax.distributed.initialize()
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
-        if not any(given) and not _is_told_num_processes() and NO_CLUSTER in reason:
+        if not any(given) and not _has_launcher() and NO_CLUSTER in reason:
             return  # libtpu is installed, but this is no host of a TPU
         raise UserError(
             f"the other processes of this command cannot be joined ({reason}); start "
@@ -88,7 +88,8 @@ def join(
         ) from error
 
 
-def _is_told_num_processes() -> bool:
+def _has_launcher() -> bool:
+    """Whether a launcher says that it started several processes."""
     if any(int(os.environ.get(name) or 1) > 1 for name in STARTED_BY):
         return True
     # A pod of an indexed job; JAX asks Kubernetes through this package.
@@ -169,7 +170,7 @@ def run_on_all(function: Callable[[], T]) -> T:
     result, error = _result_or_error(function)
     for other in all_gather(error):
         if other is not None:
-            raise _as_mark_agreed(other)
+            raise _mark_agreed(other)
     return result
 
 
@@ -187,7 +188,7 @@ def run_on_first(function: Callable[[], T]) -> T:
     result, error = _result_or_error(function) if is_first() else (None, None)
     result, error = all_gather((result, error))[0]
     if error is not None:
-        raise _as_mark_agreed(error)
+        raise _mark_agreed(error)
     return result  # type: ignore[return-value]
 
 
@@ -196,7 +197,7 @@ def is_mine(error: UserError) -> bool:
     return num_processes() > 1 and not error.agreed
 
 
-def _as_mark_agreed(error: UserError) -> UserError:
+def _mark_agreed(error: UserError) -> UserError:
     error.agreed = True
     return error
 
@@ -216,7 +217,7 @@ def check_equal(value: Any, what: str) -> None:
     values = all_gather(value)
     differing = [i for i, other in enumerate(values) if other != values[0]]
     if differing:
-        raise _as_mark_agreed(
+        raise _mark_agreed(
             UserError(
                 f"{what} of process {differing[0]} are not those of process 0; give "
                 "all hosts the same files, flags and versions."
