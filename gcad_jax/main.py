@@ -6,7 +6,7 @@ Short on purpose: everything else can be imported and tested without flags.
 
 import traceback
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -16,9 +16,6 @@ from gcad_jax.cli.config_flags import ConfigCommand
 from gcad_jax.cli.memory import keep_freed_memory
 from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
-
-if TYPE_CHECKING:
-    from gcad_jax.runs.plan import Job
 
 # Exit codes beside those of every command.
 LOST = 3  # another process of the command has gone
@@ -151,10 +148,28 @@ def _run(config: Any, path: str, planned: bool) -> None:
       UserError: a config of no kind that is known, or several processes for what runs
         on one.
     """
+    from gcad_jax.config import Experiment, Pretraining
     from gcad_jax.core import multihost
-    from gcad_jax.runs.plan import print_plan
+    from gcad_jax.runs import plan, pretrain, train_and_evaluate
+    from gcad_jax.runs.plan import Job, print_plan
+    from gcad_jax.studies.grid import runner
+    from gcad_jax.studies.grid.study import Study
+    from gcad_jax.studies.saturation import run as saturation
+    from gcad_jax.studies.saturation.config import SaturationStudy
+    from gcad_jax.studies.throughput import run as throughput
+    from gcad_jax.studies.throughput.config import ThroughputStudy
 
-    jobs = _jobs()
+    jobs: Mapping[type, Job] = {
+        Experiment: Job(train_and_evaluate.run, plan.plan_run),
+        Pretraining: Job(pretrain.run, pretrain.plan, "pretraining"),
+        Study: Job(runner.run, runner.plan),
+        SaturationStudy: Job(
+            saturation.run, saturation.plan, "the study of the thresholds"
+        ),
+        ThroughputStudy: Job(
+            throughput.run, throughput.plan, "the study of the throughput"
+        ),
+    }
     # A study has a class of its own, below one of the table.
     kinds = [kind for kind in type(config).__mro__ if kind in jobs]
     if not kinds:
@@ -169,31 +184,6 @@ def _run(config: Any, path: str, planned: bool) -> None:
         print_plan(job.plan(config, path))
     else:
         job.run(config, path)
-
-
-def _jobs() -> Mapping[type, "Job"]:
-    """What is done with each kind of config."""
-    from gcad_jax.config import Experiment, Pretraining
-    from gcad_jax.runs import plan, pretrain, train_and_evaluate
-    from gcad_jax.runs.plan import Job
-    from gcad_jax.studies.grid import runner
-    from gcad_jax.studies.grid.study import Study
-    from gcad_jax.studies.saturation import run as saturation
-    from gcad_jax.studies.saturation.config import SaturationStudy
-    from gcad_jax.studies.throughput import run as throughput
-    from gcad_jax.studies.throughput.config import ThroughputStudy
-
-    return {
-        Experiment: Job(train_and_evaluate.run, plan.plan_run),
-        Pretraining: Job(pretrain.run, pretrain.plan, "pretraining"),
-        Study: Job(runner.run, runner.plan),
-        SaturationStudy: Job(
-            saturation.run, saturation.plan, "the study of the thresholds"
-        ),
-        ThroughputStudy: Job(
-            throughput.run, throughput.plan, "the study of the throughput"
-        ),
-    }
 
 
 if __name__ == "__main__":

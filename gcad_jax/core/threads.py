@@ -43,19 +43,18 @@ def map_in_order(
 
 
 @contextlib.contextmanager
-def background_calls(num_threads: int = 0) -> Iterator[Callable[..., None]]:
+def background_calls() -> Iterator[Callable[..., None]]:
     """Yields `submit(function, *arguments)`, which has a thread make the call.
 
     It blocks where too many calls wait, and raises what an earlier one raised. All are
-    done when the block ends, or dropped if it raises. 0 takes `NUM_THREADS`.
+    done when the block ends, or dropped if it raises.
     """
-    pool = thread_pool(num_threads)
-    most_pending = QUEUE_PER_THREAD * (num_threads or NUM_THREADS)
+    pool = thread_pool()
     pending: collections.deque[Future[None]] = collections.deque()
 
     def submit(function: Callable[..., None], *arguments: Any) -> None:
         pending.append(pool.submit(function, *arguments))
-        while len(pending) > most_pending:
+        while len(pending) > QUEUE_PER_THREAD * NUM_THREADS:
             pending.popleft().result()
 
     try:

@@ -100,16 +100,14 @@ def _rank_methods(runs: Mapping[str, FinishedRun]) -> list[str]:
     if len(numbers) < 2:
         return []
     titles = sorted(numbers, key=lambda t: -(mean(numbers[t]) or 0.0))
-    rows = [
-        [
-            title,
-            *(
-                NONE if title == other else _share_ahead(numbers[title], numbers[other])
-                for other in titles
-            ),
-        ]
-        for title in titles
-    ]
+    rows = []
+    for title in titles:
+        shares = []
+        for other in titles:
+            difference = np.subtract.outer(numbers[title], numbers[other])
+            share = np.mean((difference > 0) + (difference == 0) / 2)
+            shares.append(NONE if title == other else f"{share:.2f}")
+        rows.append([title, *shares])
     caption = (
         f"AU-sPRO at 0.05, {kind_heading(kind)}: share of all pairs of seeds in which "
         "the method of the row is ahead of that of the column (a tie counts half)."
@@ -119,11 +117,6 @@ def _rank_methods(runs: Mapping[str, FinishedRun]) -> list[str]:
         markdown_table(["Method", *titles], rows, 1),
         *_same_order(numbers),
     ]
-
-
-def _share_ahead(values: Sequence[float], others: Sequence[float]) -> str:
-    difference = np.subtract.outer(values, others)
-    return f"{np.mean((difference > 0) + (difference == 0) / 2):.2f}"
 
 
 def _same_order(numbers: Mapping[str, Sequence[float]]) -> list[str]:
