@@ -46,11 +46,8 @@ def read_layout(folder: epath.Path) -> FileLayout:
     anomalous = any(images_by_stem(folder / "test" / kind) for kind in KINDS[1:])
     config = folder / "defects_config.json" if anomalous else None
     defects = read_defects(config) if config else ()
-    test = tuple(
-        record for kind in KINDS for record in _test_records(folder, kind, defects)
-    )
-    if test:
-        splits["test"] = test
+    if test := [r for kind in KINDS for r in _test_records(folder, kind, defects)]:
+        splits["test"] = tuple(test)
     notes: list[str] = []
     for kind in subfolder_names(truth := folder / "ground_truth"):
         images = images_by_stem(folder / "test" / kind)

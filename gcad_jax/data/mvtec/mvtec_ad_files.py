@@ -37,11 +37,8 @@ def read_layout(folder: epath.Path) -> FileLayout:
     splits = {"train": good_records(folder, "train", least=2)}
     defects = subfolder_names(folder / "test")
     defects.sort(key=lambda defect: (defect != GOOD, defect))
-    test = tuple(
-        record for defect in defects for record in _test_records(folder, defect)
-    )
-    if test:
-        splits["test"] = test
+    if test := [r for defect in defects for r in _test_records(folder, defect)]:
+        splits["test"] = tuple(test)
     notes: list[str] = []
     for defect in defects:
         images = images_by_stem(folder / "test" / defect)

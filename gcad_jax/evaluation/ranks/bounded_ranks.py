@@ -59,12 +59,11 @@ def bounded_ranks(
         # the caller sees that it is above the tolerance.
         if kept or (finer is None and quantized):
             return counted.image_scores, ranks, areas
-        if isinstance(source, DeviceMaps):
-            if finer is None:  # ties, which only the host looks for
-                source, quantized = source.host(), True
-        else:
-            # What made the bound too large may be ties, where cutting does not help.
-            quantized = True
+        # What made the bound too large may be ties, where cutting does not help; only
+        # the host looks for them.
+        if finer is None and isinstance(source, DeviceMaps):
+            source = source.host()
+        quantized = not isinstance(source, DeviceMaps)
         cells = finer or cells
 
 
