@@ -23,15 +23,16 @@ def side(widths: tuple[int, ...]) -> int:
 
 
 def convolution(
-    width: int, size: int, inputs: int, name: str, dtype: Any, **options: Any
-) -> nn.Conv:
-    """A square kernel, padded with zeros to keep the side; uniform at first.
+    x: Array, width: int, size: int, name: str, dtype: Any, **options: Any
+) -> Array:
+    """A square kernel on (B, H, W, C), padded with zeros to keep the side.
 
-    gain: in options; the variance is gain / (fan in + fan out): 4 within a residual
-        block and at the generator's end, else 2.
+    Its weights are uniform at first. gain: in options; the variance is
+    gain / (fan in + fan out): 4 within a residual block and at the generator's end,
+    else 2.
     """
     gain = options.pop("gain", 2)
-    deviation = math.sqrt(gain / (size * size * (inputs + width)))
+    deviation = math.sqrt(gain / (size * size * (x.shape[-1] + width)))
     return nn.Conv(
         width,
         (size, size),
@@ -39,14 +40,14 @@ def convolution(
         kernel_init=uniform(deviation * math.sqrt(3)),
         name=name,
         **options,
-    )
+    )(x)
 
 
-def dense(width: int, inputs: int, name: str, dtype: Any) -> nn.Dense:
-    """Linear, with the deviation of `convolution`."""
-    deviation = math.sqrt(2 / (inputs + width))
+def dense(x: Array, width: int, name: str, dtype: Any) -> Array:
+    """Linear on (B, C), with the deviation of `convolution`."""
+    deviation = math.sqrt(2 / (x.shape[-1] + width))
     init = uniform(deviation * math.sqrt(3))
-    return nn.Dense(width, dtype=dtype, kernel_init=init, name=name)
+    return nn.Dense(width, dtype=dtype, kernel_init=init, name=name)(x)
 
 
 class Normalized(nn.Module):
@@ -79,16 +80,16 @@ class Residual(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """(B, H, W, C) -> (B, 2 H, 2 W, width), or (B, H/2, W/2, width)."""
-        inputs, dtype = x.shape[-1], self.dtype
-        inner = self.width if self.up else inputs
+        dtype = self.dtype
+        inner = self.width if self.up else x.shape[-1]
         resize = upsample if self.up else downsample
         # A shortcut downwards halves the side first: a 1x1 convolution of fewer pixels.
-        shortcut = convolution(self.width, 1, inputs, "shortcut", dtype)(resize(x))
+        shortcut = convolution(resize(x), self.width, 1, "shortcut", dtype)
         y = nn.relu(Normalized(self.momentum, dtype, name="norm1")(x, train))
         y = resize(y) if self.up else y
-        y = convolution(inner, 3, inputs, "conv1", dtype, gain=4, use_bias=False)(y)
+        y = convolution(y, inner, 3, "conv1", dtype, gain=4, use_bias=False)
         y = nn.relu(Normalized(self.momentum, dtype, name="norm2")(y, train))
-        y = convolution(self.width, 3, inner, "conv2", dtype, gain=4)(y)
+        y = convolution(y, self.width, 3, "conv2", dtype, gain=4)
         return shortcut + (y if self.up else resize(y))
 
 
@@ -114,15 +115,14 @@ class Generator(nn.Module):
     def __call__(self, z: Array, train: bool) -> Images:
         """(B, d) -> (B, S, S, channels)."""
         last = self.widths[-1]
-        x = dense(FIRST_SIDE**2 * last, z.shape[-1], "from_z", self.dtype)(z)
+        x = dense(z, FIRST_SIDE**2 * last, "from_z", self.dtype)
         x = x.reshape(-1, FIRST_SIDE, FIRST_SIDE, last)
         for i in reversed(range(len(self.widths))):
             x = Residual(
                 self.widths[i], True, self.momentum, self.dtype, name=f"up{i}"
             )(x, train)
         x = nn.relu(Normalized(self.momentum, self.dtype, name="norm_out")(x, train))
-        inputs = x.shape[-1]
-        y = convolution(self.channels, 3, inputs, "conv_out", self.dtype, gain=4)(x)
+        y = convolution(x, self.channels, 3, "conv_out", self.dtype, gain=4)
         return jnp.tanh(y)
 
 
@@ -137,7 +137,7 @@ class Downward(nn.Module):
     def __call__(self, x: Images, train: bool) -> Array:
         """(B, S, S, C) -> (B, 16 widths[-1])."""
         first, *others = self.widths
-        x = convolution(first, 3, x.shape[-1], "conv_in", self.dtype)(x)
+        x = convolution(x, first, 3, "conv_in", self.dtype)
         for i, width in enumerate([*others, self.widths[-1]]):
             x = Residual(width, False, self.momentum, self.dtype, name=f"down{i}")(
                 x, train
@@ -155,7 +155,7 @@ class Discriminator(nn.Module):
     def __call__(self, images: Images) -> tuple[Array, Array]:
         """(B, S, S, C) in [-1, 1] -> (B,), (B, F)."""
         f = Downward(None, self.widths, self.dtype, name="features")(images, False)
-        return dense(1, f.shape[-1], "to_score", self.dtype)(f)[:, 0], f
+        return dense(f, 1, "to_score", self.dtype)[:, 0], f
 
 
 class ImageEncoder(nn.Module):
@@ -172,4 +172,4 @@ class ImageEncoder(nn.Module):
         f = Downward(self.momentum, self.widths, self.dtype, name="features")(
             images, train
         )
-        return jnp.tanh(dense(self.size, f.shape[-1], "to_z", self.dtype)(f))
+        return jnp.tanh(dense(f, self.size, "to_z", self.dtype))

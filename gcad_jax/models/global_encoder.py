@@ -15,7 +15,7 @@ from gcad_jax.core.checks import multiple_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import Array, Features, Images
 from gcad_jax.models.layers.batch_norm import BatchNorm
-from gcad_jax.models.layers.init import torch_conv, torch_default
+from gcad_jax.models.layers.init import torch_conv, torch_default, torch_dense
 from gcad_jax.models.layers.skip_fading import NUM_SKIPS
 
 
@@ -104,26 +104,22 @@ class Encoder(nn.Module):
         levels = []
         for i, width in enumerate(self.widths):
             x = torch_conv(
+                x,
                 width,
                 4,
-                x.shape[-1],
                 strides=2,
                 padding=1,
                 use_bias=not self.batch_norm,  # the norm would take it away
                 dtype=self.dtype,
                 name=f"conv{i}",
-            )(x)
+            )
             if self.batch_norm:
                 x = BatchNorm(self.dtype, name=f"norm{i}")(x, train)
             x = nn.leaky_relu(x, self.slope)
             levels.append(x)
         # A VALID convolution with a kernel of the size of its input is a dense layer.
         x = x.reshape(x.shape[0], x.shape[1] * x.shape[2] * x.shape[3])
-        init = torch_default(x.shape[-1])
-        code = nn.Dense(
-            self.g, dtype=self.dtype, kernel_init=init, bias_init=init, name="to_g"
-        )(x)
-        return code, tuple(levels)
+        return torch_dense(x, self.g, dtype=self.dtype, name="to_g"), tuple(levels)
 
 
 class Decoder(nn.Module):
@@ -157,10 +153,9 @@ class Decoder(nn.Module):
             # Addition after the activation: a layer of Fig. 7 contains its activation.
             x = nn.leaky_relu(x, self.slope)
             if skips is not None:
-                width, biased = levels[i].shape[-1], not self.batch_norm
-                skip = torch_conv(
-                    width, 1, width, use_bias=biased, dtype=self.dtype, name=f"skip{i}"
-                )(levels[i])
+                options = {"use_bias": not self.batch_norm, "dtype": self.dtype}
+                width = levels[i].shape[-1]
+                skip = torch_conv(levels[i], width, 1, **options, name=f"skip{i}")
                 if self.batch_norm:
                     skip = BatchNorm(self.dtype, name=f"skip_norm{i}")(skip, train)
                 x = x + skips[i].astype(self.dtype) * skip

@@ -35,15 +35,9 @@ class Convolution(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """(B, H, W, C) -> (B, H, W, width)."""
-        x = torch_conv(
-            self.width,
-            3,
-            x.shape[-1],
-            padding=1,
-            use_bias=self.bare,  # a norm would take it away
-            dtype=self.dtype,
-            name="conv",
-        )(x)
+        biased = self.bare  # a norm would take the bias away
+        options = {"padding": 1, "use_bias": biased, "dtype": self.dtype}
+        x = torch_conv(x, self.width, 3, **options, name="conv")
         if self.bare:
             return x
         return nn.relu(BatchNorm(self.dtype, name="norm")(x, train))

@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn.initializers import Initializer
 
-from gcad_jax.core.checks import multiple_of
-from gcad_jax.core.errors import UserError
+from gcad_jax.core.checks import multiple_of, one_of
 from gcad_jax.core.types import Array, Features, Images, Tree
 from gcad_jax.models.layers.init import he_normal, scaled
 from gcad_jax.models.patch_layers import ARCHS, STUDENT_TEACHER, Layer, layers, padding
@@ -67,8 +66,7 @@ class PatchDescriptor(nn.Module):
         batch, height, width, _ = images.shape
         multiple_of("The image height", height, 8)
         multiple_of("The image width", width, 8)
-        if self.border not in BORDERS:
-            raise UserError(f"border is {self.border!r}; allowed are {tuple(BORDERS)}.")
+        one_of("border", self.border, BORDERS)
         sides = padding(self.p, self.arch)
         mode = BORDERS[self.border]
         x = jnp.pad(images, ((0, 0), sides, sides, (0, 0)), mode=mode)

@@ -51,8 +51,7 @@ class UNet(nn.Module):
             x = UpConvolution(widths[i], self.dtype, name=f"upconv{i}")(x)
             x = jnp.concatenate([x, skips[i]], axis=-1)
             x = Block(widths[i], self.dtype, name=f"up{i}")(x)
-        inputs = x.shape[-1]
-        return torch_conv(self.features, 1, inputs, dtype=self.dtype, name="out")(x)
+        return torch_conv(x, self.features, 1, dtype=self.dtype, name="out")
 
 
 class Block(nn.Module):
@@ -65,11 +64,8 @@ class Block(nn.Module):
     def __call__(self, x: Array) -> Array:  # (B, H, W, C) -> (B, H, W, width)
         """Same size, `width` channels."""
         for i in (1, 2):
-            inputs, name = x.shape[-1], f"conv{i}"
-            x = torch_conv(
-                self.width, 3, inputs, padding=1, dtype=self.dtype, name=name
-            )(x)
-            x = relu(x)
+            options = {"padding": 1, "dtype": self.dtype, "name": f"conv{i}"}
+            x = relu(torch_conv(x, self.width, 3, **options))
         return x
 
 

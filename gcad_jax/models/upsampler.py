@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from gcad_jax.core.types import Features
-from gcad_jax.models.layers.init import torch_default
+from gcad_jax.models.layers.init import torch_dense
 
 
 class Upsampler(nn.Module):
@@ -30,15 +30,8 @@ class Upsampler(nn.Module):
     def __call__(self, x: Features) -> Features:  # (B, H, W, d_glo) -> (B, H, W, d_loc)
         """Raises each pixel's features to dimension d_loc."""
         for i, width in enumerate((*self.widths, self.d_loc)):
-            init = torch_default(x.shape[-1])
             # A 1x1 convolution is a dense layer on the channel axis.
-            x = nn.Dense(
-                width,
-                dtype=self.dtype,
-                kernel_init=init,
-                bias_init=init,
-                name=f"conv{i + 1}",
-            )(x)
+            x = torch_dense(x, width, dtype=self.dtype, name=f"conv{i + 1}")
             if i < len(self.widths):
                 x = nn.leaky_relu(x, self.slope)
         return x

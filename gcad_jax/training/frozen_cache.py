@@ -15,16 +15,13 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import ImagesU8, Tree
 from gcad_jax.models.io.npz import checksum, read_weights, write_weights
 from gcad_jax.training.checkpoint import CHECKPOINTS, finished_steps
+from gcad_jax.training.options import RunContext
 
 FROZEN = "frozen.npz"
 
 
 def load_or_prepare(
-    folder: epath.Path,
-    prepare: Callable[[ImagesU8], Tree],
-    images: ImagesU8,
-    config: Mapping[str, Any],
-    print_line: Callable[[str], None],
+    prepare: Callable[[ImagesU8], Tree], images: ImagesU8, context: RunContext
 ) -> Tree:
     """`prepare(images)`, or what an earlier call with this config and images stored.
 
@@ -35,12 +32,13 @@ def load_or_prepare(
     Raises:
       UserError: on a process that cannot read what the first one wrote.
     """
-    path = folder / FROZEN
-    inputs = {"method": config.get("method"), "images": checksum({"images": images})}
+    path, print_line = context.folder / FROZEN, context.print_line
+    method = context.config.get("method")
+    inputs = {"method": method, "images": checksum({"images": images})}
     made_of = json.loads(json.dumps(inputs))  # tuples become lists, as in the file
 
     def load_or_write() -> Tree:
-        resumed = path.exists() and finished_steps(folder / CHECKPOINTS)
+        resumed = path.exists() and finished_steps(context.folder / CHECKPOINTS)
         if resumed and (stored := _read_frozen(path, made_of, print_line)) is not None:
             return stored
         frozen = prepare(images)

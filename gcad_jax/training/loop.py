@@ -43,13 +43,7 @@ def train(method: Method, category: Category, context: RunContext) -> TrainResul
         # Nothing is trained that would have to go on with the very same numbers.
         frozen = method.prepare(category.train)
     else:
-        frozen = load_or_prepare(
-            context.folder,
-            method.prepare,
-            category.train,
-            context.config,
-            context.print_line,
-        )
+        frozen = load_or_prepare(method.prepare, category.train, context)
     learned = fit(method, pipeline, frozen, context)
     return TrainResult(frozen, options.layout.local_seeds(len(seeds)), learned)
 

@@ -5,9 +5,15 @@ import numpy as np
 import pytest
 
 from gcad_jax.training.frozen_cache import FROZEN, load_or_prepare
+from gcad_jax.training.options import RunContext
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
 CONFIG = {"method": {"class": "Linear", "P": (17, 33)}, "seeds": (0,)}
+
+
+def load(folder, prepare, images=IMAGES, config=CONFIG, print_line=print):
+    context = RunContext((0,), folder, None, config, print_line)
+    return load_or_prepare(prepare, images, context)
 
 
 class Prepare:
@@ -29,13 +35,13 @@ class Prepare:
 def prepare(tmp_path):
     prepare = Prepare()
     (tmp_path / "checkpoints" / "12").mkdir(parents=True)
-    load_or_prepare(tmp_path, prepare, IMAGES, CONFIG, print)
+    load(tmp_path, prepare)
     assert prepare.calls == 1
     return prepare
 
 
 def test_a_second_call_reads_the_same_numbers(tmp_path, prepare):
-    again = load_or_prepare(tmp_path, prepare, IMAGES, CONFIG, print)
+    again = load(tmp_path, prepare)
     assert prepare.calls == 1
     np.testing.assert_array_equal(again["E_loc_17"]["conv"]["bias"], [11.5] * 3)
     np.testing.assert_array_equal(again["count"], [1, 1])
@@ -44,12 +50,12 @@ def test_a_second_call_reads_the_same_numbers(tmp_path, prepare):
 
 def test_before_the_first_checkpoint_a_replaced_weight_file_counts(tmp_path, prepare):
     (tmp_path / "checkpoints" / "12").rmdir()
-    load_or_prepare(tmp_path, prepare, IMAGES, CONFIG, print)
+    load(tmp_path, prepare)
     assert prepare.calls == 2
 
 
 def test_other_seeds_share_it(tmp_path, prepare):
-    load_or_prepare(tmp_path, prepare, IMAGES, CONFIG | {"seeds": (0, 1)}, print)
+    load(tmp_path, prepare, config=CONFIG | {"seeds": (0, 1)})
     assert prepare.calls == 1
 
 
@@ -58,7 +64,7 @@ def test_other_seeds_share_it(tmp_path, prepare):
     [(IMAGES + 1, CONFIG), (IMAGES, {"method": {"class": "Linear", "P": (17,)}})],
 )
 def test_another_method_or_image_computes_it_anew(tmp_path, prepare, images, config):
-    found = load_or_prepare(tmp_path, prepare, images, config, print)
+    found = load(tmp_path, prepare, images, config)
     assert prepare.calls == 2
     assert float(found["E_loc_17"]["conv"]["bias"][0]) == images.mean()
 
@@ -67,9 +73,9 @@ def test_a_damaged_file_is_said_and_computed_anew(tmp_path, prepare):
     content = (tmp_path / FROZEN).read_bytes()
     (tmp_path / FROZEN).write_bytes(content[: len(content) // 2])
     lines = []
-    load_or_prepare(tmp_path, prepare, IMAGES, CONFIG, lines.append)
+    load(tmp_path, prepare, print_line=lines.append)
     assert prepare.calls == 2
     assert len(lines) == 1
     assert FROZEN in lines[0]
-    load_or_prepare(tmp_path, prepare, IMAGES, CONFIG, print)
+    load(tmp_path, prepare)
     assert prepare.calls == 2

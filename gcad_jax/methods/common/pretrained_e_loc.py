@@ -14,11 +14,7 @@ from gcad_jax.core.paths import as_path
 from gcad_jax.core.types import Features, Images, ImagesU8, Tree
 from gcad_jax.methods.common.apply import each_batch
 from gcad_jax.methods.common.hparams import AdamHParams
-from gcad_jax.models.io.patch_descriptors import (
-    load_descriptor,
-    load_shipped,
-    shipped_path,
-)
+from gcad_jax.models.io.patch_descriptors import load_descriptor, shipped_path
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import (
     BORDERS,
@@ -130,7 +126,7 @@ def load_weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:
       UserError: a file that is missing, damaged, or of another network.
     """
     if source == SHIPPED:
-        return load_shipped(E_loc)
+        return load_descriptor(shipped_path(E_loc), E_loc)
     if source != RANDOM:
         path = source.replace("{p}", str(E_loc.p))
         if not as_path(path).is_file():

@@ -152,12 +152,3 @@ def shipped_path(descriptor: PatchDescriptor) -> pathlib.Path:
                 "method.teacher to 'random' or to the path of weights of your own."
             )
     return path
-
-
-def load_shipped(descriptor: PatchDescriptor) -> Tree:
-    """The 'params' of the descriptor, float32.
-
-    Raises:
-      UserError: none comes with the package for it, or the file is damaged.
-    """
-    return load_descriptor(shipped_path(descriptor), descriptor)

@@ -34,14 +34,20 @@ def torch_default(fan_in: int) -> Initializer:
     return uniform(fan_in**-0.5)
 
 
-def torch_conv(width: int, size: int, inputs: int, **options: Any) -> nn.Conv:
-    """A square convolution with PyTorch's default initial weights.
+def torch_conv(x: Array, width: int, size: int, **options: Any) -> Array:
+    """A square convolution of (B, H, W, C) with PyTorch's default initial weights.
 
-    size: of the kernel, in pixels. inputs: channels that it is applied to. options:
-    of `nn.Conv`.
+    width: channels of the result. size: of the kernel, in pixels. options: of
+    `nn.Conv`. A layer of the module in whose `nn.compact` method it is called.
     """
-    init = torch_default(size * size * inputs)
-    return nn.Conv(width, (size, size), kernel_init=init, bias_init=init, **options)
+    init = torch_default(size * size * x.shape[-1])
+    return nn.Conv(width, (size, size), kernel_init=init, bias_init=init, **options)(x)
+
+
+def torch_dense(x: Array, width: int, **options: Any) -> Array:
+    """The same of a linear layer on the last axis; options: of `nn.Dense`."""
+    init = torch_default(x.shape[-1])
+    return nn.Dense(width, kernel_init=init, bias_init=init, **options)(x)
 
 
 def uniform(bound: float) -> Initializer:

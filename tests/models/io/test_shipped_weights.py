@@ -77,7 +77,7 @@ def test_a_file_is_small_and_says_what_it_learned_from(path):
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: f"{net.p}-{net.d_loc}")
 def test_the_dense_form_of_trained_weights_equals_their_patch_form(net):
-    params = {"params": patch_descriptors.load_shipped(net)}
+    params = {"params": load_descriptor(patch_descriptors.shipped_path(net), net)}
     image = normalized(patches()[:1, :32, :32])
     dense = jax.jit(net.apply)(params, image)
     half = net.p // 2
@@ -118,7 +118,7 @@ def test_what_does_not_ship_is_said_with_what_does():
     with pytest.raises(
         UserError, match=r"p = 65 and d_loc = 7; they do for .*\(17, 128"
     ):
-        patch_descriptors.load_shipped(PatchDescriptor(65, d_loc=7))
+        patch_descriptors.shipped_path(PatchDescriptor(65, d_loc=7))
     for wrong, says in (
         ({"slope": 0.2}, r"method.slope is 0.2, .* have 0.005: set it to that"),
         ({"E_loc_width": 0.5}, r"E_loc_width is 0.5, .* have 1.0: .*'random'"),
@@ -134,7 +134,7 @@ def test_a_damaged_installation_is_said(tmp_path, monkeypatch):
     copied.write_bytes(copied.read_bytes()[:-2000])
     monkeypatch.setattr(patch_descriptors, "SHIPPED_WEIGHTS", tmp_path)
     with pytest.raises(UserError, match=rf"{copied.name} is damaged"):
-        patch_descriptors.load_shipped(net)
+        load_descriptor(patch_descriptors.shipped_path(net), net)
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: f"{net.p}-{net.d_loc}")
