@@ -62,19 +62,7 @@ class GlobalEncoder(nn.Module):
         Raises:
           UserError: if H or W is no multiple of 32.
         """
-        code, levels = self.encode(images)
-        return self.decode(code, levels, skips)
-
-    def encode(
-        self, images: Images
-    ) -> tuple[Array, tuple[Array, ...]]:  # (B, g), levels
-        """The code, and the features of the five levels, upper level first."""
-        return self.encoder(images)
-
-    def decode(
-        self, code: Array, levels: tuple[Array, ...], skips: Array | None
-    ) -> Features:
-        """The result from the code; `levels` gives only the size if skips is None."""
+        code, levels = self.encoder(images)
         return self.decoder(code, levels, skips)
 
 
@@ -144,6 +132,7 @@ class Decoder(nn.Module):
     ) -> Features:  # (B, H, W, features)
         """Adds skips[i] * conv1x1(levels[i]) to the activation of level i.
 
+        levels: of the encoder; they give only the size if skips is None.
         train: batch norms take the statistics of the batch.
         """
         x = self._from_code(code, *levels[-1].shape[1:3])

@@ -37,8 +37,6 @@ def init_state(method: Trainable, seed: int | Array) -> TrainState:
     """The state of one seed before its first update; jit it, seed may be traced."""
     key = jax.random.key(seed)
     learned = method.init(jax.random.fold_in(key, 0))
-    optimizers = method.optimizers()
-    opt_state = {
-        name: optimizers[name].init(learned.params[name]) for name in optimizers
-    }
+    optimizers = method.optimizers().items()
+    opt_state = {name: each.init(learned.params[name]) for name, each in optimizers}
     return TrainState(jnp.int32(0), learned, opt_state, jax.random.fold_in(key, 1))

@@ -66,7 +66,7 @@ def test_parameter_count_and_size_at_256_pixels():
     out = jax.eval_shape(net.apply, variables, x, jnp.ones(5))
     assert out.shape == (2, 256, 256, 10)
     code, levels = jax.eval_shape(
-        functools.partial(net.apply, method="encode"), variables, x
+        functools.partial(net.apply, method=lambda net, x: net.encoder(x)), variables, x
     )
     assert code.shape == (2, 32)
     assert [level.shape[1:] for level in levels] == [
@@ -121,9 +121,9 @@ def test_no_skips_equal_zero_weights():
 def test_without_skips_everything_goes_through_the_code():
     net, variables = small()
     x = image()
-    code, levels = compiled(net, "encode")(variables, x)
-    decoded = compiled(net, "decode")(
-        variables, code, [jnp.zeros_like(v) for v in levels], None
+    code, levels = compiled(net, lambda net, x: net.encoder(x))(variables, x)
+    decoded = compiled(net, lambda net, code, levels: net.decoder(code, levels, None))(
+        variables, code, [jnp.zeros_like(v) for v in levels]
     )
     np.testing.assert_array_equal(decoded, compiled(net)(variables, x, None))
 
