@@ -209,7 +209,7 @@ def test_wrong_fraction_is_refused_before_anything_is_packed(tmp_path):
 
 def test_the_builder_has_fifteen_categories():
 
-    builder = builders.MvtecAd
+    builder = builders.MvtecAdBuilder
     assert builder.name == "mvtec_ad"
     assert len(builder.BUILDER_CONFIGS) == 15
 

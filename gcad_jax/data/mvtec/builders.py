@@ -83,9 +83,10 @@ class MvtecBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             yield number, _make_example(record)
 
 
-class MvtecLocoAd(MvtecBuilder):
+class MvtecLocoAdBuilder(MvtecBuilder):
     """MVTec LOCO AD: structural and logical anomalies, one config a category."""
 
+    name = "mvtec_loco_ad"  # else TFDS makes it of the name of the class
     VERSION = tfds.core.Version("1.0.0")
     ARCHIVE = loco_files.ARCHIVE
     BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name=name) for name in LOCO]
@@ -100,12 +101,13 @@ class MvtecLocoAd(MvtecBuilder):
     )
 
 
-class MvtecAd(MvtecBuilder):
+class MvtecAdBuilder(MvtecBuilder):
     """MVTec AD: fifteen objects and textures, one config a category.
 
     There are no validation images: who needs some holds out a part of train.
     """
 
+    name = "mvtec_ad"
     VERSION = tfds.core.Version("1.0.0")
     ARCHIVE = mvtec_ad_files.ARCHIVE
     BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name=name) for name in AD]

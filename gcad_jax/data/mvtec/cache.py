@@ -120,7 +120,10 @@ def _make_builder(layout: FileLayout, folder: pathlib.Path) -> Any:
     """The TFDS builder of what is packed in `folder`, or will be."""
     from gcad_jax.data.mvtec import builders
 
-    kinds = {kind.name: kind for kind in (builders.MvtecLocoAd, builders.MvtecAd)}
+    kinds = {
+        kind.name: kind
+        for kind in (builders.MvtecLocoAdBuilder, builders.MvtecAdBuilder)
+    }
     return kinds[layout.dataset](data_dir=folder, config=layout.category)
 
 

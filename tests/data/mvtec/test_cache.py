@@ -154,7 +154,7 @@ def test_the_builder_works_for_users_of_tfds(folder, tmp_path, caplog):
     from gcad_jax.data.mvtec import builders
 
     caplog.set_level(logging.ERROR)
-    assert [c.name for c in builders.MvtecLocoAd.BUILDER_CONFIGS] == [
+    assert [c.name for c in builders.MvtecLocoAdBuilder.BUILDER_CONFIGS] == [
         "breakfast_box",
         "juice_bottle",
         "pushpins",
@@ -183,7 +183,9 @@ def test_the_builder_says_what_is_missing(folder, tmp_path):
     from gcad_jax.data.mvtec import builders
 
     shutil.rmtree(folder / "validation")
-    builder = builders.MvtecLocoAd(data_dir=tmp_path / "t", config="juice_bottle")
+    builder = builders.MvtecLocoAdBuilder(
+        data_dir=tmp_path / "t", config="juice_bottle"
+    )
     config = tfds.download.DownloadConfig(manual_dir=folder.parent)
     with pytest.raises(UserError, match="lacks the folder validation/good"):
         builder.download_and_prepare(download_config=config)
