@@ -106,19 +106,15 @@ class Trainable(Protocol):
     @property
     def batch_size(self) -> int:
         """Examples of one update, over all devices."""
-        ...
 
     def optimizers(self) -> Mapping[str, optax.GradientTransformation]:
         """One optimizer for each named network."""
-        ...
 
     def init(self, key: Key) -> Learned:
         """Fresh networks of one seed."""
-        ...
 
     def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
         """The phases in order; () where nothing is trained."""
-        ...
 
 
 def read_phases(task: Trainable, steps_per_epoch: int) -> tuple[Phase, ...]:
@@ -152,53 +148,42 @@ class Method(Trainable, Protocol):
     @property
     def title(self) -> str:
         """Its name in the paper."""
-        ...
 
     @property
     def image_size(self) -> int:
         """Side of the square input in pixels."""
-        ...
 
     @property
     def augmented(self) -> bool:
         """Whether training uses the augmentation of the category."""
-        ...
 
     @property
     def samples_per_epoch(self) -> int | None:
         """Images of an epoch, drawn again as often as needed; None: each once."""
-        ...
 
     @property
     def inference_batch_size(self) -> int:
         """Images of one call outside training."""
-        ...
 
     @property
     def channels(self) -> int:
         """3 (RGB) or 1 (gray)."""
-        ...
 
     @property
     def branches(self) -> tuple[str, ...]:
         """The names in `branch_maps`, in the paper's order."""
-        ...
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
-        ...
 
     def prepare(self, images: ImagesU8) -> Tree:
         """The frozen part, from the unaugmented training images; no seed."""
-        ...
 
     def cache(self, frozen: Tree, images: Images) -> Tree:
         """What an update needs of unaugmented images and need not recompute."""
-        ...
 
     def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
         """Scale of the scores, from the good validation images (V, H, W, C) uint8."""
-        ...
 
     def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
         """The combined anomaly map (B, H, W), larger = more anomalous.
@@ -206,14 +191,11 @@ class Method(Trainable, Protocol):
         It is exported with a symbol for B: `x.shape[0]` is one, `len(x)` and
         `int(x.shape[0])` are errors.
         """
-        ...
 
     def branch_maps(
         self, detector: DetectorState, images: Images
     ) -> Mapping[str, AnomalyMaps]:
         """The maps that are combined, by the names in `branches`; {} without."""
-        ...
 
     def describe(self) -> tuple[str, ...]:
         """Sentences for the report: which weights were used, what was approximated."""
-        ...

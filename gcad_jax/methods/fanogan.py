@@ -16,19 +16,11 @@ import optax
 from gcad_jax.core import fields
 from gcad_jax.core.axes import mean_over_batch
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.types import (
-    AnomalyMaps,
-    Array,
-    Images,
-    Key,
-    Keys,
-    Metrics,
-    Tree,
-)
+from gcad_jax.core.types import AnomalyMaps, Array, Images, Key, Keys, Metrics, Tree
 from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
 from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
-from gcad_jax.methods.common.hparams import TrainedHParams, deviations
-from gcad_jax.methods.common.optimizers import apply_gradients, with_model_state
+from gcad_jax.methods.common.hparams import TrainedHParams
+from gcad_jax.methods.common.optimizers import apply_gradients
 from gcad_jax.models.fanogan import (
     WIDTHS,
     Discriminator,
@@ -152,9 +144,9 @@ class FAnoGAN(TrainedHParams, NothingFrozen, OneMap):
             gradient, statistics = jax.grad(self.generator_loss, has_aux=True)(
                 after.learned.params["G"], after.learned, keys
             )
-            moved = apply_gradients(optimizers, after, {"G": gradient})
-            model_state = {**after.learned.model_state, "G": statistics}
-            moved = with_model_state(moved, model_state)
+            moved = apply_gradients(
+                optimizers, after, {"G": gradient}, model_state={"G": statistics}
+            )
             return moved.replace(step=after.step)  # type: ignore[attr-defined]
 
         due = state.step % self.critic_updates == self.critic_updates - 1
@@ -219,9 +211,9 @@ class FAnoGAN(TrainedHParams, NothingFrozen, OneMap):
         gradient, (metrics, statistics) = jax.grad(self.encoder_loss, has_aux=True)(
             state.learned.params["E"], state.learned, 2 * batch.images - 1
         )
-        state = apply_gradients(self.optimizers(), state, {"E": gradient})
-        model_state = {**state.learned.model_state, "E": statistics}
-        state = with_model_state(state, model_state)
+        state = apply_gradients(
+            self.optimizers(), state, {"E": gradient}, model_state={"E": statistics}
+        )
         return state, mean_over_batch(metrics)
 
     def encoder_loss(
@@ -257,7 +249,3 @@ class FAnoGAN(TrainedHParams, NothingFrozen, OneMap):
         learned, x = detector.learned, 2 * images - 1
         z = self.encoder().apply(learned.variables("E"), x, False)
         return jnp.sum(jnp.square(x - self._generate(learned, jnp.asarray(z))), axis=-1)
-
-    def describe(self) -> tuple[str, ...]:
-        """What differs from the paper in this run."""
-        return (deviations(self),)

@@ -14,23 +14,11 @@ import optax
 
 from gcad_jax.core import fields
 from gcad_jax.core.axes import mean_over_batch
-from gcad_jax.core.types import (
-    AnomalyMaps,
-    Array,
-    Images,
-    Key,
-    Keys,
-    Metrics,
-    Tree,
-)
+from gcad_jax.core.types import AnomalyMaps, Array, Images, Key, Keys, Metrics, Tree
 from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
 from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
-from gcad_jax.methods.common.hparams import TrainedHParams, deviations
-from gcad_jax.methods.common.optimizers import (
-    apply_gradients,
-    cosine_decay,
-    with_model_state,
-)
+from gcad_jax.methods.common.hparams import TrainedHParams
+from gcad_jax.methods.common.optimizers import apply_gradients, cosine_decay
 from gcad_jax.models import mnad
 from gcad_jax.models.layers.init import scaled
 from gcad_jax.models.mnad import SIDE_MULTIPLE, WIDTHS, MemoryDecoder, MemoryEncoder
@@ -122,8 +110,7 @@ class MNAD(TrainedHParams, NothingFrozen, OneMap):
             # After each epoch, as the published code does.
             epoch = state.step // steps_per_epoch
             rate = cosine_decay(epoch, self.epochs, self.final_learning_rate)
-            state = apply_gradients(optimizers, state, gradients, rate)
-            state = with_model_state(state, model_state)
+            state = apply_gradients(optimizers, state, gradients, rate, model_state)
             return state, mean_over_batch(metrics)
 
         return (Phase("reconstruction", num_steps, update),)
@@ -180,10 +167,6 @@ class MNAD(TrainedHParams, NothingFrozen, OneMap):
             False,
         )
         return jnp.sum(jnp.square(x - jnp.asarray(y, jnp.float32)), axis=-1)
-
-    def describe(self) -> tuple[str, ...]:
-        """What differs from the paper in this run."""
-        return (deviations(self),)
 
 
 def _with_memory(memory: Array, queries: Array) -> Array:

@@ -124,17 +124,9 @@ class SPADE(HParams, Untrained, OneMap):
                 f"level_{i}": level for i, level in enumerate(levels)
             }
 
-        return {
-            "backbone": params,
-            **jax.tree.map(
-                jnp.asarray,
-                in_batches(
-                    functools.partial(describe, params),
-                    images,
-                    self.inference_batch_size,
-                ),
-            ),
-        }
+        described = functools.partial(describe, params)
+        gallery = in_batches(described, images, self.inference_batch_size)
+        return {"backbone": params, **jax.tree.map(jnp.asarray, gallery)}
 
     def E_loc(self, p: int) -> PatchDescriptor:
         """The stand-in backbone at one receptive field."""
@@ -142,13 +134,10 @@ class SPADE(HParams, Untrained, OneMap):
 
     def _backbone(self, images: ImagesU8) -> Tree:
         if self.backbone == E_LOC:
+            size = self.inference_batch_size
             return {
                 f"E_loc_{p}": pretrained_e_loc.prepare_e_loc(
-                    self.E_loc(p),
-                    self.weights,
-                    0,
-                    images,
-                    self.inference_batch_size,
+                    self.E_loc(p), self.weights, 0, images, size
                 )
                 for p in E_LOC_STEPS
             }

@@ -7,7 +7,6 @@ students disagree (their predictive variance v).
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -17,27 +16,16 @@ import optax
 
 from gcad_jax.core import fields
 from gcad_jax.core.axes import mean_over_batch
-from gcad_jax.core.types import (
-    AnomalyMaps,
-    Features,
-    Images,
-    ImagesU8,
-    Key,
-    Keys,
-    Metrics,
-    Tree,
-)
-from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
-from gcad_jax.methods.common.apply import in_batches
-from gcad_jax.methods.common.calibration import mean_over_scales, moments
-from gcad_jax.methods.common.hparams import deviations
+from gcad_jax.core.types import AnomalyMaps, Features, Images, Key, Keys, Metrics, Tree
+from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
+from gcad_jax.methods.common.calibration import CalibratedBranches
 from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
-from gcad_jax.methods.common.pretrained_e_loc import ELocHParams, describe_weights
+from gcad_jax.methods.common.pretrained_e_loc import ELocHParams
 from gcad_jax.models.layers.init import imagenet_normalized
 
 
 @dataclasses.dataclass(eq=False)
-class StudentTeacher(ELocHParams):
+class StudentTeacher(ELocHParams, CalibratedBranches):
     """Student-Teacher; defaults are the paper's (Section 5.2).
 
     The teacher T is E_loc, and its students S_i are networks of the same architecture.
@@ -45,6 +33,8 @@ class StudentTeacher(ELocHParams):
 
     title: ClassVar[str] = "Student-Teacher"
     branches: ClassVar[tuple[str, ...]] = ("e", "v")
+    E_loc_symbol: ClassVar[str] = "T"
+    E_loc_role: ClassVar[str] = "Teacher"
 
     image_size: int = fields.changed(
         ELocHParams, "image_size", 256, fields.image_side(8)
@@ -83,13 +73,6 @@ class StudentTeacher(ELocHParams):
         optimizer = adam(self.learning_rate, self.weight_decay)
         return {name: optimizer for p in self.P for name in self.names(p)}
 
-    def prepare(self, images: ImagesU8) -> Tree:
-        """The teachers, their features normalized over all training pixels.
-
-        images: (N, S, S, 3) uint8, unaugmented. Returns {"T_<p>": parameters}.
-        """
-        return self.prepare_each("T", images)
-
     def init(self, key: Key) -> Learned:
         """The students, each with random weights of its own."""
         params = {}
@@ -100,11 +83,6 @@ class StudentTeacher(ELocHParams):
                 variables = self.E_loc(p).init(jax.random.fold_in(of_p, i), image)
                 params[name] = variables["params"]
         return Learned(params, {})
-
-    def cache(self, frozen: Tree, images: Images) -> Tree:
-        """The teachers' descriptors: {"T_<p>": (B, S, S, d_loc)}."""
-        x = imagenet_normalized(images)
-        return {f"T_{p}": self._features(p, frozen[f"T_{p}"], x) for p in self.P}
 
     def _features(self, p: int, params: Tree, x: Images) -> Features:
         features = self.E_loc(p).apply({"params": params}, x)
@@ -121,9 +99,7 @@ class StudentTeacher(ELocHParams):
             state: TrainState, frozen: Tree, batch: Batch, keys: Keys
         ) -> tuple[TrainState, Metrics]:
             del keys  # nothing is drawn beside the augmentation
-            targets = batch.cached
-            if targets is None:
-                targets = self.cache(frozen, batch.images)
+            targets = self.cached_or_computed(frozen, batch)
             gradients, metrics = jax.grad(self.loss, has_aux=True)(
                 state.learned.params, targets, batch.images
             )
@@ -160,21 +136,13 @@ class StudentTeacher(ELocHParams):
 
     # -- scoring ----------------------------------------------------------------
 
-    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
-        """Mu and sigma of e and v of each p over all pixels of the good images.
-
-        images: (V, S, S, 3) uint8. Returns {"e_<p>": {"mu": (), "sigma": ()}, ...}.
-        """
-        maps = functools.partial(jax.jit(self._raw_maps), frozen, learned)
-        return moments(in_batches(maps, images, self.inference_batch_size))
-
     def _raw_maps(self, frozen: Tree, learned: Learned, images: Images) -> Tree:
         """{"e_<p>", "v_<p>"}: ||mean S - T||^2 and mean ||S||^2 - ||mean S||^2.
 
         (B, S, S) float32 each; means over the students.
         """
         x = imagenet_normalized(images)
-        maps = {}
+        maps: dict[str, AnomalyMaps] = {}
         for p, T in zip(self.P, self.cache(frozen, images).values(), strict=True):
             S = [self._features(p, learned.params[n], x) for n in self.names(p)]
             mean = sum(S[1:], S[0]) / len(S)
@@ -183,26 +151,6 @@ class StudentTeacher(ELocHParams):
             apart = [_square(S_i - mean) for S_i in S]
             maps[f"v_{p}"] = sum(apart[1:], apart[0]) / len(S)
         return maps
-
-    def branch_maps(
-        self, detector: DetectorState, images: Images
-    ) -> Mapping[str, AnomalyMaps]:
-        """Error and variance, each normalized and averaged over P; their sum is A."""
-        raw = self._raw_maps(detector.frozen, detector.learned, images)
-        return {
-            name: mean_over_scales(raw, detector.calibration, name, self.P)
-            for name in self.branches
-        }
-
-    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
-        """A = (e - mu_e) / sigma_e + (v - mu_v) / sigma_v, mean over P; (B, S, S)."""
-        maps = self.branch_maps(detector, images)
-        return maps["e"] + maps["v"]
-
-    def describe(self) -> tuple[str, ...]:
-        """Which teacher was used, and what differs from the paper in this run."""
-        teacher = describe_weights("Teacher", self.teacher, self.teacher_seed)
-        return teacher, deviations(self)
 
 
 def _square(difference: Features) -> AnomalyMaps:  # (B, H, W, D) -> (B, H, W)

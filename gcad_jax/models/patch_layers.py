@@ -17,12 +17,6 @@ PATCH_SIZES = (17, 33, 65)
 STUDENT_TEACHER = "student_teacher"
 
 
-def check_size(field: str, p: object) -> None:
-    """Raises UserError unless p is one of the patch sizes, as a whole number."""
-    if type(p) is not int or p not in PATCH_SIZES:
-        raise UserError(f"{field} is {p!r}; allowed are {PATCH_SIZES}.")
-
-
 class Layer(NamedTuple):
     """A convolution (kernel x kernel, VALID), and whether a 2x2 pool follows it."""
 

@@ -54,17 +54,16 @@ def all_maps(method: Method) -> AllMaps:
     Jit it once for all calls.
     """
 
-    def maps_of_seed(detector: DetectorState, images: Images) -> dict[str, AnomalyMaps]:
-        branches = dict(method.branch_maps(detector, images))
-        return {COMBINED: method.anomaly_map(detector, images), **branches}
-
     def maps(
         frozen: Tree, seeds: Sequence[tuple[Tree, Tree]], images: Images
     ) -> list[dict[str, AnomalyMaps]]:
-        return [
-            maps_of_seed(DetectorState(frozen, learned, calibration), images)
-            for learned, calibration in seeds
-        ]
+        per_seed = []
+        for learned, calibration in seeds:
+            detector = DetectorState(frozen, learned, calibration)
+            branches = method.branch_maps(detector, images)
+            combined = method.anomaly_map(detector, images)
+            per_seed.append({COMBINED: combined, **branches})
+        return per_seed
 
     return maps
 
@@ -82,10 +81,7 @@ def anomaly_maps(
     in the method's order and the combined map last.
     """
     seeds = tuple((d.learned, d.calibration) for d in detectors)
-    per_seed = in_batches(
-        functools.partial(maps, detectors[0].frozen, seeds),
-        images,
-        method.inference_batch_size,
-    )
+    maps_of_batch = functools.partial(maps, detectors[0].frozen, seeds)
+    per_seed = in_batches(maps_of_batch, images, method.inference_batch_size)
     names = (*method.branches, COMBINED)
     return {name: np.stack([seed[name] for seed in per_seed]) for name in names}

@@ -19,14 +19,12 @@ class OneMap:
 
     def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
         """Nothing."""
-        del frozen, learned, images
         return {}
 
     def branch_maps(
         self, detector: DetectorState, images: Images
     ) -> Mapping[str, AnomalyMaps]:
         """One map alone."""
-        del detector, images
         return {}
 
 
@@ -35,12 +33,10 @@ class NothingFrozen:
 
     def prepare(self, images: ImagesU8) -> Tree:
         """Nothing is frozen."""
-        del images
         return {}
 
     def cache(self, frozen: Tree, images: Images) -> Tree:
         """Nothing can be computed ahead."""
-        del frozen, images
         return {}
 
 
@@ -57,15 +53,12 @@ class Untrained:
 
     def init(self, key: Key) -> Learned:
         """Nothing is learned; all seeds give the same."""
-        del key
         return Learned({}, {})
 
     def phases(self, steps_per_epoch: int) -> tuple[Phase, ...]:
         """None."""
-        del steps_per_epoch
         return ()
 
     def cache(self, frozen: Tree, images: Images) -> Tree:
         """Nothing."""
-        del frozen, images
         return {}

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from gcad_jax.core import fields
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMPUTE_TYPES
-from gcad_jax.methods.base import Method
 from gcad_jax.models.layers.init import scaled
 
 
@@ -30,6 +29,10 @@ class HParams:
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
         fields.validate_fields(self)
+
+    def describe(self) -> tuple[str, ...]:
+        """What differs from the paper in this run."""
+        return (deviations(self),)
 
 
 @dataclasses.dataclass(eq=False)
@@ -83,17 +86,17 @@ def scaled_widths(name: str, widths: tuple[int, ...], factor: float) -> tuple[in
 
 
 def deviations(
-    method: Method, paper: Mapping[str, object] | None = None, without: str = ""
+    method: HParams, paper: Mapping[str, object] | None = None, without: str = ""
 ) -> str:
     """The fields that are not the paper's, as a sentence.
 
     paper: the paper's values of fields whose defaults are others. without: a field
     that another sentence names.
     """
-    defaults = dataclasses.asdict(type(method)()) | (paper or {})  # type: ignore[call-overload]
+    values = {**dataclasses.asdict(type(method)()), **(paper or {})}
     others = ", ".join(
         f"{name} {getattr(method, name)}"
-        for name, value in defaults.items()
+        for name, value in values.items()
         if name != without and getattr(method, name) != value
     )
     return "Settings: the paper's" + (f", except {others}." if others else ".")

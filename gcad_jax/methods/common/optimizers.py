@@ -8,7 +8,7 @@ import optax
 
 from gcad_jax.core.axes import mean_over_batch
 from gcad_jax.core.types import Array, Tree
-from gcad_jax.methods.base import TrainState
+from gcad_jax.methods.base import Learned, TrainState
 
 
 def adam(learning_rate: float, weight_decay: float) -> optax.GradientTransformation:
@@ -36,6 +36,7 @@ def apply_gradients(
     state: TrainState,
     gradients: Mapping[str, Tree],
     scale: Array | float = 1.0,
+    model_state: Tree = None,
 ) -> TrainState:
     """Moves the networks named in `gradients`, no others, and counts the step.
 
@@ -43,6 +44,7 @@ def apply_gradients(
         axis here. A network that is not named keeps its parameters and its optimizer
         state: with L2 in the gradient, zero gradients would not keep it still.
     scale: factor on the step that the optimizer proposes (learning-rate decay).
+    model_state: entries that replace those of `Learned.model_state`; None for none.
     """
     gradients = mean_over_batch(dict(gradients))
     # Kernels come in another layout on GPU. Without this XLA transposes inside the
@@ -56,14 +58,6 @@ def apply_gradients(
         )
         proposed = jax.tree.map(lambda leaf: leaf * scale, proposed)
         params[name] = optax.apply_updates(params[name], proposed)
-    return state.replace(  # type: ignore[attr-defined]
-        step=state.step + 1,
-        learned=state.learned.replace(params=params),  # type: ignore[attr-defined]
-        opt_state=opt_state,
-    )
-
-
-def with_model_state(state: TrainState, model_state: Tree) -> TrainState:
-    """The state with other running statistics, memory and the like."""
-    learned = state.learned.replace(model_state=model_state)  # type: ignore[attr-defined]
-    return state.replace(learned=learned)  # type: ignore[attr-defined]
+    old = state.learned.model_state
+    new = old if model_state is None else {**old, **model_state}
+    return TrainState(state.step + 1, Learned(params, new), opt_state, state.key)

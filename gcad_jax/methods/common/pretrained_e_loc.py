@@ -3,15 +3,17 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from gcad_jax.core import fields
-from gcad_jax.core.checks import nearest, one_of
+from gcad_jax.core.checks import nearest
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 from gcad_jax.core.types import Features, Images, ImagesU8, Tree
+from gcad_jax.methods.base import Batch
 from gcad_jax.methods.common.apply import each_batch
 from gcad_jax.methods.common.hparams import AdamHParams
 from gcad_jax.models.io.patch_descriptors import load_descriptor, shipped_path
@@ -22,7 +24,7 @@ from gcad_jax.models.patch_descriptor import (
     feature_moments,
     fold_normalization,
 )
-from gcad_jax.models.patch_layers import ARCHS, PATCH_SIZES, check_size
+from gcad_jax.models.patch_layers import ARCHS, PATCH_SIZES
 
 # Deviates: the paper distils E_loc from a ResNet-18; those weights were never
 # published, and those that come with the package are distilled from a MobileNetV2.
@@ -33,6 +35,10 @@ RANDOM = "random"
 @dataclasses.dataclass(eq=False)
 class ELocHParams(AdamHParams):
     """Hyper-parameters of a method that learns from a pretrained E_loc of each p."""
+
+    # What its entries in `frozen` begin with, and what a report calls it.
+    E_loc_symbol: ClassVar[str] = "E_loc"
+    E_loc_role: ClassVar[str] = "E_loc"
 
     P: tuple[int, ...] = fields.field((17, 33), fields.choices(*PATCH_SIZES))
     """Receptive fields; a model for each (pixels) [P 5.2]."""
@@ -71,15 +77,39 @@ class ELocHParams(AdamHParams):
             dtype=self.dtype,
         )
 
-    def prepare_each(self, name: str, images: ImagesU8) -> Tree:
-        """E_loc of each p: {"<name>_<p>": parameters}; see `prepare_e_loc`."""
+    def prepare(self, images: ImagesU8) -> Tree:
+        """E_loc of each p, its features normalized over all training pixels [P 5.2].
+
+        images: (N, S, S, 3) uint8, unaugmented. Returns parameters by the names
+        "<E_loc_symbol>_<p>".
+        """
         size, seed = self.inference_batch_size, self.teacher_seed
         return {
-            f"{name}_{p}": prepare_e_loc(
+            f"{self.E_loc_symbol}_{p}": prepare_e_loc(
                 self.E_loc(p), self.teacher, seed, images, size
             )
             for p in self.P
         }
+
+    def cache(self, frozen: Tree, images: Images) -> Tree:
+        """E_loc(I) of each p: {"<E_loc_symbol>_<p>": (B, S, S, d_loc)}."""
+        x = imagenet_normalized(images)
+        names = {p: f"{self.E_loc_symbol}_{p}" for p in self.P}
+        return {
+            name: self.E_loc(p).apply({"params": frozen[name]}, x)
+            for p, name in names.items()
+        }
+
+    def cached_or_computed(self, frozen: Tree, batch: Batch) -> Tree:
+        """What `cache` returns for the images of a batch."""
+        if batch.cached is None:
+            return self.cache(frozen, batch.images)
+        return batch.cached
+
+    def describe(self) -> tuple[str, ...]:
+        """Which weights of E_loc were used, and what differs from the paper."""
+        weights = describe_weights(self.E_loc_role, self.teacher, self.teacher_seed)
+        return weights, *super().describe()
 
 
 def check_e_loc(
@@ -92,27 +122,21 @@ def check_e_loc(
     """
     if not P or len(set(P)) < len(P):
         raise UserError(f"P is {P}; it must name distinct fields, of {PATCH_SIZES}.")
-    for p in P:
-        check_size("P", p)
-        _check_size(E_loc(p))
+    for net in map(E_loc, P):
+        arch = ARCHS[net.arch]
+        if net.p not in arch.layers:
+            sizes = tuple(arch.layers)
+            raise UserError(
+                f"P names {net.p}, but E_loc_arch {net.arch!r} describes patches of "
+                f"{', '.join(map(str, sizes))} pixels alone: set P to {sizes}."
+            )
+        if arch.published and net.d_loc != arch.d_loc:
+            raise UserError(
+                f"d_loc is {net.d_loc}, but E_loc_arch {net.arch!r} has {arch.d_loc} "
+                f"features: set d_loc to {arch.d_loc}."
+            )
         if source == SHIPPED:
-            shipped_path(E_loc(p))
-
-
-def _check_size(E_loc: PatchDescriptor) -> None:
-    one_of("E_loc_arch", E_loc.arch, ARCHS)
-    arch = ARCHS[E_loc.arch]
-    if E_loc.p not in arch.layers:
-        sizes = tuple(arch.layers)
-        raise UserError(
-            f"P names {E_loc.p}, but E_loc_arch {E_loc.arch!r} describes patches of "
-            f"{', '.join(map(str, sizes))} pixels alone: set P to {sizes}."
-        )
-    if arch.published and E_loc.d_loc != arch.d_loc:
-        raise UserError(
-            f"d_loc is {E_loc.d_loc}, but E_loc_arch {E_loc.arch!r} has {arch.d_loc} "
-            f"features: set d_loc to {arch.d_loc}."
-        )
+            shipped_path(net)
 
 
 def load_weights(E_loc: PatchDescriptor, source: str, seed: int) -> Tree:

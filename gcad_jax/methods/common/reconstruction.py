@@ -17,13 +17,8 @@ from gcad_jax.core.axes import mean_over_batch
 from gcad_jax.core.types import AnomalyMaps, Array, Images, Key, Keys, Metrics, Tree
 from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
 from gcad_jax.methods.common.defaults import NothingFrozen, OneMap
-from gcad_jax.methods.common.hparams import AdamHParams, deviations, scaled_widths
-from gcad_jax.methods.common.optimizers import (
-    adam,
-    apply_gradients,
-    cosine_decay,
-    with_model_state,
-)
+from gcad_jax.methods.common.hparams import AdamHParams, scaled_widths
+from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
 from gcad_jax.models.autoencoder import Autoencoder
 from gcad_jax.models.layers.skip_fading import FADES, NUM_SKIPS, skip_weights
 
@@ -119,14 +114,14 @@ class ReconstructionMethod(AdamHParams, NothingFrozen, OneMap):
             rate = cosine_decay(
                 state.step, self.epochs * steps_per_epoch, self.final_learning_rate
             )
-            state = apply_gradients(optimizers, state, gradients, rate)
-            return with_model_state(state, statistics), mean_over_batch(metrics)
+            state = apply_gradients(optimizers, state, gradients, rate, statistics)
+            return state, mean_over_batch(metrics)
 
         return update
 
     def loss(
         self,
-        params: Mapping[str, Tree],
+        params: dict[str, Tree],
         statistics: Tree,
         images: Images,
         skips: Array | None,
@@ -137,17 +132,12 @@ class ReconstructionMethod(AdamHParams, NothingFrozen, OneMap):
         keys: (B,), one an example, of which the noise on its code is drawn.
         statistics: the running ones; returned as they are after this batch.
         """
-        variables = {
-            "params": params[self.title],
-            "batch_stats": statistics[self.title],
-        }
+        variables = Learned(params, statistics).variables(self.title)
+        noise = None
+        if self.variational:
+            noise = jax.vmap(lambda key: jax.random.normal(key, (self.g,)))(keys)
         outputs, new = self.network().apply(
-            variables,
-            images,
-            skips,
-            self._noise(keys),
-            True,
-            mutable=["batch_stats"],
+            variables, images, skips, noise, True, mutable=["batch_stats"]
         )
         image, mean, log_variance = jax.tree.map(
             lambda x: x.astype(jnp.float32), outputs
@@ -156,12 +146,6 @@ class ReconstructionMethod(AdamHParams, NothingFrozen, OneMap):
         costs, metrics = self.code_costs(mean, log_variance, images)
         loss = sum(costs, L_rec)
         return loss, ({"L_rec": L_rec, **metrics}, {self.title: new["batch_stats"]})
-
-    def _noise(self, keys: Keys) -> Array | None:
-        """(B, g) of the normal distribution; None where nothing is drawn."""
-        if not self.variational:
-            return None
-        return jax.vmap(lambda key: jax.random.normal(key, (self.g,)))(keys)
 
     def code_costs(
         self, mean: Array, log_variance: Array | None, images: Images
@@ -183,7 +167,3 @@ class ReconstructionMethod(AdamHParams, NothingFrozen, OneMap):
         variables = detector.learned.variables(self.title)
         outputs = self.network().apply(variables, images, None)
         return jnp.sum(jnp.square(images - outputs[0].astype(jnp.float32)), axis=-1)
-
-    def describe(self) -> tuple[str, ...]:
-        """What differs from the paper in this run."""
-        return (deviations(self),)

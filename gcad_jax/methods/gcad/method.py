@@ -20,22 +20,10 @@ import optax
 from gcad_jax.core import fields
 from gcad_jax.core.axes import mean_over_batch
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.types import (
-    AnomalyMaps,
-    Array,
-    Images,
-    ImagesU8,
-    Key,
-    Keys,
-    Metrics,
-    Tree,
-)
-from gcad_jax.methods.base import Batch, DetectorState, Learned, Phase, TrainState
-from gcad_jax.methods.common.apply import in_batches
-from gcad_jax.methods.common.calibration import mean_over_scales, moments
-from gcad_jax.methods.common.hparams import deviations
+from gcad_jax.core.types import Images, Key, Keys, Metrics, Tree
+from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
+from gcad_jax.methods.common.calibration import CalibratedBranches
 from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
-from gcad_jax.methods.common.pretrained_e_loc import describe_weights
 from gcad_jax.methods.gcad.losses import R_glo_weight, total_loss
 from gcad_jax.methods.gcad.networks import BRANCH_OF_NETWORK, Networks
 from gcad_jax.methods.gcad.scoring import raw_maps
@@ -45,7 +33,7 @@ REGRESSION, RECONSTRUCTION = "regression", "reconstruction"
 
 
 @dataclasses.dataclass(eq=False)
-class GCAD(Networks):
+class GCAD(Networks, CalibratedBranches):
     """GCAD; defaults are the paper's (Section 5.2)."""
 
     title: ClassVar[str] = "GCAD"
@@ -88,13 +76,6 @@ class GCAD(Networks):
         return {
             f"{net}_{p}": optimizer for p in self.P for net in self.trained_networks
         }
-
-    def prepare(self, images: ImagesU8) -> Tree:
-        """E_loc of each p, its features normalized over all training pixels [P 5.2].
-
-        images: (N, S, S, 3) uint8, unaugmented. Returns {"E_loc_<p>": parameters}.
-        """
-        return self.prepare_each("E_loc", images)
 
     def init(self, key: Key) -> Learned:
         """E_glo, U, R_loc, R_glo of each p, from the seed's key."""
@@ -153,13 +134,11 @@ class GCAD(Networks):
             epoch = state.step // steps_per_epoch
             fade = self.skip_end * self.epochs
             skips = skip_weights(epoch, fade, self.skip_schedule)
-            features = batch.cached
-            if features is None:
-                features = self.cache(frozen, batch.images)
             trained = {name: state.learned.params[name] for name in names}
-            gradients, metrics = jax.grad(self.loss, has_aux=True)(
+            loss = functools.partial(total_loss, self)
+            gradients, metrics = jax.grad(loss, has_aux=True)(
                 trained,
-                features,
+                self.cached_or_computed(frozen, batch),
                 batch.images,
                 skips if with_skips else None,
                 R_glo_weight(state.step, num_steps, self.R_glo_start, self.joint_ramp),
@@ -170,50 +149,8 @@ class GCAD(Networks):
 
         return update
 
-    def loss(
-        self,
-        params: Mapping[str, Tree],
-        features: Mapping[str, Array],
-        images: Images,
-        skips: Array | None,
-        weight: Array | float = 1.0,
-    ) -> tuple[Array, Metrics]:
-        """Eq. 5: see `losses.total_loss`."""
-        return total_loss(self, params, features, images, skips, weight)
-
     # -- scoring ----------------------------------------------------------------
-
-    def calibrate(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
-        """Mu and sigma of each branch over all pixels of the good images [P 4].
-
-        images: (V, S, S, 3) uint8. Returns {"A_loc_<p>": {"mu": (), "sigma": ()}, ...}.
-        """
-        maps = functools.partial(jax.jit(self._raw_maps), frozen, learned)
-        return moments(in_batches(maps, images, self.inference_batch_size))
 
     def _raw_maps(self, frozen: Tree, learned: Learned, images: Images) -> Tree:
         reconstructed = self.A_glo_from == RECONSTRUCTION
         return raw_maps(self, frozen, learned.params, images, reconstructed)
-
-    def branch_maps(
-        self, detector: DetectorState, images: Images
-    ) -> Mapping[str, AnomalyMaps]:
-        """Each branch, normalized and averaged over P; their sum is A."""
-        raw = self._raw_maps(detector.frozen, detector.learned, images)
-        return {
-            branch: mean_over_scales(raw, detector.calibration, branch, self.P)
-            for branch in self.branches
-        }
-
-    def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
-        """A = (A_loc - mu_loc) / sigma_loc + (A_glo - mu_glo) / sigma_glo, mean over P.
-
-        [P 4]; (B, S, S) at network size. A single branch is A by itself.
-        """
-        first, *others = self.branch_maps(detector, images).values()
-        return sum(others, first)
-
-    def describe(self) -> tuple[str, ...]:
-        """Which teacher was used, and what differs from the paper in this run."""
-        teacher = describe_weights("E_loc", self.teacher, self.teacher_seed)
-        return teacher, deviations(self)

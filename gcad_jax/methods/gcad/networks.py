@@ -1,17 +1,15 @@
 """The networks of GCAD, and the fields that shape them [P 4, 5.2]."""
 
 import dataclasses
-from typing import ClassVar
 
 import jax.numpy as jnp
 
 from gcad_jax.core import fields
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.types import Array, Images, Tree
+from gcad_jax.core.types import Array, Tree
 from gcad_jax.methods.common.hparams import scaled_widths
 from gcad_jax.methods.common.pretrained_e_loc import ELocHParams
 from gcad_jax.models.global_encoder import GlobalEncoder
-from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.layers.skip_fading import NUM_SKIPS
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 from gcad_jax.models.patch_layers import ARCHS, STUDENT_TEACHER
@@ -27,8 +25,6 @@ FEATURES, IMAGE = "E_loc", "image"
 @dataclasses.dataclass(eq=False)
 class Networks(ELocHParams):
     """E_loc, E_glo, U, R_loc and R_glo; one of each for every receptive field in P."""
-
-    channels: ClassVar[int] = 3
 
     batch_size: int = fields.changed(ELocHParams, "batch_size", 1)
     """Examples of an update; 1 is what Student-Teacher uses at the same rate and decay
@@ -98,14 +94,6 @@ class Networks(ELocHParams):
         return tuple(
             net for net, branch in BRANCH_OF_NETWORK.items() if branch in self.branches
         )
-
-    def cache(self, frozen: Tree, images: Images) -> Tree:
-        """E_loc(I) of each p: {"E_loc_<p>": (B, S, S, d_loc)}."""
-        x = imagenet_normalized(images)
-        return {
-            f"E_loc_{p}": self.E_loc(p).apply({"params": frozen[f"E_loc_{p}"]}, x)
-            for p in self.P
-        }
 
 
 def apply_network(net, params: Tree, *inputs) -> Array:  # type: ignore[no-untyped-def]

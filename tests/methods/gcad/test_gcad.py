@@ -141,7 +141,9 @@ def gradients(method, state, frozen, images, name):
     targets = method.cache(frozen, images)
     grads = jax.jit(
         jax.grad(
-            lambda params: method.loss(params, targets, images, jnp.ones(5))[1][name]
+            lambda params: total_loss(method, params, targets, images, jnp.ones(5))[1][
+                name
+            ]
         )
     )(state.learned.params)
     return {
@@ -173,7 +175,7 @@ def test_the_ramp_scales_the_pull_of_L_glo_on_E_glo_alone(
     @jax.jit
     def pull(joint):
         def L_glo(params):
-            return method.loss(params, targets, x, None, joint)[1]["L_glo_17"]
+            return total_loss(method, params, targets, x, None, joint)[1]["L_glo_17"]
 
         value, grads = jax.value_and_grad(L_glo)(state.learned.params)
         norms = {name: optax.tree.norm(grads[name]) for name in NETS}
@@ -204,7 +206,7 @@ def test_losses_are_mean_squared_errors(method, state, frozen, images):
     x = jnp.asarray(images[:2] / 255.0, jnp.float32)
     targets = method.cache(frozen, x)
     params = state.learned.params
-    total, metrics = method.loss(params, targets, x, None)
+    total, metrics = total_loss(method, params, targets, x, None)
     mean, std = (
         np.array(v, np.float32).reshape(1, 1, 1, 3)
         for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -343,7 +345,7 @@ def test_the_reconstruction_of_the_ablations(method, state, frozen, images, dist
     expected = np.square(taught - U).sum(-1)
     np.testing.assert_allclose(maps["A_glo_17"], expected, rtol=2e-4, atol=2e-4)
     targets = other.cache(frozen, x)
-    metrics = other.loss(learned.params, targets, x, None)[1]
+    metrics = total_loss(other, learned.params, targets, x, None)[1]
     np.testing.assert_allclose(
         metrics["L_kd_17"], np.square(taught - U).mean(), rtol=1e-4
     )
