@@ -1,18 +1,13 @@
 """The fields of one config in words, for its help."""
 
-import dataclasses
+import operator
 import textwrap
-from collections.abc import Iterator
 from typing import Any
 
-from gcad_jax.core.fields import FieldText, field_specs, field_texts
+from gcad_jax.config.serialization import leaf_fields
+from gcad_jax.core.fields import field_specs, field_texts
 
 WIDTH = 80  # columns of a terminal
-_WRAPPING: dict[str, Any] = {
-    "initial_indent": " " * 6,
-    "subsequent_indent": " " * 6,
-    "break_on_hyphens": False,
-}
 
 
 def format_fields(config: Any, flag: str = "") -> str:
@@ -22,25 +17,15 @@ def format_fields(config: Any, flag: str = "") -> str:
     for values that are longer.
     """
     parts = []
-    for name, value, text, allowed in _documented(config):
-        parts.append(f"  {flag}{name}={value!r}")
-        if text:
+    for name, _ in leaf_fields(config):
+        parent, _, field = name.rpartition(".")
+        owner = operator.attrgetter(parent)(config) if parent else config
+        parts.append(f"  {flag}{name}={getattr(owner, field)!r}")
+        if text := field_texts(type(owner)).get(field):
+            spec = field_specs(owner).get(field)
+            allowed = str(spec.allowed) if spec else ""
             unit = f" ({text.unit})" if text.unit else ""
             words = f"{text.doc}{unit}{allowed and '; '}{allowed} [{text.source}]"
-            parts.append(textwrap.fill(words, WIDTH, **_WRAPPING))
+            filled = textwrap.fill(words, WIDTH - 6, break_on_hyphens=False)
+            parts.append(textwrap.indent(filled, " " * 6))
     return "\n".join(parts) + "\n"
-
-
-def _documented(
-    config: Any, prefix: str = ""
-) -> Iterator[tuple[str, Any, FieldText | None, str]]:
-    """Name, value, text and range of each field that is not a dataclass itself."""
-    texts = field_texts(type(config))  # type: ignore[arg-type]
-    specs = field_specs(config)
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _documented(value, f"{prefix}{field.name}.")
-        else:
-            allowed = str(specs[field.name].allowed) if field.name in specs else ""
-            yield f"{prefix}{field.name}", value, texts.get(field.name), allowed

@@ -49,9 +49,7 @@ def gcad(data: DataSet, preset: str) -> Experiment:
     checks.one_of(BEHIND, preset, (PAPER, SMALL, THROUGHPUT))
     if preset == SMALL:
         return Experiment(data=data, method=small())
-    if preset == THROUGHPUT:
-        return Experiment(data=data, method=GCAD(batch_size=16))
-    return Experiment(data=data, method=GCAD())
+    return Experiment(data=data, method=GCAD(batch_size=1 if preset == PAPER else 16))
 
 
 # Deviates: sizes, rates and schedules of these two presets are made for two CPU cores.
@@ -159,7 +157,7 @@ def baseline(kind: type[Method], given: str) -> Experiment:
             f"{BEHIND} is {given!r}; a run has one data set. "
             "configs/study_benchmark.py takes several."
         )
-    data = next(iter(sets.values()))
+    (data,) = sets.values()
     method, cached = run_of(kind, preset, data)
     return Experiment(data=data, method=method, cache_features=cached)
 
@@ -242,11 +240,10 @@ def teacher(preset: str) -> Pretraining:
       UserError: another preset.
     """
     checks.one_of(BEHIND, preset, (PAPER, DENSE_PRESET, SMALL))
-    if preset == PAPER:
-        return Pretraining(data=Photos(), method=Distillation())
-    if preset == DENSE_PRESET:
+    if preset != SMALL:
         # A copy: flags override fields in place.
-        return Pretraining(data=Photos(), method=dataclasses.replace(DENSE))
+        method = Distillation() if preset == PAPER else dataclasses.replace(DENSE)
+        return Pretraining(data=Photos(), method=method)
     method = dataclasses.replace(
         DENSE, d_loc=32, width=1 / 8, num_steps=12_000, learning_rate=2e-3
     )

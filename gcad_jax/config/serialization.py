@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,22 +15,14 @@ from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.data.photos import Photos
 
-
-def _run_only(kind: type, prefix: str = "") -> set[str]:
-    specs = field_specs(kind).items()
-    return {f"{prefix}{name}" for name, spec in specs if spec.run_only}
-
-
 # Fields that change how a run proceeds but nothing that it computes: a workdir may be
 # continued with other values of these. A newer version continues what it can.
-FREE = frozenset(
-    {"gcad_jax"}
-    | _run_only(Experiment)
-    | _run_only(Pretraining)
-    | set().union(
-        *(_run_only(kind, "data.") for kind in (MvtecAd, MvtecLocoAd, Photos))
-    )
-)
+FREE = {"gcad_jax"} | {
+    f"{'' if issubclass(kind, RunOptions) else 'data.'}{name}"
+    for kind in (Experiment, Pretraining, MvtecAd, MvtecLocoAd, Photos)
+    for name, spec in field_specs(kind).items()
+    if spec.run_only
+}
 
 
 def leaf_fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -44,14 +37,13 @@ def leaf_fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def shared_settings(config: Any) -> dict[str, Any]:
     """What processes that work on one command must have alike, versions included."""
-    values = {"jax": jax.__version__, "gcad_jax": __version__}
-    for name, _ in leaf_fields(config):
-        value = config
-        for part in name.split("."):
-            value = getattr(value, part)
-        if not name.endswith("data.cache_dir"):  # each host has its own disk
-            values[name] = value
-    return values
+    names = (name for name, _ in leaf_fields(config))
+    values = {
+        name: operator.attrgetter(name)(config)
+        for name in names
+        if not name.endswith("data.cache_dir")  # each host has its own disk
+    }
+    return {"jax": jax.__version__, "gcad_jax": __version__, **values}
 
 
 def as_dict(config: RunOptions) -> dict[str, Any]:

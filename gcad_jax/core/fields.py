@@ -68,7 +68,9 @@ class Allowed:
     def __str__(self) -> str:
         """In words, as "above 0, at most 16"; "" where the type says it all."""
         if self.choices:
-            return "one of " + ", ".join(map(_shown, self.choices))
+            return "one of " + ", ".join(
+                f'"{c}"' if isinstance(c, str) else str(c) for c in self.choices
+            )
         words = []
         if self.multiple_of:
             words.append(f"a multiple of {self.multiple_of}")
@@ -217,28 +219,28 @@ def validate_fields(instance: Any, prefix: str = "") -> None:
     """
     types = {part.name: part.type for part in dataclasses.fields(instance)}
     for name, spec in field_specs(instance).items():
-        _check(f"{prefix}{name}", getattr(instance, name), types[name], spec)
+        _check(f"{prefix}{name}", getattr(instance, name), types[name], spec.allowed)
 
 
-def _check(name: str, value: Any, annotation: Any, spec: FieldSpec) -> None:
+def _check(name: str, value: Any, annotation: Any, allowed: Allowed) -> None:
     arguments = typing.get_args(annotation)
     if type(None) in arguments:
         if value is None:
             return
         annotation = next(kind for kind in arguments if kind is not type(None))
     if typing.get_origin(annotation) is tuple:
-        _check_items(name, value, typing.get_args(annotation), spec)
+        _check_items(name, value, typing.get_args(annotation), allowed)
     elif annotation in _WORDS:
-        if not spec.allowed.choices and not _is_a(value, annotation):
+        if not allowed.choices and not _is_a(value, annotation):
             raise UserError(f"{name} is {value!r}; it must be {_WORDS[annotation][0]}.")
-        _check_one(name, value, annotation, spec)
+        _check_one(name, value, annotation, allowed)
 
 
 def _check_items(
-    name: str, values: Any, kinds: tuple[Any, ...], spec: FieldSpec
+    name: str, values: Any, kinds: tuple[Any, ...], allowed: Allowed
 ) -> None:
     """A tuple: its length, and each of its items."""
-    allowed, kind = spec.allowed, kinds[0]
+    kind = kinds[0]
     _, several, example = _WORDS.get(kind, _WORDS[tuple])
     # What is none of the choices is said better than what is of another type.
     any_type = allowed.choices and kind in _WORDS
@@ -268,7 +270,7 @@ def _check_items(
             f"{name} is {values}; it must name one {allowed.item} or more{once}."
         )
     for value in values:
-        _check(name, value, kind, spec)
+        _check(name, value, kind, allowed)
 
 
 def _is_a(value: Any, kind: type) -> bool:
@@ -279,9 +281,8 @@ def _is_a(value: Any, kind: type) -> bool:
     return isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))
 
 
-def _check_one(name: str, value: Any, kind: type, spec: FieldSpec) -> None:
+def _check_one(name: str, value: Any, kind: type, allowed: Allowed) -> None:
     """A single value, or one item of a tuple."""
-    allowed = spec.allowed
     if allowed.choices and kind is str:
         one_of(name, value, allowed.choices)
     elif allowed.choices:
@@ -291,13 +292,12 @@ def _check_one(name: str, value: Any, kind: type, spec: FieldSpec) -> None:
     elif kind in (int, float):
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name} is {value}; it must be a finite number.")
-        if reason := _outside(value, kind, spec):
+        if reason := _outside(value, kind, allowed):
             raise UserError(f"{name} is {value}; {reason}.")
 
 
-def _outside(value: float, kind: type, spec: FieldSpec) -> str:
+def _outside(value: float, kind: type, allowed: Allowed) -> str:
     """Why a finite number is refused; "" where it is allowed."""
-    allowed = spec.allowed
     low, high = allowed.at_least, allowed.at_most
     step = allowed.multiple_of
     if step and (value <= 0 or value % step):
@@ -323,7 +323,3 @@ def _outside(value: float, kind: type, spec: FieldSpec) -> str:
     if kind is float and abs(value) > 3e38:
         return "it must be at most 3e+38: float32 holds no larger number"
     return ""
-
-
-def _shown(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
