@@ -32,10 +32,8 @@ LEVELS = {
     "resnet18": ("layer1", "layer2", "layer3"),
     "mobilenet_v2": ("stage2", "stage3", "stage5"),
 }
-PAPERS_BACKBONE = "wide_resnet50_2"
 E_LOC = "E_loc"
 E_LOC_STEPS = {17: 4, 33: 8, 65: 16}  # p, and pixels that are averaged to one place
-BACKBONES = (E_LOC, *LEVELS)
 SEPARATE, CONCATENATED = "separate", "concatenated"
 EVERYWHERE, SAME_PLACE = "everywhere", "same_place"
 STEP = 16
@@ -53,7 +51,7 @@ class SPADE(HParams, Untrained, OneMap):
     image_size: int = fields.changed(
         HParams, "image_size", 224, fields.image_side(STEP)
     )
-    backbone: str = fields.field(E_LOC, fields.choices(*BACKBONES))
+    backbone: str = fields.field(E_LOC, fields.choices(E_LOC, *LEVELS))
     """The network: "wide_resnet50_2" is the paper's; weights of "E_loc" come with the
     package [P 5.2; the default is ours]."""
     d_loc: int = fields.field(128, fields.CHANNELS)
@@ -222,7 +220,7 @@ class SPADE(HParams, Untrained, OneMap):
 
     def describe(self) -> tuple[str, ...]:
         """Which backbone stands in for the paper's, and what differs otherwise."""
-        paper = {"backbone": PAPERS_BACKBONE}
+        paper = {"backbone": "wide_resnet50_2"}
         if self.backbone == E_LOC:
             of = pretrained_e_loc.describe_weights("Backbone: E_loc", self.weights, 0)
         else:
