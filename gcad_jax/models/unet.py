@@ -48,7 +48,7 @@ class UNet(nn.Module):
             x = Block(width, self.dtype, name=f"down{i}")(x if i == 0 else halve(x))
             skips.append(x)
         for i in reversed(range(self.depth - 1)):
-            x = UpConvolution(widths[i], self.dtype, name=f"upconv{i}")(x)
+            x = TransposedConvolution(widths[i], self.dtype, name=f"upconv{i}")(x)
             x = jnp.concatenate([x, skips[i]], axis=-1)
             x = Block(widths[i], self.dtype, name=f"up{i}")(x)
         return torch_conv(x, self.features, 1, dtype=self.dtype, name="out")
@@ -69,7 +69,7 @@ class Block(nn.Module):
         return x
 
 
-class UpConvolution(nn.Module):
+class TransposedConvolution(nn.Module):
     """2x2 transposed convolution of stride 2.
 
     Its windows do not overlap, so it is one matrix product to 2 * 2 * width channels,

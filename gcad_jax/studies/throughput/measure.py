@@ -47,7 +47,7 @@ NUM_CALIBRATED = 8
 WARM_UP = 3  # calls before those that are timed
 
 
-class Networks:
+class RandomNetworks:
     """Random networks of a method, on the host; made once for all rows that agree.
 
     frozen: `Method.prepare`'s. start: how long that and the first weights took.
@@ -113,16 +113,16 @@ class SharedState:
         self.loop_updates = config.loop_updates or UPDATES.get(device.platform, 200)
         self.category = _random_category(config)
         self.start: StartTiming | None = None
-        self._networks: dict[str, Networks] = {}
+        self._networks: dict[str, RandomNetworks] = {}
 
-    def networks(self, method: Method) -> Networks:
+    def networks(self, method: Method) -> RandomNetworks:
         """Those of a method, of an earlier row where they are the same."""
         fields = method_as_json(method)
         for name in ("batch_size", "inference_batch_size", "precision"):
             fields.pop(name, None)  # none of them changes the networks
         key = json.dumps(fields)
         if key not in self._networks:
-            self._networks[key] = Networks(method, self.category)
+            self._networks[key] = RandomNetworks(method, self.category)
             self.start = self.start or self._networks[key].start
         return self._networks[key]
 
