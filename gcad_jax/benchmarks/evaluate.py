@@ -11,6 +11,7 @@ machine; compare the rows with each other and with `numpy.sort` of as many score
                its first row has the compilation
 """
 
+import argparse
 import resource
 import time
 from collections.abc import Sequence
@@ -119,14 +120,19 @@ def time_devices(ground_truth: GroundTruth, maps: np.ndarray) -> None:
         time_rank(name, ground_truth, source)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a row for each way of scoring the same maps, some times over."""
+def parser() -> argparse.ArgumentParser:
+    """The flags; tests parse the commands of pages by them."""
     flags = make_parser(__doc__)
     flags.add_argument("--scale", type=float, default=1.0)
     flags.add_argument("--side", type=number)
     flags.add_argument("--size", type=size, default=SIZE)
     flags.add_argument("--device", action="store_true")
-    given = flags.parse_args(arguments)
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a row for each way of scoring the same maps, some times over."""
+    given = parser().parse_args(arguments)
     side = given.side or (256 if given.device else 64)
     ground_truth, maps = make_category(given.scale, side, given.size)
     pixels = len(maps) * given.size[0] * given.size[1]

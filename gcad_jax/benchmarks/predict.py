@@ -12,6 +12,7 @@ predict reads, zooms, computes and writes. The two alternate, and each row is on
                     as the program has them
 """
 
+import argparse
 import functools
 import os
 import tempfile
@@ -100,15 +101,20 @@ def time_predict(
         return len(files) / (time.perf_counter() - start)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a row for each pair."""
+def parser() -> argparse.ArgumentParser:
+    """The flags; tests parse the commands of pages by them."""
     flags = make_parser(__doc__)
     flags.add_argument("--preset", choices=("", "small"), default="")
     flags.add_argument("--images", type=number, default=100)
     flags.add_argument("--sides", type=low_and_high, default=(200, 1024))
     flags.add_argument("--pairs", type=number, default=2)
     flags.add_argument("--threads", type=numbers, default=())
-    given = flags.parse_args(arguments)
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a row for each pair."""
+    given = parser().parse_args(arguments)
     set_verbosity(quiet=True)  # no progress bars between the rows
     small = given.preset == "small"
     detector = random_detector(presets.small() if small else GCAD(precision="bfloat16"))
