@@ -40,7 +40,22 @@ MOVED: Mapping[str, Mapping[str, str]] = {
         "models.layers.init": "imagenet_normalized=imagenet_normalised"
     },
     "presets": {
-        "config.presets": "baseline data_set gcad parse_preset=chosen run_of",
+        "config.presets": "PAPER SMALL SMALL_CIRCLES baseline circles data_set gcad "
+        "parse_preset=chosen run_of small teacher",
+        "studies.throughput.config": "throughput",
+    },
+    "studies.saturation_settings": {
+        "studies.saturation.config": "SaturationStudy",
+    },
+    "studies.throughput_settings": {
+        "studies.throughput.config": "ThroughputStudy",
+    },
+    "study": {"studies.grid.study": "Study"},
+    "study_presets": {
+        "studies.grid.ablations": "ablation_study=ablations",
+        "studies.grid.benchmark": "benchmark_study=benchmark toy_study=toy",
+        "studies.grid.precision": "precision_study=precision",
+        "studies.grid.seeds": "seed_study=seeds",
     },
     "types": {
         "core.types": "AnomalyMaps Array Features Images ImagesU8 Key Keys Tree",

@@ -191,8 +191,8 @@ def _write_report(
         _losses_table(results),
         "Nearest neighbors among patches of the held-out images:",
         _neighbors_table(results),
-        "Use them with `method.teacher="
-        f"{folder / 'E_loc_{p}.npz'}`, the same d_loc and slope, and "
+        f"Any run takes them with `method.teacher` set to "
+        f"`{folder / 'E_loc_{p}.npz'}`, the same d_loc and slope, and "
         "`method.E_loc_width` equal to the width here.",
         *(
             f"![Losses, p = {r['p']}](E_loc_{r['p']}/{run_figures.LOSSES})\n\n"

@@ -30,7 +30,7 @@ _NO_RUN = "name the workdir of a run, or start that run again."
 
 
 @dataclasses.dataclass(frozen=True)
-class FinishedRun:
+class SourceRun:
     """A run of the main job.
 
     path: its workdir.
@@ -46,7 +46,7 @@ class FinishedRun:
     test_form: tuple[str, int]
 
     @classmethod
-    def open(cls, folder: str, locks: contextlib.ExitStack) -> "FinishedRun":
+    def open(cls, folder: str, locks: contextlib.ExitStack) -> "SourceRun":
         """Reads the config of a run, which cannot be continued before `locks` end.
 
         Raises:

@@ -13,7 +13,7 @@ from gcad_jax.data.dataset import TestImage
 from gcad_jax.evaluation import ground_truth_files, map_files
 from gcad_jax.runs.data_digest import digest_files, digest_ground_truth
 from gcad_jax.studies.saturation.config import SaturationStudy
-from gcad_jax.studies.saturation.finished_runs import FinishedRun
+from gcad_jax.studies.saturation.finished_runs import SourceRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ def open_inputs(config: SaturationStudy) -> Iterator[tuple[CategoryInputs, ...]]
       UserError: ground truth, maps or runs that are missing or do not fit.
     """
     with contextlib.ExitStack() as locks:
-        runs = [FinishedRun.open(path, locks) for path in config.workdirs]
+        runs = [SourceRun.open(path, locks) for path in config.workdirs]
         source: GroundTruthSource = RunGroundTruth(tuple(runs))
         if config.dataset_base_dir:
             root = as_path(config.dataset_base_dir).expanduser()
@@ -60,7 +60,7 @@ def open_inputs(config: SaturationStudy) -> Iterator[tuple[CategoryInputs, ...]]
 
 
 def _map_roots(
-    config: SaturationStudy, runs: Sequence[FinishedRun], category: str
+    config: SaturationStudy, runs: Sequence[SourceRun], category: str
 ) -> dict[str, epath.Path]:
     """`CategoryInputs.roots`."""
     folders = [as_path(folder).expanduser() for folder in config.maps]
@@ -146,7 +146,7 @@ class FolderGroundTruth:
 class RunGroundTruth:
     """The data set that runs were evaluated on, any that a config can name."""
 
-    runs: tuple[FinishedRun, ...]
+    runs: tuple[SourceRun, ...]
 
     def categories(self) -> tuple[str, ...]:
         """Those of the first run; the others must have them too. Raises UserError."""
@@ -176,14 +176,14 @@ class RunGroundTruth:
                 raise _different_images(category, first, other)
         return images
 
-    def _by_digest(self, category: str) -> dict[str, FinishedRun]:
+    def _by_digest(self, category: str) -> dict[str, SourceRun]:
         """One run for each digest.
 
         Runs of one form have one digest, or other images; those of another form have
         another digest in any case, and what they load has to be compared.
         """
         first = self.runs[0]
-        by_form: dict[tuple[str, int], tuple[str, FinishedRun]] = {}
+        by_form: dict[tuple[str, int], tuple[str, SourceRun]] = {}
         for run in self.runs:
             if run.data_class != first.data_class:
                 raise UserError(
@@ -200,9 +200,7 @@ class RunGroundTruth:
 GroundTruthSource: TypeAlias = FolderGroundTruth | RunGroundTruth
 
 
-def _different_images(
-    category: str, first: FinishedRun, other: FinishedRun
-) -> UserError:
+def _different_images(category: str, first: SourceRun, other: SourceRun) -> UserError:
     return UserError(
         f"{first.path} and {other.path} have other test images or masks of {category}; "
         "compare runs of the same ones, or run the command of the older one again, "

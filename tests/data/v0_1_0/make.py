@@ -40,6 +40,8 @@ ENVIRONMENT = {
     "XLA_FLAGS": XLA_FLAGS,
     "PYTHONPATH": str(ROOT),
     "COLUMNS": "80",
+    # No folder of the machine in the exported file.
+    "JAX_HLO_SOURCE_FILE_CANONICALIZATION_REGEX": ".*/",
 }
 TIME = 1_700_000_000  # of every file of the packed data sets
 
