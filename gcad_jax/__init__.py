@@ -21,3 +21,8 @@ def __getattr__(name: str) -> Any:
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What users of the package find: `load` too, though nothing has asked for it."""
+    return [*(name for name in globals() if name != "Any"), "load"]

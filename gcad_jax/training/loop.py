@@ -170,9 +170,12 @@ class Trainer:
           Preempted: after SIGTERM, when the state has been saved.
         """
         images = self.task.batch_size * len(self.seeds)
+        # The log first, which takes a second to open: what ends the command while a bar
+        # is shown must close the bar before anything is printed.
+        log = MetricsLog(self.folder, done)
         bar = progress_bar(self.total * images, done * images, self.pipeline.name)
         reader = MetricsReader(
-            MetricsLog(self.folder, done),
+            log,
             bar,
             self.layout,
             self.seeds,
@@ -199,14 +202,14 @@ class Trainer:
                     )
                     if due or stop or done == self.total:
                         reader.read_pending()  # a NaN must not reach a checkpoint
-                        self.save(done, states, checkpoints, reader.log)
+                        self.save(done, states, checkpoints, log)
                         saved_at = time.monotonic()
                 checkpoints.wait()
                 # A signal may have come while the last state was written.
                 stop = any(multihost.all_gather(preemption.requested))
         finally:
             bar.close()
-            reader.log.close()
+            log.close()
         self.print_line(
             f"input       waited {self.input_seconds:.1f} s of "
             f"{time.monotonic() - started:.1f} s for examples"

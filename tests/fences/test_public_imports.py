@@ -70,6 +70,10 @@ def test_methods_and_data_sets_are_where_config_files_find_them(room):
         kind()  # all fields have defaults
 
 
+def test_load_is_found_in_the_package_though_nothing_has_asked_for_it():
+    assert "load" in dir(gcad_jax)
+
+
 def test_configs_can_be_made_in_python():
     from gcad_jax.config import Experiment, Pretraining
     from gcad_jax.data.circles import Circles
