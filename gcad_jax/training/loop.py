@@ -170,9 +170,9 @@ class Trainer:
           Preempted: after SIGTERM, when the state has been saved.
         """
         images = self.task.batch_size * len(self.seeds)
-        # The log first, which takes a second to open: what ends the command while a bar
-        # is shown must close the bar before anything is printed.
-        log = MetricsLog(self.folder, done)
+        log = MetricsLog(
+            self.folder, done
+        )  # first: nothing may end between bar and try
         bar = progress_bar(self.total * images, done * images, self.pipeline.name)
         reader = MetricsReader(
             log,
@@ -187,7 +187,7 @@ class Trainer:
         started = saved_at = time.monotonic()
         stop = False
         try:
-            with Preemption() as preemption:
+            with Preemption() as sigterm:
                 while done < self.total and not stop:
                     position, calls = self.next_call(done)
                     program = self.program(position, states, resources, calls)
@@ -198,7 +198,7 @@ class Trainer:
                     if self.options.must_wait:
                         jax.block_until_ready(metrics)
                     due, stop = self.should_save_and_stop(
-                        done, calls, saved_at, preemption
+                        done, calls, saved_at, sigterm
                     )
                     if due or stop or done == self.total:
                         reader.read_pending()  # a NaN must not reach a checkpoint
@@ -206,13 +206,13 @@ class Trainer:
                         saved_at = time.monotonic()
                 checkpoints.wait()
                 # A signal may have come while the last state was written.
-                stop = any(multihost.all_gather(preemption.requested))
+                stop = any(multihost.all_gather(sigterm.requested))
         finally:
             bar.close()
             log.close()
+        waited, total = self.input_seconds, time.monotonic() - started
         self.print_line(
-            f"input       waited {self.input_seconds:.1f} s of "
-            f"{time.monotonic() - started:.1f} s for examples"
+            f"input       waited {waited:.1f} s of {total:.1f} s for examples"
         )
         if stop:
             raise Preempted(f"stopped and saved at step {done}")
