@@ -187,7 +187,7 @@ class Trainer:
         started = saved_at = time.monotonic()
         stop = False
         try:
-            with Preemption() as sigterm:
+            with Preemption() as signal:
                 while done < self.total and not stop:
                     position, calls = self.next_call(done)
                     program = self.program(position, states, resources, calls)
@@ -197,16 +197,14 @@ class Trainer:
                     done += calls
                     if self.options.must_wait:
                         jax.block_until_ready(metrics)
-                    due, stop = self.should_save_and_stop(
-                        done, calls, saved_at, sigterm
-                    )
+                    due, stop = self.should_save_and_stop(done, calls, saved_at, signal)
                     if due or stop or done == self.total:
                         reader.read_pending()  # a NaN must not reach a checkpoint
                         self.save(done, states, checkpoints, log)
                         saved_at = time.monotonic()
                 checkpoints.wait()
                 # A signal may have come while the last state was written.
-                stop = any(multihost.all_gather(sigterm.requested))
+                stop = any(multihost.all_gather(signal.requested))
         finally:
             bar.close()
             log.close()

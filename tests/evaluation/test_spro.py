@@ -25,7 +25,7 @@ CASES = [
     "basic",
     "multichannel_overlap",
     "saturation_edge",
-    "ties_quantized",
+    "ties_quantised",
 ]
 
 

@@ -166,7 +166,7 @@ def test_progress_counts_every_map_once_from_any_thread(monkeypatch, capsys):
         "basic",
         "multichannel_overlap",
         "saturation_edge",
-        "ties_quantized",
+        "ties_quantised",
     ],
 )
 def test_reference_cases(case, real_data, tmp_path):
