@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from gcad_jax.core.types import COMBINED
+from gcad_jax.core.types import COMBINED, MAP_MAXIMUM
 from gcad_jax.data.dataset import LOGICAL, STRUCTURAL
 from gcad_jax.evaluation import spro
 
@@ -38,6 +38,20 @@ class DefectScores:
 
 
 @dataclasses.dataclass(frozen=True)
+class MethodScores:
+    """Of one seed by the method's own image scores, which decide.
+
+    image_scores: (N,) in the order of the test images.
+    auroc, auroc_official: as in `Scores`. defects: AU-ROC by defect type.
+    """
+
+    image_scores: tuple[float, ...]
+    auroc: Mapping[str, Number]
+    auroc_official: Mapping[str, Number]
+    defects: Mapping[str, Number]
+
+
+@dataclasses.dataclass(frozen=True)
 class Scores:
     """One branch of one seed.
 
@@ -53,6 +67,8 @@ class Scores:
         score of any region more. None where there is no such score.
     exact: whether every distinct score of a region was a threshold.
     bounds: by kind, the largest distance of any of its AU-sPRO from the exact value.
+    method_scores: of the combined map, where the method gives an image score that is
+        not the maximum of the map; None otherwise.
     """
 
     auroc: Mapping[str, Number]
@@ -67,6 +83,12 @@ class Scores:
     )
     exact: bool = True
     bounds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    method_scores: MethodScores | None = None
+
+    @property
+    def decision_scores(self) -> tuple[float, ...]:
+        """The image scores that decide: the method's own, or the maximum of the map."""
+        return (self.method_scores or self).image_scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +101,10 @@ class CategoryResult:
     branches: by the paper's names, for each seed; COMBINED is among them.
     validation: for each seed the image scores of the combined map (maximum, at network
         size) on the good validation images.
+    image_score: what the image score is that decides; `MAP_MAXIMUM` where the method
+        gives no other.
+    method_validation: for each seed the method's own image scores of the validation
+        images; () where that is the maximum of the map.
     """
 
     dataset: str
@@ -89,6 +115,13 @@ class CategoryResult:
     images: tuple[tuple[str, str], ...]
     branches: Mapping[str, tuple[Scores, ...]]
     validation: tuple[tuple[float, ...], ...] = ()
+    image_score: str = MAP_MAXIMUM
+    method_validation: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def has_method_scores(self) -> bool:
+        """Whether the image score that decides is not the maximum of the map."""
+        return self.image_score != MAP_MAXIMUM
 
     @property
     def combined(self) -> tuple[Scores, ...]:
@@ -103,13 +136,18 @@ class CategoryResult:
     def from_json(cls, fields: Mapping[str, Any]) -> "CategoryResult":
         """The inverse of `dataclasses.asdict` and JSON; further keys are ignored.
 
+        Of results of version 0.1.0, which have no image score but the maximum, too.
+
         Raises KeyError or TypeError where a field is missing or of another form.
         """
-        known = {f.name: fields[f.name] for f in dataclasses.fields(cls)}
+        names = [f.name for f in dataclasses.fields(cls)]
+        since_0_2 = {"image_score": MAP_MAXIMUM, "method_validation": ()}
+        known = {name: {**since_0_2, **fields}[name] for name in names}
         known["notes"] = tuple(known["notes"])
         known["seeds"] = tuple(known["seeds"])
         known["images"] = tuple((name, kind) for name, kind in known["images"])
-        known["validation"] = tuple(tuple(scores) for scores in known["validation"])
+        for name in ("validation", "method_validation"):
+            known[name] = tuple(tuple(scores) for scores in known[name])
         known["branches"] = {
             branch: tuple(_scores_from_json(scores) for scores in seeds)
             for branch, seeds in known["branches"].items()
@@ -123,7 +161,12 @@ def half_sum(first: Number, second: Number) -> Number:
 
 
 def _scores_from_json(fields: Mapping[str, Any]) -> Scores:
+    fields = {"method_scores": None, **fields}  # version 0.1.0 has none
     known = {f.name: fields[f.name] for f in dataclasses.fields(Scores)}
+    if of_method := known["method_scores"]:
+        scores = {f.name: of_method[f.name] for f in dataclasses.fields(MethodScores)}
+        scores["image_scores"] = tuple(scores["image_scores"])
+        known["method_scores"] = MethodScores(**scores)
     known["defects"] = tuple(DefectScores(**defect) for defect in known["defects"])
     for name in ("image_scores", "image_auspro"):
         known[name] = tuple(known[name])

@@ -1,11 +1,13 @@
 """From anomaly maps to the numbers of one category, for every branch and seed."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
 
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.types import COMBINED
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL, TestImage
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.auroc import auroc, auroc_official
@@ -18,6 +20,7 @@ from gcad_jax.evaluation.results import (
     LIMITS,
     MEAN,
     DefectScores,
+    MethodScores,
     Number,
     Scores,
     half_sum,
@@ -31,6 +34,7 @@ def evaluate(
     progress: Callable[[str], None] | None = None,
     precision: Precision | None = None,
     devices: Sequence[jax.Device] = (),
+    method_scores: np.ndarray | None = None,  # (S, N)
 ) -> dict[str, tuple[Scores, ...]]:
     """Every branch and seed against one ground truth, at the size of each test image.
 
@@ -38,9 +42,12 @@ def evaluate(
         seconds a turn.
     devices: that count pixels where all images have one size, such as
         `device_histogram.accelerators()`; the host where there are none.
+    method_scores: image scores by the method's own definition, which go with the
+        combined map; None where that is the maximum of the map.
 
     Raises:
-      UserError: NaN or Inf in a map; it names branch, position of the seed and image.
+      UserError: NaN or Inf in a map or score; it names branch, position of the seed and
+        image.
       ValueError: maps of another number than the test images.
     """
     truth = GroundTruth.build(test_images)
@@ -58,7 +65,11 @@ def evaluate(
                 source: MapSource | DeviceMaps = UpsampledMaps(seed_maps, truth.images)
                 if on_devices:
                     source = DeviceMaps(seed_maps, truth.images, devices)
-                scores.append(score(truth, source, precision))
+                of_seed = score(truth, source, precision)
+                if branch == COMBINED and method_scores is not None:
+                    by_method = score_by_method(truth, method_scores[number - 1])
+                    of_seed = dataclasses.replace(of_seed, method_scores=by_method)
+                scores.append(of_seed)
             except UserError as error:
                 raise UserError(f"{turn}: {error}") from error
         results[branch] = tuple(scores)
@@ -80,8 +91,8 @@ def score(
     structural, logical = (_by_limit(areas.get(kind)) for kind in ANOMALOUS)
     both = {key: half_sum(structural[key], logical[key]) for key in LIMITS}
     return Scores(
-        auroc=_auroc_by_kind(truth, ranking, auroc),
-        auroc_official=_auroc_by_kind(truth, ranking, auroc_official),
+        auroc=_auroc_by_kind(truth, ranking.image_scores, auroc),
+        auroc_official=_auroc_by_kind(truth, ranking.image_scores, auroc_official),
         auspro={STRUCTURAL: structural, LOGICAL: logical, MEAN: both},
         defects=tuple(_score_defect(truth, ranking, name) for name in ranking.defects),
         curves={
@@ -103,17 +114,49 @@ def score(
     )
 
 
+def score_by_method(truth: GroundTruth, image_scores: np.ndarray) -> MethodScores:
+    """AU-ROC by the method's own image scores (N,), which need no masks.
+
+    Raises:
+      UserError: NaN or Inf among the scores.
+    """
+    image_scores = np.asarray(image_scores, np.float64)
+    if not (finite := np.isfinite(image_scores)).all():
+        name = truth.images[int(np.argmin(finite))].name
+        raise UserError(
+            f"the image score that the method gives of {name} is NaN or Inf."
+        )
+    return MethodScores(
+        image_scores=tuple(image_scores.tolist()),
+        auroc=_auroc_by_kind(truth, image_scores, auroc),
+        auroc_official=_auroc_by_kind(truth, image_scores, auroc_official),
+        defects={
+            name: _auroc_of_images(truth, image_scores, subset.images)
+            for name in truth.defect_names()
+            if (subset := truth.subset_of_defect(name))
+        },
+    )
+
+
 def _auroc_by_kind(
     truth: GroundTruth,
-    ranking: Ranking,
+    image_scores: np.ndarray,
     area: Callable[[np.ndarray, np.ndarray], Number],
 ) -> dict[str, Number]:
     by_kind = {
-        kind: ranking.image_scores[np.array(truth.images_of_kind(kind), int)]
+        kind: image_scores[np.array(truth.images_of_kind(kind), int)]
         for kind in (GOOD, *ANOMALOUS)
     }
     areas = {kind: area(by_kind[GOOD], by_kind[kind]) for kind in ANOMALOUS}
     return areas | {MEAN: half_sum(*areas.values())}
+
+
+def _auroc_of_images(
+    truth: GroundTruth, image_scores: np.ndarray, images: Sequence[int]
+) -> Number:
+    """Of some images against all good ones."""
+    good = np.array(truth.images_of_kind(GOOD), int)
+    return auroc(image_scores[good], image_scores[np.array(images, int)])
 
 
 def _by_limit(areas: Areas | None) -> dict[str, Number]:
@@ -142,10 +185,7 @@ def _score_defect(truth: GroundTruth, ranking: Ranking, name: str) -> DefectScor
         kind=" and ".join(kinds),
         images=len(subset.images),
         regions=len(subset.regions),
-        auroc=auroc(
-            ranking.image_scores[np.array(truth.images_of_kind(GOOD), int)],
-            ranking.image_scores[np.array(subset.images, int)],
-        ),
+        auroc=_auroc_of_images(truth, ranking.image_scores, subset.images),
         auspro=_by_limit(areas),
         bound=areas.bound if areas else 0.0,
     )

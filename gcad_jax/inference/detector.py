@@ -21,7 +21,7 @@ from gcad_jax.evaluation.threshold import achievable_fpr, p_values, threshold
 from gcad_jax.inference.detector_file import DetectorFile
 from gcad_jax.inference.image_inputs import read_pixels
 from gcad_jax.inference.prediction import ImageSource, Prediction
-from gcad_jax.methods.common.apply import all_maps
+from gcad_jax.methods.common.apply import ScoredImages, all_maps
 
 FPR = 0.05
 AHEAD = 2  # batches that are read while the device computes
@@ -42,13 +42,13 @@ class Detector:
         self.stored = stored
         self.batch_size = batch_size
         self._state = jax.device_put(stored.detector)
-        maps_of_seeds = all_maps(stored.method)
+        score_seeds = all_maps(stored.method)
 
-        def compute_maps(state: Tree, images: Array) -> dict[str, Array]:
+        def score(state: Tree, images: Array) -> ScoredImages:
             seed = (state.learned, state.calibration)
-            return maps_of_seeds(state.frozen, [seed], to_float(images))[0]
+            return score_seeds(state.frozen, [seed], to_float(images))[0]
 
-        self._compute_maps = jax.jit(compute_maps)
+        self._score = jax.jit(score)
 
     def limit_batch(self, images: int) -> None:
         """Takes a smaller batch where there are fewer images; call it before them."""
@@ -62,7 +62,12 @@ class Detector:
     @property
     def validation_scores(self) -> tuple[float, ...]:
         """Image scores of the good validation images, which set every threshold."""
-        return self.stored.scales[COMBINED].image_scores
+        return self.stored.validation_scores
+
+    @property
+    def image_score_name(self) -> str:
+        """What the score of an image is: "maximum of the map", or the method's own."""
+        return self.stored.image_score_name
 
     def threshold(self, fpr: float = FPR) -> float:
         """The score above which an image is anomalous.
@@ -73,6 +78,16 @@ class Detector:
         Raises UserError for a rate outside 0 to 1.
         """
         return threshold(self.validation_scores, fpr)
+
+    def map_threshold(self, fpr: float = FPR) -> float:
+        """The value of the combined map above which pixels are marked.
+
+        As many good images have such a pixel as `fpr` says. It is `threshold` where the
+        score of an image is the maximum of its map.
+
+        Raises UserError for a rate outside 0 to 1.
+        """
+        return threshold(self.stored.scales[COMBINED].image_scores, fpr)
 
     def achievable_fpr(self, fpr: float = FPR) -> float:
         """The rate that the validation images are enough for: `fpr` or a larger one."""
@@ -120,15 +135,15 @@ class Detector:
                 return error
             return image, resize_image(image, size)
 
-        pending = collections.deque[tuple[list[LoadedImage], Tree | None]]()
+        pending = collections.deque[tuple[list[LoadedImage], ScoredImages | None]]()
         with thread_pool() as pool:
             ahead = AHEAD * self.batch_size
             loaded_images = map_in_order(pool, load_image, images, ahead)
             for batch in _batches(loaded_images, self.batch_size):
                 pixels = [loaded[1] for loaded in batch if isinstance(loaded, tuple)]
                 fill = pixels[-1:] * (self.batch_size - len(pixels))
-                maps = self.batch_maps(np.stack(pixels + fill)) if pixels else None
-                pending.append((batch, maps))
+                scored = self.score_batch(np.stack(pixels + fill)) if pixels else None
+                pending.append((batch, scored))
                 # One batch stays behind: the device computes while its results are
                 # fetched and the next images are read.
                 if len(pending) > 1:
@@ -137,26 +152,33 @@ class Detector:
                 yield from self._finish_batch(*pending.popleft(), limit)
 
     def batch_maps(self, images: Array | np.ndarray) -> Tree:
-        """Maps by name, (batch_size, S, S), being computed on the device.
+        """The maps of `score_batch` alone: by name, (batch_size, S, S)."""
+        return self.score_batch(images).maps
+
+    def score_batch(self, images: Array | np.ndarray) -> ScoredImages:
+        """Maps and image scores, being computed on the device.
 
         images: (batch_size, S, S, C) uint8, as the network takes them.
         """
-        return self._compute_maps(self._state, images)
+        return self._score(self._state, images)
 
     def _finish_batch(
-        self, batch: Sequence[LoadedImage], maps: Tree | None, limit: float
+        self, batch: Sequence[LoadedImage], scored: ScoredImages | None, limit: float
     ) -> Iterator[tuple[np.ndarray | None, Prediction | UserError]]:
-        fetched = jax.device_get(maps) if maps is not None else {}
+        # Without any image that could be read there are no maps, and none is asked for.
+        maps, own_scores = jax.device_get(scored) if scored else ({}, ())
         row = 0  # of the maps, which unreadable images have none of
         for loaded in batch:
             if isinstance(loaded, UserError):
                 yield None, loaded
                 continue
             network_maps = {
-                name: fetched[name][row] for name in (*self.branches, COMBINED)
+                name: maps[name][row] for name in (*self.branches, COMBINED)
             }
-            row += 1
             score = float(network_maps[COMBINED].max())
+            if self.stored.method_scores is not None:
+                score = float(own_scores[row])
+            row += 1
             p_value = float(p_values(np.array([score]), self.validation_scores)[0])
             image, is_above = loaded[0], score > limit
             height, width = image.shape[:2]

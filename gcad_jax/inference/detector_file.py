@@ -17,8 +17,9 @@ from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.types import COMBINED, Tree
+from gcad_jax.core.types import COMBINED, MAP_MAXIMUM, Tree
 from gcad_jax.methods.base import DetectorState, Learned, Method
+from gcad_jax.methods.common.image_score import has_own_score, image_score_name
 from gcad_jax.models.io.npz import check_sum, read_weights, write_weights
 
 DETECTORS = "detectors"  # in the folder of a category
@@ -51,6 +52,9 @@ class DetectorFile:
 
     dataset, category, seed: of the training. scales: of the branches by their names,
     and of the combined map last.
+    method_scores: (V,) image scores of the validation images by the method's own
+        definition; None where that is the maximum of the map, and in files of version
+        0.1.0.
     """
 
     method: Method
@@ -59,6 +63,20 @@ class DetectorFile:
     category: str
     seed: int
     scales: Mapping[str, Scale]
+    method_scores: tuple[float, ...] | None = None
+
+    @property
+    def validation_scores(self) -> tuple[float, ...]:
+        """(V,) image scores of the good validation images that set the threshold."""
+        if self.method_scores is not None:
+            return self.method_scores
+        return self.scales[COMBINED].image_scores
+
+    @property
+    def image_score_name(self) -> str:
+        """What the score is that decides."""
+        own = self.method_scores is not None
+        return image_score_name(self.method) if own else MAP_MAXIMUM
 
 
 def detector_path(category: epath.Path, seed: int) -> epath.Path:
@@ -80,6 +98,8 @@ def write_detector(path: epath.Path, stored: DetectorFile) -> None:
             name: dataclasses.asdict(scale) for name, scale in stored.scales.items()
         },
     }
+    if stored.method_scores is not None:
+        header["method_scores"] = stored.method_scores
     detector, learned = stored.detector, stored.detector.learned
     trees = detector.frozen, learned.params, learned.model_state, detector.calibration
     arrays = flatten_dict(jax.device_get(dict(zip(PARTS, trees, strict=True))), sep="/")
@@ -103,6 +123,9 @@ def read_detector(path: epath.Path) -> DetectorFile:
         method = _make_method(path, header)
         if set(header["scales"]) != {*method.branches, COMBINED}:
             raise ValueError(f"scales of {', '.join(header['scales']) or 'nothing'}")
+        method_scores = header.get("method_scores")
+        if method_scores is not None and not has_own_score(method):
+            raise ValueError("image scores of its own, which the method has none of")
         trees = unflatten_dict(arrays, sep="/")
         frozen, params, model_state, calibration = (trees.get(x, {}) for x in PARTS)
         return DetectorFile(
@@ -115,6 +138,7 @@ def read_detector(path: epath.Path) -> DetectorFile:
                 name: Scale(scale["median"], tuple(scale["image_scores"]))
                 for name, scale in header["scales"].items()
             },
+            method_scores=None if method_scores is None else tuple(method_scores),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(

@@ -18,8 +18,9 @@ ImageSource: TypeAlias = Path | np.ndarray
 class Prediction:
     """Score, decision and anomaly maps of one image.
 
-    score: of the image, the maximum of its combined map at network size; larger is
-        more anomalous.
+    score: of the image, by which it is decided; larger is more anomalous. The maximum
+        of its combined map at network size, or the method's own
+        (`Detector.image_score_name`).
     anomalous: whether it is above the threshold of the false positive rate that was
         asked for.
     p_value: share of good images that score as high, as the validation images tell;
@@ -35,6 +36,11 @@ class Prediction:
     height: int
     width: int
     network_maps: Mapping[str, np.ndarray]
+
+    @property
+    def map_maximum(self) -> float:
+        """The maximum of the combined map at network size: most often the score."""
+        return float(self.network_maps[COMBINED].max())
 
     @property
     def anomaly_map(self) -> np.ndarray:

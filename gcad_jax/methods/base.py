@@ -16,6 +16,7 @@ from gcad_jax.core.types import (
     AnomalyMaps,
     Array,
     Images,
+    ImageScores,
     ImagesU8,
     Key,
     Keys,
@@ -196,6 +197,22 @@ class Method(Trainable, Protocol):
         self, detector: DetectorState, images: Images
     ) -> Mapping[str, AnomalyMaps]:
         """The maps that are combined, by the names in `branches`; {} without."""
+
+    @property
+    def image_score_name(self) -> str:
+        """What `image_scores` are, in a few words; `MAP_MAXIMUM` for the maximum."""
+
+    def image_scores(
+        self, detector: DetectorState, images: Images, combined: AnomalyMaps
+    ) -> ImageScores:
+        """The score of each image (B,), which decides; larger = more anomalous.
+
+        One program computes it together with the maps: features that both describe by
+        the same expression are computed once. The maximum of the map stays the image
+        score of the official metrics.
+
+        combined: (B, h, w), what `anomaly_map` returned for these images.
+        """
 
     def describe(self) -> tuple[str, ...]:
         """Sentences for the report: which weights were used, what was approximated."""

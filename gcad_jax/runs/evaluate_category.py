@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 import jax
 import numpy as np
@@ -21,15 +20,29 @@ from gcad_jax.evaluation.results import KIND_OR_MEAN, CategoryResult, Scores
 from gcad_jax.evaluation.scores import evaluate
 from gcad_jax.inference import detector_file
 from gcad_jax.methods.base import DetectorState
-from gcad_jax.methods.common.apply import all_maps, anomaly_maps
+from gcad_jax.methods.common.apply import ScoredImages, all_maps, score_images
+from gcad_jax.methods.common.image_score import has_own_score, image_score_name
 from gcad_jax.reporting import run_figures
 from gcad_jax.reporting.tables import LIMIT, auroc, auspro, cell, short
 from gcad_jax.training.checkpoint import CHECKPOINTS
 from gcad_jax.training.logs import ROWS, read_rows
 from gcad_jax.training.options import TrainResult
 
-# Of one seed: scores of the test images by branch, image scores of the validation set.
-_SeedScores: TypeAlias = tuple[dict[str, Scores], tuple[float, ...]]
+
+@dataclasses.dataclass(frozen=True)
+class _ValidationScores:
+    """What the good validation images score with one seed; as in `DetectorFile`."""
+
+    scales: Mapping[str, detector_file.Scale]
+    method_scores: tuple[float, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _SeedScores:
+    """Of one seed. branches: scores of the test images; {} without any."""
+
+    branches: dict[str, Scores]
+    validation: _ValidationScores
 
 
 def has_results(config: Experiment, folder: epath.Path, tests: bool = True) -> bool:
@@ -73,10 +86,18 @@ def evaluate_category(
         seeds=tuple(config.seeds),
         images=tuple((image.name, image.kind) for image in category.test_images),
         branches={
-            branch: tuple(branches[branch] for branches, _ in by_seed)
-            for branch in by_seed[0][0]
+            branch: tuple(seed.branches[branch] for seed in by_seed)
+            for branch in by_seed[0].branches
         },
-        validation=tuple(image_scores for _, image_scores in by_seed),
+        validation=tuple(
+            seed.validation.scales[COMBINED].image_scores for seed in by_seed
+        ),
+        image_score=image_score_name(config.method),
+        method_validation=tuple(
+            seed.validation.method_scores
+            for seed in by_seed
+            if seed.validation.method_scores is not None
+        ),
     )
     # The figures show the first seed, which the first process has.
     multihost.run_on_first(lambda: evaluation.write_results(maps, result))
@@ -104,24 +125,24 @@ class _Evaluation:
         method, category = self.config.method, self.category
         # On the device once, not with every batch.
         detectors = jax.device_put([self.calibrate(place) for place in places])
-        compute_maps = functools.partial(
-            anomaly_maps, method, jax.jit(all_maps(method)), detectors
+        score = functools.partial(
+            score_images, method, jax.jit(all_maps(method)), detectors
         )
-        validation = compute_maps(category.validation)
+        validation = self.validation_scores(score(category.validation))
         seeds = [self.config.seeds[place] for place in places]
         if self.config.write_detectors:
-            for i, seed in enumerate(seeds):
-                maps_of_seed = {branch: maps[i] for branch, maps in validation.items()}
-                self.write_detector(seed, detectors[i], maps_of_seed)
+            for of_seed in zip(seeds, detectors, validation, strict=True):
+                self.write_detector(*of_seed)
         maps: Mapping[str, np.ndarray] = {}
         scores: Mapping[str, Sequence[Scores]] = {}
         if len(category.test):
-            maps = compute_maps(category.test)
+            maps, image_scores = score(category.test)
             scores = evaluate(
                 category.test_images,
                 maps,
                 lambda turn: print_line(f"score       map {turn}"),
                 devices=accelerators(),
+                method_scores=image_scores if has_own_score(method) else None,
             )
             if self.config.write_maps:
                 images = category.test_images
@@ -130,9 +151,9 @@ class _Evaluation:
                     root = self.folder / MAPS / f"seed_{seed}"
                     map_files.write_maps(root, category.name, images, source)
         return maps, {
-            place: (
+            place: _SeedScores(
                 {branch: by_seed[i] for branch, by_seed in scores.items()},
-                detector_file.Scale.of(validation[COMBINED][i]).image_scores,
+                validation[i],
             )
             for i, place in enumerate(places)
         }
@@ -146,17 +167,33 @@ class _Evaluation:
         )
         return DetectorState(frozen, learned, calibration)
 
+    def validation_scores(self, scored: ScoredImages) -> list[_ValidationScores]:
+        """Of each seed. scored: the validation images, by all seeds."""
+        own = has_own_score(self.config.method)
+        return [
+            _ValidationScores(
+                {
+                    branch: detector_file.Scale.of(maps[i])
+                    for branch, maps in scored.maps.items()
+                },
+                tuple(map(float, scores)) if own else None,
+            )
+            for i, scores in enumerate(scored.image_scores)
+        ]
+
     def write_detector(
-        self, seed: int, detector: DetectorState, validation: Mapping[str, np.ndarray]
+        self, seed: int, detector: DetectorState, validation: _ValidationScores
     ) -> None:
-        """validation: maps of the validation images by branch, (V, S, S)."""
+        """Writes the detector of a seed, with what the validation images score."""
         path, category = detector_file.detector_path(self.folder, seed), self.category
-        names = category.dataset, category.name
-        scales = {
-            branch: detector_file.Scale.of(maps) for branch, maps in validation.items()
-        }
         file = detector_file.DetectorFile(
-            self.config.method, detector, *names, seed, scales
+            self.config.method,
+            detector,
+            category.dataset,
+            category.name,
+            seed,
+            validation.scales,
+            validation.method_scores,
         )
         detector_file.write_detector(path, file)
 

@@ -138,6 +138,24 @@ class Scored(Linear):
         return ()
 
 
+DARKNESS = "darkness of the image"
+
+
+@dataclasses.dataclass(eq=False)
+class Judged(Scored):
+    """`Scored` with an image score of its own, that its map says nothing of."""
+
+    image_score_name: ClassVar[str] = DARKNESS
+
+    def image_scores(self, detector, images, combined):
+        return 1 - images.mean(axis=(1, 2, 3))
+
+
+def darkness(images):  # (N, h, w, 3) uint8
+    """What `Judged` scores."""
+    return 1 - np.asarray(images, np.float64).mean(axis=(1, 2, 3)) / 255
+
+
 def failing_log(every):
     """`every`, in a process whose log fails, if it is the first, after 20 updates."""
     from gcad_jax.core import multihost

@@ -23,7 +23,7 @@ from gcad_jax.inference.detector import Detector
 from gcad_jax.inference.detector_file import DetectorFile, Scale
 from gcad_jax.methods.autoencoder import AE
 from gcad_jax.methods.base import Batch, DetectorState, Method
-from gcad_jax.methods.common.apply import all_maps, anomaly_maps
+from gcad_jax.methods.common.apply import all_maps, score_images
 from gcad_jax.methods.fanogan import FAnoGAN
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.methods.mnad import MNAD
@@ -247,7 +247,9 @@ def maps(case, detector, images):
 
 
 def maps_of(case, detector, images):
-    return anomaly_maps(case.method, compiled_maps(case.method), [detector], images)
+    return score_images(
+        case.method, compiled_maps(case.method), [detector], images
+    ).maps
 
 
 def test_a_method_is_hashable_and_its_defaults_are_valid(case):
@@ -456,7 +458,7 @@ def test_seeds_are_scored_together_as_alone_and_what_they_share_is_computed_once
         calibration = case.method.calibrate(frozen, learned, images)
         detectors.append(DetectorState(frozen, learned, calibration))
     compiled = compiled_maps(case.method)
-    together = anomaly_maps(case.method, compiled, detectors, images)
+    together = score_images(case.method, compiled, detectors, images).maps
     for i, detector in enumerate(detectors):
         for name, values in maps_of(case, detector, images).items():
             np.testing.assert_allclose(

@@ -2,20 +2,33 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gcad_jax.core.types import COMBINED, AnomalyMaps, Images, ImagesU8, Tree
+from gcad_jax.core.types import COMBINED, Images, ImagesU8, Tree
 from gcad_jax.data.input.device import to_float
 from gcad_jax.methods.base import DetectorState, Method
+from gcad_jax.methods.common.image_score import compute_image_scores
 
-# (frozen, for each seed its learned part and calibration, images) -> a tree of maps
-# for each seed.
-AllMaps = Callable[
-    [Tree, Sequence[tuple[Tree, Tree]], Images], list[dict[str, AnomalyMaps]]
-]
+
+class ScoredImages(NamedTuple):
+    """What a detector says of B images.
+
+    maps: (B, h, w) by name: the branches, and the combined map under `COMBINED`.
+    image_scores: (B,), which decide; `Method.image_scores`.
+
+    Arrays of JAX, as a program computes them, or of NumPy, where they were fetched.
+    """
+
+    maps: Mapping[str, Any]
+    image_scores: Any
+
+
+# (frozen, for each seed its learned part and calibration, images) -> one for each seed.
+AllMaps = Callable[[Tree, Sequence[tuple[Tree, Tree]], Images], list[ScoredImages]]
 
 
 def each_batch(
@@ -47,41 +60,45 @@ def in_batches(
 
 
 def all_maps(method: Method) -> AllMaps:
-    """For each seed the combined map under `COMBINED` and each branch under its name.
+    """For each seed its maps and image scores (`ScoredImages`).
 
-    One traced function for all seeds and maps: what they share, such as the features
-    of the frozen E_loc, is the same expression of the same inputs and computed once.
-    Jit it once for all calls.
+    One traced function for all seeds, maps and scores: what they share, such as the
+    features of the frozen E_loc, is the same expression of the same inputs and computed
+    once. Jit it once for all calls.
     """
 
-    def maps(
+    def score(
         frozen: Tree, seeds: Sequence[tuple[Tree, Tree]], images: Images
-    ) -> list[dict[str, AnomalyMaps]]:
+    ) -> list[ScoredImages]:
         per_seed = []
         for learned, calibration in seeds:
             detector = DetectorState(frozen, learned, calibration)
             branches = method.branch_maps(detector, images)
             combined = method.anomaly_map(detector, images)
-            per_seed.append({COMBINED: combined, **branches})
+            scores = compute_image_scores(method, detector, images, combined)
+            per_seed.append(ScoredImages({COMBINED: combined, **branches}, scores))
         return per_seed
 
-    return maps
+    return score
 
 
-def anomaly_maps(
+def score_images(
     method: Method,
     maps: AllMaps,
     detectors: Sequence[DetectorState],
     images: ImagesU8,
-) -> Mapping[str, np.ndarray]:
-    """Maps of every detector (one a seed) at network size.
+) -> ScoredImages:
+    """Maps at network size and image scores of every detector (one a seed).
 
     maps: `all_maps`, jitted. detectors: on the device; they share their frozen part.
-    images: (N, S, S, C) uint8. Returns name -> (seeds, N, S, S) float32, the branches
-    in the method's order and the combined map last.
+    images: (N, h, w, C) uint8. Returns NumPy arrays: maps (seeds, N, h, w) by name, the
+    branches in the method's order and the combined map last; scores (seeds, N).
     """
     seeds = tuple((d.learned, d.calibration) for d in detectors)
-    maps_of_batch = functools.partial(maps, detectors[0].frozen, seeds)
-    per_seed = in_batches(maps_of_batch, images, method.inference_batch_size)
+    score_batch = functools.partial(maps, detectors[0].frozen, seeds)
+    per_seed = in_batches(score_batch, images, method.inference_batch_size)
     names = (*method.branches, COMBINED)
-    return {name: np.stack([seed[name] for seed in per_seed]) for name in names}
+    return ScoredImages(
+        {name: np.stack([seed.maps[name] for seed in per_seed]) for name in names},
+        np.stack([seed.image_scores for seed in per_seed]),
+    )

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 
 from gcad_jax.core import fields
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.types import COMPUTE_TYPES
+from gcad_jax.core.types import (
+    COMPUTE_TYPES,
+    MAP_MAXIMUM,
+    AnomalyMaps,
+    Images,
+    ImageScores,
+)
+from gcad_jax.methods.base import DetectorState
+from gcad_jax.methods.common.image_score import OWN, map_maximum
 from gcad_jax.models.layers.init import scaled
 
 
@@ -25,6 +33,18 @@ class HParams:
     """Side of the square input (pixels) [P 5.2]."""
     inference_batch_size: int = fields.field(8, fields.BATCH)
     """Size of one call outside training (images) [ours]."""
+
+    @property
+    def image_score_name(self) -> str:
+        """What `image_scores` are; a method that gives others names them."""
+        is_maximum = type(self).image_scores is HParams.image_scores
+        return MAP_MAXIMUM if is_maximum else OWN
+
+    def image_scores(
+        self, detector: DetectorState, images: Images, combined: AnomalyMaps
+    ) -> ImageScores:
+        """The maximum of each combined map; (B, h, w) -> (B,)."""
+        return map_maximum(combined)
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""

@@ -256,7 +256,7 @@ def measure_latency(shared: SharedState, row: Row) -> LatencyResult:
     def time_pass() -> float:
         started = time.perf_counter()
         on_device = to_float(jax.device_put(images))
-        np.asarray(maps(detector.frozen, seeds, on_device)[0][COMBINED])
+        np.asarray(maps(detector.frozen, seeds, on_device)[0].maps[COMBINED])
         return time.perf_counter() - started
 
     for _ in range(shared.passes):  # to warm up
