@@ -41,6 +41,7 @@ from gcad_jax.inference.detector import FPR, Detector
 from gcad_jax.inference.detector_file import DetectorFile, Scale
 from gcad_jax.inference.predict_folder import OutputOptions
 from gcad_jax.methods.base import DetectorState, Method
+from gcad_jax.methods.common.image_score import has_own_score
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.training.cost.timing import time_calls
 
@@ -61,7 +62,8 @@ def random_detector(method: Method) -> Detector:
     state = DetectorState(frozen, learned, calibration)
     scale = Scale(0.0, tuple(float(score) for score in range(NUM_SCORES)))
     scales = dict.fromkeys((*method.branches, COMBINED), scale)
-    stored = DetectorFile(method, state, "drawn", "photos", 0, scales)
+    scores = scale.image_scores if has_own_score(method) else None
+    stored = DetectorFile(method, state, "drawn", "photos", 0, scales, scores)
     return Detector(stored, method.inference_batch_size)
 
 

@@ -19,7 +19,8 @@ EPS = 1e-12  # range that is divided by
 class ExportDifference:
     """The largest differences between two programs, of all images.
 
-    maps, scores: in units of the range of the image's map. images: how many.
+    maps: in units of the range of the image's map. scores: in the same; a method's own
+    image score in units of itself where it is larger. images: how many.
     """
 
     maps: float
@@ -59,6 +60,8 @@ def compare_with_predict(
                 apart = np.abs(results["anomaly_map"][row] - expected)
                 maps.append(float(np.max(apart)) / span)
                 gap = abs(float(results["score"][row]) - prediction.score)
+                if detector.stored.method_scores is not None:
+                    span = max(span, abs(prediction.score))  # a scale of its own
                 scores.append(gap / span)
     # NumPy's maximum, of which a NaN is the largest.
     return ExportDifference(float(np.max(maps)), float(np.max(scores)), len(maps))

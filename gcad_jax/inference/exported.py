@@ -32,6 +32,7 @@ from gcad_jax.inference.export_check import ExportDifference
 from gcad_jax.inference.image_inputs import find_images, read_pixels
 from gcad_jax.inference.load import load
 from gcad_jax.inference.metadata import as_json, as_text
+from gcad_jax.methods.common.image_score import compute_image_scores, map_maximum
 
 ABOUT = ".json"  # behind the name of an exported file: what stands beside it
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -59,23 +60,31 @@ def detection_program(
       "score" (B,) float32, "anomalous" (B,) bool, "p_value" (B,) float32;
       "anomaly_map" (B, H, W) float32; its pixels above the threshold are marked;
       "threshold" () float32.
+    Where the score that decides is not the maximum of the map, pixels above another
+    value are marked, and there are also
+      "map_maximum" (B,) float32, "map_threshold" () float32.
     """
     method = stored.method
-    validation = stored.scales[COMBINED].image_scores
-    limit = np.float32(threshold(validation, fpr))
+    limit = np.float32(threshold(stored.validation_scores, fpr))
+    map_limit = np.float32(threshold(stored.scales[COMBINED].image_scores, fpr))
 
     def detect(images: Array) -> dict[str, Array]:
         # As JAX's arrays, in which traced row numbers can be looked up.
         state = jax.tree.map(jnp.asarray, stored.detector)
         pixels = to_float(resize_images_jnp(images, method.image_size))
         maps = method.anomaly_map(state, pixels)
-        scores = jnp.max(maps, axis=(1, 2))
+        scores = maxima = map_maximum(maps)
+        of_map = {}
+        if stored.method_scores is not None:
+            scores = compute_image_scores(method, state, pixels, maps)
+            of_map = {"map_maximum": maxima, "map_threshold": jnp.asarray(map_limit)}
         return {
             "score": scores,
             "anomalous": scores > limit,
-            "p_value": p_values_jnp(scores, validation),
+            "p_value": p_values_jnp(scores, stored.validation_scores),
             "anomaly_map": upsample_jnp(maps, images.shape[1], images.shape[2]),
             "threshold": jnp.asarray(limit),
+            **of_map,
         }
 
     return detect
@@ -104,6 +113,10 @@ def export_detector(stored: DetectorFile, fpr: float) -> export.Exported:
 def describe_export(stored: DetectorFile, fpr: float) -> dict[str, Any]:
     """What stands beside an exported file: how to call it and what its answers mean."""
     channels = stored.method.channels
+    of_map = {
+        "map_maximum": "float32 (b,), maximum of the map, which does not decide",
+        "map_threshold": "float32 (), pixels above it are marked",
+    }
     return {
         "load": "jax.jit(jax.export.deserialize(bytes of the file).call)(images)",
         "images": f"uint8 ({SIDES}, {channels}), any b, h, w; "
@@ -114,6 +127,7 @@ def describe_export(stored: DetectorFile, fpr: float) -> dict[str, Any]:
             "p_value": "float32 (b,), share of good images that score as high",
             "anomaly_map": "float32 (b, h, w), scores of the pixels",
             "threshold": "float32 ()",
+            **(of_map if stored.method_scores is not None else {}),
         },
         **as_json(stored, fpr),
         "platforms": PLATFORMS,

@@ -17,7 +17,7 @@ from gcad_jax.core.console import print_line, progress_bar
 from gcad_jax.core.errors import UserError, is_out_of_memory
 from gcad_jax.core.paths import as_path
 from gcad_jax.core.threads import background_calls
-from gcad_jax.core.types import COMBINED
+from gcad_jax.core.types import COMBINED, MAP_MAXIMUM
 from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.evaluation.threshold import threshold
 from gcad_jax.inference.detector import Detector
@@ -28,7 +28,10 @@ from gcad_jax.inference.prediction import Prediction
 from gcad_jax.reporting.plots import overlay
 
 SCORES, ABOUT = "scores.csv", "predict.json"
-COLUMNS = ("image", "score", "anomalous", "p_value", "height", "width", "file")
+COLUMNS = (
+    *("image", "score", "anomalous", "p_value", "height", "width", "file"),
+    "map_maximum",  # last, where readers of version 0.1.0 do not look
+)
 # Files are read and written by core.threads.NUM_THREADS threads each: with 16 that read
 # and 16 that write, overlays were slower (docs/results/predict.md).
 
@@ -141,7 +144,8 @@ def write_predictions(
             score, p_value = f"{prediction.score:.6g}", f"{prediction.p_value:.4g}"
             decision = score, int(prediction.anomalous), p_value
             size = prediction.height, prediction.width
-            rows.append((name, *decision, *size, os.fspath(path)))
+            maximum = f"{prediction.map_maximum:.6g}"
+            rows.append((name, *decision, *size, os.fspath(path), maximum))
             if options.maps:
                 submit(results.write_map, name, prediction)
             if options.overlays:
@@ -190,10 +194,14 @@ class ResultWriter:
             heats[branch] = overlay.Heat(scores, scale.median, limit)
         combined = heats.pop(COMBINED)
         sign, verdict = (">", "ANOMALOUS") if prediction.anomalous else ("<=", "good")
-        headline = (
-            f"{name}: {verdict}, score {prediction.score:.3g} {sign} "
-            f"{combined.threshold:.3g}"
-        )
+        limit = self.detector.threshold(self.options.fpr)
+        headline = f"{name}: {verdict}, score {prediction.score:.3g} {sign} {limit:.3g}"
+        if self.detector.image_score_name != MAP_MAXIMUM:
+            # The contour is that of the map, which does not decide.
+            headline += (
+                f" ({self.detector.image_score_name}; maximum of the map "
+                f"{prediction.map_maximum:.3g}, contour at {combined.threshold:.3g})"
+            )
         shown = heats if self.options.branches else {}
         picture = overlay.render_overlay(image, headline, combined, shown)
         with atomic_file(self.output / OVERLAYS / f"{name}.png") as part:
