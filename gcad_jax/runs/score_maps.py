@@ -22,7 +22,7 @@ from gcad_jax.evaluation.map_source import MapSource
 from gcad_jax.evaluation.ranks.rank import Precision
 from gcad_jax.evaluation.results import CategoryResult
 from gcad_jax.evaluation.scores import score
-from gcad_jax.reporting import tables
+from gcad_jax.reporting import evaluation_summary, tables
 from gcad_jax.reporting.plots import curves, style
 
 CURVES, CURVES_PDF = "curves.png", "curves.pdf"
@@ -131,12 +131,12 @@ def print_results(
 ) -> None:
     """Prints the results, and where the files `names` are."""
     print(
-        tables.count_sentence(result),
-        tables.scores_table(result),
+        evaluation_summary.count_sentence(result),
+        evaluation_summary.scores_table(result),
         sep="\n\n",
         end="\n\n",
     )
-    for remark in tables.remarks(result):
+    for remark in evaluation_summary.remarks(result):
         print(remark)
     print(f"Written to {output}: {', '.join(names)}.")
 
