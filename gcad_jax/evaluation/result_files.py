@@ -15,6 +15,7 @@ from etils import epath
 from gcad_jax.core.atomic_files import write_text
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import Path
+from gcad_jax.core.types import COMBINED
 from gcad_jax.evaluation.results import (
     KIND_OR_MEAN,
     LIMITS,
@@ -70,7 +71,8 @@ def detailed_results(result: CategoryResult) -> dict[str, Any]:
     """Every number of the category, by branch and seed, and a summary of each branch.
 
     The keys are the fields of `CategoryResult`, and `summary`: for each branch the
-    official schema as mean and as standard deviation over the seeds.
+    official schema as mean and as standard deviation over the seeds; of the combined
+    map also the AU-ROC of the method's own image scores, where it has some.
     """
     summary = {
         branch: {
@@ -79,7 +81,24 @@ def detailed_results(result: CategoryResult) -> dict[str, Any]:
         }
         for branch, seeds in result.branches.items()
     }
+    if result.combined and result.has_method_scores:
+        by_name = {"mean": mean, "std": deviation}
+        summary[COMBINED]["method_scores"] = {
+            name: {"auc_roc": _auroc_by_method(result.combined, summarize)}
+            for name, summarize in by_name.items()
+        }
     return dataclasses.asdict(result) | {"summary": summary}
+
+
+def _auroc_by_method(
+    seeds: Sequence[Scores], summarize: Callable[[list[Number]], Number]
+) -> dict[str, Number]:
+    """AU-ROC by kind of the method's own image scores; all seeds have some."""
+    found = [scores.method_scores for scores in seeds if scores.method_scores]
+    return {
+        kind: summarize([scores.auroc[kind] for scores in found])
+        for kind in KIND_OR_MEAN
+    }
 
 
 def write_metrics(path: Path, values: dict[str, Any], sort_keys: bool = True) -> None:

@@ -10,10 +10,10 @@ from gcad_jax.reporting.tables import LIMIT, short
 
 COUNT = 2  # images of each kind
 HOW = (
-    "images of each kind by the image score (the maximum of the map A): anomalous ones "
-    "with the {anomalous} scores, good ones with the {good}; rank 1 is the image that "
-    "looks most anomalous among all test images, AU-sPRO is that of the image's own "
-    f"regions up to {LIMIT}"
+    "images of each kind by the image score that decides (the maximum of the map A, "
+    "unless the method has another): anomalous ones with the {anomalous} scores, good "
+    "ones with the {good}; rank 1 is the image that looks most anomalous among all "
+    f"test images, AU-sPRO is that of the image's own regions up to {LIMIT}"
 )
 WORST = HOW.format(anomalous="lowest", good="highest")
 BEST = HOW.format(anomalous="highest", good="lowest")
@@ -43,9 +43,9 @@ def select_extremes(
 
 def describe_example(kind: str, scores: Scores, i: int) -> tuple[str, ...]:
     """What a figure says of test image i: kind, score, rank, and its AU-sPRO."""
-    score = scores.image_scores[i]
-    above = int(np.sum(np.asarray(scores.image_scores) > score))
-    rank = f"rank {above + 1} of {len(scores.image_scores)}"
+    score = scores.decision_scores[i]
+    above = int(np.sum(np.asarray(scores.decision_scores) > score))
+    rank = f"rank {above + 1} of {len(scores.decision_scores)}"
     areas = scores.image_auspro[i] if scores.image_auspro else None
     area = areas[LIMIT] if areas else None
     lines = short(kind), f"score {score:.3g}", rank

@@ -94,12 +94,7 @@ def _score_sections(method: str, results: Sequence[CategoryResult]) -> list[str]
             "pixels outside them."
         )
     if classified:
-        parts += [
-            "### Image AU-ROC" + _paper_form(paper.tables[2] if paper else "Table 6"),
-            tables.by_kind(
-                method, tested, tables.auroc, paper.auroc if paper else None
-            ),
-        ]
+        parts += _classification_tables(method, tested, paper)
     else:
         parts.append(
             "There is no image AU-ROC: it needs good and anomalous test images."
@@ -111,7 +106,7 @@ def _score_sections(method: str, results: Sequence[CategoryResult]) -> list[str]
     if any(scores for result in results for scores in result.validation):
         parts += [
             "### Scores of good validation images",
-            _VALIDATION,
+            _about_validation(results),
             tables.validation(results),
         ]
     return parts
@@ -124,10 +119,22 @@ _BRANCHES = (
 _DEFECTS = (
     "Each type against all good images of its category: AU-sPRO at 0.05, image AU-ROC."
 )
-_VALIDATION = (
-    "Image scores (maximum of the combined map) of good images that training did not "
-    "see: a new image that scores far above the highest is likely anomalous."
-)
+
+
+def _about_validation(results: Sequence[CategoryResult]) -> str:
+    which = "maximum of the combined map"
+    if tables.has_method_scores(results):
+        which += f", and {_score_that_decides(results)}, which decides"
+    return (
+        f"Image scores ({which}) of good images that training did not see: a new image "
+        "that scores far above the highest is likely anomalous."
+    )
+
+
+def _score_that_decides(results: Sequence[CategoryResult]) -> str:
+    """What the method's own image score is: the same in all categories."""
+    names = [result.image_score for result in results if result.has_method_scores]
+    return " or ".join(dict.fromkeys(names))
 
 
 def _how_to_read(results: Sequence[CategoryResult]) -> str:
@@ -168,6 +175,26 @@ def _localization_tables(
         tables.by_kind(method, results, tables.auspro, paper.auspro if paper else None),
         "### AU-sPRO by limit of the false positive rate" + _paper_form("Table 7"),
         tables.by_limit(method, results),
+    ]
+
+
+def _classification_tables(
+    method: str, results: Sequence[CategoryResult], paper: PublishedResults | None
+) -> list[str]:
+    """AU-ROC of the maximum of the map, and of the score that decides if another."""
+    title = "### Image AU-ROC" + _paper_form(paper.tables[2] if paper else "Table 6")
+    published = paper.auroc if paper else None
+    table = tables.by_kind(method, results, tables.auroc, published)
+    if not tables.has_method_scores(results):
+        return [title, table]
+    return [
+        title,
+        "Of the maximum of the map, as in the paper and in metrics.json.",
+        table,
+        "### Image AU-ROC of the score that decides",
+        f"Of the image score of this method: {_score_that_decides(results)}. By it an "
+        "image is called anomalous or not.",
+        tables.by_kind(method, results, tables.decision_auroc, None),
     ]
 
 

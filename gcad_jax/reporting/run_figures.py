@@ -86,7 +86,7 @@ def render_figures(
         count = min(example_selection.COUNT, images_a_kind)
         worst, best = (
             [row(i, describe_example(kinds[i], scores, i)) for i in indices]
-            for indices in select_extremes(kinds, scores.image_scores, count)
+            for indices in select_extremes(kinds, scores.decision_scores, count)
         )
         # One scale for both figures, so that their maps compare.
         limits = map_grid.color_scales([*worst, *best])

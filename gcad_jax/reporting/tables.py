@@ -1,16 +1,14 @@
 """Tables of results: Markdown, in the form of the paper's Tables 3, 5, 6, 7 (8, 9).
 
 Numbers have three decimals; with several seeds they are mean ± sample standard
-deviation over the seeds; a dash stands where there is nothing to compute. At the end
-what the evaluation of maps prints of one category, as text of 80 columns.
+deviation over the seeds; a dash stands where there is nothing to compute.
 """
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from gcad_jax.core.types import COMBINED
-from gcad_jax.data.dataset import GOOD
+from gcad_jax.core.types import COMBINED, MAP_MAXIMUM
 from gcad_jax.evaluation.results import (
     ANOMALOUS,
     KIND_OR_MEAN,
@@ -26,6 +24,7 @@ from gcad_jax.reporting.published import CATEGORIES, PUBLISHED, PublishedResults
 LIMIT = "0.05"  # the paper's false positive rate [P 5.3]
 HEADS = tuple(kind.replace("_anomalies", "") for kind in KIND_OR_MEAN)
 NONE = "-"
+DECIDES = "AU-ROC of the score that decides"
 OURS, PAPER = " (this run)", " (paper)"  # behind the method, at the head of a row
 Pick: TypeAlias = Callable[[Scores, str], Number]  # scores, kind or "mean" -> number
 Columns: TypeAlias = Iterable[tuple[Pick, str]]
@@ -41,10 +40,22 @@ def auroc(scores: Scores, kind: str) -> Number:
     return scores.auroc[kind]
 
 
+def decision_auroc(scores: Scores, kind: str) -> Number:
+    """Image AU-ROC of the score that decides: the method's own where it has one."""
+    return (scores.method_scores or scores).auroc[kind]
+
+
 # Heading -> number and kind of all columns of a table that has both measures.
 MEASURES: Mapping[str, tuple[Pick, str]] = {
     f"{name} {head}": (pick, kind)
     for name, pick in (("AU-sPRO", auspro), ("AU-ROC", auroc))
+    for kind, head in zip(KIND_OR_MEAN, HEADS, strict=True)
+}
+
+
+# The further columns where another score than the maximum of the map decides.
+DECISION_MEASURES: Mapping[str, tuple[Pick, str]] = {
+    f"AU-ROC {head} (decides)": (decision_auroc, kind)
     for kind, head in zip(KIND_OR_MEAN, HEADS, strict=True)
 }
 
@@ -118,6 +129,11 @@ def has_numbers(results: Sequence[CategoryResult], pick: Pick, *kinds: str) -> b
         for scores in result.combined
         for kind in kinds or KIND_OR_MEAN
     )
+
+
+def has_method_scores(results: Sequence[CategoryResult]) -> bool:
+    """Whether another score than the maximum of the map decides in any category."""
+    return any(result.has_method_scores for result in results)
 
 
 def short(kind: str) -> str:
@@ -253,72 +269,39 @@ def by_branch(results: Sequence[CategoryResult]) -> str:
 def by_defect(results: Sequence[CategoryResult]) -> str:
     """Every defect type of every category against all its good images."""
     rows = []
+    decided = has_method_scores(results)
     for result in results:
         by_seed = (scores.defects for scores in result.combined)
         for defects in zip(*by_seed, strict=True):
             first = defects[0]
             counts = str(first.images), str(first.regions)
-            areas = [d.auspro[LIMIT] for d in defects], [d.auroc for d in defects]
+            areas = [[d.auspro[LIMIT] for d in defects], [d.auroc for d in defects]]
+            if decided:
+                of_seeds = [scores.method_scores for scores in result.combined]
+                areas.append([s.defects.get(first.name) for s in of_seeds if s])
             about = result.name, first.name, short(first.kind)
             rows.append([*about, *counts, *map(cell, areas)])
-    head = ["Category", "Defect type", "Kind", "Images", "Regions"]
-    return markdown_table([*head, "AU-sPRO", "AU-ROC"], rows, 3)
+    head = ["Category", "Defect type", "Kind", "Images", "Regions", "AU-sPRO", "AU-ROC"]
+    return markdown_table([*head, *([DECIDES] if decided else [])], rows, 3)
 
 
 def validation(results: Sequence[CategoryResult]) -> str:
-    """Range of the image scores of good validation images, for each seed."""
-    rows = [
-        [
-            result.name,
-            str(seed),
-            str(len(scores)),
-            *(f"{f(scores):.3f}" for f in (min, statistics.median, max)),
-        ]
-        for result in results
-        for seed, scores in zip(result.seeds, result.validation, strict=True)
-        if scores
-    ]
-    head = ["Category", "Seed", "Images", "Lowest", "Median", "Highest"]
-    return markdown_table(head, rows, 1)
+    """Range of the image scores of good validation images, for each seed.
 
-
-def count_sentence(result: CategoryResult) -> str:
-    """'pushpins: 138 good, 81 structural and 91 logical test images.'"""
-    good, *others = (
-        f"{result.count(kind)} {short(kind)}" for kind in (GOOD, *ANOMALOUS)
-    )
-    return f"{result.name}: {good}, {' and '.join(others)} test images."
-
-
-def scores_table(result: CategoryResult) -> str:
-    """AU-sPRO by kind and limit, and the AU-ROC, of the first seed."""
-    scores = result.combined[0]
-    head = f"{'':<12}{'AU-sPRO up to the false positive rate':<45}{'AU-ROC':>9}"
-    rows = [head, f"{'':<12}" + "".join(f"{limit:>9}" for limit in LIMITS)]
-    for kind in KIND_OR_MEAN:
-        values = [scores.auspro[kind][limit] for limit in LIMITS]
-        cells = [
-            f"{NONE if value is None else f'{value:.4f}':>9}"
-            for value in (*values, scores.auroc[kind])
-        ]
-        rows.append(f"{short(kind):<12}{''.join(cells)}")
-    return "\n".join(rows)
-
-
-def remarks(result: CategoryResult) -> list[str]:
-    """A sentence for each reason why a number is null, and one on the bound."""
-    scores = result.combined[0]
-    sentences = []
-    for kind in (GOOD, *ANOMALOUS):
-        if not result.count(kind):
-            lost = "every AU-ROC is" if kind == GOOD else "its values and the mean are"
-            sentences.append(f"There are no {short(kind)} images: {lost} null.")
-        elif kind != GOOD and scores.auspro[kind][LIMITS[0]] is None:
-            sentences.append(
-                f"No pixel is free of {short(kind)} defects, so there are no false "
-                "positives: its AU-sPRO and the mean are null."
-            )
-    if not scores.exact:
-        bound = max(scores.bounds.values(), default=0.0)
-        sentences.append(f"AU-sPRO is at most {bound:.1e} from its exact value.")
-    return sentences
+    Where another score than the maximum of the map decides, there is a row of each.
+    """
+    named = has_method_scores(results)
+    rows = []
+    for result in results:
+        by_score = {MAP_MAXIMUM: result.validation}
+        if result.has_method_scores:
+            by_score[result.image_score] = result.method_validation
+        for name, seeds in by_score.items():
+            for seed, scores in zip(result.seeds, seeds, strict=True):
+                if scores:
+                    about = [result.name, name] if named else [result.name]
+                    ends = (f"{f(scores):.3f}" for f in (min, statistics.median, max))
+                    rows.append([*about, str(seed), str(len(scores)), *ends])
+    about = ["Category", "Score"] if named else ["Category"]
+    head = [*about, "Seed", "Images", "Lowest", "Median", "Highest"]
+    return markdown_table(head, rows, len(about))

@@ -23,7 +23,7 @@ from gcad_jax.methods.base import DetectorState
 from gcad_jax.methods.common.apply import ScoredImages, all_maps, score_images
 from gcad_jax.methods.common.image_score import has_own_score, image_score_name
 from gcad_jax.reporting import run_figures
-from gcad_jax.reporting.tables import LIMIT, auroc, auspro, cell, short
+from gcad_jax.reporting.tables import LIMIT, auroc, auspro, cell, decision_auroc, short
 from gcad_jax.training.checkpoint import CHECKPOINTS
 from gcad_jax.training.logs import ROWS, read_rows
 from gcad_jax.training.options import TrainResult
@@ -214,10 +214,14 @@ def print_result(result: CategoryResult) -> None:
         message = "no test images: only the validation images were scored"
         print_line(f"result      {message}", result=True)
         return
-    for title, pick, note in (
-        ("AU-ROC", auroc, "of images"),
-        ("AU-sPRO", auspro, f"up to a false positive rate of {LIMIT}"),
-    ):
+    lines = [("AU-ROC", auroc, "of images")]
+    if result.has_method_scores:
+        lines = [
+            ("AU-ROC", auroc, "of images by the maximum of the map"),
+            ("AU-ROC", decision_auroc, f"of images by {result.image_score}"),
+        ]
+    lines.append(("AU-sPRO", auspro, f"up to a false positive rate of {LIMIT}"))
+    for title, pick, note in lines:
         means = {
             kind: result_files.mean([pick(scores, kind) for scores in result.combined])
             for kind in KIND_OR_MEAN

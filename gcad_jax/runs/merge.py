@@ -150,13 +150,19 @@ def join_parts(parts: Sequence[Part]) -> CategoryResult:
     """One category with the seeds of all its parts, in the order of the seeds.
 
     Raises:
-      UserError: a seed in two parts, or other images.
+      UserError: a seed in two parts, other images, or another image score.
     """
     first = parts[0]
     places: dict[int, tuple[CategoryResult, int]] = {}
     for part in parts:
         if part.data != first.data or part.result.images != first.result.images:
             raise UserError(f"{part.folder} has other images than {first.folder}.")
+        if part.result.image_score != first.result.image_score:
+            raise UserError(
+                f"{part.folder} was decided by another image score than {first.folder} "
+                f"({part.result.image_score}, not {first.result.image_score}); evaluate "
+                "them with one version."
+            )
         for place, seed in enumerate(part.result.seeds):
             if seed in places:
                 raise UserError(f"{part.folder}: another part has the seed {seed} too.")
@@ -170,4 +176,9 @@ def join_parts(parts: Sequence[Part]) -> CategoryResult:
             for branch in first.result.branches
         },
         validation=tuple(result.validation[place] for result, place in ordered),
+        method_validation=tuple(
+            result.method_validation[place]
+            for result, place in ordered
+            if result.has_method_scores
+        ),
     )

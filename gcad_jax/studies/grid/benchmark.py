@@ -15,6 +15,7 @@ from gcad_jax.reporting.tables import (
     auspro,
     auspro_at,
     cell,
+    decision_auroc,
     markdown_table,
     short,
 )
@@ -22,6 +23,7 @@ from gcad_jax.studies.grid.presets import study_of_methods
 from gcad_jax.studies.grid.results import (
     FinishedRun,
     Lines,
+    has_method_scores,
     kind_heading,
     main_kind,
 )
@@ -59,6 +61,12 @@ class Benchmark(Study):
             f"### Image AU-ROC{_form(forms[2])}",
             _overall(runs, _by_kind(auroc), lambda paper: paper.auroc),
         ]
+        if has_method_scores(runs):
+            parts += [
+                "### Image AU-ROC of the score that decides",
+                _which_scores(runs),
+                _overall(runs, _by_kind(decision_auroc), lambda paper: ()),
+            ]
         if several:
             parts += [
                 f"### Image AU-ROC, by category, {kind_heading(kind)}",
@@ -142,6 +150,18 @@ def _reading(runs: Mapping[str, FinishedRun]) -> str:
     else:
         sentences.append(f"The paper has no rows for {results[0].dataset}.")
     return " ".join(dict.fromkeys(filter(None, sentences)))
+
+
+def _which_scores(runs: Mapping[str, FinishedRun]) -> str:
+    """Which image score each method decides by."""
+    names = {
+        run.title: run.results[0].image_score
+        for run in runs.values()
+        if tables.has_method_scores(run.results)
+    }
+    which = "; ".join(f"{title}: {name}" for title, name in names.items())
+    others = "; others: the maximum of the map" if len(names) < len(runs) else ""
+    return f"By it an image is called anomalous or not. {which}{others}."
 
 
 def _overall(

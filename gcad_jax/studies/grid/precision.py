@@ -10,16 +10,18 @@ from gcad_jax.core import fields
 from gcad_jax.evaluation.result_files import deviation, mean
 from gcad_jax.evaluation.results import KIND_OR_MEAN, Number
 from gcad_jax.reporting.tables import (
+    DECIDES,
     HEADS,
     NONE,
     Pick,
     auroc,
     auspro,
+    decision_auroc,
     markdown_table,
     measure_cells,
 )
 from gcad_jax.studies.grid.presets import METHODS, study_of_methods
-from gcad_jax.studies.grid.results import FinishedRun
+from gcad_jax.studies.grid.results import FinishedRun, has_method_scores
 from gcad_jax.studies.grid.study import Study
 from gcad_jax.studies.statistics import ROUNDING
 
@@ -138,9 +140,12 @@ class Precisions(Study):
 
     def sections(self, dataset: str, runs: Mapping[str, FinishedRun]) -> list[str]:
         """What the differences say, and a table for each measure."""
-        compared = {name: differences(runs, pick) for name, pick in MEASURES.items()}
+        measures = dict(MEASURES)
+        if has_method_scores(runs):
+            measures[f"Image {DECIDES}"] = decision_auroc
+        compared = {name: differences(runs, pick) for name, pick in measures.items()}
         parts = [f"## {dataset}", statement(compared)]
-        for name, pick in MEASURES.items():
+        for name, pick in measures.items():
             rows = [
                 [
                     run.title,

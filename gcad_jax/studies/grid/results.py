@@ -25,6 +25,7 @@ from gcad_jax.reporting.tables import (
     auspro,
     auspro_at,
     category_means,
+    decision_auroc,
     has_numbers,
     short,
 )
@@ -65,6 +66,11 @@ class FinishedRun:
     def values(self, pick: Pick, kind: str) -> list[Number]:
         """One number for each seed: the mean over the categories that have it."""
         return category_means(self.results, pick, kind)
+
+
+def has_method_scores(runs: Mapping[str, FinishedRun]) -> bool:
+    """Whether another image score than the maximum of the map decides in any run."""
+    return any(tables.has_method_scores(run.results) for run in runs.values())
 
 
 def main_kind(runs: Mapping[str, FinishedRun]) -> str:
@@ -114,7 +120,7 @@ def numbers_as_json(runs: Runs) -> dict[str, Any]:
 
 
 def _numbers(run: FinishedRun) -> dict[str, Any]:
-    return {
+    numbers = {
         "auc_spro": {
             kind: {
                 limit: summarize(run.values(auspro_at(limit), kind)) for limit in LIMITS
@@ -123,6 +129,12 @@ def _numbers(run: FinishedRun) -> dict[str, Any]:
         },
         "auc_roc": {kind: summarize(run.values(auroc, kind)) for kind in KIND_OR_MEAN},
     }
+    # Left out elsewhere, so that reports written before are found to be the same.
+    if tables.has_method_scores(run.results):
+        numbers["auc_roc_of_decision"] = {
+            kind: summarize(run.values(decision_auroc, kind)) for kind in KIND_OR_MEAN
+        }
+    return numbers
 
 
 def measure_panels(
@@ -139,10 +151,14 @@ def measure_panels(
     papers_auspro = {title: paper.auspro for title, paper in published.items()}
     papers_auroc = {title: paper.auroc for title, paper in published.items()}
     spro_title = f"AU-sPRO up to {LIMIT}"
-    return [
+    shown = [
         make_panel(dataset, spro_title, by_title, auspro, papers_auspro, form),
         make_panel(dataset, "image AU-ROC", by_title, auroc, papers_auroc, form),
     ]
+    if has_method_scores(runs):
+        measure = tables.DECIDES.replace("AU-ROC", "image AU-ROC")
+        shown.append(make_panel(dataset, measure, by_title, decision_auroc, form=form))
+    return shown
 
 
 def make_panel(

@@ -7,10 +7,18 @@ import numpy as np
 
 from gcad_jax.evaluation.result_files import mean
 from gcad_jax.reporting.plots.panels import POINTS
-from gcad_jax.reporting.tables import MEASURES, NONE, auspro, cell, markdown_table
+from gcad_jax.reporting.tables import (
+    DECISION_MEASURES,
+    MEASURES,
+    NONE,
+    auspro,
+    cell,
+    markdown_table,
+)
 from gcad_jax.studies.grid.presets import study_of_methods
 from gcad_jax.studies.grid.results import (
     FinishedRun,
+    has_method_scores,
     kind_heading,
     main_kind,
 )
@@ -45,7 +53,10 @@ def seed_study(given: str) -> Study:
 
 
 def _table_of_seeds(run: FinishedRun) -> str:
-    columns = {head: run.values(pick, kind) for head, (pick, kind) in MEASURES.items()}
+    measures = MEASURES
+    if has_method_scores({"": run}):
+        measures = {**measures, **DECISION_MEASURES}
+    columns = {head: run.values(pick, kind) for head, (pick, kind) in measures.items()}
     rows = [
         [str(seed), *(cell([values[i]]) for values in columns.values())]
         for i, seed in enumerate(run.seeds)
@@ -61,13 +72,13 @@ def _table_of_seeds(run: FinishedRun) -> str:
 
 
 def image_agreement(run: FinishedRun) -> list[float]:
-    """Kendall's tau of the test images' scores, for each category and pair of seeds.
+    """Kendall's tau of the image scores that decide, by category and pair of seeds.
 
     1: both seeds rank all images alike; 0: no relation. Ties count as in tau-b.
     """
     taus = []
     for result in run.results:
-        scores = [np.asarray(seed.image_scores) for seed in result.combined]
+        scores = [np.asarray(seed.decision_scores) for seed in result.combined]
         for one, other in itertools.combinations(scores, 2):
             tau = kendall_tau(order_signs(np.column_stack([one, other])))
             if tau is not None and np.isfinite(tau[0]):
