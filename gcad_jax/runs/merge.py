@@ -159,9 +159,9 @@ def join_parts(parts: Sequence[Part]) -> CategoryResult:
             raise UserError(f"{part.folder} has other images than {first.folder}.")
         if part.result.image_score != first.result.image_score:
             raise UserError(
-                f"{part.folder} was decided by another image score than {first.folder} "
-                f"({part.result.image_score}, not {first.result.image_score}); evaluate "
-                "them with one version."
+                f"{part.folder} decides by another image score than {first.folder} "
+                f"({part.result.image_score}, not {first.result.image_score}); "
+                "evaluate them with one version."
             )
         for place, seed in enumerate(part.result.seeds):
             if seed in places:
