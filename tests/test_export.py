@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from helpers import runs
-from inference.test_detector import images, stored
+from inference.test_detector import images, judged, stored
 from jax import export
 
 import gcad_jax
@@ -119,6 +119,38 @@ def test_what_stands_beside_it(done, folder):
     assert f"{about['parity']['maps']:.1e} of the range" in done.stdout
     assert "seed 3" in done.stdout
     assert runs.leftovers(folder) == []
+
+
+def test_a_score_of_the_method_is_exported_and_the_maximum_stands_beside_it(tmp_path):
+    detector, file = Detector(judged(), 2), as_path(tmp_path / "blue.jax")
+    _, parity = exported.write_export(detector, file, 0.1)
+    assert parity.small
+    about = json.loads((tmp_path / "blue.jax.json").read_text())
+    assert about["image_score"] == "mean of blue"
+    assert (about["threshold"], about["map_threshold"]) == (0.9, 1.8)
+    detect = export.deserialize(file.read_bytes()).call
+    batch = np.stack([images(9, 1)[4], np.zeros_like(images(9, 1)[4])])
+    found = detect(batch)
+    assert set(found) == set(about["results"])
+    assert found["threshold"] == np.float32(0.9)
+    assert found["map_threshold"] == np.float32(1.8)
+    for row, want in enumerate(detector.predict(list(batch), fpr=0.1)):
+        assert found["score"][row] == pytest.approx(want.score, rel=1e-5)
+        assert found["map_maximum"][row] == pytest.approx(want.map_maximum, rel=1e-5)
+        assert found["anomalous"][row] == want.anomalous
+        assert found["p_value"][row] == pytest.approx(want.p_value, rel=1e-6)
+    assert found["score"][0] != pytest.approx(found["map_maximum"][0])
+
+
+def test_a_file_without_scores_of_the_method_exports_the_maximum():
+    method = judged().method
+    names = exported.describe_export(stored(method), 0.1)["results"]
+    assert "map_maximum" not in names
+    batch = np.stack(images(1))
+    found = exported.detection_program(stored(method), 0.1)(batch)
+    assert set(found) == set(names)
+    of_map = exported.detection_program(stored(), 0.1)(batch)
+    np.testing.assert_array_equal(found["score"], of_map["score"])
 
 
 def test_one_that_differs_is_not_written(tmp_path, monkeypatch):

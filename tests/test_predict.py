@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from helpers import runs
-from inference.test_detector import images, stored
+from inference.test_detector import images, judged, stored
 from PIL import Image
 
 import gcad_jax
@@ -90,6 +90,50 @@ def test_scores_are_those_of_python(whole, folder):
             assert drawn.width > 4 * 150  # four panels
     assert len(list(whole[0].rglob("*.png"))) == 12
     assert runs.leftovers(whole[0]) == []
+
+
+def test_columns_of_version_0_1_0_keep_their_places(whole):
+    """A further one is the last; of a method without another score it is the score."""
+    lines = (whole[0] / "scores.csv").read_text().splitlines()
+    before = "image,score,anomalous,p_value,height,width,file"
+    assert lines[0] == f"{before},map_maximum"
+    for row in table(whole[0] / "scores.csv"):
+        assert row["map_maximum"] == row["score"]
+
+
+def test_what_decides_is_said_where_it_is_not_the_map(folder, tmp_path, capsys):
+    path = detector_file.detector_path(tmp_path / "run/nut", 3)
+    detector_file.write_detector(path, judged())
+    headlines = []
+    original = overlay.render_overlay
+
+    def render(image, headline, combined, branches):
+        headlines.append((headline, combined.threshold))
+        return original(image, headline, combined, branches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlay, "render_overlay", render)
+        predict_folder.predict_folder(
+            *(str(tmp_path / "run"), str(folder / "images"), str(tmp_path / "out")),
+            OutputOptions(0.1, maps=False),
+        )
+    rows = table(tmp_path / "out/scores.csv")
+    found = gcad_jax.load(tmp_path / "run").predict([r["file"] for r in rows], fpr=0.1)
+    for row, prediction in zip(rows, found, strict=True):
+        assert float(row["score"]) == pytest.approx(prediction.score, rel=1e-5)
+        maximum = pytest.approx(prediction.map_maximum, rel=1e-5)
+        assert float(row["map_maximum"]) == maximum
+        assert int(row["anomalous"]) == prediction.anomalous == (prediction.score > 0.9)
+    assert sum(row["score"] != row["map_maximum"] for row in rows) >= 11
+    about = json.loads((tmp_path / "out/predict.json").read_text())
+    assert about["image_score"] == "mean of blue"
+    assert (about["threshold"], about["map_threshold"]) == (0.9, 1.8)
+    for headline, contour in headlines:
+        assert contour == 1.8, "pixels of the map are marked by the map's threshold"
+        assert "0.9 (mean of blue; maximum of the map" in headline
+    said = capsys.readouterr().out
+    assert "decided by  mean of blue; pixels are marked above 1.8\n" in said
+    assert max(map(len, said.splitlines())) <= 80 + len(str(tmp_path))
 
 
 def test_what_is_not_readable_is_named_and_the_exit_code_says_it(whole):

@@ -1,5 +1,6 @@
 """Branches, seeds, and the schema of the files."""
 
+import dataclasses
 import json
 import statistics
 
@@ -125,6 +126,78 @@ def test_null_where_a_kind_is_missing(tmp_path, category):
     assert values["classification"]["auc_roc"][MEAN] is None
     assert values["localization"]["auc_spro"][MEAN] == dict.fromkeys(LIMITS)
     assert values["localization"]["auc_spro"][STRUCTURAL]["0.05"] > 0
+
+
+def by_method(category):
+    """Scores of the method's own, of two seeds: others than the maxima of the maps."""
+    images, _ = category
+    return np.random.default_rng(8).random((2, len(images)), np.float32)
+
+
+def test_image_scores_of_the_method_stand_beside_those_of_the_map(category, result):
+    images, maps = category
+    given = by_method(category)
+    scores = evaluate(images, maps, method_scores=given)
+    for seed, of_seed in enumerate(scores["A"]):
+        found, values = of_seed.method_scores, [float(x) for x in given[seed]]
+        assert found.image_scores == of_seed.decision_scores == tuple(values)
+        structural = oracle.auroc(values[:3], values[3:5])
+        assert found.auroc[STRUCTURAL] == pytest.approx(structural)
+        assert found.auroc_official[STRUCTURAL] == pytest.approx(structural)
+        logical = oracle.auroc(values[:3], values[5:])
+        assert found.auroc[MEAN] == pytest.approx((structural + logical) / 2)
+        assert found.defects == pytest.approx({"dent": structural, "missing": logical})
+        # All else is what it is without them: metrics.json is that of the map.
+        without = result.branches["A"][seed]
+        assert dataclasses.replace(of_seed, method_scores=None) == without
+        assert without.decision_scores == without.image_scores != found.image_scores
+    assert files.official_metrics(scores["A"]) == files.official_metrics(
+        result.combined
+    )
+    assert scores["A_loc"][0].method_scores is None
+
+
+def test_a_score_that_is_no_number_names_the_image(category):
+    images, maps = category
+    scores = by_method(category)
+    scores[1, 4] = np.inf
+    with pytest.raises(UserError, match=rf"A, seed 2 of 2: .*{images[4].name} is NaN"):
+        evaluate(images, maps, method_scores=scores)
+
+
+def test_image_scores_of_the_method_come_back_from_their_files(
+    tmp_path, category, result
+):
+    images, maps = category
+    branches = evaluate(images, maps, method_scores=by_method(category))
+    decided = dataclasses.replace(
+        result,
+        branches=branches,
+        image_score="distance",
+        method_validation=((3.0, 2.0), (1.0, 4.0)),
+    )
+    files.write_result(tmp_path, decided)
+    assert files.read_result(tmp_path) == decided
+    details = json.loads((tmp_path / "details.json").read_text())
+    by_seed = [s.method_scores.auroc[MEAN] for s in branches["A"]]
+    summary = details["summary"]["A"]["method_scores"]
+    assert summary["mean"]["auc_roc"][MEAN] == pytest.approx(statistics.fmean(by_seed))
+    assert summary["std"]["auc_roc"][MEAN] == pytest.approx(statistics.stdev(by_seed))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics == files.official_metrics(result.combined)
+
+
+def test_results_of_version_0_1_0_are_decided_by_the_maximum(tmp_path, result):
+    files.write_result(tmp_path, result)
+    details = json.loads((tmp_path / "details.json").read_text())
+    del details["image_score"], details["method_validation"]
+    for seeds in details["branches"].values():
+        for scores in seeds:
+            del scores["method_scores"]
+    (tmp_path / "details.json").write_text(json.dumps(details))
+    again = files.read_result(tmp_path)
+    assert again == result
+    assert not again.has_method_scores
 
 
 def test_no_test_images():

@@ -1,8 +1,16 @@
 """Results of categories with made-up numbers, for tests of tables."""
 
+import dataclasses
+
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
-from gcad_jax.evaluation.results import LIMITS, MEAN, CategoryResult, Scores
+from gcad_jax.evaluation.results import (
+    LIMITS,
+    MEAN,
+    CategoryResult,
+    MethodScores,
+    Scores,
+)
 
 
 def scores(structural, logical, image=0.5, image_scores=(0.0, 1.0, 2.0)):
@@ -17,6 +25,26 @@ def scores(structural, logical, image=0.5, image_scores=(0.0, 1.0, 2.0)):
         defects=(),
         curves={},
         image_scores=image_scores,
+    )
+
+
+def with_method_scores(of_map, structural, logical, image_scores=(2.0, 1.0, 0.0)):
+    """Scores of a map, and AU-ROC by an image score of the method's own."""
+    half = None if None in (structural, logical) else (structural + logical) / 2
+    kinds = {STRUCTURAL: structural, LOGICAL: logical, MEAN: half}
+    defects = {defect.name: structural for defect in of_map.defects}
+    by_method = MethodScores(image_scores, kinds, kinds, defects)
+    return dataclasses.replace(of_map, method_scores=by_method)
+
+
+def decided(result, name="darkness"):
+    """A result whose seeds have scores of the method, with two validation images."""
+    pairs = tuple((0.25 * seed, 0.75) for seed in result.seeds)
+    return dataclasses.replace(
+        result,
+        image_score=name,
+        validation=tuple((9.0 + seed, 7.0) for seed in result.seeds),
+        method_validation=pairs,
     )
 
 

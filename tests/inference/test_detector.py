@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import subprocess
 import sys
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -14,10 +15,11 @@ from PIL import Image
 import gcad_jax
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.threads import Scratch
-from gcad_jax.core.types import COMBINED
+from gcad_jax.core.types import COMBINED, MAP_MAXIMUM
 from gcad_jax.data.resize import resize_image, upsample
 from gcad_jax.inference import detector as detectors
 from gcad_jax.inference import detector_file
+from gcad_jax.inference.detector import Detector
 from gcad_jax.inference.detector_file import DetectorFile, Scale
 from gcad_jax.methods.base import DetectorState
 from gcad_jax.models.io.npz import read_weights, write_weights
@@ -40,14 +42,31 @@ class Red(doubles.Scored):
         return ("B",)
 
 
-def stored(**fields):
-    method = Red()
+@dataclasses.dataclass(eq=False)
+class RedJudgedByBlue(Red):
+    """`Red` whose image score is how blue the whole image is, times the weight."""
+
+    image_score_name: ClassVar[str] = "mean of blue"
+
+    def image_scores(self, detector, images, combined):
+        del combined
+        return images[..., 2].mean(axis=(1, 2)) * detector.frozen["weight"]
+
+
+def stored(method=None, **fields):
+    method = method or Red()
     learned = method.init(jax.random.key(0))
     frozen = {"weight": np.float32(2), "deep": {"er": np.arange(3)}}
     detector = DetectorState(frozen, learned, {"mu": np.float32(0.25)})
     validation = tuple(i / 20 for i in range(1, 40))
     scales = {"B": Scale(0.1, validation), COMBINED: Scale(0.2, validation)}
     return DetectorFile(method, detector, "set", "nut", 3, scales, **fields)
+
+
+def judged():
+    """A detector with an image score of its own: by it half of the images are above."""
+    scores = tuple(i / 40 for i in range(1, 40))
+    return stored(RedJudgedByBlue(), method_scores=scores)
 
 
 @pytest.fixture
@@ -109,6 +128,53 @@ def test_maps_and_scores_are_those_of_each_image(workdir, batch_size):
         assert prediction.score == pytest.approx(2 * small[..., 0].max())
         # 38 of the 39 validation scores i/20 lie at or below 1.9.
         assert prediction.anomalous == (prediction.score > 1.9)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+def test_a_score_of_the_method_decides_and_the_map_keeps_its_own_threshold(
+    tmp_path, batch_size
+):
+    path = detector_file.detector_path(tmp_path / "nut", 3)
+    detector_file.write_detector(path, judged())
+    assert detector_file.read_detector(path).method_scores == judged().method_scores
+    detector = gcad_jax.load(tmp_path, batch_size=batch_size)
+    assert detector.image_score_name == "mean of blue"
+    assert detector.validation_scores == judged().method_scores
+    # At 5 % the 38th of 39 scores: i/40 of the method, i/20 of the map.
+    assert (detector.threshold(), detector.map_threshold()) == (0.95, 1.9)
+    given = images(9)
+    found = detector.predict(given)
+    for image, prediction in zip(given, found, strict=True):
+        small = resize_image(image, SIDE).astype(np.float32) / 255
+        assert prediction.score == pytest.approx(2 * small[..., 2].mean(), rel=1e-5)
+        assert prediction.map_maximum == pytest.approx(2 * small[..., 0].max())
+        assert prediction.anomalous == (prediction.score > 0.95)
+        higher = sum(score >= prediction.score for score in judged().method_scores)
+        assert prediction.p_value == pytest.approx((1 + higher) / 40)
+    assert {one.anomalous for one in found} == {False, True}
+    of_map = Detector(stored(), batch_size).predict(given)
+    assert [one.anomalous for one in found] != [one.anomalous for one in of_map]
+
+
+def test_a_file_without_scores_of_the_method_is_decided_by_the_maximum(tmp_path):
+    """Such as one of an earlier version of a method that has a score of its own now."""
+    path = detector_file.detector_path(tmp_path / "nut", 3)
+    detector_file.write_detector(path, stored(RedJudgedByBlue()))
+    detector, of_map = gcad_jax.load(tmp_path), Detector(stored(), 8)
+    assert detector.image_score_name == MAP_MAXIMUM
+    assert detector.threshold() == detector.map_threshold() == 1.9
+    for one, other in zip(
+        *(d.predict(images(9)) for d in (detector, of_map)), strict=True
+    ):
+        assert one.score == one.map_maximum == other.score
+        assert (one.anomalous, one.p_value) == (other.anomalous, other.p_value)
+
+
+def test_scores_that_the_method_cannot_give_are_refused(tmp_path):
+    path = detector_file.detector_path(tmp_path / "nut", 3)
+    detector_file.write_detector(path, stored(method_scores=(0.5, 1.0)))
+    with pytest.raises(UserError, match="image scores of its own"):
+        gcad_jax.load(path)
 
 
 def test_any_number_of_images_of_any_size_compiles_once(workdir):

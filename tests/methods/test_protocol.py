@@ -24,6 +24,7 @@ from gcad_jax.inference.detector_file import DetectorFile, Scale
 from gcad_jax.methods.autoencoder import AE
 from gcad_jax.methods.base import Batch, DetectorState, Method
 from gcad_jax.methods.common.apply import all_maps, score_images
+from gcad_jax.methods.common.image_score import has_own_score
 from gcad_jax.methods.fanogan import FAnoGAN
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.methods.mnad import MNAD
@@ -247,9 +248,11 @@ def maps(case, detector, images):
 
 
 def maps_of(case, detector, images):
-    return score_images(
-        case.method, compiled_maps(case.method), [detector], images
-    ).maps
+    return scored(case, detector, images).maps
+
+
+def scored(case, detector, images):
+    return score_images(case.method, compiled_maps(case.method), [detector], images)
 
 
 def test_a_method_is_hashable_and_its_defaults_are_valid(case):
@@ -424,6 +427,22 @@ def test_maps_of_an_image_do_not_depend_on_its_batch(case, detector, images, map
         )
 
 
+def test_image_scores_are_the_maximum_of_the_map_unless_they_have_another_name(
+    case, detector, images
+):
+    maps, image_scores = scored(case, detector, images)
+    assert image_scores.shape == (1, 4)
+    assert image_scores.dtype == np.float32
+    assert np.all(np.isfinite(image_scores))
+    maxima = maps[COMBINED].max(axis=(2, 3))
+    assert np.array_equal(image_scores, maxima) != has_own_score(case.method)
+    # Nor do they depend on the images beside them.
+    _, reversed_scores = scored(case, detector, images[::-1])
+    np.testing.assert_allclose(
+        reversed_scores[:, ::-1], image_scores, rtol=1e-4, atol=1e-4
+    )
+
+
 def test_a_detector_is_arrays_that_come_back_from_a_file(
     case, detector, images, maps, tmp_path
 ):
@@ -439,7 +458,8 @@ def test_a_detector_is_arrays_that_come_back_from_a_file(
 def test_exported_it_says_what_it_says_here(case, detector):
     """Of images that are smaller than the network's, read back from its bytes."""
     scales = {COMBINED: Scale(0.0, tuple(i / 20 for i in range(1, 40)))}
-    stored = DetectorFile(case.method, detector, "set", "nut", 0, scales)
+    decided = scales[COMBINED].image_scores if has_own_score(case.method) else None
+    stored = DetectorFile(case.method, detector, "set", "nut", 0, scales, decided)
     call = export.deserialize(exported.export_detector(stored, 0.1).serialize()).call
     *_, batch = export_check.sample_batches(SIDE, case.method.channels)
     found = export_check.compare_with_predict(call, Detector(stored, 2), [batch])

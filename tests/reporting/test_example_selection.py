@@ -26,6 +26,16 @@ def test_no_image_is_both(count):
     assert len(worst) + len(best) <= len(KINDS)
 
 
+def test_what_is_said_is_said_of_the_score_that_decides():
+    of_map = made_results.scores(0.5, 0.5, image_scores=(0.0, 1.0, 2.0))
+    decided = made_results.with_method_scores(of_map, 0.9, 0.9, (7.0, 5.0, 3.0))
+    assert example_selection.describe_example(G, decided, 0)[1:] == (
+        "score 7",
+        "rank 1 of 3",
+    )
+    assert example_selection.describe_example(G, of_map, 0)[2] == "rank 3 of 3"
+
+
 def test_few_images_and_equal_scores():
     assert example_selection.select_extremes([], [], 2) == ([], [])
     assert example_selection.select_extremes([L], [1.0], 2) == ([0], [])

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from helpers import made_results
 
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 from gcad_jax.evaluation import result_files as files
@@ -164,6 +165,44 @@ def test_branches(tmp_path):
         "| pushpins | A (combined) | 0.200 | 0.400 | 0.300 | 0.500 | 0.500 | 0.500 |"
     )
     assert rows[4].startswith("| pushpins | A_loc | 0.600 | 0.100 | 0.350 |")
+
+
+def test_both_auroc_stand_where_another_score_than_the_maximum_decides(tmp_path):
+    seeds = [
+        made_results.with_method_scores(scores(0.2, 0.4, image=0.5), 0.9, 0.7),
+        made_results.with_method_scores(scores(0.2, 0.4, image=0.5), 0.8, 0.6),
+    ]
+    decided = made_results.decided(result("pushpins", seeds), "darkness")
+    text = report(tmp_path, [decided])
+    by_map = section(text, "Image AU-ROC (form of the paper's Table 6)")
+    assert by_map[0].startswith("Of the maximum of the map")
+    assert by_map[-1] == (
+        "| GCAD (this run) | pushpins | 0.500 ± 0.000 | 0.500 ± 0.000 | 0.500 ± 0.000 |"
+    )
+    by_method = section(text, "Image AU-ROC of the score that decides")
+    assert "darkness" in by_method[0]
+    assert by_method[-1] == (
+        "| GCAD (this run) | pushpins | 0.850 ± 0.071 | 0.650 ± 0.071 | 0.750 ± 0.071 |"
+    )
+    assert "(paper)" not in "".join(by_method)
+    defects = section(text, "By defect type")
+    assert defects[1].endswith(
+        "| AU-sPRO | AU-ROC | AU-ROC of the score that decides |"
+    )
+    assert defects[3].endswith("| 0.200 ± 0.000 | 0.500 ± 0.000 | 0.850 ± 0.071 |")
+    validation = section(text, "Scores of good validation images")
+    assert "darkness, which decides" in validation[0]
+    assert validation[3:] == [
+        "| pushpins | maximum of the map | 0 | 2 | 7.000 | 8.000 | 9.000 |",
+        "| pushpins | maximum of the map | 1 | 2 | 7.000 | 8.500 | 10.000 |",
+        "| pushpins | darkness | 0 | 2 | 0.000 | 0.375 | 0.750 |",
+        "| pushpins | darkness | 1 | 2 | 0.250 | 0.500 | 0.750 |",
+    ]
+
+
+def test_one_auroc_stands_where_the_maximum_decides(tmp_path):
+    text = report(tmp_path, [result("pushpins", [scores(0.2, 0.4)])])
+    assert "decides" not in text
 
 
 def test_images_without_tests_and_masks(tmp_path):

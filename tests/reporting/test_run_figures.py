@@ -119,19 +119,24 @@ def test_links_are_relative_and_only_to_what_exists(tmp_path: pathlib.Path) -> N
     assert all(f.caption.startswith(f"{f.about}: ") for f in found)
 
 
+@pytest.mark.parametrize("of_method", [False, True])
 def test_worst_and_best_images_of_one_scale(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, of_method: bool
 ) -> None:
-    """Good images of scores 0 to 3, structural ones of 1 to 4, in their maps."""
+    """Good images of scores 0 to 3, structural ones of 1 to 4: in their maps, or by
+    the method's own image score, and their maps say the opposite.
+    """
     tests = [image(GOOD, number=i) for i in range(4)]
     tests += [image(STRUCTURAL, "scratch", i) for i in range(4)]
     values = np.array([0, 1, 2, 3, 1, 2, 3, 4], np.float32)
-    maps = np.broadcast_to(values[:, None, None], (8, 4, 4))[None]
+    in_maps = 4 - values if of_method else values
+    maps = np.broadcast_to(in_maps[:, None, None], (8, 4, 4))[None]
     pixels = np.zeros((8, 8, 8, 3), np.uint8)
     of_set = Category(
         "set", "name", pixels, pixels, pixels, tuple(tests), Augmentation(), False
     )
-    scores = evaluate(tests, {"A": maps})
+    by_method = values[None] if of_method else None
+    scores = evaluate(tests, {"A": maps}, method_scores=by_method)
     result = CategoryResult(
         "set", "name", False, (), (0,), tuple((t.name, t.kind) for t in tests), scores
     )

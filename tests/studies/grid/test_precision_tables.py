@@ -40,6 +40,24 @@ def rows(parts, title):
     return parts[parts.index(f"### {title}") + 1].splitlines()[2:]
 
 
+def test_a_score_that_decides_is_compared_too():
+    sides = [
+        [made_results.with_method_scores(s, x, x) for s in seeds]
+        for seeds, x in ((FIRST, 0.9), (SECOND, 0.7))
+    ]
+    runs = both(*sides)
+    runs = {
+        name: FinishedRun(found.title, tuple(map(made_results.decided, found.results)))
+        for name, found in runs.items()
+    }
+    parts = Precisions().sections("circles", runs)
+    found = rows(parts, "Image AU-ROC of the score that decides")
+    assert found[2] == "| difference of the means | -0.2000 | -0.2000 | -0.2000 |"
+    assert "score that decides" not in "".join(
+        Precisions().sections("circles", both(FIRST, SECOND))
+    )
+
+
 def test_every_row_by_hand():
     parts = Precisions().sections("circles", both(FIRST, SECOND, (7, 3, 5)))
     assert parts[0] == "## circles"

@@ -117,6 +117,56 @@ def test_mvtec_ad_has_the_forms_of_its_own_tables():
     assert "| GCAD | - | 0.50 |" in told, "structural alone ranks methods too"
 
 
+def decided_runs():
+    """Two methods, the second with an image score of its own."""
+    of_map = [scores(0.5, 0.5), scores(0.3, 0.3, image_scores=(1.0, 0.0, 2.0))]
+    own = [
+        made_results.with_method_scores(of_seed, structural, 0.5)
+        for of_seed, structural in zip(of_map, (1.0, 0.8), strict=True)
+    ]
+    darker = made_results.decided(made_results.result("circles", own, "circles"))
+    return {
+        "map": FinishedRun("Map", (made_results.result("circles", of_map, "circles"),)),
+        "dark": FinishedRun("Dark", (darker,)),
+    }
+
+
+def test_the_benchmark_shows_both_auroc_where_another_score_decides():
+    parts = Benchmark().sections("circles", decided_runs())
+    assert rows(parts, "Image AU-ROC")[1].startswith("| Dark | 0.500 ± 0.000 |")
+    at = parts.index("### Image AU-ROC of the score that decides")
+    assert "Dark: darkness; others: the maximum of the map." in parts[at + 1]
+    assert parts[at + 2].splitlines()[2:] == [
+        "| Map | 0.500 ± 0.000 | 0.500 ± 0.000 | 0.500 ± 0.000 |",
+        "| Dark | 0.900 ± 0.141 | 0.500 ± 0.000 | 0.700 ± 0.071 |",
+    ]
+    of_map = {"map": decided_runs()["map"]}
+    assert "decides" not in "".join(Benchmark().sections("circles", of_map))
+    assert len(measure_panels("circles", of_map)) == 2
+    *_, panel = measure_panels("circles", decided_runs())
+    assert panel.measure == "image AU-ROC of the score that decides"
+    assert panel.values["Dark"][0] == [1.0, 0.8]
+
+
+def test_numbers_of_the_score_that_decides_are_there_only_where_it_is_another():
+    numbers = numbers_as_json({"circles": decided_runs()})["circles"]
+    assert "auc_roc_of_decision" not in numbers["map"]["overall"]
+    found = numbers["dark"]["overall"]["auc_roc_of_decision"][STRUCTURAL]
+    assert found["seeds"] == [1.0, 0.8]
+    assert found["mean"] == pytest.approx(0.9)
+
+
+def test_seeds_are_compared_by_the_score_that_decides():
+    runs = decided_runs()
+    # By the maxima one pair of three images is exchanged; by their own scores none.
+    assert image_agreement(runs["map"]) == pytest.approx([1 / 3])
+    assert image_agreement(runs["dark"]) == pytest.approx([1.0])
+    parts = Seeds().sections("circles", runs)
+    tables = [part for part in parts if part.startswith("| Seed |")]
+    assert ["(decides)" in table for table in tables] == [False, True]
+    assert tables[1].splitlines()[2].endswith("| 1.000 | 0.500 | 0.750 |")
+
+
 def test_seeds_and_rankings_by_hand():
     # Methods: one is ahead in 3 of 4 pairs of seeds: 0.5 > 0.4, 0.3 < 0.4, ...
     one = [scores(0.5, 0.5), scores(0.3, 0.3, image_scores=(1.0, 0.0, 2.0))]
