@@ -1,4 +1,4 @@
-"""Names of the mapped axes, and the collectives that methods may use.
+"""Names of the mapped axes, the collectives that methods may use, and accelerators.
 
 A train step is written for one device. `BATCH` is the axis over which a batch is
 split; every gradient, every logged number and every batch statistic crosses it
@@ -29,3 +29,8 @@ def sum_over_batch(tree: T) -> T:
 def max_over_batch(tree: T) -> T:
     """Maximum of every leaf over these devices; needs axis `BATCH`."""
     return jax.lax.pmax(tree, BATCH)
+
+
+def accelerators() -> list[jax.Device]:
+    """Devices of this process that are no CPU: those that share independent work."""
+    return [d for d in jax.local_devices() if d.platform != "cpu"]

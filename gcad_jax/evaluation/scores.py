@@ -41,7 +41,7 @@ def evaluate(
     progress: called with a branch and seed before its turn; a large category takes
         seconds a turn.
     devices: that count pixels where all images have one size, such as
-        `device_histogram.accelerators()`; the host where there are none.
+        `core.axes.accelerators()`; the host where there are none.
     method_scores: image scores by the method's own definition, which go with the
         combined map; None where that is the maximum of the map.
 

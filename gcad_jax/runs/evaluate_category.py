@@ -10,12 +10,12 @@ from etils import epath
 
 from gcad_jax.config.experiment import Experiment
 from gcad_jax.core import multihost
+from gcad_jax.core.axes import accelerators
 from gcad_jax.core.console import print_line
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation import map_files, map_source, result_files
 from gcad_jax.evaluation.map_files import MAPS
-from gcad_jax.evaluation.ranks.device_histogram import accelerators
 from gcad_jax.evaluation.results import KIND_OR_MEAN, CategoryResult, Scores
 from gcad_jax.evaluation.scores import evaluate
 from gcad_jax.inference import detector_file
@@ -126,7 +126,11 @@ class _Evaluation:
         # On the device once, not with every batch.
         detectors = jax.device_put([self.calibrate(place) for place in places])
         score = functools.partial(
-            score_images, method, jax.jit(all_maps(method)), detectors
+            score_images,
+            method,
+            jax.jit(all_maps(method)),
+            detectors,
+            devices=accelerators(),
         )
         validation = self.validation_scores(score(category.validation))
         seeds = [self.config.seeds[place] for place in places]

@@ -32,11 +32,6 @@ DEVICE = "device"  # the axis of a call's batches
 EACH, SAME = PartitionSpec(DEVICE), PartitionSpec()
 
 
-def accelerators() -> list[jax.Device]:
-    """Devices of this process that are faster than the host at counting."""
-    return [d for d in jax.local_devices() if d.platform != "cpu"]
-
-
 @dataclasses.dataclass(frozen=True)
 class DeviceMaps:
     """Maps (N, s, s) float32 of network size, to be scored on `devices`."""
