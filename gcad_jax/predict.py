@@ -43,7 +43,9 @@ COMMAND = Command(
     notes="""
     An image is scored at the size of the network. Pixels inside the contour score above
     the threshold; a peak of few pixels may lose its contour in the zoom. Colors are the
-    same for all images: half way up is the threshold.
+    same for all images: half way up is the threshold. Where a method decides by an
+    image score of its own, which is named then, contour and colors are of the map's own
+    threshold.
     """,
     exit_codes={
         SKIPPED: "done, but images that cannot be read were skipped, and are named"

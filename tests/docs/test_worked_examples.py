@@ -4,9 +4,16 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 
+import numpy as np
 import pytest
 from helpers import commands, runs, worked
+
+from gcad_jax.methods.common.image_score import (
+    compute_image_scores,
+    image_score_name,
+)
 
 
 @pytest.mark.parametrize("name", [worked.NEW_METHOD, worked.NEW_DATA_SET])
@@ -43,6 +50,22 @@ def test_the_page_leads_to_the_report_that_it_shows(name, tmp_path):
     assert len(shown) == len(made) == 2
     for ours, theirs in zip(shown, made, strict=True):
         check_alike(ours, theirs)
+
+
+def test_the_score_that_the_page_adds_decides():
+    """The two members under "An image score of its own", put into the class."""
+    names, _ = worked.case()
+    text = worked.page(worked.NEW_METHOD)
+    section = text.split("## An image score of its own")[1].split("\n## ")[0]
+    [members] = re.findall(r"```python\n(.*?)```", section, re.S)
+    exec("from gcad_jax.core.types import ImageScores", names)
+    body = textwrap.indent(members, "    ")
+    exec(f"class WithScore(MeanFeatures):\n{body}", names)
+    method = names["WithScore"]()
+    assert image_score_name(method) == "mean distance of all places"
+    combined = np.arange(24.0).reshape(2, 3, 4)
+    scores = compute_image_scores(method, None, None, combined)
+    np.testing.assert_allclose(scores, combined.mean(axis=(1, 2)))
 
 
 def tables_of_this_run(text):
