@@ -68,8 +68,9 @@ def members_of(kind: type) -> Iterator[tuple[str, list[str]]]:
     A method is put together from parts; those that are its own alone are shown too.
     """
     parts = [part for part in kind.__mro__ if is_config(kind) and is_part(part)]
-    members = dict(item for part in [*parts, kind] for item in vars(part).items())
-    for name, value in members.items():
+    names = dict.fromkeys(name for part in [*parts, kind] for name in vars(part))
+    for name in names:
+        value = inspect.getattr_static(kind, name)
         function = value.__func__ if isinstance(value, HOLDERS) else value
         if isinstance(value, property):
             function = value.fget

@@ -36,11 +36,12 @@ from gcad_jax.core.console import set_verbosity
 from gcad_jax.core.paths import as_path
 from gcad_jax.core.threads import thread_pool
 from gcad_jax.core.types import COMBINED
+from gcad_jax.data.image_size import network_size, size_text
 from gcad_jax.inference import export_check, predict_folder
 from gcad_jax.inference.detector import FPR, Detector
 from gcad_jax.inference.detector_file import DetectorFile, Scale
 from gcad_jax.inference.predict_folder import OutputOptions
-from gcad_jax.methods.base import DetectorState, Method
+from gcad_jax.methods.base import DetectorState, Method, wanted_size
 from gcad_jax.methods.common.image_score import has_own_score
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.training.cost.timing import time_calls
@@ -55,7 +56,8 @@ NUM_SCORES = 39  # made ones, of validation; a threshold at 5 % needs 19
 
 def random_detector(method: Method) -> Detector:
     """One that was not trained: it is as fast as one that was."""
-    shape = (8, method.image_size, method.image_size, method.channels)
+    size = network_size(wanted_size(method), [(1, 1)])
+    shape = (8, *size, method.channels)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     frozen, learned = method.prepare(images), method.init(jax.random.key(0))
     calibration = method.calibrate(frozen, learned, images[:2])
@@ -63,7 +65,7 @@ def random_detector(method: Method) -> Detector:
     scale = Scale(0.0, tuple(float(score) for score in range(NUM_SCORES)))
     scales = dict.fromkeys((*method.branches, COMBINED), scale)
     scores = scale.image_scores if has_own_score(method) else None
-    stored = DetectorFile(method, state, "drawn", "photos", 0, scales, scores)
+    stored = DetectorFile(method, state, "drawn", "photos", 0, scales, size, scores)
     return Detector(stored, method.inference_batch_size)
 
 
@@ -86,8 +88,8 @@ def write_photos(
 
 def time_program(detector: Detector, count: int) -> float:
     """Images a second of the program alone."""
-    side, size = detector.stored.method.image_size, detector.batch_size
-    batch = jax.device_put(np.zeros((size, side, side, 3), np.uint8))
+    size = detector.batch_size
+    batch = jax.device_put(np.zeros((size, *detector.stored.image_size, 3), np.uint8))
     call = functools.partial(detector.batch_maps, batch)
     time_calls(call, 1)  # compiles
     return size / time_calls(call, max(1, count // size))
@@ -123,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = jax.local_devices()[0].device_kind
     print(
         f"{device}, {os.cpu_count()} processors, jax {jax.__version__}, "
-        f"{detector.stored.method.image_size} x {detector.stored.method.image_size}, "
+        f"{size_text(detector.stored.image_size)}, "
         f"batches of {detector.batch_size}"
     )
     with tempfile.TemporaryDirectory() as place:

@@ -1,8 +1,10 @@
 """A command with --config: its fields are flags too, --config.NAME=VALUE."""
 
 import ast
+import operator
+import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -11,6 +13,7 @@ from ml_collections import config_flags
 from gcad_jax.cli import command
 from gcad_jax.cli.command import Command, Flag
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.fields import kinds_of
 
 # By type: what a value is called where another is given, and what reads one; of a
 # switch, nothing behind it means True.
@@ -23,6 +26,11 @@ KINDS: Mapping[type, tuple[str, Callable[[str], Any]]] = {
         ast.literal_eval,
     ),
 }
+# The same of a field that takes a number or a tuple of them.
+ONE_OR_SEVERAL = (
+    'a whole number, or several in quotes, such as "(256,512)"',
+    ast.literal_eval,
+)
 
 
 class ConfigCommand(Command):
@@ -31,7 +39,7 @@ class ConfigCommand(Command):
     def define_flag(self, flag: Flag, text: str) -> None:
         """As `Command`; ml_collections defines --config and what it finds behind it."""
         if flag.name == "config":
-            config_flags.DEFINE_config_file("config", flag_values=flags.FLAGS)
+            define_config(sys.argv)
         else:
             super().define_flag(flag, text)
 
@@ -71,8 +79,16 @@ class ConfigCommand(Command):
             values = given.values()
             words = [w for w in argv if w[:1] != "-" and w not in values]
             self.check_given(given, words)
-            rest = flags.FLAGS([_with_file_found(word, path) for word in argv])
+            # ml_collections knows one type a field: what has several is read here.
+            mixed = {k: v for k, v in given.items() if _takes_several(types.get(k))}
+            if wrong := wrong_type(mixed, types):
+                raise wrong
+            left = [_with_file_found(word, path) for word in _without(argv, mixed)]
+            define_config(left)
+            rest = flags.FLAGS(left)
             self.check_given(given, rest)
+            for name, value in mixed.items():
+                set_field(flags.FLAGS.config, name.removeprefix("config."), value)
             command.configure_verbosity()
             return rest
         except UserError as error:
@@ -83,6 +99,39 @@ class ConfigCommand(Command):
             command.fail(wrong, command.USER_ERROR)
         except (flags.Error, ValueError, TypeError, OSError, KeyError) as error:
             command.fail(UserError(_one_line(error)), command.USER_ERROR)
+
+
+def define_config(argv: list[str]) -> None:
+    """Defines --config, in place of an earlier one, for the fields named in `argv`."""
+    config_flags.DEFINE_config_file(
+        "config", flag_values=flags.FLAGS, sys_argv=argv, allow_override=True
+    )
+
+
+def set_field(config: Any, name: str, text: str) -> None:
+    """Sets a field, such as "method.image_size", to the literal that a text is."""
+    parent, _, field = name.rpartition(".")
+    owner = operator.attrgetter(parent)(config) if parent else config
+    setattr(owner, field, ast.literal_eval(text))
+
+
+def _takes_several(annotation: Any) -> bool:
+    """Whether a field takes values of several types, None aside."""
+    return len(set(kinds_of(annotation)) - {type(None)}) > 1
+
+
+def _without(argv: Sequence[str], names: Collection[str]) -> list[str]:
+    """The command line without some flags, and without words that are their values."""
+    left, is_value = [], False
+    for word in argv:
+        name, equals, _ = word.lstrip("-").partition("=")
+        if word.startswith("-") and name in names:
+            is_value = not equals
+        elif is_value:
+            is_value = False
+        else:
+            left.append(word)
+    return left
 
 
 def _with_file_found(word: str, path: str) -> str:
@@ -113,6 +162,8 @@ def wrong_type(given: Mapping[str, str], types: Mapping[str, Any]) -> UserError 
     for name, value in given.items():
         kind = next((k for k in KINDS if _is_type(types.get(name), k)), None)
         words, parse = KINDS.get(kind, ("", str))  # type: ignore[arg-type]
+        if _takes_several(types.get(name)):
+            words, parse = ONE_OR_SEVERAL
         try:
             parse(value)
         except (ValueError, SyntaxError):

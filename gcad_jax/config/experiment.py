@@ -56,8 +56,9 @@ class Experiment(RunOptions):
     """A data set of gcad_jax.data; its root and categories say what [ours]."""
     method: Method = fields.field(fields.REQUIRED)
     """A method of gcad_jax.methods with its hyper-parameters [ours]."""
-    image_size: int | None = fields.field(None, fields.PIXELS)
-    """Side of the method's square input (pixels) [the method's]."""
+    image_size: int | tuple[int, int] | None = fields.field(None, fields.SIDES)
+    """The method's input: one side, or (height, width) where the method takes other
+    than squares (pixels) [the method's]."""
     epochs: int | None = fields.field(None, fields.POSITIVE)
     """Passes over the training images, or what the method calls so (epochs) [the
     method's]."""

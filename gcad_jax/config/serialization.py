@@ -23,6 +23,9 @@ FREE = {"gcad_jax"} | {
     for name, spec in field_specs(kind).items()
     if spec.run_only
 }
+# Fields that later versions have added -> what the versions before did: their workdirs
+# are continued where a config says the same.
+ADDED: dict[str, Any] = {"method.keep_aspect": False}
 
 
 def leaf_fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -56,7 +59,7 @@ def as_dict(config: RunOptions) -> dict[str, Any]:
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """'name: old -> new' for every field that changes what is computed."""
-    olds, news = dict(_flat(old)), dict(_flat(new))
+    olds, news = {**ADDED, **dict(_flat(old))}, {**ADDED, **dict(_flat(new))}
     return [
         f"{name}: {olds.get(name)!r} -> {news.get(name)!r}"
         for name in sorted(olds.keys() | news.keys())

@@ -16,6 +16,7 @@ import math
 import re
 import typing
 from collections.abc import Mapping
+from types import UnionType
 from typing import Any, NamedTuple
 
 from gcad_jax.core.checks import one_of
@@ -108,9 +109,18 @@ DEGREES = Allowed(at_least=0, at_most=180)
 PIXELS = Allowed(above=0, at_most=SIDE, reason=_SIDE_REASON)
 
 
+# The side of a square, or both sides.
+SIDES = PIXELS.items("side", names=("height", "width"))
+
+
 def image_side(multiple_of: int) -> Allowed:
     """A side of square images that a network halves several times."""
     return Allowed(multiple_of=multiple_of, at_most=SIDE, reason=_SIDE_REASON)
+
+
+def image_sides(multiple_of: int) -> Allowed:
+    """The side of such an image, or both where it is not square."""
+    return image_side(multiple_of).items("side", names=SIDES.names)
 
 
 def choices(*values: Any) -> Allowed:
@@ -152,6 +162,13 @@ def field_specs(kind: Any) -> Mapping[str, FieldSpec]:
         for part in dataclasses.fields(kind)
         if _KEY in part.metadata
     }
+
+
+def kinds_of(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union; one type alone where it is none."""
+    if typing.get_origin(annotation) in (typing.Union, UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)
 
 
 class FieldText(NamedTuple):
@@ -223,16 +240,21 @@ def validate_fields(instance: Any, prefix: str = "") -> None:
 
 
 def _check(name: str, value: Any, annotation: Any, allowed: Allowed) -> None:
-    arguments = typing.get_args(annotation)
-    if type(None) in arguments:
-        if value is None:
-            return
-        annotation = next(kind for kind in arguments if kind is not type(None))
+    kinds = kinds_of(annotation)
+    if value is None and type(None) in kinds:
+        return
+    # One of them is of tuples, or none is: the one that the value means to be.
+    tuples = [kind for kind in kinds if typing.get_origin(kind) is tuple]
+    means_tuple = tuples and isinstance(value, (tuple, list))
+    annotation = tuples[0] if means_tuple else kinds[0]
     if typing.get_origin(annotation) is tuple:
         _check_items(name, value, typing.get_args(annotation), allowed)
     elif annotation in _WORDS:
         if not allowed.choices and not _is_a(value, annotation):
-            raise UserError(f"{name} is {value!r}; it must be {_WORDS[annotation][0]}.")
+            words = _WORDS[annotation][0]
+            if tuples:
+                words += f" or a tuple of {' and '.join(allowed.names)}"
+            raise UserError(f"{name} is {value!r}; it must be {words}.")
         _check_one(name, value, annotation, allowed)
 
 

@@ -33,6 +33,7 @@ from gcad_jax.data.dataset import (
     Region,
     TestImage,
 )
+from gcad_jax.data.image_size import ImageSize, network_size
 from gcad_jax.data.images import to_channels
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.data.resize import resize_image
@@ -84,16 +85,15 @@ class Circles:
             one_of("data.categories", name, (NAME,))
         return (NAME,)
 
-    def load(self, category: str, image_size: int, channels: int) -> Category:
+    def load(self, category: str, image_size: ImageSize, channels: int) -> Category:
         """Generates all splits; the same fields give the same images."""
         one_of("category", category, (NAME,))
         self._check()
         counts = (self.num_train, self.num_validation, *(self.num_test,) * len(KINDS))
+        size = network_size(image_size, [(self.side, self.side)])
         images, entries = {}, []
         for split, num in zip(SPLITS, counts, strict=True):
-            images[split], masks = self._generate_split(
-                split, num, image_size, channels
-            )
+            images[split], masks = self._generate_split(split, num, size, channels)
             if split in KINDS:
                 entries += [self._entry(split, i, mask) for i, mask in enumerate(masks)]
         return Category(
@@ -112,16 +112,16 @@ class Circles:
         )
 
     def _generate_split(
-        self, split: str, num: int, image_size: int, channels: int
+        self, split: str, num: int, size: tuple[int, int], channels: int
     ) -> tuple[ImagesU8, list[np.ndarray]]:
-        images = np.empty((num, image_size, image_size, channels), np.uint8)
+        images = np.empty((num, *size, channels), np.uint8)
         masks = []
         for index in range(num):
             # (split, index) alone, so that no image depends on the number of others.
             key = (SPLITS.index(split), index)
             stream = np.random.SeedSequence(self.seed, spawn_key=key)
             image, mask = self.generate_image(np.random.default_rng(stream), split)
-            images[index] = resize_image(to_channels(image, channels), image_size)
+            images[index] = resize_image(to_channels(image, channels), size)
             masks.append(mask)
         return images, masks
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from gcad_jax.core.types import ImagesU8
 from gcad_jax.data.annotations.saturation import Defect
+from gcad_jax.data.image_size import ImageSize
 from gcad_jax.data.input.augment import Augmentation
 
 GOOD = "good"
@@ -54,10 +55,10 @@ class TestImage:
 
 @dataclasses.dataclass(frozen=True)
 class Category:
-    """One category in memory; images zoomed to (S, S), aspect not kept [P 5.2].
+    """One category in memory; all images zoomed to one size (h, w).
 
     dataset, name: e.g. "mvtec_loco_ad", "juice_bottle".
-    train, validation, test: (N, S, S, C) uint8; train and validation are good images.
+    train, validation, test: (N, h, w, C) uint8; train and validation are good images.
     test_images: one entry for each row of `test`.
     augmentation: what training may do to the images of this category.
     complete: whether the counts equal the published ones, so that numbers compare.
@@ -74,6 +75,12 @@ class Category:
     complete: bool
     notes: tuple[str, ...] = ()
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(h, w) of the images, the input of the network."""
+        height, width = self.train.shape[1:3]
+        return height, width
+
 
 class DataSet(Protocol):
     """A data set as a config holds it: plain fields, and how to load a category."""
@@ -84,6 +91,11 @@ class DataSet(Protocol):
         """The categories to run; raises UserError for one that is not there."""
         ...
 
-    def load(self, category: str, image_size: int, channels: int) -> Category:
-        """Reads one category (channels: 3 RGB, 1 gray); raises UserError."""
+    def load(self, category: str, image_size: ImageSize, channels: int) -> Category:
+        """Reads one category (channels: 3 RGB, 1 gray); raises UserError.
+
+        image_size: what the method wants; `image_size.network_size` of the training
+            images is the one size of all. One that knows only a whole number, the side
+            of a square, serves the methods that take squares.
+        """
         ...

@@ -12,15 +12,16 @@ from etils import epath
 from gcad_jax.core import fields
 from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
-from gcad_jax.data.dataset import GOOD, Category, Region, TestImage
-from gcad_jax.data.folder_files import (
+from gcad_jax.data.annotations.folder_files import (
     find_categories,
     find_good,
     find_masks,
     find_tests,
     kind_of,
 )
-from gcad_jax.data.images import load_images, read_mask
+from gcad_jax.data.dataset import GOOD, Category, Region, TestImage
+from gcad_jax.data.image_size import ImageSize
+from gcad_jax.data.images import load_images, read_mask, resolve_size
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.data.input.sampling import split_validation
 from gcad_jax.data.mvtec.files import check_names, subfolder_names
@@ -57,21 +58,22 @@ class Folder:
             check_names(self.categories, list(folders))
         return tuple(self.categories) or tuple(folders)
 
-    def load(self, category: str, image_size: int, channels: int) -> Category:
+    def load(self, category: str, image_size: ImageSize, channels: int) -> Category:
         """Reads one category; raises UserError for whatever is amiss."""
         folders = find_categories(self.root)
         one_of("category", category, folders)
         folder = folders[category]
         train, validation, notes = self._good_images(folder)
+        size = resolve_size(image_size, train)
         tests = find_tests(folder / "test")
         paths = [path for kind in tests.values() for path in kind]
-        test, sizes = load_images(paths, image_size, channels)
+        test, sizes = load_images(paths, size, channels)
         entries = describe_tests(folder / "ground_truth", tests, sizes)
         return Category(
             dataset="folder",
             name=category,
-            train=load_images(train, image_size, channels)[0],
-            validation=load_images(validation, image_size, channels)[0],
+            train=load_images(train, size, channels)[0],
+            validation=load_images(validation, size, channels)[0],
             test=test,
             test_images=entries,
             augmentation=Augmentation(

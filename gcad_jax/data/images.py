@@ -26,11 +26,17 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_readable, list_folder
 from gcad_jax.core.threads import thread_pool
 from gcad_jax.core.types import ImagesU8
+from gcad_jax.data.image_size import ImageSize, ShortSide, as_pair, network_size
 from gcad_jax.data.resize import resize_image
 
 zoom = resize_image  # its name in version 0.1.0, when it stood here
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 Source: TypeAlias = str | os.PathLike[str] | bytes  # a path, or the encoded file
+
+# EXIF's tag of the orientation, its values that exchange height and width, and where
+# Pillow keeps what may hold it.
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+_ORIENTATION_IN = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
 
 # What Pillow raises for damaged files, by format.
 _UNREADABLE = (
@@ -133,16 +139,18 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
 
 def load_images(
     sources: Sequence[Source],
-    size: int,
+    size: int | tuple[int, int],
     channels: int,
     names: Sequence[str] | None = None,
 ) -> tuple[ImagesU8, list[tuple[int, int]]]:
-    """All images zoomed, (N, size, size, channels) uint8, and their (H, W) on disk.
+    """All images zoomed, (N, h, w, channels) uint8, and their (H, W) on disk.
+
+    size: (h, w), or the side of a square.
 
     Files are decoded by several threads and one image a thread is held at its full
     size. Raises UserError for the first file, in order, that cannot be read.
     """
-    images = np.empty((len(sources), size, size, channels), np.uint8)
+    images = np.empty((len(sources), *as_pair(size), channels), np.uint8)
     names = names or [""] * len(sources)
 
     def load(index: int) -> tuple[int, int]:
@@ -153,6 +161,38 @@ def load_images(
     with thread_pool() as pool:
         sizes = list(pool.map(load, range(len(sources))))
     return images, sizes
+
+
+def resolve_size(wanted: ImageSize, training: Sequence[Source]) -> tuple[int, int]:
+    """`network_size` of the training images, whose headers alone are read.
+
+    Raises UserError for an image that cannot be read, or as `network_size` does.
+    """
+    if not isinstance(wanted, ShortSide):
+        return network_size(wanted, ())
+    with thread_pool() as pool:
+        return network_size(wanted, list(pool.map(read_image_size, training)))
+
+
+def read_image_size(source: Source) -> tuple[int, int]:  # (H, W)
+    """Of what `read_image` returns, by the header; raises UserError as it does."""
+    try:
+        with Image.open(
+            io.BytesIO(source) if isinstance(source, bytes) else as_readable(source)
+        ) as image:
+            # Of a PNG without any, Pillow would decode all to look for it at the end.
+            tagged = image.format != "PNG" or _ORIENTATION_IN & image.info.keys()
+            turned = bool(tagged) and image.getexif().get(_ORIENTATION, 1) in _TURNED
+            size = image.height, image.width
+            if not turned:
+                return size
+            # Some versions of Pillow have turned the size of a TIFF already.
+            if image.format != "TIFF":
+                return size[::-1]
+    except Exception:
+        pass  # what is wrong is said by who reads all of it
+    height, width = read_image(source, 1).shape[:2]
+    return height, width
 
 
 def _decode(source: Source, name: str) -> tuple[Image.Image, str]:

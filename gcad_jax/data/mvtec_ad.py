@@ -4,6 +4,7 @@ import dataclasses
 
 from gcad_jax.core import fields
 from gcad_jax.data.dataset import Category
+from gcad_jax.data.image_size import ImageSize
 from gcad_jax.data.input.sampling import split_validation
 from gcad_jax.data.mvtec import mvtec_ad_files
 from gcad_jax.data.mvtec.data_set import MvtecDataSet
@@ -24,7 +25,7 @@ class MvtecAd(MvtecDataSet):
     split_seed: int = fields.field(0, fields.NOT_NEGATIVE)
     """Seed of the choice of those images [ours]."""
 
-    def load(self, category: str, image_size: int, channels: int) -> Category:
+    def load(self, category: str, image_size: ImageSize, channels: int) -> Category:
         """As of any set of MVTec; a part of the training images is held out."""
         # Before anything is packed, which takes minutes: it may be refused.
         count = len(self._read_layout(category).splits["train"])

@@ -14,6 +14,7 @@ from PIL import Image
 
 from gcad_jax.core.threads import Scratch
 from gcad_jax.core.types import AnomalyMaps, Array
+from gcad_jax.data.image_size import as_pair
 
 BITS = 22  # of Pillow's weights: of 32, 8 are the pixel's and 2 are spare
 STEP = 2  # bits of the quotient that are found at once
@@ -21,33 +22,37 @@ _PIECE = 2**17  # pixels whose intermediate values stay in the cache
 
 
 def resize_image(
-    image: np.ndarray, size: int
-) -> np.ndarray:  # (H, W, C) -> (size, size, C)
-    """Both sides to `size`, aspect not kept [P 5.2]; uint8.
+    image: np.ndarray, size: int | tuple[int, int]
+) -> np.ndarray:  # (H, W, C) -> (h, w, C)
+    """Both sides to those of `size`, whatever the aspect was [P 5.2]; uint8.
+
+    size: (height, width), or the side of a square.
 
     The paper does not name the resampling: bilinear, and when an image shrinks the
     triangle widens with the factor, so that fine structure does not alias.
     """
     height, width, channels = image.shape
-    if (height, width) == (size, size):
+    new_height, new_width = as_pair(size)
+    if (height, width) == (new_height, new_width):
         return image
     picture = Image.fromarray(image[..., 0] if channels == 1 else image)
     # One side after the other, for the order decides about rounding, and Pillow 13
     # begins with the height of a tall image, where older ones do not.
-    for sides in ((size, height), (size, size)):
+    for sides in ((new_width, height), (new_width, new_height)):
         picture = picture.resize(sides, Image.Resampling.BILINEAR)
-    return np.asarray(picture).reshape(size, size, channels)
+    return np.asarray(picture).reshape(new_height, new_width, channels)
 
 
 def resize_images_jnp(
-    images: Array, size: int
-) -> Array:  # (B, H, W, C) -> (B, size, size, C)
+    images: Array, size: int | tuple[int, int]
+) -> Array:  # (B, H, W, C) -> (B, h, w, C)
     """`resize_image` of uint8 images, to the bit; H and W may be symbols.
 
     Sides up to 32,768: beyond, whole numbers of 32 bits do not hold the weights.
     """
-    wide = _resize_width(images, size).swapaxes(1, 2)
-    return _resize_width(wide, size).swapaxes(1, 2)
+    height, width = as_pair(size)
+    wide = _resize_width(images, width).swapaxes(1, 2)
+    return _resize_width(wide, height).swapaxes(1, 2)
 
 
 def _resize_width(images: Array, new: int) -> Array:  # (B, H, W, C) -> (B, H, new, C)

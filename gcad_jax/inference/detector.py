@@ -1,6 +1,6 @@
 """A trained detector and its predictions; `gcad_jax.load` makes one from its file.
 
-Images of any size go in; each is resized to the side of the network by itself, so that
+Images of any size go in; each is resized to the size of the network by itself, so that
 one compiled program of one batch shape serves them all.
 """
 
@@ -126,7 +126,7 @@ class Detector:
         and why it cannot be read. Images are read by threads while the device computes.
         """
         limit = self.threshold(fpr)
-        size, channels = self.stored.method.image_size, self.stored.method.channels
+        size, channels = self.stored.image_size, self.stored.method.channels
 
         def load_image(source: ImageSource) -> LoadedImage:
             try:
@@ -152,13 +152,13 @@ class Detector:
                 yield from self._finish_batch(*pending.popleft(), limit)
 
     def batch_maps(self, images: Array | np.ndarray) -> Tree:
-        """The maps of `score_batch` alone: by name, (batch_size, S, S)."""
+        """The maps of `score_batch` alone: by name, (batch_size, h, w)."""
         return self.score_batch(images).maps
 
     def score_batch(self, images: Array | np.ndarray) -> ScoredImages:
         """Maps and image scores, being computed on the device.
 
-        images: (batch_size, S, S, C) uint8, as the network takes them.
+        images: (batch_size, h, w, C) uint8, as the network takes them.
         """
         return self._score(self._state, images)
 

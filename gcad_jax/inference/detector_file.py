@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMBINED, MAP_MAXIMUM, Tree
+from gcad_jax.data.image_size import as_pair
 from gcad_jax.methods.base import DetectorState, Learned, Method
 from gcad_jax.methods.common.image_score import has_own_score, image_score_name
 from gcad_jax.models.io.npz import check_sum, read_weights, write_weights
@@ -41,7 +42,7 @@ class Scale:
 
     @classmethod
     def of(cls, maps: np.ndarray) -> "Scale":
-        """maps: (V, S, S) of the validation images, at network size."""
+        """maps: (V, h, w) of the validation images, at network size."""
         highest = tuple(float(score) for score in maps.max(axis=(1, 2)))
         return cls(float(np.median(maps)), highest)
 
@@ -52,6 +53,7 @@ class DetectorFile:
 
     dataset, category, seed: of the training. scales: of the branches by their names,
     and of the combined map last.
+    image_size: (height, width) of the network's input.
     method_scores: (V,) image scores of the validation images by the method's own
         definition; None where that is the maximum of the map, and in files of version
         0.1.0.
@@ -63,6 +65,7 @@ class DetectorFile:
     category: str
     seed: int
     scales: Mapping[str, Scale]
+    image_size: tuple[int, int]
     method_scores: tuple[float, ...] | None = None
 
     @property
@@ -97,6 +100,7 @@ def write_detector(path: epath.Path, stored: DetectorFile) -> None:
         "scales": {
             name: dataclasses.asdict(scale) for name, scale in stored.scales.items()
         },
+        "image_size": stored.image_size,
     }
     if stored.method_scores is not None:
         header["method_scores"] = stored.method_scores
@@ -138,6 +142,8 @@ def read_detector(path: epath.Path) -> DetectorFile:
                 name: Scale(scale["median"], tuple(scale["image_scores"]))
                 for name, scale in header["scales"].items()
             },
+            # Files of version 0.1.0 have none: all images were squares.
+            image_size=as_pair(header.get("image_size", method.image_size)),
             method_scores=None if method_scores is None else tuple(method_scores),
         )
     except (KeyError, TypeError, ValueError) as error:

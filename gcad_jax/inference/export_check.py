@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from gcad_jax.core.types import Array
+from gcad_jax.data.image_size import as_pair
 from gcad_jax.inference.detector import Detector
 
 LIMIT = 1e-4  # of the range of a map
@@ -67,13 +68,14 @@ def compare_with_predict(
     return ExportDifference(float(np.max(maps)), float(np.max(scores)), len(maps))
 
 
-def sample_batches(size: int, channels: int) -> Iterator[np.ndarray]:
+def sample_batches(size: int | tuple[int, int], channels: int) -> Iterator[np.ndarray]:
     """Two batches, smooth with noise on it: one image that shrinks, two that grow.
 
-    size: side of the network's images.
+    size: (height, width) of the network's images, or the side of squares.
     """
     rng = np.random.default_rng(0)
-    shapes = (1, 3 * size // 2 + 1, size + 3), (2, size // 2, size)
+    tall, wide = as_pair(size)
+    shapes = (1, 3 * tall // 2 + 1, wide + 3), (2, tall // 2, wide)
     for count, height, width in shapes:
         drawn = [sample_channel(rng, height, width) for _ in range(count * channels)]
         pixels = np.reshape(drawn, (count, channels, height, width))

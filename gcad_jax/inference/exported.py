@@ -71,7 +71,7 @@ def detection_program(
     def detect(images: Array) -> dict[str, Array]:
         # As JAX's arrays, in which traced row numbers can be looked up.
         state = jax.tree.map(jnp.asarray, stored.detector)
-        pixels = to_float(resize_images_jnp(images, method.image_size))
+        pixels = to_float(resize_images_jnp(images, stored.image_size))
         maps = method.anomaly_map(state, pixels)
         scores = maxima = map_maximum(maps)
         of_map = {}
@@ -193,8 +193,8 @@ def write_export(
         cannot be written.
     """
     stored = detector.stored
-    method = stored.method
-    batches = [*export_check.sample_batches(method.image_size, method.channels)]
+    channels = stored.method.channels
+    batches = [*export_check.sample_batches(stored.image_size, channels)]
     batches += [image[None] for image in images]
     beside = output.with_name(output.name + ABOUT)
     with atomic_file(output) as part, atomic_file(beside) as sidecar:

@@ -23,6 +23,7 @@ from gcad_jax.core.types import (
     Metrics,
     Tree,
 )
+from gcad_jax.data.image_size import ImageSize
 
 
 @struct.dataclass
@@ -143,6 +144,13 @@ def read_phases(task: Trainable, steps_per_epoch: int) -> tuple[Phase, ...]:
     return phases
 
 
+def wanted_size(method: "Method") -> ImageSize:
+    """A method's `input_size`; a square where it has none, as those of 0.1.0."""
+    if hasattr(method, "input_size"):
+        return method.input_size
+    return method.image_size
+
+
 class Method(Trainable, Protocol):
     """A method: a dataclass of hyper-parameters with these pure functions."""
 
@@ -151,8 +159,16 @@ class Method(Trainable, Protocol):
         """Its name in the paper."""
 
     @property
-    def image_size(self) -> int:
-        """Side of the square input in pixels."""
+    def image_size(self) -> int | tuple[int, int]:
+        """Side of the square input in pixels; (height, width) where both are given.
+
+        Of a category that is loaded or a detector that is stored the size is known:
+        `Category.image_size`, `DetectorFile.image_size`.
+        """
+
+    @property
+    def input_size(self) -> ImageSize:
+        """What the data set makes the size of the input of; see `wanted_size`."""
 
     @property
     def augmented(self) -> bool:

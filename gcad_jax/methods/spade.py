@@ -20,8 +20,9 @@ from gcad_jax.core.types import AnomalyMaps, Array, Features, Images, ImagesU8, 
 from gcad_jax.methods.base import DetectorState
 from gcad_jax.methods.common import pretrained_e_loc
 from gcad_jax.methods.common.apply import in_batches
+from gcad_jax.methods.common.aspect import AspectHParams
 from gcad_jax.methods.common.defaults import OneMap, Untrained
-from gcad_jax.methods.common.hparams import HParams, deviations
+from gcad_jax.methods.common.hparams import deviations
 from gcad_jax.models.classifiers.classifier import classifier, load_classifier
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import PatchDescriptor
@@ -43,14 +44,15 @@ Levels = tuple[Features, ...]  # finest first
 
 
 @dataclasses.dataclass(eq=False)
-class SPADE(HParams, Untrained, OneMap):
+class SPADE(AspectHParams, Untrained, OneMap):
     """SPADE; defaults are the paper's where it says."""
 
     title: ClassVar[str] = "SPADE"
 
-    image_size: int = fields.changed(
-        HParams, "image_size", 224, fields.image_side(STEP)
+    image_size: int | tuple[int, int] = fields.changed(  # type: ignore[assignment]
+        AspectHParams, "image_size", 224, fields.image_sides(STEP)
     )
+    keep_aspect: bool = fields.changed(AspectHParams, "keep_aspect", False)
     backbone: str = fields.field(E_LOC, fields.choices(E_LOC, *LEVELS))
     """The network: "wide_resnet50_2" is the paper's; weights of "E_loc" come with the
     package [P 5.2; the default is ours]."""
@@ -106,7 +108,7 @@ class SPADE(HParams, Untrained, OneMap):
     def prepare(self, images: ImagesU8) -> Tree:
         """The backbone, and what it says of every training image.
 
-        images: (N, S, S, 3) uint8. Returns "backbone", "pooled" (N, F), and "level_0",
+        images: (N, H, W, 3) uint8. Returns "backbone", "pooled" (N, F), and "level_0",
         "level_1", ... (N, h, w, C), the finest first.
 
         Raises:
@@ -174,7 +176,7 @@ class SPADE(HParams, Untrained, OneMap):
     # -- scoring ----------------------------------------------------------------
 
     def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
-        """Distance from the nearest neighbor, smoothed; (B, S, S)."""
+        """Distance from the nearest neighbor, smoothed; (B, H, W)."""
         frozen = detector.frozen
         gallery = [frozen[name] for name in sorted(frozen) if name.startswith("level_")]
         count = min(self.K, len(frozen["pooled"]))
@@ -186,7 +188,7 @@ class SPADE(HParams, Untrained, OneMap):
             queries = self._vectors(levels)
 
             # Image by image, so that the distances of one pair of images are all that
-            # is held: 39 MB of the finest level at 224 pixels, whatever K is.
+            # is held: 39 MB of the finest level at 224 x 224 pixels, whatever K is.
             def nearer(best: list[Array], row: Array) -> tuple[list[Array], None]:
                 others = self._vectors(tuple(level[row] for level in gallery))
                 pairs = zip(best, queries, others, strict=True)

@@ -7,6 +7,7 @@ from typing import Any
 from etils import epath
 
 from gcad_jax.core.paths import fingerprint, make_absolute
+from gcad_jax.core.types import ImagesU8
 from gcad_jax.data.dataset import Category, TestImage
 
 
@@ -19,12 +20,22 @@ def digest_category(category: Category) -> dict[str, Any]:
     digests = {
         split: {
             "images": len(images),
-            "sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+            "sha256": hashlib.sha256(_pixels(images)).hexdigest(),
         }
         for split, images in splits.items()
     }
-    test = digest_ground_truth(category.test_images, category.test.tobytes())
+    test = digest_ground_truth(category.test_images, _pixels(category.test))
     return digests | {"test": {"images": len(category.test), "sha256": test}}
+
+
+def _pixels(images: ImagesU8) -> bytes:
+    """What is digested of images (N, h, w, C).
+
+    Of other than squares, which version 0.1.0 had not, the size too.
+    """
+    height, width = images.shape[1:3]
+    size = b"" if height == width else f"{height} x {width}".encode()
+    return size + images.tobytes()
 
 
 def digest_ground_truth(images: Sequence[TestImage], pixels: bytes = b"") -> str:

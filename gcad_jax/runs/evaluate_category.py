@@ -116,7 +116,7 @@ class _Evaluation:
     def score_seeds(
         self, places: Sequence[int]
     ) -> tuple[Mapping[str, np.ndarray], dict[int, _SeedScores]]:
-        """Test maps by branch, (seeds, N, S, S), and scores of the seeds at `places`.
+        """Test maps by branch, (seeds, N, h, w), and scores of the seeds at `places`.
 
         Writes their detectors and maps where the config asks for them.
         """
@@ -197,6 +197,7 @@ class _Evaluation:
             category.name,
             seed,
             validation.scales,
+            category.image_size,
             validation.method_scores,
         )
         detector_file.write_detector(path, file)

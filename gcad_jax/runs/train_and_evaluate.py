@@ -9,10 +9,12 @@ from gcad_jax.config import serialization, validation
 from gcad_jax.config.experiment import Experiment
 from gcad_jax.core import multihost
 from gcad_jax.core.console import print_line
+from gcad_jax.core.errors import UserError, one_line
 from gcad_jax.core.paths import make_folder
-from gcad_jax.data.dataset import Category
+from gcad_jax.data.dataset import Category, DataSet
 from gcad_jax.evaluation import result_files
 from gcad_jax.evaluation.results import CategoryResult
+from gcad_jax.methods.base import Method, wanted_size
 from gcad_jax.reporting import html, run_figures
 from gcad_jax.reporting.report import write_report
 from gcad_jax.runs import workdir
@@ -101,12 +103,34 @@ def run_category(
 
 def load_category(config: Experiment, name: str) -> Category:
     """A category at the method's size and channels, the same on every process."""
-    method = config.method
-    load = functools.partial(config.data.load, name, method.image_size, method.channels)
+    load = functools.partial(load_images_of, config.data, name, config.method)
     category = multihost.run_on_all(load)
     if multihost.num_processes() > 1:
         multihost.check_equal(digest_category(category), f"the images of {name}")
     return category
+
+
+def load_images_of(data: DataSet, name: str, method: Method) -> Category:
+    """A category at the size and channels of a method; raises UserError.
+
+    A data set that knows only squares is told so where the method takes others.
+    """
+    size = wanted_size(method)
+    try:
+        return data.load(name, size, method.channels)
+    except (TypeError, ValueError) as error:
+        # Those of this package take any; one of somebody else may take a number alone.
+        if isinstance(size, int) or isinstance(error, UserError):
+            raise
+        kind = type(data).__name__
+        raise UserError(
+            f"{kind}.load was asked for images of {size} and ended in "
+            f"{type(error).__name__}: {one_line(error)}; where it knows only squares, "
+            "set method.keep_aspect=False and one number as method.image_size, or have "
+            "it zoom to gcad_jax.data.image_size.network_size.",
+            "method.keep_aspect",
+            "method.image_size",
+        ) from error
 
 
 def _read_earlier(

@@ -49,6 +49,28 @@ def test_every_size_as_on_the_host(resized, height, width):
         np.testing.assert_allclose(large[row], want, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(64, 96), (96, 64), (8, 33)])
+@pytest.mark.parametrize("shape", [(50, 200), (200, 50), (64, 96), (1, 7)])
+def test_other_than_squares_as_on_the_host(size, shape):
+    images = RNG.integers(0, 256, (2, *shape, 3), np.uint8)
+    small = jax.device_get(resize_images_jnp(images, size))
+    assert small.shape == (2, *size, 3)
+    for row in range(2):
+        np.testing.assert_array_equal(small[row], resize_image(images[row], size))
+
+
+def test_a_pair_is_height_and_width():
+    image = RNG.integers(0, 256, (40, 70, 3), np.uint8)
+    wide = resize_image(image, (16, 32))
+    assert wide.shape == (16, 32, 3)
+    turned = resize_image(np.ascontiguousarray(image.swapaxes(0, 1)), (32, 16))
+    # Sides are resized in one order, so values may be rounded otherwise.
+    assert np.abs(turned.swapaxes(0, 1).astype(int) - wide).max() <= 1
+    np.testing.assert_array_equal(
+        resize_image(image, (16, 16)), resize_image(image, 16)
+    )
+
+
 def test_the_largest_side_that_is_promised():
     """32,768 pixels to 8, the smallest network image."""
     row = RNG.integers(0, 256, (1, 32768, 1), np.uint8)

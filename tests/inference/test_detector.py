@@ -60,7 +60,8 @@ def stored(method=None, **fields):
     detector = DetectorState(frozen, learned, {"mu": np.float32(0.25)})
     validation = tuple(i / 20 for i in range(1, 40))
     scales = {"B": Scale(0.1, validation), COMBINED: Scale(0.2, validation)}
-    return DetectorFile(method, detector, "set", "nut", 3, scales, **fields)
+    size = (SIDE, SIDE)
+    return DetectorFile(method, detector, "set", "nut", 3, scales, size, **fields)
 
 
 def judged():

@@ -459,7 +459,8 @@ def test_exported_it_says_what_it_says_here(case, detector):
     """Of images that are smaller than the network's, read back from its bytes."""
     scales = {COMBINED: Scale(0.0, tuple(i / 20 for i in range(1, 40)))}
     decided = scales[COMBINED].image_scores if has_own_score(case.method) else None
-    stored = DetectorFile(case.method, detector, "set", "nut", 0, scales, decided)
+    size = (SIDE, SIDE)
+    stored = DetectorFile(case.method, detector, "set", "nut", 0, scales, size, decided)
     call = export.deserialize(exported.export_detector(stored, 0.1).serialize()).call
     *_, batch = export_check.sample_batches(SIDE, case.method.channels)
     found = export_check.compare_with_predict(call, Detector(stored, 2), [batch])

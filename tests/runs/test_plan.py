@@ -28,7 +28,7 @@ def test_every_state_of_a_workdir(tmp_path, capsys):
     assert not folder.exists(), "the programs are kept elsewhere here"
     for words in (
         f"plan        Double, nothing is trained; {folder} is new",
-        "data        circles/circles, zoomed to 4x4",
+        "data        circles/circles, zoomed to 4 x 4",
         "train 12, validation 3, test 2 good, 2 structural, 2 logical",
         "state       not begun",
         "training    3 epochs, 18 updates",

@@ -10,7 +10,8 @@ from gcad_jax.core import fields
 from gcad_jax.core.threads import thread_pool
 from gcad_jax.core.types import ImagesU8
 from gcad_jax.data.dataset import KINDS, Category, Region, TestImage
-from gcad_jax.data.images import load_images, read_mask
+from gcad_jax.data.image_size import ImageSize
+from gcad_jax.data.images import load_images, read_mask, resolve_size
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.data.mvtec.cache import load_packed
 from gcad_jax.data.mvtec.facts import DatasetFacts
@@ -51,7 +52,7 @@ class MvtecDataSet:
             self._read_layout(category)
         return tuple(self.categories)
 
-    def load(self, category: str, image_size: int, channels: int) -> Category:
+    def load(self, category: str, image_size: ImageSize, channels: int) -> Category:
         """Reads one category; gray images become RGB where `channels` is 3.
 
         Raises:
@@ -60,11 +61,13 @@ class MvtecDataSet:
         """
         layout, facts = self._read_layout(category), self.ARCHIVE.facts[category]
         packed = load_packed(layout, self.cache_dir)
+        training = layout.splits["train"]
+        size = resolve_size(image_size, [record.image for record in training])
         (train, _), (validation, _), (test, test_images) = splits = [
             load_split(
                 packed.get(split, ()),
                 layout.splits.get(split, ()),
-                image_size,
+                size,
                 channels,
             )
             for split in ("train", "validation", "test")
@@ -97,16 +100,19 @@ class MvtecDataSet:
 
 
 def load_split(
-    source: Sequence[Any], records: Sequence[Record], size: int, channels: int
+    source: Sequence[Any],
+    records: Sequence[Record],
+    size: tuple[int, int],
+    channels: int,
 ) -> tuple[ImagesU8, tuple[TestImage, ...]]:
     """Decodes all examples of `source`, packed from `records`, and zooms them.
 
-    (N, size, size, channels) uint8, and name, original size and regions of each.
+    (N, *size, channels) uint8, and name, original size and regions of each.
 
     Raises:
       UserError: an image that cannot be decoded.
     """
-    arrays = [np.zeros((0, size, size, channels), np.uint8)]
+    arrays = [np.zeros((0, *size, channels), np.uint8)]
     test_images: list[TestImage] = []
     for start in range(0, len(records), CHUNK):
         part = records[start : start + CHUNK]

@@ -15,6 +15,7 @@ from gcad_jax.core.types import (
     Images,
     ImageScores,
 )
+from gcad_jax.data.image_size import ImageSize
 from gcad_jax.methods.base import DetectorState
 from gcad_jax.methods.common.image_score import OWN, map_maximum
 from gcad_jax.models.layers.init import scaled
@@ -27,12 +28,19 @@ class HParams:
     A subclass repeats a field to give it another default, by `fields.changed`.
     """
 
+    title: ClassVar[str]
     channels: ClassVar[int] = 3
+    square_only: ClassVar[bool] = True  # `AspectHParams` takes any height and width
 
     image_size: int = fields.field(256, fields.image_side(32))
     """Side of the square input (pixels) [P 5.2]."""
     inference_batch_size: int = fields.field(8, fields.BATCH)
     """Size of one call outside training (images) [ours]."""
+
+    @property
+    def input_size(self) -> ImageSize:
+        """What the data set makes the size of the input of: here a square."""
+        return self.image_size
 
     @property
     def image_score_name(self) -> str:
@@ -48,6 +56,12 @@ class HParams:
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
+        if self.square_only and isinstance(self.image_size, (tuple, list)):
+            raise UserError(
+                f"image_size is {self.image_size}, but {self.title} takes squares "
+                "alone: give one side, such as "
+                f"image_size={self.image_size[0] if self.image_size else 256}."
+            )
         fields.validate_fields(self)
 
     def describe(self) -> tuple[str, ...]:

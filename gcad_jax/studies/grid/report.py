@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from gcad_jax.core.atomic_files import atomic_file
 from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import KINDS
+from gcad_jax.data.image_size import as_pair
 from gcad_jax.evaluation.map_files import MAPS, map_path, read_map
 from gcad_jax.evaluation.spro import RATES
 from gcad_jax.reporting import html, run_figures
@@ -19,6 +21,7 @@ from gcad_jax.reporting.plots import curves, map_grid, panels, style
 from gcad_jax.reporting.plots.panels import Panel
 from gcad_jax.reporting.tables import short
 from gcad_jax.runs.devices import hardware_sentence, loop_options
+from gcad_jax.runs.train_and_evaluate import load_images_of
 from gcad_jax.runs.workdir import REPORT
 from gcad_jax.studies.grid.plan import PlannedRun
 from gcad_jax.studies.grid.results import FinishedRun, Runs, numbers_as_json
@@ -182,12 +185,10 @@ def _draw_maps(
     # The method with the most pixels shows the images best.
     config = max(
         (run.config for run in planned),
-        key=lambda c: (c.method.channels, c.method.image_size),
+        key=lambda c: (c.method.channels, math.prod(as_pair(c.method.image_size))),
     )
     for name in config.data.names():
-        category = config.data.load(
-            name, config.method.image_size, config.method.channels
-        )
+        category = load_images_of(config.data, name, config.method)
         rows = []
         for i in run_figures.select_images(category.test_images, config.figure_images):
             maps = {}

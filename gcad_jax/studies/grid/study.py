@@ -57,7 +57,7 @@ class Study(RunOptions, abc.ABC):
 
     runs: tuple[str, ...] = fields.field(())
     """Names of those to run; () takes all [ours]."""
-    image_size: int | None = fields.field(None, fields.PIXELS)
+    image_size: int | tuple[int, int] | None = fields.field(None, fields.SIDES)
     """Of every run; its method's own where it is None (pixels) [the method's]."""
     epochs: int | None = fields.field(None, fields.POSITIVE)
     """The same (epochs) [the method's]."""

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from etils import epath
 
@@ -26,6 +26,8 @@ _IMAGE_SIZE, _CHANNELS = 32, 1
 _DATA_SETS: Mapping[str, Callable[..., DataSet]] = {
     c.__name__: c for c in (Circles, Folder, MvtecAd, MvtecLocoAd)
 }
+# Class of a method, its image size, whether it keeps the aspect.
+TestForm: TypeAlias = tuple[str, int | tuple[int, int], bool]
 _NO_RUN = "name the workdir of a run, or start that run again."
 
 
@@ -36,14 +38,14 @@ class SourceRun:
     path: its workdir.
     data_class: name of the class of its data set.
     data_fields: what that class is constructed from.
-    test_form: what decides the form of its test images: class of the method, and
-        image size.
+    test_form: what decides the form of its test images: class of the method, image
+        size, and whether the aspect is kept.
     """
 
     path: epath.Path
     data_class: str
     data_fields: Mapping[str, Any]
-    test_form: tuple[str, int]
+    test_form: TestForm
 
     @classmethod
     def open(cls, folder: str, locks: contextlib.ExitStack) -> "SourceRun":
@@ -66,9 +68,10 @@ class SourceRun:
             config = json.loads(file.read_text())
             fields, method = dict(config["data"]), config["method"]
             data_class = str(fields.pop("class"))
-            return cls(
-                path, data_class, fields, (method["class"], method["image_size"])
-            )
+            size = _as_tuple(method["image_size"])
+            # Runs of version 0.1.0 have no such field: all images were squares.
+            form = method["class"], size, method.get("keep_aspect", False)
+            return cls(path, data_class, fields, form)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{file} does not hold the config of a run ({error!r}); {_NO_RUN}"
@@ -133,11 +136,7 @@ class SourceRun:
                 "not a folder; put it there again or, where that is a relative path, "
                 "start the study in the folder in which the run was started."
             )
-        # JSON has no tuples.
-        fields = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in self.data_fields.items()
-        }
+        fields = {key: _as_tuple(value) for key, value in self.data_fields.items()}
         try:
             data = _DATA_SETS[self.data_class](**fields)
         except (KeyError, TypeError) as error:
@@ -151,3 +150,8 @@ class SourceRun:
             return data.load(category, _IMAGE_SIZE, _CHANNELS).test_images
         except UserError as error:
             raise UserError(f"the data set of {self.path}: {error}") from error
+
+
+def _as_tuple(value: Any) -> Any:
+    """A list, which JSON makes of a tuple, as a tuple; anything else as it is."""
+    return tuple(value) if isinstance(value, list) else value

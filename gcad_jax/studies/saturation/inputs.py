@@ -13,7 +13,7 @@ from gcad_jax.data.dataset import TestImage
 from gcad_jax.evaluation import ground_truth_files, map_files
 from gcad_jax.runs.data_digest import digest_files, digest_ground_truth
 from gcad_jax.studies.saturation.config import SaturationStudy
-from gcad_jax.studies.saturation.finished_runs import SourceRun
+from gcad_jax.studies.saturation.finished_runs import SourceRun, TestForm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +183,7 @@ class RunGroundTruth:
         another digest in any case, and what they load has to be compared.
         """
         first = self.runs[0]
-        by_form: dict[tuple[str, int], tuple[str, SourceRun]] = {}
+        by_form: dict[TestForm, tuple[str, SourceRun]] = {}
         for run in self.runs:
             if run.data_class != first.data_class:
                 raise UserError(

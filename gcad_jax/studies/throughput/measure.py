@@ -17,9 +17,16 @@ from gcad_jax.core.atomic_files import local_folder_for
 from gcad_jax.core.console import print_line
 from gcad_jax.core.types import COMBINED, ImagesU8, Tree
 from gcad_jax.data.dataset import Category
+from gcad_jax.data.image_size import network_size
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.data.input.device import to_float
-from gcad_jax.methods.base import DetectorState, Method, Phase, TrainState
+from gcad_jax.methods.base import (
+    DetectorState,
+    Method,
+    Phase,
+    TrainState,
+    wanted_size,
+)
 from gcad_jax.methods.common.apply import all_maps
 from gcad_jax.studies.throughput.config import ThroughputStudy
 from gcad_jax.studies.throughput.peaks import Peaks
@@ -127,7 +134,7 @@ class SharedState:
         return self._networks[key]
 
     def images(self, count: int) -> ImagesU8:
-        """The first images, repeated where there are fewer; (count, S, S, C) uint8."""
+        """The first images, repeated where there are fewer; (count, h, w, C) uint8."""
         return self.category.train[np.arange(count) % len(self.category.train)]
 
     def peak_bytes(self) -> int | None:
@@ -142,10 +149,9 @@ def method_as_json(method: Method) -> dict[str, Any]:
 
 
 def _random_category(config: ThroughputStudy) -> Category:
-    side, channels = config.method.image_size, config.method.channels
-    images = np.random.default_rng(0).integers(
-        0, 256, (config.num_images, side, side, channels), dtype=np.uint8
-    )
+    size = network_size(wanted_size(config.method), [(1, 1)])
+    shape = (config.num_images, *size, config.method.channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     return Category(
         dataset="random",
         name="random",

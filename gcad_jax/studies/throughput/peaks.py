@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from gcad_jax.core.types import Array
-from gcad_jax.methods.base import Method
+from gcad_jax.data.image_size import network_size
+from gcad_jax.methods.base import Method, wanted_size
 from gcad_jax.training.cost.timing import time_calls
 
 MATRIX = {"cpu": 2048}  # rows and columns; 8192 on accelerators
@@ -23,7 +24,7 @@ class Peaks:
     product: of a square matrix product, in `dtype`; what MFU is a share of.
     product_float32: the same in float32 as JAX does it by default (TF32 on some GPUs).
     convolution: 3 x 3, with as many channels in as out, on a batch of images.
-    size: rows of the matrices. shape: (B, S, S, C) of the convolution.
+    size: rows of the matrices. shape: (B, h, w, C) of the convolution.
     """
 
     dtype: str
@@ -43,13 +44,17 @@ class Peaks:
 
 
 def measure_peaks(method: Method) -> Peaks:
-    """Of the default device, with a convolution as wide as a U-Net's first level."""
+    """Of the default device, with a convolution as wide as a U-Net's first level.
+
+    Images have the method's size; a square where it is only the shorter side's.
+    """
     batch_size = getattr(method, "batch_size", method.inference_batch_size)
     channels = max(4, round(64 * getattr(method, "width", 1.0)))
     platform = jax.local_devices()[0].platform
     size = MATRIX.get(platform, 8192)
     dtype = jnp.float32 if platform == "cpu" else jnp.bfloat16
-    shape = (batch_size, method.image_size, method.image_size, channels)
+    height, width = network_size(wanted_size(method), [(1, 1)])
+    shape = (batch_size, height, width, channels)
     return Peaks(
         dtype=jnp.dtype(dtype).name,
         size=size,

@@ -11,6 +11,7 @@ from gcad_jax.core.axes import SEED
 from gcad_jax.core.console import pluralize
 from gcad_jax.core.types import Tree
 from gcad_jax.data.dataset import KINDS, Category
+from gcad_jax.data.image_size import size_text
 from gcad_jax.methods.base import TrainState
 from gcad_jax.training.compilation import Program
 from gcad_jax.training.parallel.layout import Layout
@@ -33,9 +34,11 @@ def data_lines(category: Category) -> list[str]:
     tests = ", ".join(
         f"{kinds[kind]} {kind.removesuffix('_anomalies')}" for kind in KINDS
     )
-    side = category.train.shape[1]
+    height, width = category.image_size
+    order = " (width x height)" if height != width else ""
     return [
-        f"data        {category.dataset}/{category.name}, zoomed to {side}x{side}",
+        f"data        {category.dataset}/{category.name}, zoomed to "
+        f"{size_text(category.image_size)}{order}",
         f"            train {len(category.train)}, validation "
         f"{len(category.validation)}, test {tests}",
         *(f"            {note}" for note in category.notes),

@@ -68,7 +68,7 @@ def test_data_counts():
         doubles.category(), test_images=images, notes=("a note",)
     )
     assert summary.data_lines(category) == [
-        "data        double/linear, zoomed to 4x4",
+        "data        double/linear, zoomed to 4 x 4",
         "            train 18, validation 3, test 2 good, 1 structural, 3 logical",
         "            a note",
     ]
