@@ -14,6 +14,7 @@ from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.data.photos import Photos
 from gcad_jax.methods.autoencoder import AE
 from gcad_jax.methods.base import Method
+from gcad_jax.methods.closed_form import ClosedForm
 from gcad_jax.methods.fanogan import FAnoGAN
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.methods.mnad import MNAD
@@ -187,6 +188,7 @@ SMALL_FIELDS: Mapping[type[Method], Mapping[str, Any]] = {
         "width": 1 / 4,
         "learning_rate": 2e-4,
     },
+    ClosedForm: {},
     SPADE: {"image_size": 128, "K": 20, "d_loc": 32, "E_loc_width": 1 / 8},
     StudentTeacher: {
         "image_size": 128,
@@ -209,6 +211,7 @@ CIRCLES_FIELDS: Mapping[type[Method], Mapping[str, Any]] = {
     VAE: {"image_size": 64, "epochs": 60, "kl_weight": 0.1},
     FAnoGAN: {"epochs": 1, "encoder_updates": 400},
     MNAD: {"image_size": 64, "epochs": 8},
+    ClosedForm: {"image_size": 128},
     SPADE: {"image_size": 64},
     StudentTeacher: {"image_size": 64, "epochs": 6, "P": (17,)},
     VariationModel: {"image_size": 64},

@@ -105,6 +105,7 @@ class CategoryResult:
         gives no other.
     method_validation: for each seed the method's own image scores of the validation
         images; () where that is the maximum of the map.
+    fit: sentences on what the first seed has learned of the training images.
     """
 
     dataset: str
@@ -117,6 +118,7 @@ class CategoryResult:
     validation: tuple[tuple[float, ...], ...] = ()
     image_score: str = MAP_MAXIMUM
     method_validation: tuple[tuple[float, ...], ...] = ()
+    fit: tuple[str, ...] = ()
 
     @property
     def has_method_scores(self) -> bool:
@@ -141,10 +143,11 @@ class CategoryResult:
         Raises KeyError or TypeError where a field is missing or of another form.
         """
         names = [f.name for f in dataclasses.fields(cls)]
-        since_0_2 = {"image_score": MAP_MAXIMUM, "method_validation": ()}
+        since_0_2 = {"image_score": MAP_MAXIMUM, "method_validation": (), "fit": ()}
         known = {name: {**since_0_2, **fields}[name] for name in names}
         known["notes"] = tuple(known["notes"])
         known["seeds"] = tuple(known["seeds"])
+        known["fit"] = tuple(known["fit"])
         known["images"] = tuple((name, kind) for name, kind in known["images"])
         for name in ("validation", "method_validation"):
             known[name] = tuple(tuple(scores) for scores in known[name])

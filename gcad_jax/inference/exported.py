@@ -32,7 +32,8 @@ from gcad_jax.inference.export_check import ExportDifference
 from gcad_jax.inference.image_inputs import find_images, read_pixels
 from gcad_jax.inference.load import load
 from gcad_jax.inference.metadata import as_json, as_text
-from gcad_jax.methods.common.image_score import compute_image_scores, map_maximum
+from gcad_jax.methods.common.apply import score_batch
+from gcad_jax.methods.common.image_score import map_maximum
 
 ABOUT = ".json"  # behind the name of an exported file: what stands beside it
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -72,11 +73,11 @@ def detection_program(
         # As JAX's arrays, in which traced row numbers can be looked up.
         state = jax.tree.map(jnp.asarray, stored.detector)
         pixels = to_float(resize_images_jnp(images, stored.image_size))
-        maps = method.anomaly_map(state, pixels)
-        scores = maxima = map_maximum(maps)
+        scored = score_batch(method, state, pixels)
+        maps, scores = scored.maps[COMBINED], scored.image_scores
         of_map = {}
         if stored.method_scores is not None:
-            scores = compute_image_scores(method, state, pixels, maps)
+            maxima = map_maximum(maps)
             of_map = {"map_maximum": maxima, "map_threshold": jnp.asarray(map_limit)}
         return {
             "score": scores,

@@ -6,7 +6,7 @@ Trainer, evaluator, predict and export know these classes and no method by name.
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import optax
 from flax import struct
@@ -151,6 +151,19 @@ def wanted_size(method: "Method") -> ImageSize:
     return method.image_size
 
 
+class ScoredImages(NamedTuple):
+    """What a detector says of B images.
+
+    maps: (B, h, w) by name: the branches, and the combined map under `COMBINED`.
+    image_scores: (B,), which decide; `Method.image_scores`.
+
+    Arrays of JAX, as a program computes them, or of NumPy, where they were fetched.
+    """
+
+    maps: Mapping[str, Any]
+    image_scores: Any
+
+
 class Method(Trainable, Protocol):
     """A method: a dataclass of hyper-parameters with these pure functions."""
 
@@ -230,5 +243,11 @@ class Method(Trainable, Protocol):
         combined: (B, h, w), what `anomaly_map` returned for these images.
         """
 
+    # A method may have `score` too, (detector, images) -> `ScoredImages`: the same maps
+    # and scores, where they share what XLA does not find to be the same, such as loops.
+
     def describe(self) -> tuple[str, ...]:
         """Sentences for the report: which weights were used, what was approximated."""
+
+    def describe_fit(self, detector: DetectorState) -> tuple[str, ...]:
+        """Sentences for the report on what the training images turned out to be."""

@@ -74,7 +74,14 @@ def _data_section(results: Sequence[CategoryResult]) -> str:
     head = ["Category", *(f"test {h}" for h in ("good", "structural", "logical"))]
     text = "## Data\n\n" + tables.markdown_table([*head, "complete"], rows, 1)
     notes = [f"{r.name}: {note}" for r in results for note in r.notes]
-    return text + ("\n\n" + _bullet_list(notes) if notes else "")
+    parts = [text, _bullet_list(notes)]
+    fits = [f"{r.name}: {sentence}" for r in results for sentence in r.fit]
+    if fits:
+        parts += ["## Fit", _FIT, _bullet_list(fits)]
+    return "\n\n".join(part for part in parts if part)
+
+
+_FIT = "What the method found among the training images, before it saw a test image:"
 
 
 def _score_sections(method: str, results: Sequence[CategoryResult]) -> list[str]:

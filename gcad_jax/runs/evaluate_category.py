@@ -12,7 +12,6 @@ from gcad_jax.config.experiment import Experiment
 from gcad_jax.core import multihost
 from gcad_jax.core.axes import accelerators
 from gcad_jax.core.console import print_line
-from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation import map_files, map_source, result_files
@@ -20,7 +19,7 @@ from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.evaluation.results import KIND_OR_MEAN, CategoryResult, Scores
 from gcad_jax.evaluation.scores import evaluate
 from gcad_jax.inference import detector_file
-from gcad_jax.methods.base import DetectorState
+from gcad_jax.methods.base import DetectorState, Method
 from gcad_jax.methods.common.apply import ScoredImages, all_maps, score_images
 from gcad_jax.methods.common.image_score import has_own_score, image_score_name
 from gcad_jax.reporting import run_figures
@@ -40,10 +39,14 @@ class _ValidationScores:
 
 @dataclasses.dataclass(frozen=True)
 class _SeedScores:
-    """Of one seed. branches: scores of the test images; {} without any."""
+    """Of one seed. branches: scores of the test images; {} without any.
+
+    fit: what the detector says of the training images.
+    """
 
     branches: dict[str, Scores]
     validation: _ValidationScores
+    fit: tuple[str, ...]
 
 
 def has_results(config: Experiment, folder: epath.Path, tests: bool = True) -> bool:
@@ -99,6 +102,7 @@ def evaluate_category(
             for seed in by_seed
             if seed.validation.method_scores is not None
         ),
+        fit=by_seed[0].fit,
     )
     # The figures show the first seed, which the first process has.
     multihost.run_on_first(lambda: evaluation.write_results(maps, result))
@@ -133,6 +137,9 @@ class _Evaluation:
             detectors,
             devices=accelerators(),
         )
+        fits = [describe_fit(method, detector) for detector in detectors]
+        for line in fits[0] if fits else ():
+            print_line(f"fit         {line}")
         validation = self.validation_scores(score(category.validation))
         seeds = [self.config.seeds[place] for place in places]
         if self.config.write_detectors:
@@ -159,6 +166,7 @@ class _Evaluation:
             place: _SeedScores(
                 {branch: by_seed[i] for branch, by_seed in scores.items()},
                 validation[i],
+                fits[i],
             )
             for i, place in enumerate(places)
         }
@@ -173,17 +181,8 @@ class _Evaluation:
         return DetectorState(frozen, learned, calibration)
 
     def validation_scores(self, scored: ScoredImages) -> list[_ValidationScores]:
-        """Of each seed. scored: the validation images, by all seeds.
-
-        Raises:
-          UserError: an image score that is no number, which would set no threshold.
-        """
+        """Of each seed. scored: the validation images, by all seeds."""
         own = has_own_score(self.config.method)
-        if not np.isfinite(scored.image_scores).all():
-            raise UserError(
-                f"{self.category.name}: the image score of a good validation image is "
-                "NaN or Inf, so that no threshold can be set."
-            )
         return [
             _ValidationScores(
                 {
@@ -221,6 +220,12 @@ class _Evaluation:
         )
         run_figures.render_losses(self.folder, read_rows(self.folder / ROWS))
         result_files.write_result(self.folder, result)
+
+
+def describe_fit(method: Method, detector: DetectorState) -> tuple[str, ...]:
+    """`Method.describe_fit`; nothing of methods of others that have none (0.1.0)."""
+    describe = getattr(method, "describe_fit", None)
+    return tuple(describe(detector)) if describe else ()
 
 
 def print_result(result: CategoryResult) -> None:

@@ -23,6 +23,7 @@ from gcad_jax.inference.detector import Detector
 from gcad_jax.inference.detector_file import DetectorFile, Scale
 from gcad_jax.methods.autoencoder import AE
 from gcad_jax.methods.base import Batch, DetectorState, Method
+from gcad_jax.methods.closed_form import ClosedForm
 from gcad_jax.methods.common.apply import all_maps, score_images
 from gcad_jax.methods.common.image_score import has_own_score
 from gcad_jax.methods.fanogan import FAnoGAN
@@ -176,6 +177,11 @@ CASES = {
         step=1,
         branches=set(),
         wrong=("image_size", 100),
+    ),
+    "ClosedForm": Case(
+        method=ClosedForm(image_size=SIDE, g=2, K=2, inference_batch_size=3),
+        branches={"A_loc", "A_glo"},
+        wrong=("K", 0),
     ),
     "SPADE": Case(
         method=SPADE(

@@ -1,8 +1,7 @@
 """A compiled function over many images, in batches of one fixed shape."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,24 +10,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gcad_jax.core.types import COMBINED, Images, ImagesU8, Tree
 from gcad_jax.data.input.device import to_float
-from gcad_jax.methods.base import DetectorState, Method
+from gcad_jax.methods.base import DetectorState, Method, ScoredImages
 from gcad_jax.methods.common.image_score import compute_image_scores
 
 IMAGES = "images"  # axis of the devices that share the images of a call
 SHARED, ALL = PartitionSpec(IMAGES), PartitionSpec()
-
-
-class ScoredImages(NamedTuple):
-    """What a detector says of B images.
-
-    maps: (B, h, w) by name: the branches, and the combined map under `COMBINED`.
-    image_scores: (B,), which decide; `Method.image_scores`.
-
-    Arrays of JAX, as a program computes them, or of NumPy, where they were fetched.
-    """
-
-    maps: Mapping[str, Any]
-    image_scores: Any
 
 
 # (frozen, for each seed its learned part and calibration, images) -> one for each seed.
@@ -117,16 +103,22 @@ def all_maps(method: Method) -> AllMaps:
     def score(
         frozen: Tree, seeds: Sequence[tuple[Tree, Tree]], images: Images
     ) -> list[ScoredImages]:
-        per_seed = []
-        for learned, calibration in seeds:
-            detector = DetectorState(frozen, learned, calibration)
-            branches = method.branch_maps(detector, images)
-            combined = method.anomaly_map(detector, images)
-            scores = compute_image_scores(method, detector, images, combined)
-            per_seed.append(ScoredImages({COMBINED: combined, **branches}, scores))
-        return per_seed
+        states = (DetectorState(frozen, *seed) for seed in seeds)
+        return [score_batch(method, state, images) for state in states]
 
     return score
+
+
+def score_batch(
+    method: Method, detector: DetectorState, images: Images
+) -> ScoredImages:
+    """Maps and image scores of one seed; for use inside jit."""
+    if hasattr(method, "score"):
+        return method.score(detector, images)
+    branches = method.branch_maps(detector, images)
+    combined = method.anomaly_map(detector, images)
+    scores = compute_image_scores(method, detector, images, combined)
+    return ScoredImages({COMBINED: combined, **branches}, scores)
 
 
 def score_images(

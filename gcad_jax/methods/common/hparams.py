@@ -68,6 +68,10 @@ class HParams:
         """What differs from the paper in this run."""
         return (deviations(self),)
 
+    def describe_fit(self, detector: DetectorState) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
 
 @dataclasses.dataclass(eq=False)
 class TrainedHParams(HParams):
