@@ -16,13 +16,17 @@ from gcad_jax.models.classifiers.classifier import classifier
 # of the image's side, and those whose means describe the image.
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "efficientnet_lite0": ("stage2", "stage3", "stage4", "stage5"),
+    "efficientnet_lite0_torch": ("stage2", "stage3", "stage4", "stage5"),
     "mobilenet_v2": ("stage2", "stage3", "stage4", "stage5"),
+    "mobilenet_v2_torch": ("stage2", "stage3", "stage4", "stage5"),
     "resnet18": ("layer1", "layer2", "layer3"),
     "wide_resnet50_2": ("layer1", "layer2", "layer3"),
 }
 DEEP: Mapping[str, tuple[str, ...]] = {
     "efficientnet_lite0": ("stage5", "stage6"),
+    "efficientnet_lite0_torch": ("stage5", "stage6"),
     "mobilenet_v2": ("stage5", "stage6"),
+    "mobilenet_v2_torch": ("stage5", "stage6"),
     "resnet18": ("layer3", "layer4"),
     "wide_resnet50_2": ("layer3", "layer4"),
 }
