@@ -4,6 +4,7 @@ Config, digests and maps are written by the code of the main job.
 """
 
 import contextlib
+import functools
 import json
 import pathlib
 
@@ -16,6 +17,7 @@ from gcad_jax.config import serialization, validation
 from gcad_jax.evaluation import map_files
 from gcad_jax.evaluation.map_files import MAPS, write_maps
 from gcad_jax.evaluation.result_files import METRICS
+from gcad_jax.methods.spade import SPADE
 from gcad_jax.runs import workdir
 from gcad_jax.studies.saturation import run as saturation
 from gcad_jax.studies.saturation.config import SaturationStudy
@@ -71,7 +73,9 @@ def make_run(
     path: pathlib.Path, data, image_size=32, seeds=(0,), maps=True
 ) -> pathlib.Path:
     """A finished run: maps are noise at the size of the network, by path and seed."""
-    method = runs.method(image_size=image_size)
+    is_square = isinstance(image_size, int)
+    kind = runs.method if is_square else functools.partial(SPADE, weights="random")
+    method = kind(image_size=image_size)
     config = validation.resolve(runs.tiny(data=data, method=method, seeds=tuple(seeds)))
     with workdir.open_workdir(str(path), serialization.as_dict(config)) as folder:
         for name in data.names():

@@ -1,5 +1,7 @@
 """The figure of anomaly maps shows what it was given, and its words fit."""
 
+import itertools
+
 import numpy as np
 import pytest
 from matplotlib.text import Text
@@ -83,6 +85,31 @@ def test_qualitative_fits_the_page_whatever_the_images(tmp_path):
     height, width, _ = saved(tmp_path / "tall.png", [tall] * 6).shape
     assert height <= style.TALL * style.DPI + 1
     assert width <= style.PAGE * style.DPI
+
+
+def test_pictures_keep_their_aspect():
+    """Each in the middle of a place that is as large as the others."""
+    maps = {"A": np.zeros((4, 8), np.float32)}
+    shapes = [(20, 40), (40, 20), (30, 30), (25, 50)]
+    rows = [
+        map_grid.ImageRow("good", np.zeros((*shape, 3), np.uint8), None, maps)
+        for shape in shapes
+    ]
+    figure = map_grid.render_map_grid(rows)
+    (axis,) = figure.axes
+    # Three pictures a row, then the scale of the one map.
+    frames = [patch.get_bbox() for patch in axis.patches][: 3 * len(rows)]
+    lines = [frames[3 * i : 3 * i + 3] for i in range(len(rows))]
+    for (height, width), line in zip(shapes, lines, strict=True):
+        for box in line:
+            assert box.height / box.width == pytest.approx(height / width, rel=0.02)
+        (top,) = {round(box.y0, 6) for box in line}
+        assert top > 0
+    for column in zip(*lines, strict=True):
+        middles = [(box.x0 + box.x1) / 2 for box in column]
+        assert middles == pytest.approx([middles[0]] * len(rows))
+    for above, below in itertools.pairwise(lines):
+        assert max(box.y1 for box in above) < min(box.y0 for box in below)
 
 
 METHODS = ("Variation Model", "f-AnoGAN", "MNAD", "AE", "VAE", "Student-Teacher", "A")

@@ -13,6 +13,7 @@ from PIL import Image
 from gcad_jax.config import files, serialization, validation
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.folder import Folder
+from gcad_jax.methods.spade import SPADE
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.runs import train_and_evaluate
 from gcad_jax.runs.lock import lock_workdir
@@ -51,6 +52,21 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     found = runner.run(study(write_maps=True, seeds=(0, 1)), str(folder))
     return folder, found
+
+
+def test_methods_of_other_sizes_stand_in_one_figure(tmp_path):
+    """That of most pixels shows the images."""
+    small = {"weights": "random", "d_loc": 8, "E_loc_width": 1 / 16, "K": 2}
+    given = study(write_maps=True)
+    given.circles.gcad.method = SPADE(image_size=(32, 48), **small)
+    found = runner.run(given, str(tmp_path))
+    titles = [run.title for run in found["circles"].values()]
+    assert titles == ["Variation Model", "SPADE"]
+    assert (tmp_path / "circles_circles_maps.png").stat().st_size > 0
+    given.image_size = (32, 48)
+    says = r"image_size is \(32, 48\), but Variation Model takes squares alone"
+    with pytest.raises(UserError, match=says):
+        runner.plan(given, str(tmp_path / "other"))
 
 
 def test_every_run_is_a_workdir_of_its_own(finished):

@@ -1,5 +1,6 @@
 """The study of runs of the main job, which is given nothing but their workdirs."""
 
+import contextlib
 import fcntl
 import json
 import shutil
@@ -26,6 +27,7 @@ from gcad_jax.evaluation.results import ANOMALOUS, LIMITS
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.runs import train_and_evaluate
 from gcad_jax.studies.saturation import run as saturation
+from gcad_jax.studies.saturation.finished_runs import SourceRun
 
 CATEGORY = "juice_bottle"
 
@@ -108,6 +110,17 @@ def test_runs_of_several_image_sizes(loco):
     make_run(loco / "d", data_of(loco), image_size=32)
     with pytest.raises(UserError, match=r"b and .*d have other test images or masks"):
         run_study(of_workdirs(loco / "b", loco / "d"), loco / "out")
+
+
+def test_runs_whose_images_are_no_squares(loco):
+    """A size of the config is a list in its file."""
+    make_run(loco / "c", data_of(loco), image_size=(32, 64))
+    make_run(loco / "d", data_of(loco), image_size=(32, 64))
+    result, _ = run_study(of_workdirs(*(loco / n for n in "bcd")), loco / "out")
+    assert result["methods"] == ["b", "c", "d"]
+    with contextlib.ExitStack() as locks:
+        forms = [SourceRun.open(str(loco / n), locks).test_form for n in "bcd"]
+    assert forms == [("GCAD", 32, False), *[("SPADE", (32, 64), False)] * 2]
 
 
 def test_sizes_of_other_data(loco):

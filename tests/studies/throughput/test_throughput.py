@@ -10,8 +10,10 @@ from helpers.doubles import Scored
 
 from gcad_jax.core.axes import BATCH, SEED
 from gcad_jax.core.errors import UserError
+from gcad_jax.methods.spade import SPADE
 from gcad_jax.studies.throughput import report, run
 from gcad_jax.studies.throughput.config import ThroughputStudy, check, throughput
+from gcad_jax.studies.throughput.measure import SharedState
 from gcad_jax.studies.throughput.peaks import MATRIX, measure_peaks
 from gcad_jax.studies.throughput.results import Failure, StudyResults
 from gcad_jax.studies.throughput.rows import (
@@ -225,6 +227,29 @@ def test_peaks_are_rates():
     found = measure_peaks(Scored(image_size=8, batch_size=1))
     assert found.shape == (1, 8, 8, 64)
     assert min(found.product, found.product_float32, found.convolution) > 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ({"image_size": (64, 96)}, (64, 96)),
+        ({"image_size": 32, "keep_aspect": True}, (32, 32)),  # random images: squares
+    ],
+)
+def test_images_have_the_size_of_the_method(fields, size, tmp_path):
+    small = {"weights": "random", "d_loc": 8, "E_loc_width": 1 / 16, "K": 2}
+    method = SPADE(**small, **fields, inference_batch_size=2)
+    config = study()
+    config.method = method
+    check(config)
+    shared = SharedState(config, jax.local_devices()[0])
+    assert shared.images(2).shape == (2, *size, 3)
+    assert measure_peaks(method).shape == (1, *size, 64)
+
+
+def test_sizes_are_written_as_a_config_has_them():
+    assert report._field_text([64, 96]) == "(64, 96)"
+    assert report._field_text(64) == "64"
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("throughput*.json")), ids=str)
