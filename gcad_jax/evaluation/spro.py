@@ -72,11 +72,16 @@ def areas(ranks: Ranks, saturations: np.ndarray) -> Areas | None:
     kept = [a[:s] for a, s in zip(ranks.pixel_bins, sizes.tolist(), strict=True)]
     starts = np.cumsum([0, *(a.size for a in kept[:-1])])
     bins = np.concatenate(kept)
-    x0, x1 = ranks.above / ranks.negatives, ranks.reached / ranks.negatives
+    above, reached, ambiguous = ranks.above, ranks.reached, ranks.ambiguous
+    if bins.size < above.size:
+        # A defect type has few of the scores of all regions, and few pixels a cell.
+        above, reached, ambiguous = above[bins], reached[bins], ambiguous[bins]
+        bins = np.arange(bins.size)
+    x0, x1 = above / ranks.negatives, reached / ranks.negatives
     # Of lower and upper bound: sums over each region's pixels, over s_i and the limit.
     both = np.empty((2, len(kept), len(LIMITS)))
     for k, limit in enumerate(LIMITS):
-        for bound, weight in enumerate(_weights(x0, x1, ranks.ambiguous, limit)):
+        for bound, weight in enumerate(_weights(x0, x1, ambiguous, limit)):
             both[bound, :, k] = np.add.reduceat(weight[bins], starts) / limit
     both /= sizes[None, :, None]
     return Areas(*both)

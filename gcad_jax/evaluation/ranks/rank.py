@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gcad_jax.core import checks
+from gcad_jax.core.threads import thread_pool
 from gcad_jax.data.dataset import LOGICAL, STRUCTURAL
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.ground_truth import GroundTruth
@@ -87,7 +88,8 @@ def rank(
     if exact:
         source = source.host() if isinstance(source, DeviceMaps) else source
         image_scores, ranks = exact_ranks(truth, subsets, source, workers)
-        areas = [spro.areas(of_subset, truth.saturations) for of_subset in ranks]
+        with thread_pool(workers) as threads:
+            areas = list(threads.map(lambda r: spro.areas(r, truth.saturations), ranks))
     ranked = list(zip(ranks, areas, strict=True))
     kind_ranks, type_ranks = ranked[: len(kinds)], ranked[len(kinds) :]
     return Ranking(

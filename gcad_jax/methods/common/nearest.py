@@ -5,8 +5,8 @@ import jax.numpy as jnp
 
 from gcad_jax.core.types import Array
 
-# Products that are held at once: 4 MB as float32, which stay in a cache of the CPU.
-PRODUCTS = 2**20
+# Products that are held at once: 8 MB as float32, which stay in a cache of the CPU.
+PRODUCTS = 2**21
 
 
 def nearest_squared_distances(queries: Array, gallery: Array) -> Array:
