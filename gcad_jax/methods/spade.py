@@ -24,6 +24,7 @@ from gcad_jax.methods.common.aspect import AspectHParams
 from gcad_jax.methods.common.defaults import OneMap, Untrained
 from gcad_jax.methods.common.hparams import deviations
 from gcad_jax.models.classifiers.classifier import classifier, load_classifier
+from gcad_jax.models.classifiers.levels import average_pool
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 
@@ -228,13 +229,6 @@ class SPADE(AspectHParams, Untrained, OneMap):
         else:
             of = f"Backbone: {self.backbone} from {self.weights}."
         return of, deviations(self, paper, without="weights")
-
-
-def average_pool(features: Features, step: int) -> Features:
-    """(B, H, W, C) -> (B, H/step, W/step, C), means of step x step pixels."""
-    batch, height, width, size = features.shape
-    shape = (batch, height // step, step, width // step, step, size)
-    return jnp.mean(features.reshape(shape), axis=(2, 4))
 
 
 def smooth(scores: AnomalyMaps, sigma: float) -> AnomalyMaps:  # (H, W) -> (H, W)

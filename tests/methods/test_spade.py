@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import DetectorState, Learned
-from gcad_jax.methods.spade import SPADE, average_pool, smooth
+from gcad_jax.methods.spade import SPADE, smooth
 from gcad_jax.models.classifiers.classifier import classifier, save_classifier
 
 SIDE = 32
@@ -137,12 +137,6 @@ def test_smoothing_is_scipys(sigma):
         ndimage.gaussian_filter(scores, sigma),
         rtol=1e-4,
     )
-
-
-def test_averages_are_of_squares_of_pixels():
-    x = np.random.default_rng(0).random((2, 8, 12, 3)).astype(np.float32)
-    found = average_pool(jnp.asarray(x), 4)
-    np.testing.assert_allclose(found[1, 1, 2], x[1, 4:8, 8:12].mean(axis=(0, 1)), 1e-5)
 
 
 def test_the_full_size_fits_into_16_gb():

@@ -6,18 +6,18 @@ import jax
 import jax.numpy as jnp
 
 from gcad_jax.core.types import Array, Features, Tree
-from gcad_jax.methods.closed_form.descriptors import (
-    Moments,
-    concatenate_levels,
-    level_moments,
-    pooled_moments,
-)
 from gcad_jax.methods.closed_form.global_branch import (
     fit_bottleneck,
     fit_ridge,
     fit_whitening,
 )
 from gcad_jax.methods.closed_form.local_branch import greedy_k_center
+from gcad_jax.models.classifiers.levels import (
+    Moments,
+    concatenate_levels,
+    fit_level_moments,
+    fit_pooled_moments,
+)
 
 Levels = Sequence[Array]  # (N, h, w, C) each of any type, finest first
 
@@ -33,8 +33,8 @@ def fit(
       "pooled_whitening": (F, F), of the Mahalanobis distance of an image;
       "bottleneck", "ridge": as `global_branch` has them.
     """
-    moments = [level_moments(level) for level in levels]
-    of_pooled = pooled_moments(pooled)
+    moments = [fit_level_moments(level) for level in levels]
+    of_pooled = fit_pooled_moments(pooled)
     standardized = of_pooled.standardize(pooled)
     bottleneck = fit_bottleneck(standardized, g)
     apart = standardized - jnp.mean(standardized, axis=0)[None]

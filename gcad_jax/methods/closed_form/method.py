@@ -36,8 +36,6 @@ from gcad_jax.methods.closed_form.descriptors import (
     LEVELS,
     Described,
     Describer,
-    Moments,
-    concatenate_levels,
 )
 from gcad_jax.methods.closed_form.fit import fit, fit_memory
 from gcad_jax.methods.closed_form.global_branch import Bottleneck, Ridge, lengths
@@ -58,6 +56,7 @@ from gcad_jax.methods.common.calibration import EPS
 from gcad_jax.methods.common.defaults import Untrained
 from gcad_jax.methods.common.hparams import deviations
 from gcad_jax.methods.common.image_score import map_maximum
+from gcad_jax.models.classifiers.levels import Moments, concatenate_levels
 from gcad_jax.models.classifiers.pretrained import (
     IMAGENET,
     check_weights,

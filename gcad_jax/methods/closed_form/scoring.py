@@ -7,8 +7,8 @@ import numpy as np
 
 from gcad_jax.core.types import AnomalyMaps, Array, Tree
 from gcad_jax.data.resize import upsample_jnp
-from gcad_jax.methods.closed_form.descriptors import Moments
 from gcad_jax.methods.common.calibration import EPS
+from gcad_jax.models.classifiers.levels import Moments
 
 LOCAL, GLOBAL = "A_loc", "A_glo"
 
