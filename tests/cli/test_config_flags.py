@@ -9,6 +9,7 @@ import sys
 import pytest
 from helpers import commands, runs
 
+from gcad_jax.cli import config_flags
 from gcad_jax.config import files
 from gcad_jax.core.errors import UserError
 
@@ -118,6 +119,41 @@ def test_values_may_follow_as_words():
     assert config["epochs"] == 7
 
 
+@pytest.mark.parametrize(
+    ("arguments", "size"),
+    [
+        (["--config.image_size=96"], 96),
+        (["--config.image_size=(64,96)"], [64, 96]),
+        (["--config.image_size", "(64, 96)"], [64, 96]),
+        (["--config.method.image_size=64,96", "--config.method.K=3"], [64, 96]),
+    ],
+)
+def test_a_size_is_one_side_or_two(arguments, size):
+    config = parsed("--config=configs/spade.py:small", *arguments)
+    assert config["image_size"] == config["method"]["image_size"] == size
+    assert config["method"]["K"] == (3 if "--config.method.K=3" in arguments else 20)
+
+
+def test_fields_of_several_types_are_set_wherever_they_stand():
+    outer = Outer()
+    config_flags.set_field(outer, "size", "None")
+    config_flags.set_field(outer, "inner.size", "(3, 4)")
+    assert (outer.size, outer.inner.size) == (None, (3, 4))
+    words = ["main", "--a=1", "--b", "2", "-b=3", "--c", "word"]
+    assert config_flags._without(words, {"b"}) == ["main", "--a=1", "--c", "word"]
+
+
+@dataclasses.dataclass
+class Inner:
+    size: int | tuple[int, int] = 1
+
+
+@dataclasses.dataclass
+class Outer:
+    size: int | tuple[int, int] | None = 2
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
 # One process each costs two seconds; the others are tried in one process below.
 @pytest.mark.parametrize(
     ("argument", "words"),
@@ -145,6 +181,15 @@ OF_CIRCLES = (
     ("--config.epochs", "--config.epochs"),
     ("--config.method.width=wide", "'wide'; it must be a number"),
     ("--config.seeds=(0,1", "'(0,1'; it must be a tuple"),
+    ("--config.image_size=(64,", "'(64,'; it must be a whole number, or several in"),
+    ("--config.image_size=wide", 'such as "(256,512)"'),
+    ("--config.image_size=", "--config.image_size is ''; it must be a whole number"),
+    ("--config.image_size", "--config.image_size is ''; it must be a whole number"),
+    ("--config.method.image_size=(64,96)", "'(64,96)'; it must be a whole number"),
+    (
+        "--config.image_size=64 --config.method.image_size=96",
+        "contradict each other",
+    ),
     (
         "--config.epochs=3 --config.method.epochs=4",
         "--config.epochs=3 and --config.method.epochs=4 contradict each other; both "

@@ -11,8 +11,10 @@ from PIL import Image
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.dataset import KINDS
+from gcad_jax.data.image_size import ShortSide
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec import facts
+from gcad_jax.data.resize import resize_image
 
 LOGICAL = "ground_truth/logical_anomalies"
 
@@ -32,6 +34,21 @@ def test_round_trip_of_pixels(folder):
     ):
         assert images.dtype == np.uint8
         np.testing.assert_array_equal(images, np.stack([zoomed(s) for s in seeds]))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "size"),
+    [((16, 32), (16, 32)), (ShortSide(16, 8), (24, 16)), (ShortSide(32), (64, 32))],
+)
+def test_other_sizes_than_squares(folder, wanted, size):
+    """The images have 24 x 16 pixels, height before width."""
+    category = data_of(folder).load("juice_bottle", wanted, 3)
+    assert category.image_size == size
+    for images, seeds in ((category.train, range(4)), (category.validation, [100])):
+        for image, seed in zip(images, seeds, strict=False):
+            np.testing.assert_array_equal(image, resize_image(trees.noise(seed), size))
+    assert category.test.shape == (5, *size, 3)
+    assert {(test.height, test.width) for test in category.test_images} == {(24, 16)}
 
 
 def test_gray_input(folder):

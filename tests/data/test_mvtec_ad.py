@@ -7,6 +7,7 @@ from helpers import trees
 from PIL import Image
 
 from gcad_jax.core.errors import UserError
+from gcad_jax.data.image_size import ShortSide
 from gcad_jax.data.mvtec import builders, facts
 from gcad_jax.data.mvtec_ad import MvtecAd
 
@@ -49,6 +50,17 @@ def test_round_trip(tmp_path):
         region.pixels, np.flatnonzero(trees.rectangle(2, 4, 3, 4, 1))
     )
     assert category.augmentation.vertical_flip
+
+
+def test_the_aspect_is_that_of_the_training_images(tmp_path):
+    """Held out or not, all have the same size."""
+    folder = trees.make_ad(tmp_path / "root", train=12)
+    trees.save(folder / "train/good/900.png", np.zeros((10, 90, 3), np.uint8))
+    category = data_of(folder).load("hazelnut", ShortSide(16, 8), 1)
+    assert category.image_size == (24, 16)
+    assert len(category.train) + len(category.validation) == 13
+    for images in (category.train, category.validation, category.test):
+        assert images.shape[1:] == (24, 16, 1)
 
 
 def test_validation_is_held_out(tmp_path):

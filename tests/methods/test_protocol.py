@@ -474,6 +474,36 @@ def test_exported_it_says_what_it_says_here(case, detector):
     assert found.small, found
 
 
+def test_images_need_be_no_squares_or_a_sentence_says_so(case, state):
+    """64 x 96 pixels: maps of every branch have that size, exported too."""
+    size = (64, 96)
+    method = dataclasses.replace(case.method, image_size=size)
+    if case.method.square_only:
+        with pytest.raises(UserError, match="takes squares alone: give one side"):
+            method.validate()
+        return
+    method.validate()
+    assert method.input_size == size
+    pixels = np.random.default_rng(0).integers(0, 256, (4, *size, 3), np.uint8)
+    pixels = pixels[..., : method.channels]
+    frozen = method.prepare(pixels)
+    calibration = method.calibrate(frozen, state.learned, pixels)
+    detector = DetectorState(frozen, state.learned, calibration)
+    found = score_images(method, jax.jit(all_maps(method)), [detector], pixels[:2])
+    assert {name: maps.shape for name, maps in found.maps.items()} == dict.fromkeys(
+        (*method.branches, COMBINED), (1, 2, *size)
+    )
+    assert all(np.isfinite(maps).all() for maps in found.maps.values())
+    scale = Scale(0.0, tuple(i / 20 for i in range(1, 40)))
+    scales = dict.fromkeys((*method.branches, COMBINED), scale)
+    own = scale.image_scores if has_own_score(method) else None
+    stored = DetectorFile(method, detector, "set", "nut", 0, scales, size, own)
+    call = export.deserialize(exported.export_detector(stored, 0.1).serialize()).call
+    *_, batch = export_check.sample_batches(size, method.channels)
+    parity = export_check.compare_with_predict(call, Detector(stored, 2), [batch])
+    assert parity.small, parity
+
+
 def test_seeds_are_scored_together_as_alone_and_what_they_share_is_computed_once(
     case, frozen, images
 ):
