@@ -38,6 +38,7 @@ def network_size(
 
     Raises:
       UserError: images so long and thin that the longer side would be too large.
+      ValueError: no training image, of which the aspect would be.
     """
     if not isinstance(wanted, ShortSide):
         return as_pair(wanted)

@@ -19,7 +19,7 @@ MapSource: TypeAlias = Callable[[int], np.ndarray]  # image index -> (H, W) real
 
 @dataclasses.dataclass(frozen=True)
 class UpsampledMaps:
-    """Source of network-size maps (N, s, s); upsamples one when it is asked for.
+    """Source of network-size maps (N, h, w); upsamples one when it is asked for.
 
     Raises ValueError where the number of maps is not that of the images.
     """
@@ -30,7 +30,7 @@ class UpsampledMaps:
     def __post_init__(self) -> None:
         shape, count = self.maps.shape, len(self.images)
         if len(shape) != 3 or shape[0] != count:
-            raise ValueError(f"maps has shape {shape}; expected ({count}, s, s)")
+            raise ValueError(f"maps has shape {shape}; expected ({count}, h, w)")
 
     def __call__(self, i: int, space: Scratch | None = None) -> np.ndarray:
         """The map of one image; in `space`, until the thread asks for the next."""

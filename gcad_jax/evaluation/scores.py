@@ -30,7 +30,7 @@ from gcad_jax.evaluation.spro import Areas
 
 def evaluate(
     test_images: Sequence[TestImage],
-    maps: Mapping[str, np.ndarray],  # branch -> (S, N, s, s), s of the network
+    maps: Mapping[str, np.ndarray],  # branch -> (S, N, h, w) of the network
     progress: Callable[[str], None] | None = None,
     precision: Precision | None = None,
     devices: Sequence[jax.Device] = (),

@@ -26,7 +26,7 @@ class Prediction:
     p_value: share of good images that score as high, as the validation images tell;
         small is anomalous. With V validation images it is never below 1 / (V + 1).
     height, width: of the image, in pixels.
-    network_maps: (S, S) float32 by name: branches by the paper's names, and "A", the
+    network_maps: (h, w) float32 by name: branches by the paper's names, and "A", the
         combined map that counts.
     """
 

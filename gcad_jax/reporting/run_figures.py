@@ -61,7 +61,7 @@ def list_figures(folder: epath.Path, names: Sequence[str]) -> list[Figure]:
 def render_figures(
     folder: epath.Path,
     category: Category,
-    branches: Mapping[str, np.ndarray],  # name -> (S, N, s, s), drawn in this order
+    branches: Mapping[str, np.ndarray],  # name -> (S, N, h, w), drawn in this order
     result: CategoryResult,
     images_a_kind: int,
 ) -> None:

@@ -34,7 +34,7 @@ EACH, SAME = PartitionSpec(DEVICE), PartitionSpec()
 
 @dataclasses.dataclass(frozen=True)
 class DeviceMaps:
-    """Maps (N, s, s) float32 of network size, to be scored on `devices`."""
+    """Maps (N, h, w) float32 of network size, to be scored on `devices`."""
 
     maps: np.ndarray
     images: Sequence[TestImage]
@@ -85,7 +85,7 @@ class DeviceMaps:
     def _inputs(
         self, truth: GroundTruth, call: Sequence[Chunk], rows: int, width: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Maps (D, rows, s, s), pixels of regions (D, rows, width), filled up with 0.
+        """Maps (D, rows, h, w), pixels of regions (D, rows, width), filled up with 0.
 
         Between them how many of the rows are images: (D,) int32.
         """
@@ -169,7 +169,7 @@ def _count(maps, used, unions, parts, first, *, mesh, size, total):  # type: ign
 
 
 def _count_batch(maps, used, unions, parts, first, size, total):  # type: ignore[no-untyped-def]
-    """Counts (total,) int32 over the first `used` maps (B, s, s); for each map its
+    """Counts (total,) int32 over the first `used` maps (B, h, w); for each map its
     maximum, whether it is finite, and the cells of its union: (B,), (B,), (B, U).
 
     Maps, `used`, unions and all results have an axis of length 1 before these.

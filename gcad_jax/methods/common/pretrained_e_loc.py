@@ -171,7 +171,7 @@ def prepare_e_loc(
     """Parameters whose features have mean 0 and deviation 1 over all pixels [P 5.2].
 
     source, seed: as in `load_weights`, which says what it raises.
-    images: (N, S, S, 3) uint8, the training images, unaugmented.
+    images: (N, H, W, 3) uint8, the training images, unaugmented.
     """
     params = load_weights(E_loc, source, seed)
 
