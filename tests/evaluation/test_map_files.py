@@ -43,7 +43,7 @@ def test_map_path_of_a_name_without_folder():
 
 
 def test_number_of_maps():
-    with pytest.raises(ValueError, match=r"expected \(1, s, s\)"):
+    with pytest.raises(ValueError, match=r"expected \(1, h, w\)"):
         UpsampledMaps(np.zeros((2, 4, 4)), [oracle.an_image(0, GOOD, 4, 4)])
 
 
