@@ -17,9 +17,12 @@ from gcad_jax.config import Experiment, serialization, validation
 from gcad_jax.core import multihost
 from gcad_jax.core.console import LABEL_INDENT, pluralize, print_line
 from gcad_jax.core.paths import is_local
+from gcad_jax.core.types import Tree
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.inference.detector_file import DETECTORS
+from gcad_jax.methods.base import DetectorState, Method
+from gcad_jax.methods.common.apply import all_maps, score_images
 from gcad_jax.runs import workdir
 from gcad_jax.runs.devices import loop_options, set_compilation_cache
 from gcad_jax.runs.evaluate_category import has_results
@@ -116,6 +119,9 @@ class _Remaining:
     categories: number of those without all results. trainings: of them, how many are
         still trained, in `updates` and `seconds`.
     cost, prepare_seconds: of the first that is trained; None and 0 before.
+    image_seconds: of scoring one of its images, where nothing is trained.
+    images: to be scored, of the categories that are not finished; those to validate on
+    twice, for they set the scale first.
     map_bytes: of their anomaly maps.
     """
 
@@ -128,6 +134,8 @@ class _Remaining:
     seconds: float = 0.0
     cost: Cost | None = None
     prepare_seconds: float = 0.0
+    image_seconds: float = 0.0
+    images: int = 0
     map_bytes: int = 0
 
     def add(self, name: str) -> None:
@@ -145,6 +153,7 @@ class _Remaining:
         if finished:
             return
         self.categories += 1
+        self.images += 2 * len(category.validation) + len(category.test)
         if config.write_maps:
             pixels = sum(image.height * image.width for image in category.test_images)
             self.map_bytes += 4 * pixels * len(config.seeds)  # float32
@@ -153,9 +162,8 @@ class _Remaining:
         self.trainings += 1
         self.updates += total - done
         if self.cost is None:
-            self.cost, self.prepare_seconds = measure_category(
-                config, category, self.options
-            )
+            measured = measure_category(config, category, self.options)
+            self.cost, self.prepare_seconds, self.image_seconds = measured
             if epochs := getattr(config.method, "epochs", None):
                 count = pluralize(epochs, "epoch")
                 print_line(f"training    {count}, {total:,} updates")
@@ -171,7 +179,12 @@ class _Remaining:
         if self.trainings > 1:
             prepared += " and is done for each category"
         if not self.updates:
-            return [f"nothing is trained; {prepared}", "scoring comes on top"]
+            scoring = duration(self.images * self.image_seconds)
+            return [
+                f"nothing is trained; {prepared}",
+                f"scoring takes about {scoring}, for {self.images:,} images; results "
+                "come on top",
+            ]
         return [
             f"about {duration(self.seconds)} of training here: {self.updates:,} "
             "updates",
@@ -209,17 +222,41 @@ def training_images(config: Experiment, category: Category) -> InMemory:
 
 def measure_category(
     config: Experiment, category: Category, options: LoopOptions
-) -> tuple[Cost, float]:
-    """Cost of training on a category, and seconds that its frozen part took."""
+) -> tuple[Cost, float, float]:
+    """Cost of training on a category, and seconds that its frozen part took.
+
+    The third are the seconds of scoring an image, of a method that trains nothing.
+    """
     method, started = config.method, time.monotonic()
     frozen = jax.block_until_ready(method.prepare(category.train))
     prepare_seconds = time.monotonic() - started
     images = training_images(config, category)
     if not method.phases(images.steps_per_epoch):
         size = summary.num_bytes(frozen)
-        return Cost({}, 0.0, size, 0, 0, 0, size, ()), prepare_seconds
+        image_seconds = measure_scoring(method, category, frozen)
+        return Cost({}, 0.0, size, 0, 0, 0, size, ()), prepare_seconds, image_seconds
     cost = measure_cost(method, images, frozen, config.seeds, options)
-    return cost, prepare_seconds
+    return cost, prepare_seconds, 0.0
+
+
+def measure_scoring(method: Method, category: Category, frozen: Tree) -> float:
+    """Seconds of scoring an image by a method that trains nothing, without compiling.
+
+    Measured on a few validation images, which come to the same as any others.
+    """
+    images = category.validation[: 2 * method.inference_batch_size]
+    if not len(images):
+        return 0.0
+    learned = method.init(jax.random.key(0))
+    calibration = method.calibrate(frozen, learned, images)
+    detector = DetectorState(frozen, learned, calibration)
+    score = functools.partial(
+        score_images, method, jax.jit(all_maps(method)), [detector], images
+    )
+    score()  # compiles
+    started = time.monotonic()
+    score()
+    return (time.monotonic() - started) / len(images)
 
 
 def _progress(

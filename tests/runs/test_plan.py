@@ -70,6 +70,10 @@ def test_a_method_that_trains_nothing(tmp_path, capsys):
     config = runs.tiny(method=VariationModel(image_size=32))
     said = planned(config, tmp_path / "run", capsys)
     assert "estimate    nothing is trained; preparing took" in said
+    # Those to validate on set the scale, and are scored again.
+    sizes = config.data.num_validation, config.data.num_test
+    images = 2 * sizes[0] + 3 * sizes[1]
+    assert re.search(rf"scoring takes about .*, for {images} images; results", said)
     assert "checkpoints/" not in said
     assert "detectors/" in said
 

@@ -54,7 +54,7 @@ from gcad_jax.methods.common.apply import each_batch, in_batches
 from gcad_jax.methods.common.aspect import AspectHParams
 from gcad_jax.methods.common.calibration import EPS
 from gcad_jax.methods.common.defaults import Untrained
-from gcad_jax.methods.common.hparams import deviations
+from gcad_jax.methods.common.hparams import settings_sentence
 from gcad_jax.methods.common.image_score import map_maximum
 from gcad_jax.models.classifiers.levels import Moments, concatenate_levels
 from gcad_jax.models.classifiers.pretrained import (
@@ -126,7 +126,7 @@ class ClosedForm(AspectHParams, Untrained):
         return (
             f"Backbone: {self.backbone}, weights from {source}; nothing is trained by "
             "gradients.",
-            deviations(self, without="weights"),
+            settings_sentence(self),
         )
 
     def describe_fit(self, detector: DetectorState) -> tuple[str, ...]:

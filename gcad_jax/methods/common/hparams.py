@@ -132,9 +132,19 @@ def deviations(
     that another sentence names.
     """
     values = {**dataclasses.asdict(type(method)()), **(paper or {})}
+    return "Settings: the paper's" + _except(method, values, without)
+
+
+def settings_sentence(method: HParams) -> str:
+    """The fields that are not their defaults, of a method that the paper has not."""
+    defaults = dataclasses.asdict(type(method)())
+    return "Settings: the defaults" + _except(method, defaults)
+
+
+def _except(method: HParams, values: Mapping[str, object], without: str = "") -> str:
     others = ", ".join(
         f"{name} {getattr(method, name)}"
         for name, value in values.items()
         if name != without and getattr(method, name) != value
     )
-    return "Settings: the paper's" + (f", except {others}." if others else ".")
+    return f", except {others}." if others else "."
