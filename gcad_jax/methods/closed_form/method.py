@@ -8,6 +8,7 @@ the training images alone: where the whole explains its parts, the global branch
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -67,7 +68,12 @@ RETRIEVAL, MEMORY = "retrieval", "memory"
 MAP, MAP_AND_FEATURES = "map", "map_and_features"
 LARGEST = 6e4  # that float16 holds
 MOST_GLOBAL = 0.5  # of the weights of both branches
-ALIGNED = 0.5  # explained variance from which a report calls the parts aligned
+# What a report says of the explained variance, from so much on.
+ALIGNMENT = (
+    (0.7, "the parts are aligned, and the global branch knows what belongs where"),
+    (0.4, "the parts are aligned in part; something turns, moves or varies by itself"),
+    (-math.inf, "the parts lie loosely, and the global branch knows little"),
+)
 
 
 @dataclasses.dataclass(eq=False)
@@ -137,11 +143,7 @@ class ClosedForm(AspectHParams, Untrained):
             frozen["pooled"].shape[0],
             frozen["bottleneck"]["projection"].shape[1],
         )
-        aligned = (
-            "the parts are aligned, and the global branch knows what belongs where"
-            if explained >= ALIGNED
-            else "the parts turn or lie loosely, so that the global branch knows little"
-        )
+        aligned = next(words for least, words in ALIGNMENT if explained >= least)
         chosen = "set" if self.w is not None else "by the explained variance"
         return (
             f"The global branch, {g} numbers of each of {count} images, explains "
