@@ -81,7 +81,9 @@ COMMAND = ConfigCommand(
     Values of the config that are set most often (every field can be):
       --config.data.root=PATH                        where the images are
       --config.data.categories="('juice_bottle',)"   which categories
-      --config.image_size=256                        a multiple of 32
+      --config.image_size=256                        a multiple of 32, or
+      --config.image_size="(256,512)"                height and width, where the method
+                                                     takes other than squares
       --config.epochs=500   --config.batch_size=16   --config.seeds="(0,1)"
       --config.method.g=64                           any hyper-parameter
     """,

@@ -27,6 +27,7 @@ def as_json(stored: DetectorFile, fpr: float) -> dict[str, Any]:
         "dataset": stored.dataset,
         "category": stored.category,
         "seed": stored.seed,
+        "image_size": stored.image_size,
         "image_score": stored.image_score_name,
         "threshold": threshold(validation, fpr),
         "map_threshold": threshold(stored.scales[COMBINED].image_scores, fpr),

@@ -12,6 +12,7 @@ from gcad_jax.config.experiment import Experiment
 from gcad_jax.core import multihost
 from gcad_jax.core.axes import accelerators
 from gcad_jax.core.console import print_line
+from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation import map_files, map_source, result_files
@@ -181,8 +182,17 @@ class _Evaluation:
         return DetectorState(frozen, learned, calibration)
 
     def validation_scores(self, scored: ScoredImages) -> list[_ValidationScores]:
-        """Of each seed. scored: the validation images, by all seeds."""
+        """Of each seed. scored: the validation images, by all seeds.
+
+        Raises:
+          UserError: an image score that is no number, which would set no threshold.
+        """
         own = has_own_score(self.config.method)
+        if not np.isfinite(scored.image_scores).all():
+            raise UserError(
+                f"{self.category.name}: the image score of a good validation image is "
+                "NaN or Inf, so that no threshold can be set."
+            )
         return [
             _ValidationScores(
                 {

@@ -1,5 +1,6 @@
 """The main job: every category trained, evaluated, and all of it reported."""
 
+import dataclasses
 import functools
 import time
 
@@ -12,6 +13,7 @@ from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError, one_line
 from gcad_jax.core.paths import make_folder
 from gcad_jax.data.dataset import Category, DataSet
+from gcad_jax.data.image_size import ShortSide, size_text
 from gcad_jax.evaluation import result_files
 from gcad_jax.evaluation.results import CategoryResult
 from gcad_jax.methods.base import Method, wanted_size
@@ -111,26 +113,45 @@ def load_category(config: Experiment, name: str) -> Category:
 
 
 def load_images_of(data: DataSet, name: str, method: Method) -> Category:
-    """A category at the size and channels of a method; raises UserError.
+    """A category at the size and channels of a method.
 
-    A data set that knows only squares is told so where the method takes others.
+    Raises:
+      UserError: images that cannot be read, or a data set that knows only squares
+        where the method takes others.
     """
-    size = wanted_size(method)
+    wanted = wanted_size(method)
     try:
-        return data.load(name, size, method.channels)
+        category = data.load(name, wanted, method.channels)
     except (TypeError, ValueError) as error:
         # Those of this package take any; one of somebody else may take a number alone.
-        if isinstance(size, int) or isinstance(error, UserError):
+        if isinstance(wanted, int) or isinstance(error, UserError):
             raise
-        kind = type(data).__name__
-        raise UserError(
-            f"{kind}.load was asked for images of {size} and ended in "
-            f"{type(error).__name__}: {one_line(error)}; where it knows only squares, "
-            "set method.keep_aspect=False and one number as method.image_size, or have "
-            "it zoom to gcad_jax.data.image_size.network_size.",
-            "method.keep_aspect",
-            "method.image_size",
-        ) from error
+        raise _squares_alone(data, wanted, error) from error
+    if not isinstance(wanted, ShortSide):
+        return category
+    note = (
+        f"images were zoomed to {size_text(category.image_size)} pixels (width x "
+        "height), the aspect of the training images"
+    )
+    return dataclasses.replace(category, notes=(note, *category.notes))
+
+
+def _squares_alone(
+    data: DataSet, wanted: tuple[int, int] | ShortSide, error: Exception
+) -> UserError:
+    """What is said where a data set fails at other than squares."""
+    if isinstance(wanted, ShortSide):
+        images, side = "images whose aspect is kept", wanted.side
+    else:
+        images, side = f"images of {size_text(wanted)} pixels", wanted[0]
+    return UserError(
+        f"{type(data).__name__} does not load {images} ({type(error).__name__}: "
+        f"{one_line(error).rstrip('.')}); take squares, method.keep_aspect=False and "
+        f"method.image_size={side}, or have its `load` zoom to "
+        "gcad_jax.data.image_size.network_size.",
+        "method.keep_aspect",
+        "method.image_size",
+    )
 
 
 def _read_earlier(

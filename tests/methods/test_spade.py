@@ -61,7 +61,7 @@ def anomaly_map(method, frozen, images):
 
 
 def by_hand(method, frozen, test):
-    """One image (S, S, 3) in [0, 1], with every pair of places compared."""
+    """One image (H, W, 3) in [0, 1], with every pair of places compared."""
     maps = network_maps()(frozen["backbone"], jnp.asarray(test[None], jnp.float32))
     levels = [
         np.asarray(maps[n][0], np.float64) for n in ("stage2", "stage3", "stage5")
@@ -80,7 +80,7 @@ def by_hand(method, frozen, test):
             return [np.concatenate(parts, axis=-1)]
 
         levels, gallery = pyramid(levels), [pyramid(image) for image in gallery]
-    total = np.zeros((SIDE, SIDE))
+    total = np.zeros(test.shape[:2])
     for i, level in enumerate(levels):
         h, w, size = level.shape
         if method.places == "same_place":
@@ -91,7 +91,7 @@ def by_hand(method, frozen, test):
             every = np.concatenate([image[i].reshape(-1, size) for image in gallery])
             difference = level.reshape(-1, 1, size) - every[None]
             found = np.linalg.norm(difference, axis=-1).min(axis=1).reshape(h, w)
-        total += resized(found, (SIDE, SIDE))
+        total += resized(found, test.shape[:2])
     return total / len(levels)
 
 
@@ -108,6 +108,51 @@ def test_neighbors_are_those_of_the_full_search(weights, images, combination, pl
         np.testing.assert_allclose(
             found, by_hand(method, frozen, test), rtol=1e-3, atol=1e-3
         )
+
+
+@pytest.fixture(scope="module")
+def wide_images():
+    """Of 32 x 64 pixels, height before width."""
+    both = doubles.random_images(2 * (TRAIN + 2), side=SIDE)
+    return np.concatenate([both[::2], both[1::2]], axis=2)
+
+
+@pytest.mark.parametrize("combination", ["separate", "concatenated"])
+@pytest.mark.parametrize("places", ["everywhere", "same_place"])
+def test_so_are_those_of_images_that_are_no_squares(
+    weights, wide_images, combination, places
+):
+    size = (SIDE, 2 * SIDE)
+    method = spade(weights, combination=combination, places=places, image_size=size)
+    method.validate()
+    frozen = method.prepare(wide_images[:TRAIN])
+    assert frozen["level_0"].shape[1:3] == (SIDE // 4, SIDE // 2)
+    tests = wide_images[TRAIN:] / 255.0
+    maps = anomaly_map(method, frozen, tests)
+    assert maps.shape == (2, *size)
+    for test, found in zip(tests, maps, strict=True):
+        np.testing.assert_allclose(
+            found, by_hand(method, frozen, test), rtol=1e-3, atol=1e-3
+        )
+
+
+def test_a_defect_of_a_wide_image_is_found_where_it_is(wide_images):
+    """E_loc, averaged over squares of pixels, and a map that is smoothed."""
+    method = SPADE(
+        image_size=(SIDE, 2 * SIDE),
+        weights="random",
+        d_loc=8,
+        E_loc_width=1 / 16,
+        sigma=2.0,
+        inference_batch_size=4,
+    )
+    flat = np.full_like(wide_images[:TRAIN], 120)
+    test = flat[:1] / 255.0
+    test[0, 4:12, 44:56] = 1.0
+    (found,) = np.asarray(anomaly_map(method, method.prepare(flat), test))
+    row, column = np.unravel_index(found.argmax(), found.shape)
+    assert 0 <= row < 20, row
+    assert 40 <= column < 60, column
 
 
 @pytest.mark.parametrize("backbone", ["E_loc", "mobilenet_v2"])
@@ -177,6 +222,12 @@ def test_the_full_size_fits_into_16_gb():
         ({"K": 0}, "K is 0"),
         ({"sigma": -1.0}, "0 or more"),
         ({"image_size": 100}, "multiple of 16"),
+        ({"image_size": (64, 100)}, "image_size is 100; .* multiple of 16"),
+        ({"image_size": (64,)}, "2 whole numbers: height, width"),
+        ({"image_size": (64, 2.0)}, "must be whole numbers"),
+        ({"image_size": "64"}, "a whole number or a tuple of height and width"),
+        ({"image_size": (64, 2**14)}, "at most 8192"),
+        ({"keep_aspect": 1}, "True or False"),
     ],
 )
 def test_a_field_outside_its_range_is_named(fields, says):

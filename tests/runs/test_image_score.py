@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import doubles, runs
@@ -134,3 +135,13 @@ def test_parts_that_decide_otherwise_are_not_merged(parts, tmp_path):
     file.write_text(json.dumps(details))
     with pytest.raises(UserError, match="another image score"):
         merge.merge(str(tmp_path / "parts/*"), str(tmp_path / "merged"))
+
+
+def test_a_score_that_is_no_number_sets_no_threshold(tmp_path):
+    class Lost(doubles.Judged):
+        def image_scores(self, detector, images, combined):
+            return jnp.full(images.shape[0], jnp.nan)
+
+    with pytest.raises(UserError, match=r"circles: the image score of a good valid"):
+        train_and_evaluate.run(config(Lost), str(tmp_path))
+    assert not list(tmp_path.rglob("detectors"))

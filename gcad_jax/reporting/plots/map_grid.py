@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,8 +89,8 @@ def render_map_grid(
             pictures = [shown, _tint_regions(shown, row.mask)]
             pictures += [_apply_colormap(row.maps[b], *limits[b]) for b in branches]
             for column, picture in enumerate(pictures):
-                _draw_picture(axis, canvas, layout.box(number, column), picture)
-            _draw_outline(axis, layout.box(number, 1), row.mask)
+                _draw_picture(axis, canvas, layout.picture(number, column), picture)
+            _draw_outline(axis, layout.picture(number, 1), row.mask)
         for column, branch in enumerate(branches, 2):
             box = layout.box(len(rows) - 1, column)
             _draw_scale(axis, canvas, box, *limits[branch])
@@ -112,8 +113,9 @@ class _Box(NamedTuple):
 class _GridLayout:
     """Where everything stands, in inches.
 
-    left, head: left of the pictures and above them. cell, tall: a picture and the gap
-    beside it, across and down. above, beside: titles and their font sizes.
+    left, head: left of the pictures and above them. cell, tall: a place for a picture
+    and the gap beside it, across and down. aspects: height over width of the pictures
+    of each row. above, beside: titles and their font sizes.
     """
 
     width: float
@@ -122,22 +124,34 @@ class _GridLayout:
     head: float
     cell: float
     tall: float
+    aspects: Sequence[float]
     noted: bool
     above: Sequence[tuple[str, float]]
     beside: Sequence[tuple[str, float]]
 
     def box(self, row: int, column: int) -> _Box:
-        """The picture of a row and a column."""
+        """The place of a row and a column, as large as that of any other."""
         left = self.left + column * self.cell
         top = self.head + row * self.tall
         return _Box(left, top, self.cell - _GAP, self.tall - _GAP)
+
+    def picture(self, row: int, column: int) -> _Box:
+        """What a picture fills of its place, in the middle of it."""
+        box, aspect = self.box(row, column), self.aspects[row]
+        if math.isclose(aspect, self.tall / self.cell):  # as all are: no gap is left
+            return box
+        width = min(box.width, box.height / aspect)
+        height = width * aspect
+        left, top = (box.width - width) / 2, (box.height - height) / 2
+        return _Box(box.left + left, box.top + top, width, height)
 
 
 def _fit_grid(
     rows: Sequence[ImageRow], titles: Sequence[str], width: float, height: float
 ) -> _GridLayout:
     """The largest pictures that fit into `width` and `height`."""
-    aspect = float(np.mean([row.image.shape[0] / row.image.shape[1] for row in rows]))
+    aspects = [row.image.shape[0] / row.image.shape[1] for row in rows]
+    aspect = float(np.mean(aspects))
     noted = any(row.notes for row in rows)
     # A second line above, or beside, leaves less room for the cells: at most two turns.
     left, foot, head = (_NOTES if noted else 0.22), 0.29, 0.25
@@ -158,6 +172,7 @@ def _fit_grid(
         head=head,
         cell=cell,
         tall=cell * aspect,
+        aspects=aspects,
         noted=noted,
         above=[(text, above_size) for text, _ in above],
         beside=[(text, beside_size) for text, _ in beside],

@@ -72,6 +72,12 @@ class Benchmark(Study):
                 f"### Image AU-ROC, by category, {kind_heading(kind)}",
                 tables.by_category(by_method, auroc, kind),
             ]
+        if several and has_method_scores(runs):
+            parts += [
+                "### Image AU-ROC of the score that decides, by category, "
+                f"{kind_heading(kind)}",
+                tables.by_category(by_method, decision_auroc, kind),
+            ]
         return [
             *parts,
             f"### AU-sPRO by limit of the false positive rate, {kind_heading(kind)}"

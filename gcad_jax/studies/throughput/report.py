@@ -50,7 +50,7 @@ def _wrap(text: str) -> str:
 def _device(results: StudyResults) -> str:
     method, device = results.method, results.device
     fields = ", ".join(
-        f"{name} {method[name]}"
+        f"{name} {_field_text(method[name])}"
         for name in ("image_size", "batch_size", "P", "precision")
         if name in method
     )
@@ -59,6 +59,11 @@ def _device(results: StudyResults) -> str:
         f"{device['jax']}, jaxlib {device['jaxlib']}, Python {device['python']}; "
         f"random images, random networks."
     )
+
+
+def _field_text(value: Any) -> str:
+    """As a config has it: JSON has made a list of a tuple."""
+    return str(tuple(value) if isinstance(value, list) else value)
 
 
 def _peaks(peaks: Peaks) -> str:

@@ -26,7 +26,7 @@ COARSE = Precision("binned", tolerance=0.02)
 
 
 def category_of(*sizes):
-    """Nine images of these sizes in turn, overlapping regions, maps of 8 x 8."""
+    """Nine images of these sizes in turn, overlapping regions, maps of 8 x 11."""
     random = np.random.default_rng(1)
     images = []
     for number, kind in enumerate([GOOD] * 3 + [STRUCTURAL] * 3 + [LOGICAL] * 3):
@@ -34,7 +34,7 @@ def category_of(*sizes):
         masks = [] if kind == GOOD else [random.random(size) < 0.1 for _ in range(2)]
         regions = [oracle.region(kind[:3], mask, 9, False) for mask in masks]
         images.append(oracle.an_image(number, kind, *size, regions))
-    maps = random.normal(size=(9, 8, 8)).astype(np.float32)
+    maps = random.normal(size=(9, 8, 11)).astype(np.float32)
     maps[0, :3] = 0  # upsampled, many pixels of one score
     return GroundTruth.build(images), maps
 
@@ -185,7 +185,7 @@ def test_a_batch_is_no_larger_than_there_are_images(monkeypatch):
     )
     source = DeviceMaps(maps, truth.images, jax.devices()[:1])
     score(truth, source, COARSE)
-    assert set(shapes) == {(1, 3, 8, 8)}
+    assert set(shapes) == {(1, 3, 8, 11)}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -140,6 +140,14 @@ def test_the_benchmark_shows_both_auroc_where_another_score_decides():
         "| Map | 0.500 ± 0.000 | 0.500 ± 0.000 | 0.500 ± 0.000 |",
         "| Dark | 0.900 ± 0.141 | 0.500 ± 0.000 | 0.700 ± 0.071 |",
     ]
+    assert not any("that decides, by category" in part for part in parts)
+    two = {
+        name: FinishedRun(run.title, (*run.results, *run.results))
+        for name, run in decided_runs().items()
+    }
+    parts = Benchmark().sections("circles", two)
+    found = rows(parts, "Image AU-ROC of the score that decides, by category, mean")
+    assert found[1] == "| Dark | 0.700 ± 0.071 | 0.700 ± 0.071 | 0.700 ± 0.071 |"
     of_map = {"map": decided_runs()["map"]}
     assert "decides" not in "".join(Benchmark().sections("circles", of_map))
     assert len(measure_panels("circles", of_map)) == 2
