@@ -199,8 +199,8 @@ class ResultWriter:
         if self.detector.image_score_name != MAP_MAXIMUM:
             # The contour is that of the map, which does not decide.
             headline += (
-                f" ({self.detector.image_score_name}; maximum of the map "
-                f"{prediction.map_maximum:.3g}, contour at {combined.threshold:.3g})"
+                f" (map {prediction.map_maximum:.3g}, contour at "
+                f"{combined.threshold:.3g})"
             )
         shown = heats if self.options.branches else {}
         picture = overlay.render_overlay(image, headline, combined, shown)
