@@ -2,6 +2,7 @@
 
 import ast
 import operator
+import re
 import sys
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -167,6 +168,10 @@ def wrong_type(given: Mapping[str, str], types: Mapping[str, Any]) -> UserError 
         try:
             parse(value)
         except (ValueError, SyntaxError):
+            single = kind is int and not _takes_several(types.get(name))
+            if single and (first := re.match(r"\W*(\d+)\s*,", value)):
+                # A method that takes squares alone has a size of one number.
+                words = f"a single whole number, such as {first[1]}"
             return UserError(f"--{name} is {value!r}; it must be {words}.")
     return None
 

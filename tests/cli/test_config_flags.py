@@ -185,7 +185,10 @@ OF_CIRCLES = (
     ("--config.image_size=wide", 'such as "(256,512)"'),
     ("--config.image_size=", "--config.image_size is ''; it must be a whole number"),
     ("--config.image_size", "--config.image_size is ''; it must be a whole number"),
-    ("--config.method.image_size=(64,96)", "'(64,96)'; it must be a whole number"),
+    (
+        "--config.method.image_size=(64,96)",
+        "'(64,96)'; it must be a single whole number, such as 64.",
+    ),
     (
         "--config.image_size=64 --config.method.image_size=96",
         "contradict each other",

@@ -198,6 +198,6 @@ def estimate_run(run: PlannedRun, names: Sequence[str]) -> tuple[float, Cost | N
         if done >= sum(phase.num_steps for phase in phases):
             continue
         if cost is None:
-            cost, _ = measure_category(config, category, loop_options(config))
+            cost, *_ = measure_category(config, category, loop_options(config))
         total += cost.seconds(phases, done)
     return total, cost
