@@ -167,7 +167,8 @@ class ClosedForm(AspectHParams, Untrained):
         if len(images) < 2:
             raise UserError(
                 f"{self.title} is fitted to 2 training images or more, and there is "
-                f"{len(images)}; add good images."
+                f"{len(images)} (those held out for validation do not count); add good "
+                "images."
             )
         backbone = self._backbone()
         images = self._choose(backbone, images)
