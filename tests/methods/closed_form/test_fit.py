@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gcad_jax.methods.closed_form.descriptors import concatenate_levels
 from gcad_jax.methods.closed_form.fit import descriptors_of_rows, fit, fit_memory
 from gcad_jax.methods.closed_form.global_branch import leverages
 from gcad_jax.methods.closed_form.local_branch import greedy_k_center
 from gcad_jax.methods.closed_form.scoring import level_moments
+from gcad_jax.models.classifiers.levels import concatenate_levels
 
 COUNT, G, PENALTY, SHRINKAGE = 7, 3, 2.0, 0.05
 PLACES = 4 * 6
