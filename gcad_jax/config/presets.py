@@ -22,6 +22,7 @@ from gcad_jax.methods.spade import SPADE
 from gcad_jax.methods.student_teacher import StudentTeacher
 from gcad_jax.methods.vae import VAE
 from gcad_jax.methods.variation_model import VariationModel
+from gcad_jax.models.classifiers.pretrained import IMAGENET
 from gcad_jax.pretraining.distillation import Distillation
 
 PAPER, SMALL, THROUGHPUT, DENSE_PRESET = "", "small", "throughput", "dense"
@@ -189,7 +190,15 @@ SMALL_FIELDS: Mapping[type[Method], Mapping[str, Any]] = {
         "learning_rate": 2e-4,
     },
     ClosedForm: {},
-    SPADE: {"image_size": 128, "K": 20, "d_loc": 32, "E_loc_width": 1 / 8},
+    SPADE: {
+        "image_size": 256,
+        "keep_aspect": True,
+        "backbone": "efficientnet_lite0",
+        "weights": IMAGENET,
+        "standardized": True,
+        "stride": 8,
+        "K": 20,
+    },
     StudentTeacher: {
         "image_size": 128,
         "epochs": 20,
@@ -212,7 +221,7 @@ CIRCLES_FIELDS: Mapping[type[Method], Mapping[str, Any]] = {
     FAnoGAN: {"epochs": 1, "encoder_updates": 400},
     MNAD: {"image_size": 64, "epochs": 8},
     ClosedForm: {"image_size": 128},
-    SPADE: {"image_size": 64},
+    SPADE: {"image_size": 128, "stride": 4},
     StudentTeacher: {"image_size": 64, "epochs": 6, "P": (17,)},
     VariationModel: {"image_size": 64},
 }

@@ -6,7 +6,6 @@ its nearest neighbor in the gallery [P 5.2].
 """
 
 import dataclasses
-import functools
 from typing import ClassVar
 
 import jax
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gcad_jax.core import fields
+from gcad_jax.core.axes import accelerators
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 from gcad_jax.core.types import AnomalyMaps, Array, Features, Images, ImagesU8, Tree
@@ -23,19 +23,41 @@ from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.common.aspect import AspectHParams
 from gcad_jax.methods.common.defaults import OneMap, Untrained
 from gcad_jax.methods.common.hparams import deviations
-from gcad_jax.models.classifiers.classifier import classifier, load_classifier
-from gcad_jax.models.classifiers.levels import average_pool
+from gcad_jax.methods.common.nearest import nearest_squared_distances
+from gcad_jax.methods.common.per_image import map_images
+from gcad_jax.models.classifiers.classifier import classifier
+from gcad_jax.models.classifiers.levels import (
+    Moments,
+    average_pool,
+    concatenate_levels,
+    fit_level_moments,
+    fit_pooled_moments,
+)
+from gcad_jax.models.classifiers.pretrained import (
+    IMAGENET,
+    PACKAGES,
+    check_weights,
+    pretrained_classifier,
+)
 from gcad_jax.models.layers.init import imagenet_normalized
 from gcad_jax.models.patch_descriptor import PatchDescriptor
 
-# Maps at a quarter, an eighth and a sixteenth of the image's side.
+# The last maps at a quarter, an eighth and a sixteenth of the image's side.
 LEVELS = {
+    "efficientnet_lite0": ("stage2", "stage3", "stage5"),
+    "efficientnet_lite0_torch": ("stage2", "stage3", "stage5"),
     "wide_resnet50_2": ("layer1", "layer2", "layer3"),
     "resnet18": ("layer1", "layer2", "layer3"),
     "mobilenet_v2": ("stage2", "stage3", "stage5"),
+    "mobilenet_v2_torch": ("stage2", "stage3", "stage5"),
 }
+STRIDES = (4, 8, 16)  # of them: pixels from one place to the next
+POOLED = "pooled"  # the last map's mean, which tells images that are alike
 E_LOC = "E_loc"
-E_LOC_STEPS = {17: 4, 33: 8, 65: 16}  # p, and pixels that are averaged to one place
+# The size of E_loc that stands in for each level.
+E_LOC_STEPS = dict(zip((17, 33, 65), STRIDES, strict=True))
+# Weights of E_loc that need no file.
+NO_FILE = (pretrained_e_loc.SHIPPED, pretrained_e_loc.RANDOM)
 SEPARATE, CONCATENATED = "separate", "concatenated"
 EVERYWHERE, SAME_PLACE = "everywhere", "same_place"
 STEP = 16
@@ -56,14 +78,22 @@ class SPADE(AspectHParams, Untrained, OneMap):
     keep_aspect: bool = fields.changed(AspectHParams, "keep_aspect", False)
     backbone: str = fields.field(E_LOC, fields.choices(E_LOC, *LEVELS))
     """The network: "wide_resnet50_2" is the paper's; weights of "E_loc" come with the
-    package [P 5.2; the default is ours]."""
+    package, those of "efficientnet_lite0" with its installation [P 5.2; the default is
+    ours]."""
     d_loc: int = fields.field(128, fields.CHANNELS)
     """Depth of E_loc, as in its weights (features) [ours]."""
     E_loc_width: float = fields.field(1.0, fields.FACTOR)
     """Factor on its hidden widths, as in its weights [ours]."""
     weights: str = fields.field(pretrained_e_loc.SHIPPED)
-    """Of the backbone: a file written by `gcad_jax.convert`; of E_loc "shipped",
+    """Of the backbone: "imagenet", those that a package brings for
+    "efficientnet_lite0", or a file written by `gcad_jax.convert`; of E_loc "shipped",
     "random", or the path of weights with {p} for 17, 33 and 65 [ours]."""
+    standardized: bool = fields.field(False)
+    """Each channel of each level, and of the pooled features that find the nearest
+    images, has mean 0 and deviation 1 over the training images [ours]."""
+    stride: int = fields.field(STRIDES[0], fields.choices(*STRIDES))
+    """Distance of one place from the next, at least: finer levels are averaged to it;
+    twice as much is a sixteenth of their comparisons (pixels) [P 5.2]."""
     K: int = fields.field(50, fields.POSITIVE)
     """Training images whose features are the gallery; all where there are fewer
     (images) [P 5.2]."""
@@ -86,23 +116,34 @@ class SPADE(AspectHParams, Untrained, OneMap):
         """Raises UserError for a field outside its range."""
         super().validate()
         if self.backbone == E_LOC:
-            pretrained_e_loc.check_e_loc(tuple(E_LOC_STEPS), self.E_loc, self.weights)
-        named = (pretrained_e_loc.SHIPPED, pretrained_e_loc.RANDOM)
-        for p in E_LOC_STEPS if self.backbone == E_LOC else ():
+            self._check_e_loc()
+        elif self.weights in NO_FILE:
+            other = (
+                f"set weights to {IMAGENET!r}"
+                if self.backbone in PACKAGES
+                else f"convert some (python -m gcad_jax.convert with "
+                f"arch={self.backbone}) and set weights to that file"
+            )
+            raise UserError(
+                f"weights is {self.weights!r}, which are of {E_LOC!r}, but backbone is "
+                f"{self.backbone!r}: {other}, or set backbone to {E_LOC!r}.",
+                "backbone",
+                "weights",
+            )
+        else:
+            check_weights(self.backbone, self.weights)
+
+    def _check_e_loc(self) -> None:
+        pretrained_e_loc.check_e_loc(tuple(E_LOC_STEPS), self.E_loc, self.weights)
+        for p in E_LOC_STEPS:
             path = self.weights.replace("{p}", str(p))
-            if self.weights not in named and not as_path(path).is_file():
+            if self.weights not in NO_FILE and not as_path(path).is_file():
                 raise UserError(
                     f"weights is {self.weights!r}, and there is no file {path!r}; "
-                    f"allowed with backbone {E_LOC!r} are {named[0]!r}, {named[1]!r}, "
-                    "or the path of weights with {p} for 17, 33 and 65."
+                    f"allowed with backbone {E_LOC!r} are {NO_FILE[0]!r}, "
+                    f"{NO_FILE[1]!r}, or the path of weights with {{p}} for 17, 33 and "
+                    "65."
                 )
-        if self.backbone != E_LOC and self.weights in named:
-            raise UserError(
-                f"weights is {self.weights!r}, but backbone is {self.backbone!r}, of "
-                "which no weights come with the package: convert some (python "
-                f"-m gcad_jax.convert with arch={self.backbone}) and set "
-                f"weights to that file, or set backbone to {E_LOC!r}."
-            )
 
     # -- features ---------------------------------------------------------------
 
@@ -110,24 +151,26 @@ class SPADE(AspectHParams, Untrained, OneMap):
         """The backbone, and what it says of every training image.
 
         images: (N, H, W, 3) uint8. Returns "backbone", "pooled" (N, F), and "level_0",
-        "level_1", ... (N, h, w, C), the finest first.
+        "level_1", ... (N, h, w, C), the finest first; where they are standardized also
+        "moments", the mean and std of each by its name.
 
         Raises:
           UserError: weights that are missing, damaged, or of another network.
         """
         params = self._backbone(images)
-
-        # As an argument: a constant of this size would take minutes to compile.
-        @jax.jit
-        def describe(params: Tree, x: Images) -> Tree:
-            levels, pooled = self._features(params, x)
-            return {"pooled": pooled} | {
-                f"level_{i}": level for i, level in enumerate(levels)
-            }
-
-        described = functools.partial(describe, params)
-        gallery = in_batches(described, images, self.inference_batch_size)
-        return {"backbone": params, **jax.tree.map(jnp.asarray, gallery)}
+        # The network as an argument: constants of its size take minutes to compile.
+        describe = jax.jit(self._describe)
+        size, devices = self.inference_batch_size, accelerators()
+        gallery = in_batches(describe, images, size, (params,), devices)
+        if not self.standardized:
+            return {"backbone": params, **jax.tree.map(jnp.asarray, gallery)}
+        standardized, moments = {}, {}
+        for name, features in gallery.items():
+            fit = fit_pooled_moments if name == POOLED else fit_level_moments
+            moments[name] = jax.jit(fit)(features)
+            standardized[name] = jax.jit(Moments.standardize)(moments[name], features)
+        by_name = {name: pair._asdict() for name, pair in moments.items()}
+        return {"backbone": params, "moments": by_name, **standardized}
 
     def E_loc(self, p: int) -> PatchDescriptor:
         """The stand-in backbone at one receptive field."""
@@ -142,20 +185,28 @@ class SPADE(AspectHParams, Untrained, OneMap):
                 )
                 for p in E_LOC_STEPS
             }
-        network, params = load_classifier(self.weights)
-        if network.arch != self.backbone:
-            raise UserError(
-                f"{self.weights} holds a {network.arch!r}, but backbone is "
-                f"{self.backbone!r}: change one of them."
-            )
-        return params
+        network, params = pretrained_classifier(self.backbone, self.weights)
+        return network.needed(params, until=POOLED)
 
-    def _features(self, params: Tree, images: Images) -> tuple[Levels, Array]:
+    def _describe(self, params: Tree, images: Images) -> Tree:
+        """Of (B, H, W, 3): "pooled" (B, F), "level_0" (B, h, w, C), ...; float32."""
+
+        def describe(x: Images) -> Tree:
+            levels, pooled = self._levels(params, x)
+            levels = tuple(
+                average_pool(level, max(1, self.stride // stride))
+                for level, stride in zip(levels, STRIDES, strict=True)
+            )
+            return {POOLED: pooled, **{f"level_{i}": x for i, x in enumerate(levels)}}
+
+        return map_images(describe, images)
+
+    def _levels(self, params: Tree, images: Images) -> tuple[Levels, Array]:
         """Levels (B, h, w, C), and one vector an image (B, F), float32."""
         if self.backbone != E_LOC:
-            maps = classifier(self.backbone).maps(params, images)
+            maps = classifier(self.backbone).maps(params, images, until=POOLED)
             levels = tuple(maps[name] for name in LEVELS[self.backbone])
-            return levels, maps["pooled"]
+            return levels, maps[POOLED]
         # Deviates: E_loc at three sizes, averaged, stands in for three levels of a
         # Wide ResNet-50-2, whose weights do not come with the package.
         x = imagenet_normalized(images)
@@ -170,26 +221,23 @@ class SPADE(AspectHParams, Untrained, OneMap):
         """What is compared, of one image: (h, w, C) for each distance."""
         if self.combination == SEPARATE:
             return levels
-        side = levels[0].shape[:2]
-        same = [jax.image.resize(x, (*side, x.shape[-1]), "bilinear") for x in levels]
-        return (jnp.concatenate(same, axis=-1),)
+        return (concatenate_levels(tuple(level[None] for level in levels))[0],)
 
     # -- scoring ----------------------------------------------------------------
 
     def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
         """Distance from the nearest neighbor, smoothed; (B, H, W)."""
         frozen = detector.frozen
-        gallery = [frozen[name] for name in sorted(frozen) if name.startswith("level_")]
-        count = min(self.K, len(frozen["pooled"]))
+        names = sorted(name for name in frozen if name.startswith("level_"))
+        gallery = [frozen[name] for name in names]
+        count = min(self.K, len(frozen[POOLED]))
 
-        def map_of_image(inputs: tuple[Levels, Array]) -> AnomalyMaps:
-            levels, pooled = inputs
-            apart = jnp.sum(jnp.square(frozen["pooled"] - pooled[None]), axis=-1)
-            _, rows = jax.lax.top_k(-apart, count)
-            queries = self._vectors(levels)
+        def map_of_image(described: Tree) -> AnomalyMaps:
+            apart = frozen[POOLED] - described[POOLED][None]
+            _, rows = jax.lax.top_k(-jnp.sum(jnp.square(apart), axis=-1), count)
+            queries = self._vectors(tuple(described[name] for name in names))
 
-            # Image by image, so that the distances of one pair of images are all that
-            # is held: 39 MB of the finest level at 224 x 224 pixels, whatever K is.
+            # Image by image, so that those of the gallery are never held twice.
             def nearer(best: list[Array], row: Array) -> tuple[list[Array], None]:
                 others = self._vectors(tuple(level[row] for level in gallery))
                 pairs = zip(best, queries, others, strict=True)
@@ -206,20 +254,21 @@ class SPADE(AspectHParams, Untrained, OneMap):
             ]
             return smooth(sum(maps[1:], maps[0]) / len(maps), self.sigma)
 
-        described = self._features(frozen["backbone"], images)
+        described = self._describe(frozen["backbone"], images)
+        # Detectors of version 0.1.0 have no moments, and nothing is standardized.
+        for name, pair in frozen.get("moments", {}).items():
+            described[name] = Moments(**pair).standardize(described[name])
         return jax.lax.map(map_of_image, described)
 
     def _squared_distances(self, query: Features, other: Features) -> Array:
         """Squared distance of each place from its nearest in one image: (h, w)."""
         if self.places == SAME_PLACE:
             return jnp.sum(jnp.square(query - other), axis=-1)
-        height, width, size = query.shape
-        q, o = query.reshape(-1, size), other.reshape(-1, size)
-        # Full products: a small distance is the difference of two large numbers.
-        products = jnp.matmul(q, o.T, precision=jax.lax.Precision.HIGHEST)
-        squares = jnp.sum(jnp.square(o), axis=-1)[None] - 2 * products
-        nearest = jnp.min(squares, axis=-1) + jnp.sum(jnp.square(q), axis=-1)
-        return jnp.maximum(nearest, 0).reshape(height, width)
+        size = query.shape[-1]
+        nearest = nearest_squared_distances(
+            query.reshape(-1, size), other.reshape(-1, size)
+        )
+        return nearest.reshape(query.shape[:2])
 
     def describe(self) -> tuple[str, ...]:
         """Which backbone stands in for the paper's, and what differs otherwise."""
@@ -227,7 +276,8 @@ class SPADE(AspectHParams, Untrained, OneMap):
         if self.backbone == E_LOC:
             of = pretrained_e_loc.describe_weights("Backbone: E_loc", self.weights, 0)
         else:
-            of = f"Backbone: {self.backbone} from {self.weights}."
+            source = "ImageNet" if self.weights == IMAGENET else self.weights
+            of = f"Backbone: {self.backbone}, weights from {source}."
         return of, deviations(self, paper, without="weights")
 
 

@@ -1,5 +1,6 @@
 """SPADE against a search through all pairs in NumPy, and its backbones."""
 
+import dataclasses
 import functools
 
 import jax
@@ -10,7 +11,10 @@ from flax.traverse_util import flatten_dict
 from helpers import doubles
 from scipy import ndimage
 
+from gcad_jax.config import presets
 from gcad_jax.core.errors import UserError
+from gcad_jax.data.image_size import ShortSide
+from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.methods.base import DetectorState, Learned
 from gcad_jax.methods.spade import SPADE, smooth
 from gcad_jax.models.classifiers.classifier import classifier, save_classifier
@@ -47,7 +51,8 @@ def resized(x, shape):
 
 @functools.cache
 def network_maps():
-    return jax.jit(classifier("mobilenet_v2").maps)
+    maps = functools.partial(classifier("mobilenet_v2").maps, until="pooled")
+    return jax.jit(maps)
 
 
 def anomaly_map(method, frozen, images):
@@ -60,23 +65,37 @@ def anomaly_map(method, frozen, images):
     return score(frozen, jnp.asarray(images, jnp.float32))
 
 
-def by_hand(method, frozen, test):
-    """One image (H, W, 3) in [0, 1], with every pair of places compared."""
-    maps = network_maps()(frozen["backbone"], jnp.asarray(test[None], jnp.float32))
-    levels = [
-        np.asarray(maps[n][0], np.float64) for n in ("stage2", "stage3", "stage5")
-    ]
-    apart = np.linalg.norm(frozen["pooled"] - np.asarray(maps["pooled"]), axis=1)
+def described(method, frozen, images):
+    """Pooled features (N, F) and levels (N, h, w, C) of uint8 images, float64."""
+    maps = network_maps()(frozen["backbone"], jnp.asarray(images / 255.0, jnp.float32))
+    levels = []
+    for name, stride in {"stage2": 4, "stage3": 8, "stage5": 16}.items():
+        level = np.asarray(maps[name], np.float64)
+        step = max(1, method.stride // stride)
+        rows = [level[:, i::step, j::step] for i in range(step) for j in range(step)]
+        levels.append(sum(rows) / step**2)
+    return [np.asarray(maps["pooled"], np.float64), *levels]
+
+
+def by_hand(method, frozen, train, test):
+    """One image (H, W, 3) uint8, with every pair of places compared."""
+    of_train = described(method, frozen, train)
+    of_test = [features[0] for features in described(method, frozen, test[None])]
+    if method.standardized:
+        for i, features in enumerate(of_train):
+            channels = tuple(range(features.ndim - 1))
+            mean, std = features.mean(axis=channels), features.std(axis=channels)
+            std = np.maximum(std, 1e-3 * std.mean())  # some channels never change
+            of_train[i], of_test[i] = (features - mean) / std, (of_test[i] - mean) / std
+    pooled, *levels = of_test
+    apart = np.linalg.norm(of_train[0] - pooled, axis=1)
     rows = np.argsort(apart)[: method.K]
-    gallery = [
-        [np.asarray(frozen[f"level_{i}"][row], np.float64) for i in range(3)]
-        for row in rows
-    ]
+    gallery = [[level[row] for level in of_train[1:]] for row in rows]
     if method.combination == "concatenated":
 
         def pyramid(of_image):
-            side = of_image[0].shape[:2]
-            parts = [resized(x, (*side, x.shape[-1])) for x in of_image]
+            sides = of_image[0].shape[:2]
+            parts = [resized(x, (*sides, x.shape[-1])) for x in of_image]
             return [np.concatenate(parts, axis=-1)]
 
         levels, gallery = pyramid(levels), [pyramid(image) for image in gallery]
@@ -91,23 +110,63 @@ def by_hand(method, frozen, test):
             every = np.concatenate([image[i].reshape(-1, size) for image in gallery])
             difference = level.reshape(-1, 1, size) - every[None]
             found = np.linalg.norm(difference, axis=-1).min(axis=1).reshape(h, w)
-        total += resized(found, test.shape[:2])
+        total += resized(found, total.shape)
     return total / len(levels)
+
+
+def check_against_full_search(method, images):
+    method.validate()
+    frozen = method.prepare(images[:TRAIN])
+    assert frozen["pooled"].shape == (TRAIN, 1280)
+    tests = images[TRAIN:]
+    maps = anomaly_map(method, frozen, tests / 255.0)
+    for test, found in zip(tests, maps, strict=True):
+        expected = by_hand(method, frozen, images[:TRAIN], test)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    return frozen, maps
 
 
 @pytest.mark.parametrize("combination", ["separate", "concatenated"])
 @pytest.mark.parametrize("places", ["everywhere", "same_place"])
 def test_neighbors_are_those_of_the_full_search(weights, images, combination, places):
-    method = spade(weights, combination=combination, places=places)
-    method.validate()
-    frozen = method.prepare(images[:TRAIN])
-    assert frozen["pooled"].shape == (TRAIN, 1280)
-    tests = images[TRAIN:] / 255.0
-    maps = anomaly_map(method, frozen, tests)
-    for test, found in zip(tests, maps, strict=True):
-        np.testing.assert_allclose(
-            found, by_hand(method, frozen, test), rtol=1e-3, atol=1e-3
-        )
+    check_against_full_search(
+        spade(weights, combination=combination, places=places), images
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "fields"),
+    [
+        ((32, 64), {"stride": 8}),
+        ((48, 32), {"places": "same_place", "stride": 16}),
+        ((64, 32), {"combination": "concatenated"}),
+    ],
+)
+def test_so_are_those_of_standardized_levels(weights, size, fields):
+    images = np.random.default_rng(1).integers(0, 256, (TRAIN + 1, *size, 3), np.uint8)
+    # Some are brighter than others, so that they have neighbors.
+    images[::2] = 100 + images[::2] // 4
+    method = spade(weights, image_size=size, standardized=True, **fields)
+    check_against_full_search(method, images)
+
+
+def test_moments_of_the_training_images_are_kept(weights, images):
+    frozen = spade(weights, standardized=True).prepare(images[:TRAIN])
+    raw = spade(weights).prepare(images[:TRAIN])
+    assert "moments" not in raw
+    names = {"pooled", "level_0", "level_1", "level_2"}
+    assert set(frozen["moments"]) == names
+    for name in names:
+        features = np.asarray(frozen[name], np.float64)
+        channels = tuple(range(features.ndim - 1))
+        np.testing.assert_allclose(features.mean(axis=channels), 0, atol=1e-3)
+        std = np.asarray(raw[name]).std(axis=channels)
+        varies = std > 1e-2 * std.mean()  # some of a random network never do
+        assert varies.mean() > 0.5
+        np.testing.assert_allclose(features.std(axis=channels)[varies], 1, atol=1e-3)
+        moments = jax.device_get(frozen["moments"][name])
+        again = features * moments["std"] + moments["mean"]
+        np.testing.assert_allclose(again, raw[name], rtol=1e-3, atol=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -124,16 +183,9 @@ def test_so_are_those_of_images_that_are_no_squares(
 ):
     size = (SIDE, 2 * SIDE)
     method = spade(weights, combination=combination, places=places, image_size=size)
-    method.validate()
-    frozen = method.prepare(wide_images[:TRAIN])
+    frozen, maps = check_against_full_search(method, wide_images)
     assert frozen["level_0"].shape[1:3] == (SIDE // 4, SIDE // 2)
-    tests = wide_images[TRAIN:] / 255.0
-    maps = anomaly_map(method, frozen, tests)
     assert maps.shape == (2, *size)
-    for test, found in zip(tests, maps, strict=True):
-        np.testing.assert_allclose(
-            found, by_hand(method, frozen, test), rtol=1e-3, atol=1e-3
-        )
 
 
 def test_a_defect_of_a_wide_image_is_found_where_it_is(wide_images):
@@ -214,6 +266,9 @@ def test_the_full_size_fits_into_16_gb():
     ("fields", "says"),
     [
         ({"backbone": "wide_resnet50_2"}, "convert .* arch=wide_resnet50_2"),
+        ({"backbone": "efficientnet_lite0"}, "set weights to 'imagenet'"),
+        ({"backbone": "mobilenet_v2", "weights": "imagenet"}, "not for 'mobilenet_v2'"),
+        ({"backbone": "resnet18", "weights": "none.npz"}, "there is no such file"),
         ({"weights": "mine_{p}.npz"}, "weights is 'mine_{p}.npz', .* 'mine_17.npz'"),
         ({"d_loc": 7}, "No weights of E_loc come with the package"),
         ({"backbone": "vgg"}, "allowed are 'E_loc'"),
@@ -221,6 +276,8 @@ def test_the_full_size_fits_into_16_gb():
         ({"places": "near"}, "'everywhere', 'same_place'"),
         ({"K": 0}, "K is 0"),
         ({"sigma": -1.0}, "0 or more"),
+        ({"stride": 6}, r"allowed are \(4, 8, 16\)"),
+        ({"standardized": 1}, "True or False"),
         ({"image_size": 100}, "multiple of 16"),
         ({"image_size": (64, 100)}, "image_size is 100; .* multiple of 16"),
         ({"image_size": (64,)}, "2 whole numbers: height, width"),
@@ -241,3 +298,20 @@ def test_weights_of_another_network_are_named(weights, images):
         wrong.prepare(images)
     with pytest.raises(UserError, match=r"no_such\.npz"):
         spade("no_such.npz").prepare(images)
+
+
+def test_the_weights_of_a_package_are_found_and_only_what_is_read_is_kept(images):
+    method = presets.run_of(SPADE, presets.SMALL, MvtecAd())[0]
+    method.validate()
+    assert method.input_size == ShortSide(256)
+    small = dataclasses.replace(method, image_size=SIDE, K=1, inference_batch_size=1)
+    frozen = small.prepare(images[:2])
+    assert "last" in frozen["backbone"]
+    assert "logits" not in frozen["backbone"]
+    assert [frozen[f"level_{i}"].shape[1:] for i in range(3)] == [
+        (4, 4, 24),
+        (4, 4, 40),
+        (2, 2, 112),
+    ]
+    own, other = np.asarray(anomaly_map(small, frozen, images[:3:2] / 255.0))
+    assert own.max() < 0.05 * other.min()
