@@ -147,8 +147,8 @@ class ClosedForm(AspectHParams, Untrained):
         chosen = "set" if self.w is not None else "by the explained variance"
         return (
             f"The global branch, {g} numbers of each of {count} images, explains "
-            f"{100 * explained:.0f} % of the variance of the descriptors of images "
-            f"that were left out: {aligned}.",
+            f"{100 * max(explained, 0):.0f} % of the variance of the descriptors of "
+            f"images that were left out: {aligned}.",
             f"A = {w:.2f} {GLOBAL} + {1 - w:.2f} {LOCAL} (w is {chosen}).",
         )
 
