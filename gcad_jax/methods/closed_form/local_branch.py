@@ -80,7 +80,8 @@ def greedy_k_center(points: Array, count: int) -> Array:
         state: tuple[Array, Array], _: None
     ) -> tuple[tuple[Array, Array], Array]:
         nearest, row = state
-        nearest = jnp.minimum(nearest, distances(points[row]))
+        # Never again, also where all that is left are copies of it.
+        nearest = jnp.minimum(nearest, distances(points[row])).at[row].set(-jnp.inf)
         return (nearest, jnp.argmax(nearest)), row
 
     start = jnp.full(len(points), jnp.inf), first

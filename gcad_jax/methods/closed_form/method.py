@@ -50,6 +50,7 @@ from gcad_jax.methods.closed_form.scoring import (
     moments_of,
     normalize,
     sum_of_levels,
+    upsampled_maxima,
 )
 from gcad_jax.methods.common.apply import each_batch, in_batches
 from gcad_jax.methods.common.aspect import AspectHParams
@@ -300,8 +301,8 @@ class ClosedForm(AspectHParams, Untrained):
         w = self._weight(frozen)
         branches = {LOCAL: normalize(local, pairs[LOCAL])}
         branches[GLOBAL] = normalize(maps[GLOBAL], pairs[GLOBAL])
-        combined = np.asarray(combine(branches, w))
-        pairs["map"] = moments_of(combined.max(axis=(1, 2)))
+        maxima = upsampled_maxima(combine(branches, w), images.shape[1:3])
+        pairs["map"] = moments_of(maxima)
         pairs["features"] = moments_of(distances)
         return {"w": w, **pairs}
 

@@ -1,7 +1,9 @@
 """Raw maps to A: normalized on validation images, added, and weighed."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -62,3 +64,12 @@ def sum_of_levels(maps: Mapping[str, AnomalyMaps], pairs: Pairs) -> AnomalyMaps:
 def combine(branches: Mapping[str, AnomalyMaps], w: Array) -> AnomalyMaps:
     """W A_glo + (1 - w) A_loc."""
     return w * branches[GLOBAL] + (1 - w) * branches[LOCAL]
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def upsampled_maxima(maps: AnomalyMaps, size: tuple[int, int]) -> Array:  # (V,)
+    """The maximum of each map (V, h, w) once it has the size of the input, (H, W).
+
+    One after the other, so that one map of that size is held.
+    """
+    return jax.lax.map(lambda x: jnp.max(upsample_jnp(x, *size)), maps)

@@ -135,3 +135,9 @@ def test_halves_are_compared_in_single_precision(draw):
     points = (300 + 100 * draw.random(size=(20, 50))).astype(np.float16)
     rows = greedy_k_center(jnp.asarray(points), 6)
     assert rows.tolist() == greedy_by_hand(points, 6)
+
+
+def test_greedy_k_center_takes_no_point_twice_where_all_are_alike():
+    points = jnp.asarray(np.repeat(np.eye(2, 3), 3, axis=0), jnp.float32)
+    rows = greedy_k_center(points, 5)
+    assert len(set(np.asarray(rows).tolist())) == 5
