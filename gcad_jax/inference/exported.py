@@ -74,10 +74,12 @@ def detection_program(
         state = jax.tree.map(jnp.asarray, stored.detector)
         pixels = to_float(resize_images_jnp(images, stored.image_size))
         scored = score_batch(method, state, pixels)
-        maps, scores = scored.maps[COMBINED], scored.image_scores
+        maps = scored.maps[COMBINED]
+        scores = maxima = map_maximum(maps)
         of_map = {}
+        # A file without them, of an older version, decides by the maximum.
         if stored.method_scores is not None:
-            maxima = map_maximum(maps)
+            scores = scored.image_scores
             of_map = {"map_maximum": maxima, "map_threshold": jnp.asarray(map_limit)}
         return {
             "score": scores,

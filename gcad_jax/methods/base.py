@@ -243,8 +243,8 @@ class Method(Trainable, Protocol):
         combined: (B, h, w), what `anomaly_map` returned for these images.
         """
 
-    # A method may have `score` too, (detector, images) -> `ScoredImages`: the same maps
-    # and scores, where they share what XLA does not find to be the same, such as loops.
+    # A method may have `score_all` too, (detector, images) -> `ScoredImages`: the same
+    # maps and scores, where they share what XLA does not find to be the same, as loops.
 
     def describe(self) -> tuple[str, ...]:
         """Sentences for the report: which weights were used, what was approximated."""

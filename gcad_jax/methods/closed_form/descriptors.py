@@ -5,6 +5,7 @@ import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from gcad_jax.core.types import Array, Features, Images, Tree
@@ -30,6 +31,7 @@ DEEP: Mapping[str, tuple[str, ...]] = {
     "resnet18": ("layer3", "layer4"),
     "wide_resnet50_2": ("layer3", "layer4"),
 }
+LARGEST = 6e4  # that float16 holds
 STRIDE = 8  # pixels from one place to the next of the finest grid
 FINEST = 4  # of the finest level of every network: two by two of its places are one
 
@@ -48,14 +50,24 @@ class Describer:
     arch: str
 
     def __call__(self, params: Tree, images: Images) -> Described:
-        """Of (B, H, W, 3) in [0, 1], not standardized, float32."""
+        """Of (B, H, W, 3) in [0, 1], not standardized; levels float16, pooled float32.
+
+        As the training images lie in the gallery, so that an image is at no distance
+        from itself.
+        """
         return map_images(functools.partial(self._describe, params), images)
 
     def _describe(self, params: Tree, images: Images) -> Described:
-        maps = classifier(self.arch).maps(params, images, until=DEEP[self.arch][-1])
+        network, last = classifier(self.arch), DEEP[self.arch][-1]
+        # Not TF32 or bfloat16: a threshold must mean the same on another device.
+        with jax.default_matmul_precision("float32"):
+            maps = network.maps(params, images, until=last)
         finest, *others = (maps[name] for name in LEVELS[self.arch])
         # The finest level at the grid of the next, which takes a quarter of the memory
         # and a sixteenth of the comparisons.
         levels = average_pool(finest, STRIDE // FINEST), *others
+        halves = tuple(
+            jnp.clip(level, -LARGEST, LARGEST).astype(jnp.float16) for level in levels
+        )
         deep = [jnp.mean(maps[name], axis=(1, 2)) for name in DEEP[self.arch]]
-        return Described(levels, jnp.concatenate(deep, axis=-1))
+        return Described(halves, jnp.concatenate(deep, axis=-1))

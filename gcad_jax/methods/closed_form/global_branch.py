@@ -2,8 +2,9 @@
 
 In GCAD's terms E_glo is the projection of the pooled deep features on g numbers, and U
 and R_glo in one are the ridge regression from these to the descriptor of every place.
-What it misses on unseen images is known without any: the residual of a training image
-that was left out is residual / (1 - h), exactly, with h from the hat matrix.
+What it misses on unseen images is known without any: given the codes, the residual of a
+training image that was left out is residual / (1 - h), exactly, with h from the hat
+matrix. (The components behind the codes have seen that image.)
 """
 
 from collections.abc import Callable
@@ -18,8 +19,9 @@ FULL = jax.lax.Precision.HIGHEST
 TINY = 1e-12  # variance that is added, where nothing varies
 CHUNK = 8  # training images that are held as float32 at once
 
-# Of the residuals' products (D, D), and of the squared descriptors ().
-Sums: TypeAlias = tuple[Array, Array]
+# Of the residuals' products (D, D), and of squared descriptors about the mean of their
+# place and of their channel, () each.
+Sums: TypeAlias = tuple[Array, Array, Array]
 
 
 class Bottleneck(NamedTuple):
@@ -52,12 +54,14 @@ class Ridge(NamedTuple):
     whitening: (D, D); |whitening r| is the Mahalanobis distance of a residual.
     explained_variance: () of the descriptors of training images that were left out,
         about the mean of each channel; 1 where all of it is explained.
+    explained_by_mean: () the same of the mean of each place alone, without codes.
     """
 
     mean: Array
     coefficients: Array
     whitening: Array
     explained_variance: Array
+    explained_by_mean: Array
 
     def residuals(self, codes: Array, descriptors: Features) -> Features:
         """(B, g), (B, h, w, D) -> (B, h, w, D)."""
@@ -120,7 +124,8 @@ def fit_ridge(
     start = jnp.zeros((codes.shape[1] + 1, *shape))
     sums, _ = jax.lax.scan(add_products, start, chunks)
     # The codes have mean 0, so that the mean takes no part in the coefficients.
-    regression = Ridge(sums[0], sums[1:], jnp.eye(shape[-1]), jnp.float32(0))
+    nothing = jnp.float32(0)
+    regression = Ridge(sums[0], sums[1:], jnp.eye(shape[-1]), nothing, nothing)
     factors = 1 / (1 - leverages(codes, penalty))
 
     def add_squares(sums: Sums, chunk: tuple[Array, Array]) -> tuple[Sums, None]:
@@ -131,15 +136,18 @@ def fit_ridge(
         left_out = regression.residuals(codes[rows], x) * factor * used
         flat = left_out.reshape(-1, shape[-1])
         products = jnp.matmul(flat.T, flat, precision=FULL)
-        squares = jnp.sum(jnp.square(x) * used)
-        return (sums[0] + products, sums[1] + squares), None
+        apart = (x - regression.mean[None]) * used / (1 - 1 / count)
+        of_chunk = products, jnp.sum(jnp.square(apart)), jnp.sum(jnp.square(x) * used)
+        return jax.tree.map(jnp.add, sums, of_chunk), None
 
-    nothing = jnp.zeros((shape[-1], shape[-1])), jnp.float32(0)
-    (products, squares), _ = jax.lax.scan(add_squares, nothing, chunks)
-    places = count * shape[0] * shape[1]
-    explained = 1 - jnp.trace(products) / jnp.maximum(squares, TINY)
-    whitening = fit_whitening(products / places, shrinkage)
-    return Ridge(regression.mean, regression.coefficients, whitening, explained)
+    start_squares = jnp.zeros((shape[-1], shape[-1])), nothing, nothing
+    (products, apart, squares), _ = jax.lax.scan(add_squares, start_squares, chunks)
+    squares = jnp.maximum(squares, TINY)
+    return regression._replace(
+        whitening=fit_whitening(products / (count * shape[0] * shape[1]), shrinkage),
+        explained_variance=1 - jnp.trace(products) / squares,
+        explained_by_mean=1 - apart / squares,
+    )
 
 
 def fit_whitening(covariance: Array, shrinkage: float) -> Array:  # (D, D) -> (D, D)

@@ -39,6 +39,7 @@ from gcad_jax.methods.closed_form.descriptors import (
     Describer,
 )
 from gcad_jax.methods.closed_form.fit import fit, fit_memory
+from gcad_jax.methods.closed_form.gallery import choose_images, describe_images
 from gcad_jax.methods.closed_form.global_branch import Bottleneck, Ridge, lengths
 from gcad_jax.methods.closed_form.scoring import (
     GLOBAL,
@@ -52,9 +53,8 @@ from gcad_jax.methods.closed_form.scoring import (
     sum_of_levels,
     upsampled_maxima,
 )
-from gcad_jax.methods.common.apply import each_batch, in_batches
+from gcad_jax.methods.common.apply import in_batches
 from gcad_jax.methods.common.aspect import AspectHParams
-from gcad_jax.methods.common.calibration import EPS
 from gcad_jax.methods.common.defaults import Untrained
 from gcad_jax.methods.common.hparams import settings_sentence
 from gcad_jax.methods.common.image_score import map_maximum
@@ -67,8 +67,12 @@ from gcad_jax.models.classifiers.pretrained import (
 
 RETRIEVAL, MEMORY = "retrieval", "memory"
 MAP, MAP_AND_FEATURES = "map", "map_and_features"
-LARGEST = 6e4  # that float16 holds
 MOST_GLOBAL = 0.5  # of the weights of both branches
+# Of the deviations by which the two parts of the image's score are divided, for few
+# validation images know little of them: in deviations of the map's pixels, and as a
+# share of the mean distance. With dozens of images they were 0.45 to 0.56, and 0.08 to
+# 0.17.
+MAP_FLOOR, FEATURES_FLOOR = 0.25, 0.05
 # What a report says of the explained variance, from so much on.
 ALIGNMENT = (
     (0.7, "the parts are aligned, and the global branch knows what belongs where"),
@@ -92,7 +96,7 @@ class ClosedForm(AspectHParams, Untrained):
     g: int = fields.field(8, fields.CHANNELS)
     """Numbers that say what an image shows as a whole, E_glo's code; of fewer training
     images one less than there are (features) [P 4; 8 is ours]."""
-    ridge: float = fields.field(30.0, fields.POSITIVE)
+    ridge: float = fields.field(30.0, fields.Allowed(at_least=0.1))
     """Penalty on the squared coefficients of the regression from these to the
     descriptors [ours]."""
     shrinkage: float = fields.field(0.01, fields.Allowed(above=0, at_most=1))
@@ -109,7 +113,7 @@ class ClosedForm(AspectHParams, Untrained):
     memory_candidates: int = fields.field(60_000, fields.POSITIVE)
     """Descriptors that the memory is chosen from, drawn at random [ours]."""
     memory_seed: int = fields.field(0, fields.NOT_NEGATIVE)
-    """Seed of that draw [ours]."""
+    """Seed of that draw; the seeds of a run change nothing [ours]."""
     w: float | None = fields.field(None, fields.FRACTION)
     """Weight of A_glo; A_loc has 1 - w. None is the smaller of 0.5 and the explained
     variance of the global branch; 0 says that nothing logical is expected [ours]."""
@@ -119,8 +123,9 @@ class ClosedForm(AspectHParams, Untrained):
     """What decides about an image: the "map", its maximum; or "map_and_features", that
     and how unusual its pooled features are, each normalized [ours]."""
     max_images: int = fields.field(1000, fields.Allowed(at_least=2, at_most=2**16))
-    """Training images that are learned from; of more, those that cover them best
-    (images) [ours]."""
+    """Training images that are learned from; of more, those that cover them best. Fewer
+    where their descriptors would take more than 1 GB, which is at 4,000 of 256 x 256
+    pixels (images) [ours]."""
 
     def validate(self) -> None:
         """Raises UserError for a field outside its range, or for missing weights."""
@@ -140,16 +145,18 @@ class ClosedForm(AspectHParams, Untrained):
         """Are the parts aligned, and what weights do the branches have?"""
         frozen, w = detector.frozen, float(detector.calibration["w"])
         explained = float(frozen["ridge"]["explained_variance"])
-        count, g = (
-            frozen["pooled"].shape[0],
-            frozen["bottleneck"]["projection"].shape[1],
-        )
+        g, used = frozen["bottleneck"]["projection"].shape[1], len(frozen["pooled"])
+        fixed = float(frozen["ridge"]["explained_by_mean"])
+        images = f"{used} images"
+        if used < (count := int(frozen["count"])):
+            images = f"{used} of {count} images, which cover the others,"
         aligned = next(words for least, words in ALIGNMENT if explained >= least)
         chosen = "set" if self.w is not None else "by the explained variance"
         return (
-            f"The global branch, {g} numbers of each of {count} images, explains "
-            f"{100 * max(explained, 0):.0f} % of the variance of the descriptors of "
-            f"images that were left out: {aligned}.",
+            f"The global branch, {g} numbers of each of {images} and the mean of each "
+            f"place, explains {100 * max(explained, 0):.0f} % of the variance of the "
+            f"descriptors of images that were left out ({100 * max(fixed, 0):.0f} % "
+            f"the means alone): {aligned}.",
             f"A = {w:.2f} {GLOBAL} + {1 - w:.2f} {LOCAL} (w is {chosen}).",
         )
 
@@ -159,7 +166,7 @@ class ClosedForm(AspectHParams, Untrained):
         """All that is learned of the training images (N, H, W, 3) uint8, N >= 2.
 
         Returns the "backbone", the "gallery" of raw descriptors by level or the
-        "memory", and what `fit.fit` returns.
+        "memory", the "count" of all images, and what `fit.fit` returns.
 
         Raises:
           UserError: fewer than two images, images that are all alike, or weights that
@@ -171,23 +178,24 @@ class ClosedForm(AspectHParams, Untrained):
                 f"{len(images)} (those held out for validation do not count); add good "
                 "images."
             )
-        backbone = self._backbone()
-        images = self._choose(backbone, images)
-        pooled, levels = self._describe_all(backbone, images)
-        if not np.ptp(pooled, axis=0).max() > 0:
+        if np.all(images == images[:1]):
             raise UserError(
                 f"the {len(images)} training images are all the same; what varies "
                 "among good images is learned from images that differ: add others."
             )
-        gallery = tuple(map(jnp.asarray, levels))
+        describer, backbone = Describer(self.backbone), self._backbone()
+        batch_size = self.inference_batch_size
+        chosen = choose_images(describer, backbone, images, self.max_images, batch_size)
+        pooled, gallery = describe_images(describer, backbone, chosen, batch_size)
         fit_all = functools.partial(
             fit,
-            g=min(self.g, len(images) - 1),
+            g=min(self.g, len(chosen) - 1),
             penalty=self.ridge,
             shrinkage=self.shrinkage,
         )
         fitted = jax.jit(fit_all)(pooled, gallery)
-        frozen = {"backbone": backbone, **fitted}
+        count = jnp.int32(len(images))
+        frozen = {"backbone": backbone, "count": count, **fitted}
         if self.local == RETRIEVAL:
             return frozen | {"gallery": by_level(gallery)}
         sizes = self.memory_size, self.memory_candidates, self.memory_seed
@@ -199,49 +207,6 @@ class ClosedForm(AspectHParams, Untrained):
         """The parameters of the backbone up to its last map that is used."""
         network, params = pretrained_classifier(self.backbone, self.weights)
         return network.needed(params, until=DEEP[self.backbone][-1])
-
-    def _choose(self, backbone: Tree, images: ImagesU8) -> ImagesU8:
-        """All training images, or `max_images` that cover them."""
-        if len(images) <= self.max_images:
-            return images
-        describer = Describer(self.backbone)
-        pooled = jax.jit(lambda params, x: describer(params, x).pooled)
-        size, devices = self.inference_batch_size, accelerators()
-        features = in_batches(pooled, images, size, (backbone,), devices)
-        apart = (features - features.mean(axis=0)) / (features.std(axis=0) + EPS)
-        choose = functools.partial(local_branch.greedy_k_center, count=self.max_images)
-        return images[np.sort(jax.jit(choose)(apart))]
-
-    def _describe_all(
-        self, backbone: Tree, images: ImagesU8
-    ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Pooled features (N, F), and each level (N, h, w, C) as float16."""
-
-        # The network as an argument: constants of its size take long to compile.
-        @jax.jit
-        def describe(params: Tree, x: Images) -> tuple[Array, list[Array]]:
-            described = Describer(self.backbone)(params, x)
-            halves = [
-                jnp.clip(level, -LARGEST, LARGEST).astype(jnp.float16)
-                for level in described.levels
-            ]
-            return described.pooled, halves
-
-        pooled: list[np.ndarray] = []
-        levels: list[np.ndarray] = []
-        start = 0
-        size, devices = self.inference_batch_size, accelerators()
-        for batch in each_batch(describe, images, size, (backbone,), devices):
-            of_batch, halves = jax.device_get(batch)
-            pooled.append(of_batch)
-            # Written in place: lists that are stacked at the end take twice the memory.
-            levels = levels or [
-                np.empty((len(images), *x.shape[1:]), np.float16) for x in halves
-            ]
-            for level, x in zip(levels, halves, strict=True):
-                level[start : start + len(x)] = x
-            start += len(of_batch)
-        return np.concatenate(pooled), levels
 
     # -- scoring ----------------------------------------------------------------
 
@@ -302,11 +267,12 @@ class ClosedForm(AspectHParams, Untrained):
         branches = {LOCAL: normalize(local, pairs[LOCAL])}
         branches[GLOBAL] = normalize(maps[GLOBAL], pairs[GLOBAL])
         maxima = upsampled_maxima(combine(branches, w), images.shape[1:3])
-        pairs["map"] = moments_of(maxima)
-        pairs["features"] = moments_of(distances)
+        pairs["map"] = moments_of(maxima, MAP_FLOOR)
+        floor = FEATURES_FLOOR * float(np.mean(distances))
+        pairs["features"] = moments_of(distances, floor)
         return {"w": w, **pairs}
 
-    def score(self, detector: DetectorState, images: Images) -> ScoredImages:
+    def score_all(self, detector: DetectorState, images: Images) -> ScoredImages:
         """Both branches, A = w A_glo + (1 - w) A_loc, and what decides.
 
         The branches are normalized on the validation images. Maps (B, H, W).
@@ -327,12 +293,12 @@ class ClosedForm(AspectHParams, Untrained):
         self, detector: DetectorState, images: Images
     ) -> Mapping[str, AnomalyMaps]:
         """A_loc and A_glo, each normalized on the validation images; (B, H, W)."""
-        maps = self.score(detector, images).maps
+        maps = self.score_all(detector, images).maps
         return {name: maps[name] for name in self.branches}
 
     def anomaly_map(self, detector: DetectorState, images: Images) -> AnomalyMaps:
         """A = w A_glo + (1 - w) A_loc; (B, H, W)."""
-        return self.score(detector, images).maps[COMBINED]
+        return self.score_all(detector, images).maps[COMBINED]
 
     @property
     def image_score_name(self) -> str:
@@ -343,4 +309,4 @@ class ClosedForm(AspectHParams, Untrained):
         self, detector: DetectorState, images: Images, combined: AnomalyMaps
     ) -> ImageScores:
         """What decides, as `image_score` says: (B,)."""
-        return self.score(detector, images).image_scores
+        return self.score_all(detector, images).image_scores

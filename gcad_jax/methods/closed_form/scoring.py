@@ -41,10 +41,11 @@ def by_level(levels: Sequence[Array]) -> dict[str, Array]:
     return {f"level_{i}": level for i, level in enumerate(levels)}
 
 
-def moments_of(values: np.ndarray) -> dict[str, Array]:
-    """Mean and deviation of all values."""
+def moments_of(values: np.ndarray, floor: float = 0.0) -> dict[str, Array]:
+    """Mean and deviation of all values; the deviation is at least `floor`."""
     values = np.asarray(values, np.float64)
-    return {"mu": jnp.float32(values.mean()), "sigma": jnp.float32(values.std())}
+    sigma = max(float(values.std()), floor)
+    return {"mu": jnp.float32(values.mean()), "sigma": jnp.float32(sigma)}
 
 
 def normalize(values: Array, pair: Mapping[str, Array]) -> Array:

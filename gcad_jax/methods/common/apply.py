@@ -113,8 +113,8 @@ def score_batch(
     method: Method, detector: DetectorState, images: Images
 ) -> ScoredImages:
     """Maps and image scores of one seed; for use inside jit."""
-    if hasattr(method, "score"):
-        return method.score(detector, images)
+    if hasattr(method, "score_all"):
+        return method.score_all(detector, images)
     branches = method.branch_maps(detector, images)
     combined = method.anomaly_map(detector, images)
     scores = compute_image_scores(method, detector, images, combined)

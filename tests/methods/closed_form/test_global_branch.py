@@ -111,6 +111,16 @@ def test_explained_variance_is_of_images_left_out(count, penalty):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+def test_what_the_mean_of_each_place_explains_alone(count):
+    codes, x = data(count)
+    x = np.float64(x)
+    total = x.sum(axis=0)
+    apart = np.stack([image - (total - image) / (count - 1) for image in x])
+    expected = 1 - np.sum(apart**2) / np.sum(x**2)
+    found = fitted(codes, x.astype(np.float32), 1.0).explained_by_mean
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_explained_variance_tells_what_the_codes_say():
     codes, _ = data(40)
     draw = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from helpers import commands, runs, trees
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMBINED
 from gcad_jax.methods.base import DetectorState, Learned
-from gcad_jax.methods.closed_form import ClosedForm
+from gcad_jax.methods.closed_form import ClosedForm, gallery
 from gcad_jax.methods.closed_form.local_branch import greedy_k_center
 from gcad_jax.methods.common.apply import all_maps, score_images
 
@@ -85,6 +85,33 @@ def test_validation_images_that_are_all_one():
     assert_scores_are_numbers(of_method, frozen, np.repeat(textures(1), 2, axis=0))
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_validation_images_still_tell_a_spoilt_image(count):
+    """Their deviations, which may be 0, do not set the scale alone."""
+    of_method = method()
+    frozen = of_method.prepare(textures(6) // 4)
+    calibration = of_method.calibrate(frozen, NOTHING, textures(6 + count)[6:] // 4)
+    detector = DetectorState(frozen, NOTHING, calibration)
+    images = textures(10)[-3:] // 4
+    images[2, 8:24, 8:24] = 255
+    found = score_images(of_method, jax.jit(all_maps(of_method)), [detector], images)
+    scores = found.image_scores[0]
+    assert scores[2] > scores[:2].max()
+    assert np.abs(scores).max() < 1e3
+
+
+def test_larger_images_are_fewer_where_the_memory_is_full(monkeypatch):
+    images = textures(6)
+    of_one = (4 * 4 * (24 + 40) + 2 * 2 * (80 + 112)) * 2  # float16
+    monkeypatch.setattr(gallery, "MOST_BYTES", 3 * of_one + 1)
+    of_method = method()
+    frozen = of_method.prepare(images)
+    assert len(frozen["pooled"]) == len(frozen["gallery"]["level_0"]) == 3
+    calibration = of_method.calibrate(frozen, NOTHING, images)
+    said = of_method.describe_fit(DetectorState(frozen, NOTHING, calibration))
+    assert "of each of 3 of 6 images, which cover the others," in said[0]
+
+
 def test_of_too_many_images_those_that_cover_them_are_learned_from():
     """As many as there are without the others, by the pooled features of all."""
     images = textures(10)
@@ -94,6 +121,7 @@ def test_of_too_many_images_those_that_cover_them_are_learned_from():
     chosen = method(max_images=4).prepare(images)
     expected = method().prepare(images[centers])
     assert chosen["pooled"].shape[0] == 4
+    assert (int(chosen.pop("count")), int(expected.pop("count"))) == (10, 4)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
         chosen,

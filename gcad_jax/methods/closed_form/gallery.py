@@ -1,0 +1,60 @@
+"""The training images as descriptors: which of them, and where they lie."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gcad_jax.core.axes import accelerators
+from gcad_jax.core.types import Array, ImagesU8, Tree
+from gcad_jax.methods.closed_form.descriptors import Describer
+from gcad_jax.methods.closed_form.local_branch import greedy_k_center
+from gcad_jax.methods.common.apply import each_batch, in_batches
+from gcad_jax.methods.common.calibration import EPS
+
+MOST_BYTES = 10**9  # of the descriptors of all training images
+
+
+def choose_images(
+    describer: Describer, params: Tree, images: ImagesU8, most: int, batch_size: int
+) -> ImagesU8:
+    """All images (N, H, W, 3), or as many of them as cover the others best.
+
+    most: images; fewer where the descriptors of so many take more than MOST_BYTES. All
+    are described once, and those that `greedy_k_center` takes by their pooled features
+    are kept, in their order: time grows with N, memory does not.
+    """
+    shape = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
+    levels = jax.eval_shape(describer, params, shape).levels
+    of_one = sum(level.size * level.dtype.itemsize for level in levels)
+    most = max(2, min(most, MOST_BYTES // of_one))
+    if len(images) <= most:
+        return images
+    pooled = jax.jit(lambda params, x: describer(params, x).pooled)
+    features = in_batches(pooled, images, batch_size, (params,), accelerators())
+    standardized = (features - features.mean(axis=0)) / (features.std(axis=0) + EPS)
+    choose = functools.partial(greedy_k_center, count=most)
+    return images[np.sort(jax.jit(choose)(standardized))]
+
+
+def describe_images(
+    describer: Describer, params: Tree, images: ImagesU8, batch_size: int
+) -> tuple[np.ndarray, tuple[Array, ...]]:
+    """Pooled features (N, F), and each level (N, h, w, C) float16, finest first."""
+    pooled: list[np.ndarray] = []
+    levels: list[np.ndarray] = []
+    # The network as an argument: constants of its size take long to compile.
+    describe = jax.jit(describer)
+    start = 0
+    for batch in each_batch(describe, images, batch_size, (params,), accelerators()):
+        described = jax.device_get(batch)
+        pooled.append(described.pooled)
+        # Written in place: lists that are stacked at the end take twice the memory.
+        levels = levels or [
+            np.empty((len(images), *x.shape[1:]), x.dtype) for x in described.levels
+        ]
+        for level, x in zip(levels, described.levels, strict=True):
+            level[start : start + len(x)] = x
+        start += len(described.pooled)
+    return np.concatenate(pooled), tuple(map(jnp.asarray, levels))
