@@ -8,12 +8,15 @@ from typing import Any
 
 import jax
 
+from gcad_jax.config import presets
 from gcad_jax.config.experiment import Experiment, Pretraining, RunOptions
 from gcad_jax.core.fields import field_specs
 from gcad_jax.core.version import __version__
 from gcad_jax.data.loco import MvtecLocoAd
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.data.photos import Photos
+from gcad_jax.methods.common.hparams import HParams
+from gcad_jax.pretraining.distillation import Distillation
 
 # Fields that change how a run proceeds but nothing that it computes: a workdir may be
 # continued with other values of these. A newer version continues what it can.
@@ -23,9 +26,7 @@ FREE = {"gcad_jax"} | {
     for name, spec in field_specs(kind).items()
     if spec.run_only
 }
-# Fields that later versions have added -> what the versions before did: their workdirs
-# are continued where a config says the same.
-ADDED: dict[str, Any] = {"method.keep_aspect": False}
+DATA_SETS = {kind.__name__: kind for kind in (*presets.DATA_SETS.values(), Photos)}
 
 
 def leaf_fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -58,13 +59,48 @@ def as_dict(config: RunOptions) -> dict[str, Any]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """'name: old -> new' for every field that changes what is computed."""
-    olds, news = {**ADDED, **dict(_flat(old))}, {**ADDED, **dict(_flat(new))}
+    """'name: old -> new' for every field that changes what is computed.
+
+    A field that an older version did not have counts as at its default: what a version
+    adds to a class must by default compute what the class did before.
+    """
+    olds, news = dict(_flat(_completed(old))), dict(_flat(_completed(new)))
     return [
         f"{name}: {olds.get(name)!r} -> {news.get(name)!r}"
         for name in sorted(olds.keys() | news.keys())
         if name not in FREE and olds.get(name) != news.get(name)
     ]
+
+
+def _completed(tree: dict[str, Any]) -> dict[str, Any]:
+    """The config with the fields that its version did not have, at their defaults."""
+    methods = {kind.__name__: kind for kind in _kinds_below(HParams)}
+    methods[Distillation.__name__] = Distillation
+    whole = dict(tree)
+    for part, kinds in (("data", DATA_SETS), ("method", methods)):
+        fields = tree.get(part)
+        if isinstance(fields, dict) and str(fields.get("class")) in kinds:
+            whole[part] = {**_defaults(kinds[str(fields["class"])]), **fields}
+    method = tree.get("method")
+    distilled = isinstance(method, dict) and method.get("class") == "Distillation"
+    return {**_defaults(Pretraining if distilled else Experiment), **whole}
+
+
+def _kinds_below(kind: type[Any]) -> Iterator[type[Any]]:
+    """The classes that inherit from one, those of others included."""
+    inheriting: type[Any]
+    for inheriting in kind.__subclasses__():
+        yield inheriting
+        yield from _kinds_below(inheriting)
+
+
+def _defaults(kind: Any) -> dict[str, Any]:
+    """The fields of a dataclass that have a value by default, as JSON has it."""
+    return {
+        field.name: json.loads(json.dumps(field.default))
+        for field in dataclasses.fields(kind)
+        if field.default is not dataclasses.MISSING
+    }
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

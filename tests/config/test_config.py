@@ -2,15 +2,17 @@
 
 import dataclasses
 import json
+import lzma
 from typing import Any
 
 import pytest
-from helpers import runs
+from helpers import outside, runs
 
-from gcad_jax.config import serialization, validation
+from gcad_jax.config import Experiment, presets, serialization, validation
 from gcad_jax.core.errors import UserError
 from gcad_jax.methods.base import Phase
 from gcad_jax.methods.gcad import GCAD
+from gcad_jax.methods.spade import SPADE
 
 
 def test_sizes_reach_the_method() -> None:
@@ -113,6 +115,55 @@ def test_differences_see_new_and_lost_fields() -> None:
         "a.b: 1 -> None",
         "a.c: None -> 2",
     ]
+
+
+def test_a_config_from_before_a_field_was_there_has_its_default() -> None:
+    new = serialization.as_dict(runs.tiny(method=SPADE(), seeds=(0,)))
+    old = json.loads(json.dumps(new))
+    for name in ("keep_aspect", "standardized", "stride"):
+        del old["method"][name]
+    of_another = {**new, "log_every": 7}
+    assert serialization.differences(old, new) == []
+    assert serialization.differences(new, old) == []
+    new["method"] |= {"keep_aspect": True, "stride": 8}
+    assert serialization.differences(old, new) == [
+        "method.keep_aspect: False -> True",
+        "method.stride: 4 -> 8",
+    ]
+    del old["log_every"]
+    assert "log_every: 50 -> 7" in serialization.differences(old, of_another)
+
+
+def unflat(fields: dict[str, Any]) -> dict[str, Any]:
+    """As config.json has them: 'method.g' and the class 'method:' below 'method'."""
+    tree: dict[str, Any] = {}
+    for name, value in fields.items():
+        part, _, rest = name.rpartition(".")
+        if name.endswith(":"):
+            part, rest = name[:-1], "class"
+        (tree.setdefault(part, {}) if part else tree)[rest] = value
+    return tree
+
+
+def test_every_config_of_version_0_1_0_is_continued_by_its_values() -> None:
+    """Of all its presets; what later versions added to their methods is at defaults."""
+    kinds = {kind.__name__: kind for kind in presets.SMALL_FIELDS} | {"GCAD": GCAD}
+    data_sets = {kind.__name__: kind for kind in presets.DATA_SETS.values()}
+    packed = (outside.FILES / "configs.json.xz").read_bytes()
+    seen = set()
+    for name, fields in json.loads(lzma.decompress(packed)).items():
+        if fields.get(":") != "Experiment":
+            continue
+        old = unflat(fields)
+        parts = {}
+        for part, classes in (("data", data_sets), ("method", kinds)):
+            values = dict(old[part])
+            parts[part] = classes[values.pop("class")](**values)
+        new = serialization.as_dict(Experiment(**parts))
+        new |= {key: value for key, value in old.items() if key not in parts}
+        assert serialization.differences(old, new) == [], name
+        seen.add(old["method"]["class"])
+    assert seen == set(outside.METHODS.values())
 
 
 @pytest.mark.parametrize(
