@@ -15,6 +15,7 @@ from etils import epath
 
 from gcad_jax.config import Experiment, serialization, validation
 from gcad_jax.core import multihost
+from gcad_jax.core.axes import accelerators
 from gcad_jax.core.console import LABEL_INDENT, pluralize, print_line
 from gcad_jax.core.paths import is_local
 from gcad_jax.core.types import Tree
@@ -40,7 +41,7 @@ from gcad_jax.training.options import LoopOptions
 class Plan:
     """What remains to be done of a job.
 
-    seconds: of training, on this machine.
+    seconds: of what was estimated of it, on this machine.
     estimate: how long all will take, in lines; () where nobody asked.
     writes: what will be written and where, in lines.
     keeps_programs: programs were compiled for it, which the job will find.
@@ -120,8 +121,7 @@ class _Remaining:
         still trained, in `updates` and `seconds`.
     cost, prepare_seconds: of the first that is trained; None and 0 before.
     image_seconds: of scoring one of its images, where nothing is trained.
-    images: to be scored, of the categories that are not finished; those to validate on
-    twice, for they set the scale first.
+    images: to be scored, of the categories that are not finished.
     map_bytes: of their anomaly maps.
     """
 
@@ -153,7 +153,7 @@ class _Remaining:
         if finished:
             return
         self.categories += 1
-        self.images += 2 * len(category.validation) + len(category.test)
+        self.images += images_to_score(category)
         if config.write_maps:
             pixels = sum(image.height * image.width for image in category.test_images)
             self.map_bytes += 4 * pixels * len(config.seeds)  # float32
@@ -215,6 +215,11 @@ class _Remaining:
         return lines
 
 
+def images_to_score(category: Category) -> int:
+    """Of the test once; those to validate on twice, for they set the scale first."""
+    return 2 * len(category.validation) + len(category.test)
+
+
 def training_images(config: Experiment, category: Category) -> InMemory:
     """The training images as the run takes them."""
     return InMemory(config.method, category, config.seeds, config.cache_features)
@@ -251,7 +256,12 @@ def measure_scoring(method: Method, category: Category, frozen: Tree) -> float:
     calibration = method.calibrate(frozen, learned, images)
     detector = DetectorState(frozen, learned, calibration)
     score = functools.partial(
-        score_images, method, jax.jit(all_maps(method)), [detector], images
+        score_images,
+        method,
+        jax.jit(all_maps(method)),
+        [detector],
+        images,
+        devices=accelerators(),
     )
     score()  # compiles
     started = time.monotonic()

@@ -5,6 +5,7 @@ import re
 import shutil
 from typing import Any
 
+import jax
 import pytest
 from helpers import runs
 from helpers.doubles import Linear, Scored
@@ -76,6 +77,23 @@ def test_a_method_that_trains_nothing(tmp_path, capsys):
     assert re.search(rf"scoring takes about .*, for {images} images; results", said)
     assert "checkpoints/" not in said
     assert "detectors/" in said
+
+
+def test_scoring_is_timed_on_the_devices_that_the_run_scores_on(monkeypatch):
+    """On accelerators; here it is handed what stands for them."""
+    devices, seen = jax.devices(), []
+    score = plan.score_images
+
+    def score_on(*arguments, devices):
+        seen.append(devices)
+        return score(*arguments, devices=devices)
+
+    monkeypatch.setattr(plan, "accelerators", lambda: devices)
+    monkeypatch.setattr(plan, "score_images", score_on)
+    method = VariationModel(image_size=32)
+    category = runs.circles().load("circles", 32, method.channels)
+    assert plan.measure_scoring(method, category, method.prepare(category.train)) > 0
+    assert seen == [devices, devices]
 
 
 def test_the_command_is_quiet_where_asked(tmp_path):

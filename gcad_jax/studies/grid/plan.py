@@ -17,7 +17,12 @@ from gcad_jax.runs import workdir
 from gcad_jax.runs.devices import loop_options
 from gcad_jax.runs.evaluate_category import has_results
 from gcad_jax.runs.lock import InUse
-from gcad_jax.runs.plan import Plan, measure_category, training_images
+from gcad_jax.runs.plan import (
+    Plan,
+    images_to_score,
+    measure_category,
+    training_images,
+)
 from gcad_jax.runs.train_and_evaluate import load_category
 from gcad_jax.studies.grid.study import Study
 from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
@@ -169,35 +174,41 @@ def estimate_runs(planned: Sequence[PlannedRun]) -> Plan:
             continue
         total += seconds
         text = "nothing to train"
-        if cost:
+        if cost and not cost.update_seconds:
+            text += f"; preparing and scoring take {duration(seconds)}"
+        elif cost:
             text = (
                 f"{duration(seconds)}, {cost.parameters:,} trained parameters, "
                 f"{cost.device_bytes / 2**20:,.0f} MiB a device"
             )
         print_line(f"estimate    {run.label}: {text}")
     sentence = (
-        f"about {duration(total)} of training in all; preparing and scoring come on top"
+        f"about {duration(total)} in all; scoring comes on top for what is trained"
     )
     return Plan(total, (sentence,), keeps_programs=True)
 
 
 def estimate_run(run: PlannedRun, names: Sequence[str]) -> tuple[float, Cost | None]:
-    """Seconds of training that the categories `names` of a run still need, and cost.
+    """Seconds that the categories `names` of a run still need, and cost.
 
-    A few updates of every phase are timed on the first category; the others have as
-    many updates as they ask for, at the same speed. Without a cost where nothing is to
-    be trained.
+    They are of preparing and training; of a method that trains nothing, of preparing
+    and scoring. A few updates of every phase, or images, are timed on the first
+    category; the others have as many as they ask for, at the same speed. Without a
+    cost where scoring alone is left.
     """
     config = run.config
     total, cost = 0.0, None
+    prepare_seconds = image_seconds = 0.0
     for name in names:
         category = load_category(config, name)
         phases = config.method.phases(training_images(config, category).steps_per_epoch)
         checkpoints = run.folder / name / CHECKPOINTS
         done = multihost.run_on_first(functools.partial(newest_step, checkpoints))
-        if done >= sum(phase.num_steps for phase in phases):
+        if phases and done >= sum(phase.num_steps for phase in phases):
             continue
         if cost is None:
-            cost, *_ = measure_category(config, category, loop_options(config))
-        total += cost.seconds(phases, done)
+            measured = measure_category(config, category, loop_options(config))
+            cost, prepare_seconds, image_seconds = measured
+        total += prepare_seconds + cost.seconds(phases, done)
+        total += images_to_score(category) * image_seconds
     return total, cost

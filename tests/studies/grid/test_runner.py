@@ -18,12 +18,14 @@ from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.runs import train_and_evaluate
 from gcad_jax.runs.lock import lock_workdir
 from gcad_jax.runs.plan import print_plan
+from gcad_jax.runs.train_and_evaluate import load_category
 from gcad_jax.studies.grid import plan, runner
 from gcad_jax.studies.grid.ablations import Ablations, ablation_study
 from gcad_jax.studies.grid.benchmark import Benchmark, toy_study
 from gcad_jax.studies.grid.results import measure_panels
 from gcad_jax.studies.grid.seeds import Seeds
 from gcad_jax.studies.grid.study import Cell, make_group, make_study
+from gcad_jax.training.cost.estimate import Cost
 
 CONFIGS = runs.ROOT / "configs"
 
@@ -209,7 +211,10 @@ def test_a_plan_only_says(tmp_path, capsys):
     assert re.search(
         r"circles/gcad: [\d.]+ s, [\d,]+ trained parameters, \d+ MiB", said
     )
-    assert re.search(r"about [\d.]+ s of training in all", said)
+    assert re.search(
+        r"variation_model: nothing to train; preparing and scoring take [\d.]+ s", said
+    )
+    assert re.search(r"about [\d.]+ s in all; scoring comes on top for what", said)
     assert f"writes      in {folder}: benchmark.json, benchmark.md" in said
     assert not (folder / "circles").exists()
     assert not (folder / "benchmark.md").exists()
@@ -219,10 +224,23 @@ def test_the_estimate_leaves_out_what_a_checkpoint_holds(tmp_path):
     one = plan.plan_runs(study(runs=("gcad",)), tmp_path)[0]
     assert one.progress() == ""
     whole, cost = plan.estimate_run(one, ["circles"])
-    assert whole == pytest.approx(6 * sum(cost.update_seconds.values()))
+    updates = 6 * sum(cost.update_seconds.values())
+    assert updates < whole < updates + 5  # of preparing
     (one.folder / "circles" / "checkpoints" / "6").mkdir(parents=True)
     assert plan.estimate_run(one, ["circles"]) == (0, None)
     assert one.progress() == ": circles at update 6"
+
+
+def test_a_method_that_trains_nothing_costs_its_preparing_and_scoring(
+    tmp_path, monkeypatch
+):
+    cost = Cost({}, 0, 0, 0, 0, 0, 0, ())
+    monkeypatch.setattr(plan, "measure_category", lambda *_: (cost, 7.0, 0.5))
+    one = plan.plan_runs(study(runs=("variation_model",)), tmp_path)[0]
+    category = load_category(one.config, "circles")
+    images = 2 * len(category.validation) + len(category.test)
+    assert plan.estimate_run(one, ["circles"]) == (7 + images / 2, cost)
+    assert plan.estimate_runs([one]).seconds == 7 + images / 2
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
