@@ -22,10 +22,11 @@ STORAGES = {
 
 
 class Stored:
-    """Numbers that tensors look at; pickled by reference."""
+    """Numbers that tensors look at; pickled by reference. size: how many it says."""
 
-    def __init__(self, key, numbers):
+    def __init__(self, key, numbers, size=None):
         self.key, self.numbers = key, numbers
+        self.size = numbers.size if size is None else size
 
 
 class Tensor:
@@ -51,9 +52,8 @@ class Pickler(pickle.Pickler):
             return None
         self.numbers[thing.key] = thing.numbers
         kind = getattr(sys.modules["torch"], STORAGES[thing.numbers.dtype.name])
-        size = thing.numbers.size
         # The older format says a sixth thing, of views.
-        return ("storage", kind, thing.key, "cpu", size)
+        return ("storage", kind, thing.key, "cpu", thing.size)
 
 
 class OlderPickler(Pickler):
@@ -89,7 +89,7 @@ def tensors(arrays):
     return found
 
 
-def saved(content, archive=True, little=True):
+def saved(content, archive=True, little=True, compression=zipfile.ZIP_STORED):
     """The bytes of a file with this content."""
     stream = io.BytesIO()
     with names_of_torch():
@@ -106,7 +106,7 @@ def saved(content, archive=True, little=True):
         pickled = io.BytesIO()
         pickler = Pickler(pickled)
         pickler.dump(content)
-    with zipfile.ZipFile(stream, "w") as file:
+    with zipfile.ZipFile(stream, "w", compression) as file:
         file.writestr("model/data.pkl", pickled.getvalue())
         file.writestr("model/byteorder", "little" if little else "big")
         for key, numbers in pickler.numbers.items():

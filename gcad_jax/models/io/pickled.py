@@ -48,10 +48,17 @@ class Kind(NamedTuple):
 
 
 class Storage(NamedTuple):
-    """A row of numbers that tensors look at."""
+    """A row of numbers that tensors look at. size: how many the pickle says."""
 
     key: str
     dtype: np.dtype[Any]
+    size: int
+
+    def numbers(self, row: bytes) -> np.ndarray:
+        """The numbers that these bytes are; raises UnpicklingError if not `size`."""
+        if len(row) != self.size * self.dtype.itemsize:
+            raise pickle.UnpicklingError("a storage has another size than it says")
+        return np.frombuffer(row, self.dtype)
 
 
 class Tensor(NamedTuple):
@@ -135,11 +142,15 @@ class TensorUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Storage:
         """The storage of ('storage', type, key, device, size, ...)."""
-        what, kind, key, _, _, *view = pid
+        what, kind, key, _, size, *view = pid
         if what != "storage" or not isinstance(kind, Kind) or any(view):
             raise pickle.UnpicklingError("it refers to something that is no storage")
-        storage = Storage(str(key), DTYPES[kind.name])
-        return self.storages.setdefault(storage.key, storage)
+        if type(size) is not int or size < 0:
+            raise pickle.UnpicklingError("a storage has a size that is no size")
+        storage = Storage(str(key), DTYPES[kind.name], size)
+        if self.storages.setdefault(storage.key, storage) != storage:
+            raise pickle.UnpicklingError("two storages have one name")
+        return storage
 
 
 def read_tensors(stream: BinaryIO) -> dict[str, np.ndarray]:
@@ -176,13 +187,27 @@ def _read_archive(stream: BinaryIO) -> tuple[Any, Numbers]:
             raise pickle.UnpicklingError("the archive has no data.pkl")
         folder = pickled.removesuffix("data.pkl")
         if f"{folder}byteorder" in names:
-            _check_order(archive.read(f"{folder}byteorder") == b"little")
-        unpickler = TensorUnpickler(io.BytesIO(archive.read(pickled)))
+            _check_order(_read_stored(archive, f"{folder}byteorder") == b"little")
+        unpickler = TensorUnpickler(io.BytesIO(_read_stored(archive, pickled)))
         content = unpickler.load()
         return content, {
-            key: np.frombuffer(archive.read(f"{folder}data/{key}"), storage.dtype)
+            key: storage.numbers(_read_stored(archive, f"{folder}data/{key}"))
             for key, storage in unpickler.storages.items()
         }
+
+
+def _read_stored(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A member of an archive as torch.save writes it: as it is, at its full size.
+
+    What is compressed could be a thousand times as large as the file.
+    """
+    member = archive.getinfo(name)
+    encrypted = member.flag_bits & 1
+    if member.compress_type != zipfile.ZIP_STORED or encrypted:
+        raise pickle.UnpicklingError(
+            f"{name} is compressed or encrypted, as torch.save writes none"
+        )
+    return archive.read(member)
 
 
 def _read_pickles(stream: BinaryIO) -> tuple[Any, Numbers]:
@@ -195,10 +220,10 @@ def _read_pickles(stream: BinaryIO) -> tuple[Any, Numbers]:
     content = unpickler.load()
     numbers = {}
     for key in TensorUnpickler(stream).load():
-        dtype = unpickler.storages[key].dtype
+        storage = unpickler.storages[key]
         (count,) = struct.unpack("<q", stream.read(8))
-        row = stream.read(count * dtype.itemsize) if count >= 0 else b""
-        numbers[key] = np.frombuffer(row, dtype, count)
+        row = stream.read(count * storage.dtype.itemsize) if count >= 0 else b""
+        numbers[key] = storage.numbers(row)
     return content, numbers
 
 

@@ -5,6 +5,7 @@ import functools
 import io
 import os
 import pickle
+import zipfile
 
 import ml_dtypes
 import numpy as np
@@ -54,9 +55,9 @@ def test_tensors_may_share_numbers(archive):
 
 @FORMATS
 def test_weights_in_a_larger_dict_and_versions_of_layers(archive):
-    state = tensors({"a": np.ones(2, np.float32)})
+    state = tensors({"a": np.ones(2, np.float32), "b": np.zeros(3, np.float32)})
+    optimizer = {"b": state.pop("b")}
     state._metadata = collections.OrderedDict(a={"version": 2})
-    optimizer = tensors({"b": np.zeros(3, np.float32)})
     content = {"epoch": 3, "state_dict": state, "optimizer": optimizer}
     assert list(read(content, archive=archive)) == ["a"]
 
@@ -135,6 +136,28 @@ def test_a_tensor_never_reaches_beyond_its_numbers(archive, offset, shape, strid
     stored = Stored("0", np.arange(4, dtype=np.float32))
     with pytest.raises((pickle.UnpicklingError, ValueError)):
         read({"a": Tensor(stored, offset, shape, strides)}, archive=archive)
+
+
+@FORMATS
+@pytest.mark.parametrize("size", [3, 5, -1, 4.0, True, 10**12])
+def test_a_storage_has_the_size_that_it_says(archive, size):
+    stored = Stored("0", np.arange(4, dtype=np.float32), size)
+    with pytest.raises(pickle.UnpicklingError, match="a storage has a"):
+        read({"a": Tensor(stored, 0, (1,), (1,))}, archive=archive)
+
+
+@FORMATS
+def test_one_name_is_of_one_storage(archive):
+    of_kinds = [Stored("0", np.zeros(4, dtype)) for dtype in (np.float32, np.int64)]
+    content = {str(i): Tensor(s, 0, (1,), (1,)) for i, s in enumerate(of_kinds)}
+    with pytest.raises(pickle.UnpicklingError, match="two storages have one name"):
+        read(content, archive=archive)
+
+
+def test_compressed_archives_are_refused():
+    content = tensors({"a": np.zeros(9, np.float32)})
+    with pytest.raises(pickle.UnpicklingError, match=r"is compressed or encrypted"):
+        read(content, compression=zipfile.ZIP_DEFLATED)
 
 
 @FORMATS
