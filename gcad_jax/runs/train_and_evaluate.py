@@ -126,6 +126,8 @@ def load_images_of(data: DataSet, name: str, method: Method) -> Category:
         # Those of this package take any; one of somebody else may take a number alone.
         if isinstance(wanted, int) or isinstance(error, UserError):
             raise
+        if not _loads_squares(data, name, method, _side(wanted)):
+            raise  # it is not about the aspect
         raise _squares_alone(data, wanted, error) from error
     if not isinstance(wanted, ShortSide):
         return category
@@ -133,7 +135,26 @@ def load_images_of(data: DataSet, name: str, method: Method) -> Category:
         f"images were zoomed to {size_text(category.image_size)} pixels (width x "
         "height), the aspect of the training images"
     )
+    if wanted.side % wanted.multiple_of:
+        note += (
+            f"; image_size={wanted.side} was rounded, for both sides are multiples of "
+            f"{wanted.multiple_of}"
+        )
     return dataclasses.replace(category, notes=(note, *category.notes))
+
+
+def _side(wanted: tuple[int, int] | ShortSide) -> int:
+    """Of the square that is tried in place of a size."""
+    return wanted.side if isinstance(wanted, ShortSide) else wanted[0]
+
+
+def _loads_squares(data: DataSet, name: str, method: Method, side: int) -> bool:
+    """Whether a data set that fails at another size loads squares."""
+    try:
+        data.load(name, side, method.channels)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _squares_alone(
@@ -141,13 +162,13 @@ def _squares_alone(
 ) -> UserError:
     """What is said where a data set fails at other than squares."""
     if isinstance(wanted, ShortSide):
-        images, side = "images whose aspect is kept", wanted.side
+        images = "images whose aspect is kept"
     else:
-        images, side = f"images of {size_text(wanted)} pixels", wanted[0]
+        images = f"images of {size_text(wanted)} pixels"
     return UserError(
         f"{type(data).__name__} does not load {images} ({type(error).__name__}: "
         f"{one_line(error).rstrip('.')}); take squares, method.keep_aspect=False and "
-        f"method.image_size={side}, or have its `load` zoom to "
+        f"method.image_size={_side(wanted)}, or have its `load` zoom to "
         "gcad_jax.data.image_size.network_size.",
         "method.keep_aspect",
         "method.image_size",

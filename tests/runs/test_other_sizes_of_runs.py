@@ -200,6 +200,27 @@ def test_data_sets_that_know_squares_alone():
     assert load(Zoomed(), "a", spade(image_size=(32, 64))).image_size == (32, 64)
 
 
+def test_an_error_that_is_not_about_the_aspect_stays_itself():
+    @dataclasses.dataclass
+    class Broken(Squares):
+        def load(self, category: str, image_size: int, channels: int) -> Category:
+            raise ValueError("no label of this name")
+
+    for method in (spade(image_size=32, keep_aspect=True), spade(image_size=(32, 64))):
+        with pytest.raises(ValueError, match=r"^no label of this name$"):
+            train_and_evaluate.load_images_of(Broken(), "a", method)
+
+
+def test_a_side_that_is_no_multiple_is_rounded_openly(plates):
+    load = train_and_evaluate.load_images_of
+    name = plates.names()[0]
+    note = load(plates, name, spade(image_size=48, keep_aspect=True)).notes[0]
+    assert "64 pixels (width x height), the aspect of the training" in note
+    assert "image_size=48 was rounded, for both sides are multiples of 32" in note
+    note = load(plates, name, spade(image_size=32, keep_aspect=True)).notes[0]
+    assert "rounded" not in note
+
+
 def test_a_method_without_input_size_takes_squares():
     """As methods of version 0.1.0, which may inherit from nothing."""
 
