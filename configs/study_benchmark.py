@@ -1,4 +1,4 @@
-"""All eight methods side by side: Tables 3, 5 to 9 of the paper.
+"""All nine methods side by side: Tables 3, 5 to 9 of the paper, which has eight.
 
 python -m gcad_jax.main --config=configs/study_benchmark.py --workdir=runs/benchmark \
     --config.loco.data.root=PATH_TO_MVTEC_LOCO_AD --config.seeds="(0,1,2,3,4)"

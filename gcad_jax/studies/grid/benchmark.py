@@ -114,7 +114,7 @@ class Toy(Benchmark):
 
 
 def benchmark_study(given: str) -> Study:
-    """All eight methods; given: as in `study_of_methods`."""
+    """All methods; given: as in `study_of_methods`."""
     return study_of_methods(Benchmark, given)
 
 
