@@ -24,7 +24,6 @@ from gcad_jax.methods.common.aspect import AspectHParams
 from gcad_jax.methods.common.defaults import OneMap, Untrained
 from gcad_jax.methods.common.hparams import deviations
 from gcad_jax.methods.common.nearest import nearest_squared_distances
-from gcad_jax.methods.common.per_image import map_images
 from gcad_jax.models.classifiers.classifier import classifier
 from gcad_jax.models.classifiers.levels import (
     Moments,
@@ -33,6 +32,7 @@ from gcad_jax.models.classifiers.levels import (
     fit_level_moments,
     fit_pooled_moments,
 )
+from gcad_jax.models.classifiers.per_image import map_images
 from gcad_jax.models.classifiers.pretrained import (
     IMAGENET,
     PACKAGES,

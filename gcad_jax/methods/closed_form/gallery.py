@@ -8,10 +8,10 @@ import numpy as np
 
 from gcad_jax.core.axes import accelerators
 from gcad_jax.core.types import Array, ImagesU8, Tree
-from gcad_jax.methods.closed_form.descriptors import Describer
 from gcad_jax.methods.closed_form.local_branch import greedy_k_center
 from gcad_jax.methods.common.apply import each_batch, in_batches
 from gcad_jax.methods.common.calibration import EPS
+from gcad_jax.models.classifiers.descriptors import Describer
 
 MOST_BYTES = 10**9  # of the descriptors of all training images
 

@@ -32,12 +32,6 @@ from gcad_jax.core.types import (
 from gcad_jax.data.resize import upsample_jnp
 from gcad_jax.methods.base import DetectorState, Learned, ScoredImages
 from gcad_jax.methods.closed_form import local_branch
-from gcad_jax.methods.closed_form.descriptors import (
-    DEEP,
-    LEVELS,
-    Described,
-    Describer,
-)
 from gcad_jax.methods.closed_form.fit import fit, fit_memory
 from gcad_jax.methods.closed_form.gallery import choose_images, describe_images
 from gcad_jax.methods.closed_form.global_branch import Bottleneck, Ridge, lengths
@@ -58,6 +52,12 @@ from gcad_jax.methods.common.aspect import AspectHParams
 from gcad_jax.methods.common.defaults import Untrained
 from gcad_jax.methods.common.hparams import settings_sentence
 from gcad_jax.methods.common.image_score import map_maximum
+from gcad_jax.models.classifiers.descriptors import (
+    DEEP,
+    LEVELS,
+    Described,
+    Describer,
+)
 from gcad_jax.models.classifiers.levels import Moments, concatenate_levels
 from gcad_jax.models.classifiers.pretrained import (
     IMAGENET,

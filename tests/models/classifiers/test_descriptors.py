@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from helpers import doubles
 
-from gcad_jax.methods.closed_form.descriptors import (
+from gcad_jax.models.classifiers.classifier import classifier
+from gcad_jax.models.classifiers.descriptors import (
     DEEP,
     LEVELS,
     STRIDE,
     Describer,
 )
-from gcad_jax.models.classifiers.classifier import classifier
 
 ARCH = "efficientnet_lite0"
 

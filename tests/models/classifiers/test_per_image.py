@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax import export
 
-from gcad_jax.methods.common import per_image
-from gcad_jax.methods.common.per_image import map_images
+from gcad_jax.models.classifiers import per_image
+from gcad_jax.models.classifiers.per_image import map_images
 
 KERNEL = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 3, 5)), jnp.float32)
 

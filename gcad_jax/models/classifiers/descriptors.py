@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from gcad_jax.core.types import Array, Features, Images, Tree
-from gcad_jax.methods.common.per_image import map_images
 from gcad_jax.models.classifiers.classifier import classifier
 from gcad_jax.models.classifiers.levels import average_pool
+from gcad_jax.models.classifiers.per_image import map_images
 
 # The maps of a network that describe places, finest first, at a quarter to a sixteenth
 # of the image's side, and those whose means describe the image.
@@ -33,6 +33,7 @@ DEEP: Mapping[str, tuple[str, ...]] = {
 }
 LARGEST = 6e4  # that float16 holds
 STRIDE = 8  # pixels from one place to the next of the finest grid
+STRIDES = (4, STRIDE)
 FINEST = 4  # of the finest level of every network: two by two of its places are one
 
 
@@ -45,9 +46,24 @@ class Described(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Describer:
-    """Images to descriptors, by a network of `LEVELS`."""
+    """Images to descriptors, by a network of `LEVELS`.
+
+    stride: pixels from one place to the next of the finest grid, of `STRIDES`.
+    """
 
     arch: str
+    stride: int = STRIDE
+
+    @property
+    def depth(self) -> int:
+        """Features of a place, of all levels together."""
+        widths = classifier(self.arch).widths()
+        return sum(widths[name] for name in LEVELS[self.arch])
+
+    @property
+    def last(self) -> str:
+        """The last map of the network that is read."""
+        return DEEP[self.arch][-1]
 
     def __call__(self, params: Tree, images: Images) -> Described:
         """Of (B, H, W, 3) in [0, 1], not standardized; levels float16, pooled float32.
@@ -58,14 +74,13 @@ class Describer:
         return map_images(functools.partial(self._describe, params), images)
 
     def _describe(self, params: Tree, images: Images) -> Described:
-        network, last = classifier(self.arch), DEEP[self.arch][-1]
         # Not TF32 or bfloat16: a threshold must mean the same on another device.
         with jax.default_matmul_precision("float32"):
-            maps = network.maps(params, images, until=last)
+            maps = classifier(self.arch).maps(params, images, until=self.last)
         finest, *others = (maps[name] for name in LEVELS[self.arch])
-        # The finest level at the grid of the next, which takes a quarter of the memory
-        # and a sixteenth of the comparisons.
-        levels = average_pool(finest, STRIDE // FINEST), *others
+        # At the stride of 8 the finest level is at the grid of the next, which takes a
+        # quarter of the memory and a sixteenth of the comparisons.
+        levels = average_pool(finest, self.stride // FINEST), *others
         halves = tuple(
             jnp.clip(level, -LARGEST, LARGEST).astype(jnp.float16) for level in levels
         )
