@@ -136,11 +136,14 @@ class StudentTeacher(ELocHParams, CalibratedBranches):
 
     # -- scoring ----------------------------------------------------------------
 
-    def _raw_maps(self, frozen: Tree, learned: Learned, images: Images) -> Tree:
+    def _raw_maps(
+        self, frozen: Tree, learned: Learned, metric: Tree, images: Images
+    ) -> Tree:
         """{"e_<p>", "v_<p>"}: ||mean S - T||^2 and mean ||S||^2 - ||mean S||^2.
 
         (B, S, S) float32 each; means over the students.
         """
+        del metric  # distances are Euclidean
         x = imagenet_normalized(images)
         maps: dict[str, AnomalyMaps] = {}
         for p, T in zip(self.P, self.cache(frozen, images).values(), strict=True):

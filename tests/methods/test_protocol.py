@@ -130,6 +130,19 @@ GAN = FAnoGAN(
     widths=(4, 4, 4),
     inference_batch_size=3,
 )
+CLASSIFIER = {
+    "E_loc_arch": "efficientnet_lite0",
+    "teacher": "imagenet",
+    "stride": 4,
+    "d_loc": 256,
+    "d_glo": 6,
+    "g": 3,
+    "U_widths": (),
+    "unet_depth": 2,
+    "A_glo_from": "reconstruction",
+    "R_glo_start": 1.0,
+    "distance": "mahalanobis",
+}
 E_NETS = {"E_glo_17", "U_17", "R_loc_17"}
 CASES = {
     "GCAD": Case(
@@ -138,6 +151,17 @@ CASES = {
         moves={"global encoder, skips fading": E_NETS, "joint": E_NETS | {"R_glo_17"}},
         branches={"A_loc", "A_glo"},
         wrong=("image_size", 100),
+    ),
+    "GCAD, classification network": Case(
+        method=gcad(**CLASSIFIER),
+        plain=plain(gcad(**CLASSIFIER)),
+        moves={
+            "global encoder": {
+                f"{net}_efficientnet_lite0" for net in ("E_glo", "U", "R_loc")
+            }
+        },
+        branches={"A_loc", "A_glo"},
+        wrong=("stride", 1),
     ),
     "StudentTeacher": Case(
         method=ST,
@@ -348,7 +372,9 @@ def test_each_phase_moves_its_networks_and_no_other(case, frozen, state, images)
         )
 
 
-def test_in_bfloat16_all_that_is_kept_stays_float32(case, frozen, state, images):
+def test_in_bfloat16_all_that_is_kept_stays_float32(
+    case, frozen, state, detector, images
+):
     """By shapes and types alone: parameters, statistics, losses, maps."""
     if not hasattr(case.method, "precision"):
         pytest.skip("it has no arithmetic of its own")
@@ -369,12 +395,6 @@ def test_in_bfloat16_all_that_is_kept_stays_float32(case, frozen, state, images)
         )
         assert types(after) == types(state)
         assert all(m.dtype == np.float32 for m in metrics.values())
-    calibration = {
-        f"{branch}_{p}": {"mu": 0.0, "sigma": 1.0}
-        for branch in method.branches
-        for p in getattr(method, "P", ())
-    }
-    detector = DetectorState(frozen, state.learned, calibration)
     maps = jax.eval_shape(method.anomaly_map, detector, x)
     assert maps.dtype == np.float32
 

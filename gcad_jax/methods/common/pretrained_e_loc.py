@@ -63,6 +63,9 @@ class ELocHParams(AdamHParams):
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
         super().validate()
+        self._check_E_loc()
+
+    def _check_E_loc(self) -> None:
         check_e_loc(self.P, self.E_loc, self.teacher)
 
     def E_loc(self, p: int) -> PatchDescriptor:

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from gcad_jax.core.types import Array, Images, Metrics, Tree
 from gcad_jax.methods.gcad.networks import FEATURES, Networks, apply_network
-from gcad_jax.models.layers.init import imagenet_normalized
 
 
 def R_glo_weight(
@@ -32,16 +31,17 @@ def total_loss(
     skips: Array | None,
     weight: Array | float = 1.0,
 ) -> tuple[Array, Metrics]:
-    """Eq. 5, summed over P: models of different p share nothing.
+    """Eq. 5, summed over the models, one for each p: they share nothing.
 
     params: of the networks in training; a term without its networks is left out.
-    features: {"E_loc_<p>": (B, S, S, d_loc)}. skips: (5,) or None, faded.
+    features: {"E_loc_<p>": (B, S, S, d_loc)}, and {"code_<p>": (B, g)} where E_glo is
+        given its code. skips: (5,) or None, faded.
     weight: factor on the gradient of L_glo into E_glo, not on its value.
     """
-    x = imagenet_normalized(images)
+    x = nets.seen(images)
     metrics: Metrics = {}  # what is logged; only `terms` are optimized
     terms: list[Array] = []
-    for p in nets.P:
+    for p in nets.models:
         E_loc = features[f"E_loc_{p}"].astype(jnp.float32)
         if f"R_loc_{p}" in params:
             R_loc = apply_network(nets.R_loc(), params[f"R_loc_{p}"], x)
@@ -49,7 +49,8 @@ def total_loss(
             terms.append(L_loc)
         if f"E_glo_{p}" not in params:
             continue
-        E_glo = apply_network(nets.E_glo(), params[f"E_glo_{p}"], x, skips)
+        of_image = features.get(f"code_{p}", x)
+        E_glo = apply_network(nets.E_glo(), params[f"E_glo_{p}"], of_image, skips)
         U = apply_network(nets.U(), params[f"U_{p}"], E_glo)
         target = E_loc if nets.distilled == FEATURES else x
         L_kd = metrics[f"L_kd_{p}"] = _mean_square(target - U)  # Eq. 3, Eq. 6

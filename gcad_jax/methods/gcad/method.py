@@ -20,16 +20,23 @@ import optax
 from gcad_jax.core import fields
 from gcad_jax.core.axes import mean_over_batch
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.types import Images, Key, Keys, Metrics, Tree
+from gcad_jax.core.types import Images, ImagesU8, Key, Keys, Metrics, Tree
 from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
+from gcad_jax.methods.common.apply import each_batch
 from gcad_jax.methods.common.calibration import CalibratedBranches
 from gcad_jax.methods.common.optimizers import adam, apply_gradients, cosine_decay
 from gcad_jax.methods.gcad.losses import R_glo_weight, total_loss
 from gcad_jax.methods.gcad.networks import BRANCH_OF_NETWORK, Networks
-from gcad_jax.methods.gcad.scoring import raw_maps
+from gcad_jax.methods.gcad.scoring import (
+    WHITENING,
+    differences,
+    squared_distances,
+    whitenings,
+)
 from gcad_jax.models.layers.skip_fading import FADES, skip_weights
 
 REGRESSION, RECONSTRUCTION = "regression", "reconstruction"
+EUCLIDEAN, MAHALANOBIS = "euclidean", "mahalanobis"
 
 
 @dataclasses.dataclass(eq=False)
@@ -43,9 +50,13 @@ class GCAD(Networks, CalibratedBranches):
     )
     """How: "regression", where R_glo misses E_glo; or the ablation "reconstruction":
     where U misses what it was taught [P 4; P Fig. 12]."""
+    distance: str = fields.field(EUCLIDEAN, fields.choices(EUCLIDEAN, MAHALANOBIS))
+    """Of features from their regression: "euclidean", or "mahalanobis", by the
+    covariance of the differences on good validation images, so that a feature counts as
+    much as it is well predicted there [P 4; the latter is ours]."""
     R_glo_start: float = fields.field(0.1, fields.SHARE_OF_EPOCHS)
-    """What passes before R_glo is trained; 50 of 500 (fraction of the epochs) [P
-    5.2]."""
+    """What passes before R_glo is trained; 50 of 500; 1, never, with A_glo_from
+    "reconstruction" alone (fraction of the epochs) [P 5.2]."""
     skip_end: float = fields.field(0.2, fields.SHARE_OF_EPOCHS)
     """What passes until the skips have faded; 100 of 500 (fraction of the epochs) [P
     5.2]."""
@@ -61,12 +72,25 @@ class GCAD(Networks, CalibratedBranches):
     def validate(self) -> None:
         """Raises UserError for a field outside its range."""
         super().validate()
-        starts = round(self.R_glo_start * self.epochs)
-        if "A_glo" in self.branches and starts >= self.epochs:
+        if self.A_glo_from == REGRESSION and self._never_trains_R_glo:
             raise UserError(
                 f"R_glo_start is {self.R_glo_start} of {self.epochs} epochs: no epoch "
                 "is left to train R_glo; lower it."
             )
+
+    @property
+    def _never_trains_R_glo(self) -> bool:
+        start = round(self.R_glo_start * self.epochs)
+        return "A_glo" in self.branches and start >= self.epochs
+
+    @property
+    def trained_networks(self) -> tuple[str, ...]:
+        """The networks of each model that the branches and the schedule need."""
+        return tuple(
+            net
+            for net in super().trained_networks
+            if net != "R_glo" or not self._never_trains_R_glo
+        )
 
     # -- before training --------------------------------------------------------
 
@@ -74,26 +98,30 @@ class GCAD(Networks, CalibratedBranches):
         """Adam for each network, each with its own state."""
         optimizer = adam(self.learning_rate, self.weight_decay)
         return {
-            f"{net}_{p}": optimizer for p in self.P for net in self.trained_networks
+            f"{net}_{model}": optimizer
+            for model in self.models
+            for net in self.trained_networks
         }
 
     def init(self, key: Key) -> Learned:
-        """E_glo, U, R_loc, R_glo of each p, from the seed's key."""
-        images = jnp.zeros((1, self.image_size, self.image_size, 3))
-        features = jnp.zeros((1, self.image_size, self.image_size, self.d_glo))
+        """E_glo, U, R_loc, R_glo of each model, from the seed's key."""
+        images = self.seen(jnp.zeros((1, self.image_size, self.image_size, 3)))
+        features = jnp.zeros((*images.shape[:3], self.d_glo))
+        of_image = images if self.classifier is None else jnp.zeros((1, self.g))
         inits = {
-            "E_glo": lambda key: self.E_glo().init(key, images, jnp.ones(5)),
+            "E_glo": lambda key: self.E_glo().init(key, of_image, jnp.ones(5)),
             "U": lambda key: self.U().init(key, features),
             "R_loc": lambda key: self.R_loc().init(key, images),
             "R_glo": lambda key: self.R_glo().init(key, images),
         }
         params = {}
-        for p in self.P:
+        for model in self.models:
             # A network has its key whatever others are trained beside it.
-            keys = jax.random.split(jax.random.fold_in(key, p), len(BRANCH_OF_NETWORK))
+            of_model = jax.random.fold_in(key, model if isinstance(model, int) else 0)
+            keys = jax.random.split(of_model, len(BRANCH_OF_NETWORK))
             for net, key_of_net in zip(BRANCH_OF_NETWORK, keys, strict=True):
                 if net in self.trained_networks:
-                    params[f"{net}_{p}"] = inits[net](key_of_net)["params"]
+                    params[f"{net}_{model}"] = inits[net](key_of_net)["params"]
         return Learned(params, {})
 
     # -- training ---------------------------------------------------------------
@@ -107,7 +135,8 @@ class GCAD(Networks, CalibratedBranches):
             steps = self.epochs * steps_per_epoch
             return (Phase("local", steps, self._update(steps_per_epoch, False, False)),)
         start = round(self.R_glo_start * self.epochs)
-        faded = math.ceil(self.skip_end * self.epochs)
+        has_skips = self.classifier is None
+        faded = math.ceil(self.skip_end * self.epochs) if has_skips else 0
         bounds = sorted({0, start, faded, self.epochs})
         return tuple(
             Phase(
@@ -122,7 +151,7 @@ class GCAD(Networks, CalibratedBranches):
     def _update(self, steps_per_epoch: int, with_R_glo: bool, with_skips: bool):  # type: ignore[no-untyped-def]
         """The update of one phase; R_glo and L_glo are absent before their phase."""
         nets = [net for net in self.trained_networks if with_R_glo or net != "R_glo"]
-        names = [f"{net}_{p}" for p in self.P for net in nets]
+        names = [f"{net}_{model}" for model in self.models for net in nets]
         optimizers = self.optimizers()
         num_steps = self.epochs * steps_per_epoch
 
@@ -151,6 +180,25 @@ class GCAD(Networks, CalibratedBranches):
 
     # -- scoring ----------------------------------------------------------------
 
-    def _raw_maps(self, frozen: Tree, learned: Learned, images: Images) -> Tree:
+    def _differences(self, frozen: Tree, learned: Learned, images: Images) -> Tree:
         reconstructed = self.A_glo_from == RECONSTRUCTION
-        return raw_maps(self, frozen, learned.params, images, reconstructed)
+        return differences(self, frozen, learned.params, images, reconstructed)
+
+    def _metric(self, frozen: Tree, learned: Learned, images: ImagesU8) -> Tree:
+        """The whitening of each branch, where distances are Mahalanobis'."""
+        if self.distance == EUCLIDEAN:
+            return {}
+        arguments, size = (frozen, learned), self.inference_batch_size
+        batches = each_batch(jax.jit(self._differences), images, size, arguments)
+        return {name: {WHITENING: W} for name, W in whitenings(batches).items()}
+
+    def _raw_maps(
+        self, frozen: Tree, learned: Learned, metric: Tree, images: Images
+    ) -> Tree:
+        """{"A_loc_<p>", "A_glo_<p>"}: squared distances (B, S, S), float32 [P 4]."""
+        _, height, width, _ = images.shape
+        size = height, width
+        return {
+            name: squared_distances(found, metric.get(name, {}).get(WHITENING), size)
+            for name, found in self._differences(frozen, learned, images).items()
+        }

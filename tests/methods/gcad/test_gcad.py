@@ -334,7 +334,7 @@ def test_the_reconstruction_of_the_ablations(method, state, frozen, images, dist
         same = jax.tree.map(np.array_equal, learned.params, state.learned.params)
         assert all(jax.tree.leaves(same))
     x = jnp.asarray(images / 255, jnp.float32)
-    maps = jax.jit(other._raw_maps)(frozen, learned, x)
+    maps = jax.jit(other._raw_maps)(frozen, learned, {}, x)
     normalized = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     E_glo = other.E_glo().apply(
         {"params": learned.params["E_glo_17"]}, jnp.float32(normalized), None
