@@ -27,7 +27,7 @@ SOURCES = ("P ", "ours", "arXiv ", "the method's", "MNAD's", "f-AnoGAN's")
 BASELINES = ("small", "small,circles")
 # Presets whose values are shown beside the defaults, by config file.
 PRESETS: Mapping[str, tuple[str, ...]] = {
-    "loco": ("throughput", "small"),
+    "loco": ("throughput", "small", "narrow"),
     "circles": ("",),
     **dict.fromkeys(
         (

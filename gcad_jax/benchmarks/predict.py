@@ -4,7 +4,7 @@ GCAD with random weights, and random photos as PNG files, each of its own size. 
 the compiled program alone, called again and again with images that are on the device;
 predict reads, zooms, computes and writes. The two alternate, and each row is one pair.
 
-  --preset=small    the networks for two CPU cores; without it the paper's, in bfloat16
+  --preset=small    narrow networks, for two cores; without it the paper's, in bfloat16
   --images=N        how many photos, 100
   --sides=LOW,HIGH  their sides in pixels, drawn between these, 200,1024
   --pairs=N         how often bare and predict are timed for each kind of output, 2
@@ -121,7 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
     set_verbosity(quiet=True)  # no progress bars between the rows
     small = given.preset == "small"
-    detector = random_detector(presets.small() if small else GCAD(precision="bfloat16"))
+    detector = random_detector(
+        presets.narrow() if small else GCAD(precision="bfloat16")
+    )
     device = jax.local_devices()[0].device_kind
     print(
         f"{device}, {os.cpu_count()} processors, jax {jax.__version__}, "

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gcad_jax.config import Experiment
+from gcad_jax.config.presets import narrow
 from gcad_jax.core import fields
 from gcad_jax.core.types import COMBINED
 from gcad_jax.methods.gcad import GCAD
@@ -172,5 +173,8 @@ class Ablations(Study):
 
 
 def ablation_study(given: str) -> Study:
-    """One setting of GCAD changed at a time; given: as in `study_of_methods`."""
-    return study_of_methods(Ablations, given, {"gcad": GCAD})
+    """One setting of GCAD changed at a time; given: as in `study_of_methods`.
+
+    Of the preset "small" the networks are narrow, but all of the paper's.
+    """
+    return study_of_methods(Ablations, given, {"gcad": GCAD}, narrow)

@@ -1,6 +1,6 @@
 """The methods that studies of runs compare, with the sizes of a preset."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gcad_jax.config import presets
@@ -35,11 +35,13 @@ def study_of_methods(
     kind: type[Study],
     given: str,
     methods: Mapping[str, type[Method]] = METHODS,
+    small_gcad: Callable[[], GCAD] = presets.small,
     **fields: Any,
 ) -> Study:
     """A study with a cell for each method on each data set.
 
     given: preset and data sets, as in `config.presets.parse_preset`.
+    small_gcad: as in `config.presets.run_of`.
     fields: of the study, where they are not its defaults.
 
     Raises:
@@ -50,7 +52,7 @@ def study_of_methods(
     for dataset, data in sets.items():
         cells = {}
         for name, method_class in methods.items():
-            method, cached = presets.run_of(method_class, preset, data)
+            method, cached = presets.run_of(method_class, preset, data, small_gcad)
             cells[name] = Cell(method=method, cache_features=cached)
         groups[dataset] = make_group(data, cells)
     return make_study(kind, groups, **fields)

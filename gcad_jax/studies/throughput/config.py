@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from gcad_jax.config.presets import BEHIND, PAPER, SMALL, small
+from gcad_jax.config.presets import BEHIND, PAPER, SMALL, narrow
 from gcad_jax.core import checks, fields
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMPUTE_TYPES
@@ -79,8 +79,8 @@ def check(config: ThroughputStudy) -> None:
 def throughput(preset: str) -> ThroughputStudy:
     """The study of the throughput of GCAD.
 
-    preset: "" for the paper's networks on an accelerator; "small" for those of the
-        preset `small` on two CPU cores.
+    preset: "" for the paper's networks on an accelerator; "small" for narrow
+        ones on two CPU cores.
 
     Raises:
       UserError: another preset.
@@ -88,7 +88,7 @@ def throughput(preset: str) -> ThroughputStudy:
     checks.one_of(BEHIND, preset, (PAPER, SMALL))
     if preset == SMALL:
         return ThroughputStudy(
-            method=small(),
+            method=narrow(),
             batch_sizes=(1, 16),
             steps_per_call=(),  # weight gradients in a loop are very slow on CPU
             scales=(17,),

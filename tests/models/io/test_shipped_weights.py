@@ -25,7 +25,7 @@ from gcad_jax.pretraining.nearest_neighbors import place_retrieval
 
 LARGEST = 8e6  # bytes of a file
 FILES = sorted(patch_descriptors.SHIPPED_WEIGHTS.glob("*.npz"))
-SMALL = presets.small()
+SMALL = presets.narrow()
 METHODS = {
     "paper": GCAD(P=(17, 33, 65)),
     "small": dataclasses.replace(SMALL, P=(17, 33, 65)),
