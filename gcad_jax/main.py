@@ -37,7 +37,7 @@ COMMAND = ConfigCommand(
             "python -m gcad_jax.main --config=configs/circles.py --workdir=runs/circles"
         ),
         "With your own images, a folder of good ones:": (
-            "python -m gcad_jax.main --config=configs/folder.py:small "
+            "python -m gcad_jax.main --config=configs/closed_form.py:folder "
             "--workdir=runs/mine --config.data.root=FOLDER"
         ),
     },
@@ -48,8 +48,9 @@ COMMAND = ConfigCommand(
           configs/folder.py      your images
           configs/loco.py        MVTec LOCO AD
           configs/mvtec_ad.py    MVTec AD
-          configs/NAME.py        another method: student_teacher, vae,
-                                 autoencoder, mnad, fanogan, spade,
+          configs/NAME.py        another method: closed_form, for
+                                 CPUs; student_teacher, spade, vae,
+                                 autoencoder, mnad, fanogan,
                                  variation_model
           configs/study_NAME.py  the paper's experiments: benchmark,
                                  toy, ablations, seeds, precision,
@@ -82,8 +83,8 @@ COMMAND = ConfigCommand(
       --config.data.root=PATH                        where the images are
       --config.data.categories="('juice_bottle',)"   which categories
       --config.image_size=256                        a multiple of 32, or
-      --config.image_size="(256,512)"                height and width, where the method
-                                                     takes other than squares
+      --config.image_size="(256,512)"                height and width, where a
+                                                     method takes both
       --config.epochs=500   --config.batch_size=16   --config.seeds="(0,1)"
       --config.method.g=64                           any hyper-parameter
     """,

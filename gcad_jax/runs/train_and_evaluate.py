@@ -133,7 +133,8 @@ def load_images_of(data: DataSet, name: str, method: Method) -> Category:
         return category
     note = (
         f"images were zoomed to {size_text(category.image_size)} pixels (width x "
-        "height), the aspect of the training images"
+        "height): the median aspect of the training images, in multiples of "
+        f"{wanted.multiple_of}"
     )
     if wanted.side % wanted.multiple_of:
         note += (

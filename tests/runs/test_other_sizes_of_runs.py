@@ -115,7 +115,7 @@ def test_the_plan_says_the_size(plates, tmp_path, capsys):
     plan.plan_run(config, str(tmp_path / "run"))
     said = capsys.readouterr().out
     assert "zoomed to 64 x 32 (width x height)" in said
-    assert "the aspect of the training images" in said
+    assert "the median aspect of the training images" in said
     assert not (tmp_path / "run").exists()
 
 

@@ -75,7 +75,7 @@ MOST_GLOBAL = 0.5  # of the weights of both branches
 MAP_FLOOR, FEATURES_FLOOR = 0.25, 0.05
 # What a report says of the explained variance, from so much on.
 ALIGNMENT = (
-    (0.7, "the parts are aligned, and the global branch knows what belongs where"),
+    (0.7, "the parts are aligned"),
     (0.4, "the parts are aligned in part; something turns, moves or varies by itself"),
     (-math.inf, "the parts lie loosely, and the global branch knows little"),
 )
@@ -153,7 +153,8 @@ class ClosedForm(AspectHParams, Untrained):
         aligned = next(words for least, words in ALIGNMENT if explained >= least)
         chosen = "set" if self.w is not None else "by the explained variance"
         return (
-            f"The global branch, {g} numbers of each of {images} and the mean of each "
+            f"The global branch, {g} number{'s' * (g != 1)} of each of {images} and "
+            f"the mean of each "
             f"place, explains {100 * max(explained, 0):.0f} % of the variance of the "
             f"descriptors of images that were left out ({100 * max(fixed, 0):.0f} % "
             f"the means alone): {aligned}.",
