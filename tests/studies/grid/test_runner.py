@@ -131,7 +131,7 @@ def test_what_is_finished_is_skipped(finished, capsys):
     said = capsys.readouterr().out
     assert "2 runs x 1 category, 2 finished" in said
     assert said.count("its results are kept") == 2
-    assert "about 0.0 s of training" in said
+    assert "about 0.0 s in all" in said
     assert said.count(": 1 of 1 category finished") == 2
     assert (folder / "benchmark.json").read_text() == numbers
     assert runs.checkpoint_steps(folder / "circles" / "gcad" / "circles") == before
