@@ -130,7 +130,8 @@ def test_what_decides_is_said_where_it_is_not_the_map(folder, tmp_path, capsys):
     assert (about["threshold"], about["map_threshold"]) == (0.9, 1.8)
     for headline, contour in headlines:
         assert contour == 1.8, "pixels of the map are marked by the map's threshold"
-        assert "0.9 (mean of blue; maximum of the map" in headline
+        assert "0.9 (map " in headline
+        assert "contour at 1.8)" in headline
     said = capsys.readouterr().out
     assert "decided by  mean of blue; pixels are marked above 1.8\n" in said
     assert max(map(len, said.splitlines())) <= 80 + len(str(tmp_path))

@@ -78,7 +78,7 @@ def test_folder_of_good_images_only(tmp_path: pathlib.Path) -> None:
     for number in range(5):
         trees.save(tmp_path / f"mine/{number}.png", trees.noise(number))
     arguments = [
-        "--config=configs/folder.py:small",
+        "--config=configs/folder.py:narrow",
         *SMALL,
         *ONE_PHASE,
         f"--config.data.root={tmp_path / 'mine'}",
@@ -109,7 +109,7 @@ def test_folder_with_test_images_but_no_masks(tmp_path: pathlib.Path) -> None:
     folder = tmp_path / "run"
     done = succeeded(
         [
-            "--config=configs/folder.py:small",
+            "--config=configs/folder.py:narrow",
             *SMALL,
             *ONE_PHASE,
             f"--config.data.root={tmp_path / 'mine'}",

