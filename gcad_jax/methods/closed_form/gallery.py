@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gcad_jax.core.axes import accelerators
-from gcad_jax.core.types import Array, ImagesU8, Tree
+from gcad_jax.core.types import Array, Images, ImagesU8, Tree
 from gcad_jax.methods.closed_form.local_branch import greedy_k_center
 from gcad_jax.methods.common.apply import each_batch, in_batches
 from gcad_jax.methods.common.calibration import EPS
-from gcad_jax.models.classifiers.descriptors import Describer
+from gcad_jax.models.classifiers.descriptors import Described, Describer
 
+STORED = jnp.float16  # of the descriptors in a gallery
 MOST_BYTES = 10**9  # of the descriptors of all training images
 
 
@@ -27,7 +28,7 @@ def choose_images(
     """
     shape = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
     levels = jax.eval_shape(describer, params, shape).levels
-    of_one = sum(level.size * level.dtype.itemsize for level in levels)
+    of_one = sum(level.size for level in levels) * jnp.dtype(STORED).itemsize
     most = max(2, min(most, MOST_BYTES // of_one))
     if len(images) <= most:
         return images
@@ -44,8 +45,13 @@ def describe_images(
     """Pooled features (N, F), and each level (N, h, w, C) float16, finest first."""
     pooled: list[np.ndarray] = []
     levels: list[np.ndarray] = []
+
     # The network as an argument: constants of its size take long to compile.
-    describe = jax.jit(describer)
+    @jax.jit
+    def describe(params: Tree, x: Images) -> Described:
+        levels, of_image = describer(params, x)
+        return Described(tuple(level.astype(STORED) for level in levels), of_image)
+
     start = 0
     for batch in each_batch(describe, images, batch_size, (params,), accelerators()):
         described = jax.device_get(batch)

@@ -66,10 +66,10 @@ class Describer:
         return DEEP[self.arch][-1]
 
     def __call__(self, params: Tree, images: Images) -> Described:
-        """Of (B, H, W, 3) in [0, 1], not standardized; levels float16, pooled float32.
+        """Of (B, H, W, 3) in [0, 1], not standardized, float32.
 
-        As the training images lie in the gallery, so that an image is at no distance
-        from itself.
+        Within what float16 holds, in which galleries are kept. Not rounded to it: where
+        two programs differ by a digit, a value between two of float16 would jump.
         """
         return map_images(functools.partial(self._describe, params), images)
 
@@ -81,8 +81,6 @@ class Describer:
         # At the stride of 8 the finest level is at the grid of the next, which takes a
         # quarter of the memory and a sixteenth of the comparisons.
         levels = average_pool(finest, self.stride // FINEST), *others
-        halves = tuple(
-            jnp.clip(level, -LARGEST, LARGEST).astype(jnp.float16) for level in levels
-        )
+        levels = tuple(jnp.clip(level, -LARGEST, LARGEST) for level in levels)
         deep = [jnp.mean(maps[name], axis=(1, 2)) for name in DEEP[self.arch]]
-        return Described(halves, jnp.concatenate(deep, axis=-1))
+        return Described(levels, jnp.concatenate(deep, axis=-1))

@@ -308,8 +308,8 @@ def test_a_training_image_is_at_no_distance_from_itself(retrieval):
     x = jnp.asarray(TRAINING / 255, jnp.float32)
     maps, _ = jax.jit(of_method._raw)(detector.frozen, x)
     for name in ("level_0", "level_1", "level_2", "level_3"):
-        # Of squares of some tens, to the rounding of float32.
-        np.testing.assert_allclose(maps[name], 0, atol=0.02)
+        # To the rounding of the gallery, which is float16.
+        np.testing.assert_allclose(maps[name], 0, atol=0.05)
 
 
 def test_images_need_not_be_square():
