@@ -25,8 +25,9 @@ CONTENTS: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     "results/index": {
         "": (
-            *("circles", "juice_bottle", "hazelnut", "ablations", "precision"),
-            *("saturation", "evaluator", "throughput", "predict", "scaling"),
+            *("closed_form", "circles", "juice_bottle", "hazelnut", "ablations"),
+            *("own_backbone", "precision", "saturation", "evaluator", "throughput"),
+            *("predict", "scaling"),
         )
     },
 }
@@ -39,9 +40,12 @@ def _for_the_site(app: Sphinx, page: str, source: list[str]) -> None:
     """Adds the table of contents, and puts the changelog on its page."""
     if page == "changelog":
         app.env.note_dependency(CHANGELOG)
-        source[0] = CHANGELOG.read_text()
+        source[0] = CHANGELOG.read_text().replace("](docs/", "](")
     # Out of docs/ in a checkout, within the site here.
-    source[0] = source[0].replace("](../CHANGELOG.md)", "](changelog.md)")
+    to_root = "../" * page.count("/")
+    source[0] = source[0].replace(
+        f"]({to_root}../CHANGELOG.md)", f"]({to_root}changelog.md)"
+    )
     for caption, pages in CONTENTS.get(page, {}).items():
         options = [":hidden:", *([f":caption: {caption}"] if caption else [])]
         lines = ["", "```{toctree}", *options, "", *pages, "```", ""]

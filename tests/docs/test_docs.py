@@ -212,3 +212,16 @@ def test_the_flags_that_scripts_hand_on_are_ones_that_the_program_takes():
         flags = [word for word in words if word.startswith("--config.")]
         found.append([f"--config={config}", "--workdir=x", *flags])
     commands.check(found)
+
+
+def test_every_page_is_in_a_table_of_contents(monkeypatch):
+    """The build of the site fails on a page that is in none; this needs no build."""
+    monkeypatch.syspath_prepend(DOCS / "_ext")
+    site_pages = pytest.importorskip("site_pages", reason="needs the extra docs")
+    listed = {"index"}
+    for page, parts in site_pages.CONTENTS.items():
+        folder = page.rpartition("/")[0]
+        for names in parts.values():
+            listed |= {f"{folder}/{name}" if folder else name for name in names}
+    there = {str(p.relative_to(DOCS).with_suffix("")) for p in DOCS.rglob("*.md")}
+    assert listed == there
