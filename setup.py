@@ -60,7 +60,7 @@ setup(
             "kubernetes-validate",  # schemas for the manifests in launch/
             "mypy==2.4.1",
             "pytest>=8",
-            "pytest-xdist",  # two processes: 22 minutes, not 31
+            "pytest-xdist",  # two processes
             "pyyaml",  # reads those manifests
             "ruff==0.17.6",
             "scipy",  # an independent oracle for the evaluator

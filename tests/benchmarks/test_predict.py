@@ -17,7 +17,7 @@ ROW = re.compile(r"(.+?) {2,}([\d.]+) +([\d.]+) +([\d.]+)")
 
 @pytest.fixture
 def printed(monkeypatch, capsys):
-    monkeypatch.setattr(presets, "small", doubles.Scored)
+    monkeypatch.setattr(presets, "narrow", doubles.Scored)
     # given back afterwards
     monkeypatch.setattr(threads, "NUM_THREADS", threads.NUM_THREADS)
     predict.main(
@@ -39,7 +39,7 @@ def test_every_kind_of_output_is_set_against_the_bare_program(printed):
 
 def test_a_row_is_a_pair_and_its_ratio(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(presets, "small", doubles.Scored)
+    monkeypatch.setattr(presets, "narrow", doubles.Scored)
     monkeypatch.setattr(predict, "time_program", lambda *_: 8.0)
     monkeypatch.setattr(
         predict, "time_predict", lambda *given: asked.append(given[2]) or 6.0

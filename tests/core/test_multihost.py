@@ -81,6 +81,7 @@ def kill_one(arguments, stopped):
     assert any(f"resume      from step {stopped}" in line for line in said)
 
 
+@pytest.mark.long
 def test_two_processes_stopped_killed_and_continued_equal_one(one, config, tmp_path):
     """SIGTERM to the second alone, then SIGKILL to it, then to the end."""
     layout, reference = one
@@ -133,6 +134,7 @@ def sentence(err):
     return [line for line in err.splitlines() if "Gloo" not in line][-1]
 
 
+@pytest.mark.long
 def test_a_mistake_is_the_same_sentence_from_every_process(config, tmp_path):
     """The workdir of another config: only the first process looks at it."""
     folder = tmp_path / "circles"
@@ -144,6 +146,7 @@ def test_a_mistake_is_the_same_sentence_from_every_process(config, tmp_path):
         assert "holds a run of another config (" in sentence(err)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("field", "words"),
     [
@@ -164,6 +167,7 @@ def test_what_processes_must_share_is_said(config, tmp_path, field, words):
         assert words in sentence(err)
 
 
+@pytest.mark.long
 def test_an_error_of_one_process_ends_both(tmp_path):
     """While the second trains, the log of the first cannot be written."""
     body = BODY.replace("method=", "log_every=doubles.failing_log(20), method=")
@@ -175,6 +179,7 @@ def test_an_error_of_one_process_ends_both(tmp_path):
     assert other in (3, -signal.SIGABRT), lost
 
 
+@pytest.mark.long
 def test_a_study_of_two_processes(tmp_path):
     """Each run is one of both; what is finished is skipped by both."""
     body = "doubles.study(preset)"

@@ -13,6 +13,8 @@ from PIL import Image
 
 PAGE = (runs.ROOT / "docs/own_images.md").read_text()
 SMALLER = ["--config.image_size=32", "--config.method.g=2"]
+# The page asks for several commands, each a process.
+pytestmark = pytest.mark.long
 WITHOUT_THE_PACKAGE = "import sys\nsys.modules['gcad_jax'] = None\n"
 
 

@@ -16,6 +16,7 @@ from gcad_jax.methods.common.image_score import (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [worked.NEW_METHOD, worked.NEW_DATA_SET])
 def test_the_page_leads_to_the_report_that_it_shows(name, tmp_path):
     shutil.copytree(runs.PACKAGE, tmp_path / "gcad_jax")

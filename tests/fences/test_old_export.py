@@ -45,6 +45,7 @@ def test_the_file_of_then_runs_with_jax_alone():
     check(outside.FILES / "gcad.jaxexport")
 
 
+@pytest.mark.long
 def test_a_new_file_of_the_same_detector_says_the_same(tmp_path):
     file = tmp_path / "new.jaxexport"
     detector = outside.FILES / "detectors/gcad.npz"

@@ -2,12 +2,14 @@
 
 import json
 
+import pytest
 from helpers import outside
 
 # Of metrics in [0, 1], and of losses: after sixteen updates on another machine.
 METRICS, LOSSES = 1e-3, 1e-4
 
 
+@pytest.mark.long
 def test_a_stopped_run_ends_as_it_ended_there(tmp_path):
     before = outside.expected("half_way")
     workdir = outside.unpack("half_way.tar.xz", tmp_path / "run")

@@ -75,7 +75,9 @@ def write_config(folder: pathlib.Path, body: str) -> pathlib.Path:
     """A config file whose get_config(preset) has this body."""
     file = folder / "tiny.py"
     text = f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\n"
-    text += "from helpers import doubles, runs\n\n\n"
+    text += "from helpers import doubles, runs\n"
+    text += "from gcad_jax.data.folder import Folder\n"
+    text += "from gcad_jax.data.loco import MvtecLocoAd\n\n\n"
     text += f"def get_config(preset=''):\n    return {body}\n"
     file.write_text(text)
     return file

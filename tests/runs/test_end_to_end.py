@@ -18,6 +18,7 @@ from helpers.small_commands import (
 
 KINDS = ("structural_anomalies", "logical_anomalies", "mean")
 LIMITS = ("0.01", "0.05", "0.1", "0.3", "1.0")
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

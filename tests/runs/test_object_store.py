@@ -40,7 +40,10 @@ from gcad_jax.training import logs
 from gcad_jax.training.checkpoint import finished_steps, newest_step
 
 # aiohttp says so of the parts in which gcsfs sends files.
-pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning"),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)

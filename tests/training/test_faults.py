@@ -64,6 +64,7 @@ def ended(processes, folder, number, after):
         process.join()
 
 
+@pytest.mark.long
 def test_thirty_ends_at_random_moments_change_nothing(tmp_path, processes):
     whole, folder = tmp_path / "whole", tmp_path / "ended"
     whole.mkdir()
