@@ -8,6 +8,7 @@ import sys
 from absl import flags
 
 from gcad_jax.cli.command import DETECTOR_FLAGS, Command
+from gcad_jax.cli.memory import keep_freed_memory
 
 SKIPPED = 4  # exit code: done, but for images that could not be read
 NAMED = 5  # of them in the sentence at the end; all are in predict.json
@@ -39,6 +40,11 @@ COMMAND = Command(
         "--nomaps": "leave the anomaly maps out",
         "--nooverlays": "leave the overlays out",
         "--batch_size=COUNT": "images that the device computes at once",
+        "--programs=FOLDER": """
+        where compiled programs are kept, so that the next call starts faster;
+        "none" keeps none. Else the folder of JAX_COMPILATION_CACHE_DIR, or
+        gcad_jax/programs in that of XDG_CACHE_HOME (~/.cache)
+        """,
     },
     notes="""
     An image is scored at the size of the network. Pixels inside the contour score above
@@ -67,6 +73,7 @@ def main(given: flags.FlagValues) -> None:
         given.category,
         given.seed,
         given.batch_size,
+        given.programs,
     )
     if skipped := summary.skipped:
         reasons = " ".join(map(str, skipped[:NAMED]))
@@ -81,4 +88,5 @@ def main(given: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     COMMAND.run(main)

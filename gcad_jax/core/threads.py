@@ -1,4 +1,4 @@
-"""Threads: how many, results in order, bounded queues, and memory of each thread."""
+"""Threads: how many, results in order, bounded queues and bytes, memory of each."""
 
 import collections
 import contextlib
@@ -26,17 +26,60 @@ def thread_pool(num_threads: int = 0) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(num_threads or NUM_THREADS)
 
 
+class ByteBudget:
+    """Bytes that threads hold together, of what each frees before it waits for others.
+
+    The number of threads follows the cores, and the size of an image the camera: their
+    product is bounded here.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, count: int) -> Iterator[None]:
+        """Waits until `count` more bytes fit; more than the limit is held alone."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self.held or self.held + count <= self.limit
+            )
+            self.held += count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.held -= count
+                self._changed.notify_all()
+
+
+# Of images and maps at full size, decoded, zoomed or written: two of 24 megapixels.
+FULL_SIZE = ByteBudget(500 * 10**6)
+
+
 def map_in_order(
     pool: ThreadPoolExecutor,
     function: Callable[[S], T],
     items: Iterable[S],
     lookahead: int,
+    num_bytes: Callable[[T], int] = lambda result: 0,
 ) -> Iterator[T]:
-    """`map` by the threads of a pool, never more than `lookahead` items in front."""
+    """`map` by the threads of a pool, never more than `lookahead` items in front.
+
+    num_bytes: of a result. While those that wait hold more than `FULL_SIZE` allows, no
+        further item is begun.
+    """
     pending: collections.deque[Future[T]] = collections.deque()
+
+    def is_full() -> bool:
+        done = [future for future in pending if future.done()]
+        waiting = sum(num_bytes(f.result()) for f in done if not f.exception())
+        return len(pending) > lookahead or waiting > FULL_SIZE.limit
+
     for item in items:
         pending.append(pool.submit(function, item))
-        if len(pending) > lookahead:
+        while pending and is_full():
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()

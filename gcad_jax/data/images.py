@@ -11,11 +11,12 @@ The rules, in the order in which they are applied to a file:
   Floating-point and 32-bit integer images have no known range and are refused.
 """
 
+import contextlib
 import io
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -23,8 +24,8 @@ from etils import epath
 from PIL import Image, ImageOps
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.paths import as_readable, list_folder
-from gcad_jax.core.threads import thread_pool
+from gcad_jax.core.paths import as_readable, is_local, list_folder
+from gcad_jax.core.threads import FULL_SIZE, thread_pool
 from gcad_jax.core.types import ImagesU8
 from gcad_jax.data.image_size import ImageSize, ShortSide, as_pair, network_size
 from gcad_jax.data.resize import resize_image
@@ -37,6 +38,10 @@ Source: TypeAlias = str | os.PathLike[str] | bytes  # a path, or the encoded fil
 # Pillow keeps what may hold it.
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 _ORIENTATION_IN = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
+
+# Of an image while it is decoded and zoomed: Pillow's four, NumPy's three, a copy.
+_BYTES_A_PIXEL = 10
+_TYPICAL = (4000, 6000)  # of a large photo
 
 # What Pillow raises for damaged files, by format.
 _UNREADABLE = (
@@ -147,20 +152,38 @@ def load_images(
 
     size: (h, w), or the side of a square.
 
-    Files are decoded by several threads and one image a thread is held at its full
-    size. Raises UserError for the first file, in order, that cannot be read.
+    Files are decoded by several threads; what they hold at full size is bounded
+    (`hold_decoded`). Raises UserError for the first file, in order, that cannot be
+    read.
     """
     images = np.empty((len(sources), *as_pair(size), channels), np.uint8)
     names = names or [""] * len(sources)
 
     def load(index: int) -> tuple[int, int]:
-        image = read_image(sources[index], channels, names[index])
-        images[index] = resize_image(image, size)
-        return image.shape[0], image.shape[1]
+        with hold_decoded(sources[index]):
+            image = read_image(sources[index], channels, names[index])
+            images[index] = resize_image(image, size)
+            return image.shape[0], image.shape[1]
 
     with thread_pool() as pool:
         sizes = list(pool.map(load, range(len(sources))))
     return images, sizes
+
+
+@contextlib.contextmanager
+def hold_decoded(source: Source) -> Iterator[None]:
+    """Waits until there is memory for an image to be decoded and zoomed in the block.
+
+    By its header; one that cannot be read is left to who decodes it.
+    """
+    height, width = _TYPICAL  # of an object store the header is the whole file
+    if isinstance(source, bytes) or is_local(source):
+        try:
+            height, width = read_image_size(source)
+        except UserError:
+            height = width = 0
+    with FULL_SIZE.hold(_BYTES_A_PIXEL * height * width):
+        yield
 
 
 def resolve_size(wanted: ImageSize, training: Sequence[Source]) -> tuple[int, int]:
@@ -203,7 +226,8 @@ def _decode(source: Source, name: str) -> tuple[Image.Image, str]:
             io.BytesIO(source) if isinstance(source, bytes) else as_readable(source)
         ) as f:
             f.load()
-            return ImageOps.exif_transpose(f), name
+            ImageOps.exif_transpose(f, in_place=True)  # else all pixels are copied
+            return f, name
     except FileNotFoundError:
         raise UserError(f"{name} does not exist; check the path.") from None
     except PermissionError:

@@ -6,15 +6,20 @@ one compiled program of one batch shape serves them all.
 
 import collections
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import jax
 import numpy as np
+from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.threads import map_in_order, thread_pool
+from gcad_jax.core.paths import as_path
+from gcad_jax.core.programs.options import compiler_options
+from gcad_jax.core.programs.traced import compile_kept
+from gcad_jax.core.threads import FULL_SIZE, map_in_order, thread_pool
 from gcad_jax.core.types import COMBINED, Array, Tree
+from gcad_jax.data.images import hold_decoded
 from gcad_jax.data.input.device import to_float
 from gcad_jax.data.resize import resize_image
 from gcad_jax.evaluation.threshold import achievable_fpr, p_values, threshold
@@ -24,10 +29,13 @@ from gcad_jax.inference.prediction import ImageSource, Prediction
 from gcad_jax.methods.common.apply import ScoredImages, all_maps
 
 FPR = 0.05
+OWN = "gcad_jax."  # how the modules of this package begin
 AHEAD = 2  # batches that are read while the device computes
 
-# An image as it was read and as the network takes it, or why it cannot be read.
-LoadedImage: TypeAlias = tuple[np.ndarray, np.ndarray] | UserError
+# What is kept of an image, the image as the network takes it, and (H, W) as it was
+# read; or why it cannot be read.
+LoadedImage: TypeAlias = tuple[np.ndarray, np.ndarray, tuple[int, int]] | UserError
+Reduce: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 class Detector:
@@ -48,11 +56,39 @@ class Detector:
             seed = (state.learned, state.calibration)
             return score_seeds(state.frozen, [seed], to_float(images))[0]
 
-        self._score = jax.jit(score)
+        options = compiler_options(jax.devices()[0].platform)
+        self._score = jax.jit(score, compiler_options=options or None)
 
     def limit_batch(self, images: int) -> None:
         """Takes a smaller batch where there are fewer images; call it before them."""
         self.batch_size = max(1, min(self.batch_size, images))
+
+    def keep_program(
+        self, folder: epath.Path | None, before_compiling: Callable[[], None]
+    ) -> None:
+        """Compiles now, or takes what an earlier call has kept in `folder`.
+
+        Programs of the package's own methods alone are kept, whose source is known.
+
+        folder: None keeps nothing. before_compiling: called where it must be compiled.
+        """
+        method = self.stored.method
+        if folder is None or not type(method).__module__.startswith(OWN):
+            before_compiling()
+            return
+        score_seeds = all_maps(method)
+
+        def score(state: Tree, images: Array) -> Tree:
+            seed = (state.learned, state.calibration)
+            scored = score_seeds(state.frozen, [seed], to_float(images))[0]
+            return scored.maps, scored.image_scores
+
+        size = (self.batch_size, *self.stored.image_size, method.channels)
+        images = jax.ShapeDtypeStruct(size, np.uint8)
+        compiled = compile_kept(
+            score, (self._state, images), folder, repr(method), before_compiling
+        )
+        self._score = lambda state, images: ScoredImages(*compiled(state, images))
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -111,34 +147,43 @@ class Detector:
                 "images is a single image; give a sequence of them, such as [image]."
             )
         predictions = []
-        for _, prediction in self.stream(images, fpr):
+        for _, prediction in self.stream(images, fpr, lambda image: image[:0]):
             if isinstance(prediction, UserError):
                 raise prediction
             predictions.append(prediction)
         return predictions
 
     def stream(
-        self, images: Iterable[ImageSource], fpr: float = FPR
+        self,
+        images: Iterable[ImageSource],
+        fpr: float = FPR,
+        reduce: Reduce = lambda image: image,
     ) -> Iterator[tuple[np.ndarray | None, Prediction | UserError]]:
         """The same for as many images as there are: one after the other, in order.
 
         Yields the image as it was read, (H, W, C) uint8, and what was found, or None
         and why it cannot be read. Images are read by threads while the device computes.
+
+        reduce: called with each image when it has been read; what it returns is kept
+            and yielded in its place, so that large images are not held.
         """
         limit = self.threshold(fpr)
         size, channels = self.stored.image_size, self.stored.method.channels
 
         def load_image(source: ImageSource) -> LoadedImage:
-            try:
-                image = read_pixels(source, channels)
-            except UserError as error:
-                return error
-            return image, resize_image(image, size)
+            is_file = isinstance(source, (str, os.PathLike))
+            path = as_path(source).expanduser() if is_file else b""
+            with hold_decoded(path):
+                try:
+                    image = read_pixels(source, channels)
+                except UserError as error:
+                    return error
+                return reduce(image), resize_image(image, size), image.shape[:2]
 
         pending = collections.deque[tuple[list[LoadedImage], ScoredImages | None]]()
         with thread_pool() as pool:
             ahead = AHEAD * self.batch_size
-            loaded_images = map_in_order(pool, load_image, images, ahead)
+            loaded_images = map_in_order(pool, load_image, images, ahead, _bytes_kept)
             for batch in _batches(loaded_images, self.batch_size):
                 pixels = [loaded[1] for loaded in batch if isinstance(loaded, tuple)]
                 fill = pixels[-1:] * (self.batch_size - len(pixels))
@@ -146,7 +191,8 @@ class Detector:
                 pending.append((batch, scored))
                 # One batch stays behind: the device computes while its results are
                 # fetched and the next images are read.
-                if len(pending) > 1:
+                large = sum(map(_bytes_kept, batch)) > FULL_SIZE.limit
+                if len(pending) > 1 or large:
                     yield from self._finish_batch(*pending.popleft(), limit)
             while pending:
                 yield from self._finish_batch(*pending.popleft(), limit)
@@ -180,12 +226,16 @@ class Detector:
                 score = float(own_scores[row])
             row += 1
             p_value = float(p_values(np.array([score]), self.validation_scores)[0])
-            image, is_above = loaded[0], score > limit
-            height, width = image.shape[:2]
+            image, _, (height, width) = loaded
+            is_above = score > limit
             yield (
                 image,
                 Prediction(score, is_above, p_value, height, width, network_maps),
             )
+
+
+def _bytes_kept(loaded: LoadedImage) -> int:
+    return 0 if isinstance(loaded, UserError) else loaded[0].nbytes
 
 
 def _batches(images: Iterable[LoadedImage], size: int) -> Iterator[list[LoadedImage]]:

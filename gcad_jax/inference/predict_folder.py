@@ -16,7 +16,8 @@ from gcad_jax.core.atomic_files import atomic_file, check_writable
 from gcad_jax.core.console import print_line, progress_bar
 from gcad_jax.core.errors import UserError, is_out_of_memory
 from gcad_jax.core.paths import as_path
-from gcad_jax.core.threads import background_calls
+from gcad_jax.core.programs.folder import keep_for_user
+from gcad_jax.core.threads import FULL_SIZE, background_calls
 from gcad_jax.core.types import COMBINED, MAP_MAXIMUM
 from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.evaluation.threshold import threshold
@@ -32,6 +33,7 @@ COLUMNS = (
     *("image", "score", "anomalous", "p_value", "height", "width", "file"),
     "map_maximum",  # last, where readers of version 0.1.0 do not look
 )
+_BYTES_A_PIXEL = 8  # of a float32 map while it is zoomed and written
 # Files are read and written by core.threads.NUM_THREADS threads each: with 16 that read
 # and 16 that write, overlays were slower (docs/results/predict.md).
 
@@ -73,12 +75,13 @@ def predict_folder(
     category: str | None = None,
     seed: int | None = None,
     batch_size: int | None = None,
+    programs: str | None = None,
 ) -> Summary:
     """Predicts the images that `images` names, and says what was found.
 
     workdir, category, seed, batch_size: of the detector, as `load` has them. images: as
     `find_images` has them. output: the folder, where files of the same names are
-    replaced.
+    replaced. programs: where compiled ones are kept, as `keep_for_user` has it.
 
     Raises:
       UserError: no detector or image, a folder that cannot be written, or too little
@@ -87,10 +90,13 @@ def predict_folder(
     folder = as_path(output).expanduser()
     check_writable(folder, (SCORES, ABOUT), "output")
     paths = find_images(images, folder)
+    program_folder, sentence = keep_for_user(programs)
     detector = load(workdir, category, seed, batch_size=batch_size)
     detector.limit_batch(len(paths))
     print_line(as_text(detector.stored, options.fpr))
+    print_line(f"programs    {sentence}")
     try:
+        detector.keep_program(program_folder, say_compiling)
         summary = write_predictions(detector, paths, folder, options)
     except Exception as error:
         if not is_out_of_memory(error):
@@ -109,6 +115,11 @@ def predict_folder(
         if is_written and summary.images:
             print_line(f"{name.removeprefix('anomaly_'):<12}{folder / name}")
     return summary
+
+
+def say_compiling() -> None:
+    """Before what may take long, and shows no progress."""
+    print_line("compiling   the program of this detector")
 
 
 def write_predictions(
@@ -130,7 +141,9 @@ def write_predictions(
     skipped: list[UserError] = []
     started, first_seconds = time.monotonic(), 0.0
     results = ResultWriter(detector, output, options)
-    stream = detector.stream(images.values(), options.fpr)
+    # Of an image nothing larger is kept than its overlay shows.
+    reduce = overlay.shrink if options.overlays else lambda image: image[:0]
+    stream = detector.stream(images.values(), options.fpr, reduce)
     bar = progress_bar(len(images), 0, detector.stored.category)
     with background_calls() as submit, contextlib.closing(bar):
         for (name, path), (image, prediction) in zip(
@@ -179,13 +192,17 @@ class ResultWriter:
         import tifffile
 
         folder = self.output / MAPS / self.detector.stored.category / "test"
-        with atomic_file(folder / f"{name}.tiff") as part:
+        size = _BYTES_A_PIXEL * prediction.height * prediction.width
+        with FULL_SIZE.hold(size), atomic_file(folder / f"{name}.tiff") as part:
             tifffile.imwrite(part, prediction.anomaly_map)
 
     def write_overlay(
         self, name: str, image: np.ndarray, prediction: Prediction
     ) -> None:
-        """A PNG with input, heat map and contour."""
+        """A PNG with input, heat map and contour.
+
+        image: (H, W, C) uint8, or what `overlay.shrink` made of it.
+        """
         heats = {}
         for branch, scores in prediction.network_maps.items():
             # In colors that are the same for all images: good ones set the scale.

@@ -1,30 +1,17 @@
-"""What a run computes on: devices and their layout, compiled programs, a sentence."""
+"""What a run computes on: devices and their layout, and a sentence about them."""
 
-import os
 import platform
 
 import jax
-from etils import epath
 
 from gcad_jax.config.experiment import Experiment, Pretraining
 from gcad_jax.core import multihost
-from gcad_jax.core.paths import is_local
 from gcad_jax.core.version import __version__
 from gcad_jax.training.options import LoopOptions
 from gcad_jax.training.parallel.batch_layout import BatchLayout
 from gcad_jax.training.parallel.choose_layout import choose_layout
 from gcad_jax.training.parallel.layout import Layout
 from gcad_jax.training.step import UNROLL, VMAP, StepOptions
-
-
-def set_compilation_cache(folder: epath.Path) -> None:
-    """Keeps compiled programs in `folder`: a resumed run need not compile again."""
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder / ".programs"))
-    if not is_local(folder):
-        # XLA itself, which would keep tuned kernels of GPUs there, knows disks alone.
-        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 
 def loop_options(config: Experiment | Pretraining) -> LoopOptions:

@@ -18,6 +18,7 @@ from gcad_jax.core import multihost
 from gcad_jax.core.axes import accelerators
 from gcad_jax.core.console import LABEL_INDENT, pluralize, print_line
 from gcad_jax.core.paths import is_local
+from gcad_jax.core.programs.folder import keep_in_workdir
 from gcad_jax.core.types import Tree
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation.map_files import MAPS
@@ -25,7 +26,7 @@ from gcad_jax.inference.detector_file import DETECTORS
 from gcad_jax.methods.base import DetectorState, Method
 from gcad_jax.methods.common.apply import all_maps, score_images
 from gcad_jax.runs import workdir
-from gcad_jax.runs.devices import loop_options, set_compilation_cache
+from gcad_jax.runs.devices import loop_options
 from gcad_jax.runs.evaluate_category import has_results
 from gcad_jax.runs.train_and_evaluate import load_category
 from gcad_jax.runs.workdir import REPORT
@@ -101,7 +102,7 @@ def plan_run(config: Experiment, path: str) -> Plan:
     print_line(
         f"plan        {config.method.title}, nothing is trained; {folder} is {state}"
     )
-    set_compilation_cache(folder)
+    keep_in_workdir(folder)
     for line in config.method.describe():
         print_line(f"method      {line}")
     remaining = _Remaining(config, folder, options)

@@ -12,6 +12,7 @@ from gcad_jax.core import errors
 from gcad_jax.core.atomic_files import write_text
 from gcad_jax.core.console import print_line
 from gcad_jax.core.paths import make_folder
+from gcad_jax.core.programs.folder import keep_in_workdir
 from gcad_jax.models.classifiers.classifier import load_classifier
 from gcad_jax.models.io.npz import read_weights
 from gcad_jax.models.patch_layers import PATCH_SIZES
@@ -26,11 +27,7 @@ from gcad_jax.pretraining.train import (
 from gcad_jax.reporting import html, run_figures
 from gcad_jax.reporting.tables import markdown_table
 from gcad_jax.runs import workdir
-from gcad_jax.runs.devices import (
-    hardware_sentence,
-    loop_options,
-    set_compilation_cache,
-)
+from gcad_jax.runs.devices import hardware_sentence, loop_options
 from gcad_jax.runs.plan import Plan
 from gcad_jax.runs.workdir import REPORT
 from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
@@ -52,7 +49,7 @@ def run(config: Pretraining, path: str) -> list[dict[str, Any]]:
     started = time.monotonic()
     results = []
     with workdir.open_workdir(path, inputs.made_of) as folder:
-        set_compilation_cache(folder)
+        keep_in_workdir(folder)
         for p, job in inputs.jobs.items():
             print_line(f"\n== E_loc, p = {p}")
             training = folder / f"E_loc_{p}"
@@ -78,7 +75,7 @@ def plan(config: Pretraining, path: str) -> Plan:
     """
     inputs = _read_inputs(config)
     folder = workdir.check_workdir(path, inputs.made_of)
-    set_compilation_cache(folder)
+    keep_in_workdir(folder)
     seconds = 0.0
     for p, job in inputs.jobs.items():
         print_line(f"\n== E_loc, p = {p}")

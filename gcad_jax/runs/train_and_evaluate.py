@@ -12,6 +12,7 @@ from gcad_jax.core import multihost
 from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError, one_line
 from gcad_jax.core.paths import make_folder
+from gcad_jax.core.programs.folder import keep_in_workdir
 from gcad_jax.data.dataset import Category, DataSet
 from gcad_jax.data.image_size import ShortSide, size_text
 from gcad_jax.evaluation import result_files
@@ -21,11 +22,7 @@ from gcad_jax.reporting import html, run_figures
 from gcad_jax.reporting.report import write_report
 from gcad_jax.runs import workdir
 from gcad_jax.runs.data_digest import digest_category
-from gcad_jax.runs.devices import (
-    hardware_sentence,
-    loop_options,
-    set_compilation_cache,
-)
+from gcad_jax.runs.devices import hardware_sentence, loop_options
 from gcad_jax.runs.evaluate_category import (
     evaluate_category,
     has_results,
@@ -55,7 +52,7 @@ def run(
     names = multihost.run_on_first(config.data.names)
     started = time.monotonic()
     with workdir.open_workdir(path, serialization.as_dict(config)) as folder:
-        set_compilation_cache(programs or folder)
+        keep_in_workdir(programs or folder)
         # Asked first: a run with nothing left to do keeps the minutes of its report.
         files = [folder / name / result_files.METRICS for name in names]
         files.append(folder / REPORT)

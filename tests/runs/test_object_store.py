@@ -21,6 +21,7 @@ from models.classifiers.test_mobilenet import random_tensors
 
 from gcad_jax.core import atomic_files, paths
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.programs.folder import keep_in_workdir
 from gcad_jax.data.folder import Folder
 from gcad_jax.data.images import read_image
 from gcad_jax.data.loco import MvtecLocoAd
@@ -32,7 +33,7 @@ from gcad_jax.inference.detector import Detector
 from gcad_jax.methods.variation_model import VariationModel
 from gcad_jax.models.classifiers.classifier import load_classifier
 from gcad_jax.models.io.conversion import convert
-from gcad_jax.runs import devices, merge, score_maps, train_and_evaluate, workdir
+from gcad_jax.runs import merge, score_maps, train_and_evaluate, workdir
 from gcad_jax.studies.grid import runner
 from gcad_jax.studies.grid.benchmark import Benchmark
 from gcad_jax.studies.grid.study import Cell, make_group, make_study
@@ -471,7 +472,7 @@ def test_programs_are_kept(folder, monkeypatch):
     before = {name: getattr(jax.config, name) for name in names}
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     try:
-        devices.set_compilation_cache(folder)
+        keep_in_workdir(folder)
         # Of GPUs alone, and of disks alone.
         assert jax.config.jax_persistent_cache_enable_xla_caches == "none"
         compilation_cache.reset_cache()

@@ -54,15 +54,11 @@ def render_overlay(
 ) -> Image.Image:
     """Panels in a row: input, heat map, heat map on the input, and the branches'.
 
-    image: (H, W, C) uint8. headline: above all. branches: by the label of their panel.
-    The contour in the third panel encloses the pixels above the threshold.
+    image: (H, W, C) uint8, or what `shrink` made of it. headline: above all. branches:
+    by the label of their panel. The contour in the third panel encloses the pixels
+    above the threshold.
     """
-    height, width = image.shape[:2]
-    scale = SIDE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    filtered = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-    shown = np.asarray(picture.resize(size, filtered).convert("RGB"))
+    shown = shrink(image)
     combined = combined.resize(*shown.shape[:2])
     panels = {
         "input": shown,
@@ -72,6 +68,19 @@ def render_overlay(
     for name, heat in branches.items():
         panels[name] = apply_colormap(heat.levels(*shown.shape[:2]))
     return _join_panels(headline, panels)
+
+
+def shrink(image: np.ndarray) -> np.ndarray:  # (h, w, 3) uint8
+    """An image (H, W, C) uint8 at the size at which an overlay shows it.
+
+    The longer side is `SIDE`, which a small image is enlarged to; again it is the same.
+    """
+    height, width = image.shape[:2]
+    scale = SIDE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    filtered = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    return np.asarray(picture.resize(size, filtered).convert("RGB"))
 
 
 def blend_heat(image: np.ndarray, heat: Heat) -> np.ndarray:  # (h, w, 3) uint8

@@ -16,11 +16,11 @@ from gcad_jax.core.atomic_files import check_writable
 from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
+from gcad_jax.core.programs.folder import keep_in_workdir
 from gcad_jax.evaluation.result_files import read_result
 from gcad_jax.evaluation.results import CategoryResult
 from gcad_jax.reporting import html
 from gcad_jax.runs import train_and_evaluate, workdir
-from gcad_jax.runs.devices import set_compilation_cache
 from gcad_jax.runs.lock import InUse, lock_on_first, lock_workdir
 from gcad_jax.runs.plan import Plan, print_plan
 from gcad_jax.studies.grid.plan import (
@@ -103,7 +103,7 @@ def _prepare(study: Study, path: str) -> tuple[epath.Path, list[PlannedRun]]:
     multihost.check_equal(serialization.shared_settings(study), "the settings")
     multihost.run_on_first(lambda: check_writable(folder, files, "workdir"))
     planned = multihost.run_on_all(lambda: plan_runs(study, folder))
-    set_compilation_cache(folder)
+    keep_in_workdir(folder)
     print_runs(planned)
     return folder, planned
 
