@@ -31,10 +31,10 @@ from gcad_jax.benchmarks.arguments import (
     numbers,
 )
 from gcad_jax.config import presets
-from gcad_jax.core import threads
 from gcad_jax.core.console import set_verbosity
+from gcad_jax.core.machine import threads
+from gcad_jax.core.machine.threads import thread_pool
 from gcad_jax.core.paths import as_path
-from gcad_jax.core.threads import thread_pool
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.image_size import network_size, size_text
 from gcad_jax.inference import export_check, predict_folder

@@ -24,8 +24,8 @@ from etils import epath
 from PIL import Image, ImageOps
 
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.machine.threads import FULL_SIZE, thread_pool
 from gcad_jax.core.paths import as_readable, is_local, list_folder
-from gcad_jax.core.threads import FULL_SIZE, thread_pool
 from gcad_jax.core.types import ImagesU8
 from gcad_jax.data.image_size import ImageSize, ShortSide, as_pair, network_size
 from gcad_jax.data.resize import resize_image

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from gcad_jax.core.threads import Scratch
+from gcad_jax.core.machine.threads import Scratch
 from gcad_jax.core.types import AnomalyMaps, Array
 from gcad_jax.data.image_size import as_pair
 

@@ -13,8 +13,8 @@ from etils import epath
 
 from gcad_jax.core.checks import nearest, one_of
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.machine.threads import thread_pool
 from gcad_jax.core.paths import as_path, resolve
-from gcad_jax.core.threads import thread_pool
 from gcad_jax.data.annotations.masks import read_annotated_region, read_size
 from gcad_jax.data.annotations.saturation import Defect, read_defects
 from gcad_jax.data.dataset import GOOD, KINDS, TestImage

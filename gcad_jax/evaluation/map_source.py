@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from gcad_jax.core.threads import Scratch
+from gcad_jax.core.machine.threads import Scratch
 from gcad_jax.data.dataset import TestImage
 from gcad_jax.data.resize import upsample
 

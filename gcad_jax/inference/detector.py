@@ -14,12 +14,12 @@ import numpy as np
 from etils import epath
 
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.machine.compiler_options import compiler_options
+from gcad_jax.core.machine.threads import FULL_SIZE, map_in_order, thread_pool
+from gcad_jax.core.machine.traced_programs import compile_kept
 from gcad_jax.core.paths import as_path
-from gcad_jax.core.programs.options import compiler_options
-from gcad_jax.core.programs.traced import compile_kept
-from gcad_jax.core.threads import FULL_SIZE, map_in_order, thread_pool
 from gcad_jax.core.types import COMBINED, Array, Tree
-from gcad_jax.data.images import hold_decoded
+from gcad_jax.data.images import Source, hold_decoded
 from gcad_jax.data.input.device import to_float
 from gcad_jax.data.resize import resize_image
 from gcad_jax.evaluation.threshold import achievable_fpr, p_values, threshold
@@ -57,7 +57,9 @@ class Detector:
             return score_seeds(state.frozen, [seed], to_float(images))[0]
 
         options = compiler_options(jax.devices()[0].platform)
-        self._score = jax.jit(score, compiler_options=options or None)
+        self._score: Callable[[Tree, Array | np.ndarray], ScoredImages] = jax.jit(
+            score, compiler_options=options or None
+        )
 
     def limit_batch(self, images: int) -> None:
         """Takes a smaller batch where there are fewer images; call it before them."""
@@ -171,8 +173,9 @@ class Detector:
         size, channels = self.stored.image_size, self.stored.method.channels
 
         def load_image(source: ImageSource) -> LoadedImage:
-            is_file = isinstance(source, (str, os.PathLike))
-            path = as_path(source).expanduser() if is_file else b""
+            path: Source = b""  # pixels that are given need no memory to be decoded
+            if isinstance(source, (str, os.PathLike)):
+                path = as_path(source).expanduser()
             with hold_decoded(path):
                 try:
                     image = read_pixels(source, channels)

@@ -15,9 +15,9 @@ from etils import epath
 from gcad_jax.core.atomic_files import atomic_file, check_writable
 from gcad_jax.core.console import print_line, progress_bar
 from gcad_jax.core.errors import UserError, is_out_of_memory
+from gcad_jax.core.machine.program_folder import keep_for_user
+from gcad_jax.core.machine.threads import FULL_SIZE, background_calls
 from gcad_jax.core.paths import as_path
-from gcad_jax.core.programs.folder import keep_for_user
-from gcad_jax.core.threads import FULL_SIZE, background_calls
 from gcad_jax.core.types import COMBINED, MAP_MAXIMUM
 from gcad_jax.evaluation.map_files import MAPS
 from gcad_jax.evaluation.threshold import threshold
@@ -34,8 +34,8 @@ COLUMNS = (
     "map_maximum",  # last, where readers of version 0.1.0 do not look
 )
 _BYTES_A_PIXEL = 8  # of a float32 map while it is zoomed and written
-# Files are read and written by core.threads.NUM_THREADS threads each: with 16 that read
-# and 16 that write, overlays were slower (docs/results/predict.md).
+# NUM_THREADS (core/machine/threads.py) read files, and as many write them: with 16 that
+# read and 16 that write, overlays were slower (docs/results/predict.md).
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,8 @@ from gcad_jax.config import Experiment, serialization, validation
 from gcad_jax.core import multihost
 from gcad_jax.core.axes import accelerators
 from gcad_jax.core.console import LABEL_INDENT, pluralize, print_line
+from gcad_jax.core.machine.program_folder import keep_in_workdir
 from gcad_jax.core.paths import is_local
-from gcad_jax.core.programs.folder import keep_in_workdir
 from gcad_jax.core.types import Tree
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation.map_files import MAPS

@@ -11,8 +11,8 @@ from gcad_jax.config import Pretraining, serialization, validation
 from gcad_jax.core import errors
 from gcad_jax.core.atomic_files import write_text
 from gcad_jax.core.console import print_line
+from gcad_jax.core.machine.program_folder import keep_in_workdir
 from gcad_jax.core.paths import make_folder
-from gcad_jax.core.programs.folder import keep_in_workdir
 from gcad_jax.models.classifiers.classifier import load_classifier
 from gcad_jax.models.io.npz import read_weights
 from gcad_jax.models.patch_layers import PATCH_SIZES

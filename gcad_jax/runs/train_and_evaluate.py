@@ -11,8 +11,8 @@ from gcad_jax.config.experiment import Experiment
 from gcad_jax.core import multihost
 from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError, one_line
+from gcad_jax.core.machine.program_folder import keep_in_workdir
 from gcad_jax.core.paths import make_folder
-from gcad_jax.core.programs.folder import keep_in_workdir
 from gcad_jax.data.dataset import Category, DataSet
 from gcad_jax.data.image_size import ShortSide, size_text
 from gcad_jax.evaluation import result_files

@@ -9,7 +9,8 @@ from PIL import Image
 
 from gcad_jax.benchmarks import predict
 from gcad_jax.config import presets
-from gcad_jax.core import console, threads
+from gcad_jax.core import console
+from gcad_jax.core.machine import threads
 from gcad_jax.core.paths import as_path
 
 ROW = re.compile(r"(.+?) {2,}([\d.]+) +([\d.]+) +([\d.]+)")

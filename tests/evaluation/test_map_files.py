@@ -6,7 +6,7 @@ import tifffile
 from helpers import spro_oracle as oracle
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.threads import Scratch
+from gcad_jax.core.machine.threads import Scratch
 from gcad_jax.data.dataset import GOOD, LOGICAL
 from gcad_jax.evaluation.map_files import (
     map_file_source,

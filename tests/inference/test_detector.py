@@ -14,7 +14,7 @@ from PIL import Image
 
 import gcad_jax
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.threads import Scratch
+from gcad_jax.core.machine.threads import Scratch
 from gcad_jax.core.types import COMBINED, MAP_MAXIMUM
 from gcad_jax.data.resize import resize_image, upsample
 from gcad_jax.inference import detector as detectors

@@ -21,7 +21,7 @@ from models.classifiers.test_mobilenet import random_tensors
 
 from gcad_jax.core import atomic_files, paths
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.programs.folder import keep_in_workdir
+from gcad_jax.core.machine.program_folder import keep_in_workdir
 from gcad_jax.data.folder import Folder
 from gcad_jax.data.images import read_image
 from gcad_jax.data.loco import MvtecLocoAd

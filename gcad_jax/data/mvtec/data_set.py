@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gcad_jax.core import fields
-from gcad_jax.core.threads import thread_pool
+from gcad_jax.core.machine.threads import thread_pool
 from gcad_jax.core.types import ImagesU8
 from gcad_jax.data.dataset import KINDS, Category, Region, TestImage
 from gcad_jax.data.image_size import ImageSize

@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 
-from gcad_jax.core.threads import Scratch
+from gcad_jax.core.machine.threads import Scratch
 from gcad_jax.evaluation.spro import LIMITS
 
 BLOCKS = 2**16

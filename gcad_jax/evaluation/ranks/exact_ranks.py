@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gcad_jax.core.threads import thread_pool
+from gcad_jax.core.machine.threads import thread_pool
 from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
 from gcad_jax.evaluation.map_source import MapSource
 from gcad_jax.evaluation.ranks.ranks import Ranks

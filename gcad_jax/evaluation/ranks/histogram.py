@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gcad_jax.core.threads import Scratch, thread_pool
+from gcad_jax.core.machine.threads import Scratch, thread_pool
 from gcad_jax.data.dataset import GOOD
 from gcad_jax.evaluation import map_source
 from gcad_jax.evaluation.ground_truth import GroundTruth, Subset

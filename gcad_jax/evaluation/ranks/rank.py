@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gcad_jax.core import checks
-from gcad_jax.core.threads import thread_pool
+from gcad_jax.core.machine.threads import thread_pool
 from gcad_jax.data.dataset import LOGICAL, STRUCTURAL
 from gcad_jax.evaluation import spro
 from gcad_jax.evaluation.ground_truth import GroundTruth

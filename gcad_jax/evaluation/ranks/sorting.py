@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.threads import thread_pool
+from gcad_jax.core.machine.threads import thread_pool
 from gcad_jax.data.dataset import GOOD, TestImage
 from gcad_jax.evaluation.ground_truth import GroundTruth, Subset
 from gcad_jax.evaluation.map_source import MapSource

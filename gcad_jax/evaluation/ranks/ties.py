@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 
-from gcad_jax.core.threads import Scratch
+from gcad_jax.core.machine.threads import Scratch
 from gcad_jax.evaluation.ranks.bins import LENGTH, Cells, sort_keys
 
 SAMPLE = 2**16

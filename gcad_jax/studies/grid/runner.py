@@ -15,8 +15,8 @@ from gcad_jax.core import multihost
 from gcad_jax.core.atomic_files import check_writable
 from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.machine.program_folder import keep_in_workdir
 from gcad_jax.core.paths import as_path
-from gcad_jax.core.programs.folder import keep_in_workdir
 from gcad_jax.evaluation.result_files import read_result
 from gcad_jax.evaluation.results import CategoryResult
 from gcad_jax.reporting import html

@@ -8,7 +8,7 @@ from evaluation.ranks.test_bins import assert_encloses
 from evaluation.test_spro import scores_of
 from helpers import spro_oracle as oracle
 
-from gcad_jax.core.threads import Scratch
+from gcad_jax.core.machine.threads import Scratch
 from gcad_jax.data.dataset import GOOD, LOGICAL, STRUCTURAL
 from gcad_jax.evaluation.ranks import histogram
 from gcad_jax.evaluation.ranks.bins import BLOCKS, LENGTH, Cells, sort_keys

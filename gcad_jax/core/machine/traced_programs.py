@@ -22,8 +22,8 @@ from jax import export
 
 from gcad_jax.core.atomic_files import atomic_file
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.programs.folder import CACHE_WARNING
-from gcad_jax.core.programs.options import compiler_options
+from gcad_jax.core.machine.compiler_options import compiler_options
+from gcad_jax.core.machine.program_folder import CACHE_WARNING
 from gcad_jax.core.types import Tree
 
 SUFFIX = ".traced"

@@ -63,19 +63,26 @@ def map_in_order(
     function: Callable[[S], T],
     items: Iterable[S],
     lookahead: int,
-    num_bytes: Callable[[T], int] = lambda result: 0,
+    num_bytes: Callable[[T], int] | None = None,
 ) -> Iterator[T]:
     """`map` by the threads of a pool, never more than `lookahead` items in front.
 
-    num_bytes: of a result. While those that wait hold more than `FULL_SIZE` allows, no
-        further item is begun.
+    num_bytes: of a result, where they are large: those that wait hold no more than
+        `FULL_SIZE` allows, as long as none is larger than all before it.
     """
     pending: collections.deque[Future[T]] = collections.deque()
+    largest = 0
 
     def is_full() -> bool:
-        done = [future for future in pending if future.done()]
-        waiting = sum(num_bytes(f.result()) for f in done if not f.exception())
-        return len(pending) > lookahead or waiting > FULL_SIZE.limit
+        nonlocal largest
+        if num_bytes is None:
+            return len(pending) > lookahead
+        done = [f for f in pending if f.done() and not f.exception()]
+        sizes = [max(1, num_bytes(future.result())) for future in done]
+        largest = max([largest, *sizes])
+        expected = largest or FULL_SIZE.limit // NUM_THREADS  # until the first is there
+        held = sum(sizes) + (len(pending) - len(sizes)) * expected
+        return len(pending) > lookahead or held > FULL_SIZE.limit
 
     for item in items:
         pending.append(pool.submit(function, item))

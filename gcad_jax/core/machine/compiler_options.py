@@ -5,12 +5,12 @@ from collections.abc import Mapping
 # With the paper's networks XLA tries out 5,400 kernels for an update, and half a second
 # of each passes in an estimate of what collectives and products cost, on which nothing
 # of one device depends (docs/results/throughput.md).
-_OF_PLATFORM: Mapping[str, Mapping[str, bool]] = {
+_OF_PLATFORM: Mapping[str, Mapping[str, str | bool]] = {
     "gpu": {"xla_gpu_enable_analytical_sol_latency_estimator": False},
 }
 
 
-def compiler_options(platform: str) -> dict[str, bool]:
+def compiler_options(platform: str) -> dict[str, str | bool]:
     """What `jax.jit` and `Lowered.compile` take; none on CPUs and TPUs.
 
     platform: as `jax.Device.platform` has it.

@@ -1,0 +1,1 @@
+"""What a command takes of the machine: threads, memory, compiled programs."""

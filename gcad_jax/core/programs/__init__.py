@@ -1,1 +1,0 @@
-"""Compiled programs: where they are kept for the next start, and how they are made."""
