@@ -234,6 +234,7 @@ def measure_category(
     The third are the seconds of scoring an image, of a method that trains nothing.
     """
     method, started = config.method, time.monotonic()
+    print_line("preparing   what is not trained")
     frozen = jax.block_until_ready(method.prepare(category.train))
     prepare_seconds = time.monotonic() - started
     images = training_images(config, category)
@@ -264,7 +265,8 @@ def measure_scoring(method: Method, category: Category, frozen: Tree) -> float:
         images,
         devices=accelerators(),
     )
-    score()  # compiles
+    print_line("compiling   the program that scores")
+    score()
     started = time.monotonic()
     score()
     return (time.monotonic() - started) / len(images)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gcad_jax.core.machine.compiler_options import compiler_options
 from gcad_jax.core.types import Tree
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Phase, TrainState
@@ -31,6 +32,11 @@ class Program:
     scratch_bytes: int | None
 
 
+def compiling_line(phase: Phase) -> str:
+    """Before the step of a phase is compiled, which shows no progress."""
+    return f"compiling   the update of {phase.name}"
+
+
 def compile_step(
     phase: Phase,
     augmentation: Augmentation,
@@ -43,7 +49,8 @@ def compile_step(
     """Compiles the step of `phase` for examples as `Layout.split` gives, unrun."""
     mapped = layout.map(make_step(phase, augmentation, options))
     lowered = mapped.lower(states, resources, layout.examples_to_device(examples))
-    compiled = lowered.compile()
+    platform = layout.devices[0].platform
+    compiled = lowered.compile(compiler_options(platform) or None)
     memory = compiled.memory_analysis()
     return Program(
         phase=phase,

@@ -15,7 +15,7 @@ from gcad_jax.core.types import Array, Tree
 from gcad_jax.data.dataset import Category
 from gcad_jax.methods.base import Learned, Method, Trainable, TrainState, read_phases
 from gcad_jax.training.checkpoint import CHECKPOINTS, Checkpoints
-from gcad_jax.training.compilation import Program, compile_step
+from gcad_jax.training.compilation import Program, compile_step, compiling_line
 from gcad_jax.training.cost import summary
 from gcad_jax.training.cost.communication import crossing_line
 from gcad_jax.training.frozen_cache import load_or_prepare
@@ -139,10 +139,12 @@ class Trainer:
     def describe_costs(self, states: TrainState, resources: Resources) -> list[str]:
         """Compiles all phases; lines about what they cost."""
         calls = self.options.step.steps_per_call
-        programs = [
-            self.program(position, states, resources, min(calls, phase.num_steps))
-            for position, phase in enumerate(self.phases)
-        ]
+        programs = []
+        for position, phase in enumerate(self.phases):
+            updates = min(calls, phase.num_steps)
+            if (position, updates) not in self.programs:
+                self.print_line(compiling_line(phase))
+            programs.append(self.program(position, states, resources, updates))
         sizes = (self.task.batch_size, len(self.seeds), self.layout)
         lines = summary.model_lines(states, resources, len(self.seeds))
         lines += summary.cost_lines(programs, states, resources, *sizes)

@@ -6,10 +6,12 @@ that does something else.
 
 import hashlib
 import json
+import math
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import flax.linen as nn
 import jax
@@ -23,6 +25,9 @@ from gcad_jax.core.paths import Path, as_path, open_file
 
 HEADER = "header"
 STORED_TYPES = ("float32", "float16")
+# Of the file's size: what this program writes is not compressed, and weights of others
+# hardly can be; zeros can, to a thousandth.
+MOST_UNPACKED = 100
 # What NumPy and zipfile raise at a damaged file.
 DAMAGE: tuple[type[Exception], ...] = (
     *(ValueError, KeyError, EOFError, AttributeError, TypeError),
@@ -74,6 +79,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with open_file(path) as stream:
             if not zipfile.is_zipfile(stream):
                 raise damaged(path, "it is no .npz archive, or a part of one")
+            _check_sizes(path, stream)
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as file:
                 return {name: np.asarray(file[name]) for name in file.files}
@@ -83,6 +89,39 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} cannot be read ({error}).") from error
     except DAMAGE as error:
         raise damaged(path, error) from error
+
+
+def _check_sizes(path: Path, stream: BinaryIO) -> None:
+    """Raises UserError where an archive would unpack to what no weight file holds.
+
+    Before anything is unpacked: by the directory of the archive, and by the headers of
+    the arrays, for which NumPy would allocate what they say.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(stream) as archive:
+        entries = archive.infolist()
+        unpacked = sum(entry.file_size for entry in entries)
+        if unpacked > MOST_UNPACKED * size:
+            raise damaged(
+                path,
+                f"it would unpack from {size:,} to {unpacked:,} bytes, and a weight "
+                f"file does to at most {MOST_UNPACKED} times its size",
+            )
+        for entry in entries:
+            with archive.open(entry) as array:
+                version = np.lib.format.read_magic(array)
+                read_header = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shape, _, dtype = read_header(array)
+            if math.prod(shape) * dtype.itemsize > entry.file_size:
+                raise damaged(
+                    path,
+                    f"{entry.filename} says that its shape is {shape}, and has "
+                    f"{entry.file_size:,} bytes",
+                )
 
 
 def check_sum(path: Path, header: Mapping[str, Any], arrays: Arrays) -> None:

@@ -166,7 +166,7 @@ def _random_category(config: ThroughputStudy) -> Category:
     )
 
 
-def _start_training(
+def start_training(
     shared: SharedState, row: Row
 ) -> tuple[TimedTrainer, TrainState, Resources]:
     """The trainer of a row, with states and data on its devices."""
@@ -187,7 +187,7 @@ def measure_training(
     shared: SharedState, row: Row, peaks: Peaks, profile_folder: epath.Path | None
 ) -> TrainingResult:
     """The longest phase of a training; a trace of it goes into the folder."""
-    trainer, states, resources = _start_training(shared, row)
+    trainer, states, resources = start_training(shared, row)
     position = trainer.longest_phase
     # The device tells the peak of the process: it is of this row where it rises.
     peak_before = shared.peak_bytes() or 0
@@ -224,7 +224,7 @@ def measure_training(
 
 def measure_loop(shared: SharedState, row: Row) -> LoopTiming:
     """The loop of a training against the calls that it makes."""
-    trainer, states, resources = _start_training(shared, row)
+    trainer, states, resources = start_training(shared, row)
     return trainer.time_loop(
         trainer.longest_phase, states, resources, shared.loop_updates, ROUNDS
     )

@@ -12,6 +12,7 @@ from gcad_jax.training.options import LoopOptions
 
 # Of each phase, after one to warm up: f-AnoGAN's updates repeat after five.
 TIMED_CALLS = 5
+TIMED_SECONDS = 10.0  # of a phase, so that a plan of slow updates does not take minutes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,9 @@ def measure_cost(
     states, resources = trainer.start(frozen)
     timings = []
     for position in range(len(trainer.phases)):
-        timing, states = trainer.time_phase(position, states, resources, TIMED_CALLS)
+        timing, states = trainer.time_phase(
+            position, states, resources, TIMED_CALLS, limit=TIMED_SECONDS
+        )
         timings.append(timing)
     learned = states.learned
     return Cost(

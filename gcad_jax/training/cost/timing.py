@@ -14,8 +14,10 @@ from typing import Any
 import jax
 from etils import epath
 
+from gcad_jax.core.console import print_line
 from gcad_jax.core.types import Tree
 from gcad_jax.methods.base import Trainable, TrainState
+from gcad_jax.training.compilation import compiling_line
 from gcad_jax.training.cost.summary import num_bytes
 from gcad_jax.training.input_pipeline import InputPipeline
 from gcad_jax.training.loop import Trainer
@@ -128,25 +130,33 @@ class TimedTrainer(Trainer):
         resources: Resources,
         calls: int = 5,
         rounds: int = 1,
+        limit: float = float("inf"),
     ) -> tuple[PhaseTiming, TrainState]:
         """One phase, compiled as the loop does; the states after it.
 
         position: among the phases. states: donated. calls: of a round, after one that
-            is timed apart.
+            is timed apart. limit: seconds after which no further call is begun; of a
+            call that is longer there is one, the first.
         """
         phase = self.phases[position]
         updates = min(self.options.step.steps_per_call, phase.num_steps)
         held = num_bytes(states) // self.layout.num_seed_shards + num_bytes(resources)
+        print_line(compiling_line(phase))
         started = time.perf_counter()
         program = self.program(position, states, resources, updates)
         compile_seconds = time.perf_counter() - started
-        seconds, steps = [], itertools.count(step=updates)
+        seconds, steps = list[float](), itertools.count(step=updates)
         for length in (1, *[calls] * rounds):
+            if seconds and length * seconds[0] > limit:
+                length = int(limit / seconds[0])
+            if not length:
+                break
             started = time.perf_counter()
             taken = ((updates, self.take(next(steps), updates)) for _ in range(length))
             states = self.run_calls(position, states, resources, taken)
             seconds.append((time.perf_counter() - started) / length)
         first, *warm = seconds
+        warm = warm or [first]
         timing = PhaseTiming(
             name=phase.name,
             num_steps=phase.num_steps,
