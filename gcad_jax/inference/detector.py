@@ -14,7 +14,7 @@ import numpy as np
 from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.machine.compiler_options import compiler_options
+from gcad_jax.core.machine.compiler_options import options_here
 from gcad_jax.core.machine.threads import FULL_SIZE, map_in_order, thread_pool
 from gcad_jax.core.machine.traced_programs import compile_kept
 from gcad_jax.core.paths import as_path
@@ -56,9 +56,8 @@ class Detector:
             seed = (state.learned, state.calibration)
             return score_seeds(state.frozen, [seed], to_float(images))[0]
 
-        options = compiler_options(jax.devices()[0].platform)
         self._score: Callable[[Tree, Array | np.ndarray], ScoredImages] = jax.jit(
-            score, compiler_options=options or None
+            score, compiler_options=options_here()
         )
 
     def limit_batch(self, images: int) -> None:

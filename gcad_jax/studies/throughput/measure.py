@@ -15,6 +15,7 @@ from etils import epath
 
 from gcad_jax.core.atomic_files import local_folder_for
 from gcad_jax.core.console import print_line
+from gcad_jax.core.machine.compiler_options import options_here
 from gcad_jax.core.types import COMBINED, ImagesU8, Tree
 from gcad_jax.data.dataset import Category
 from gcad_jax.data.image_size import network_size
@@ -237,7 +238,7 @@ def measure_inference(shared: SharedState, row: Row, peaks: Peaks) -> InferenceR
     seeds = ((detector.learned, detector.calibration),)
     images = to_float(jax.device_put(shared.images(row.batch_size)))
     started = time.perf_counter()
-    maps = jax.jit(all_maps(row.method))
+    maps = jax.jit(all_maps(row.method), compiler_options=options_here())
     compiled = maps.lower(detector.frozen, seeds, images).compile()
     compile_seconds = time.perf_counter() - started
     call = functools.partial(compiled, detector.frozen, seeds, images)
@@ -256,7 +257,7 @@ def measure_latency(shared: SharedState, row: Row) -> LatencyResult:
     """From uint8 on the host to the combined map on the host."""
     detector = jax.device_put(shared.networks(row.method).detector)
     seeds = ((detector.learned, detector.calibration),)
-    maps = jax.jit(all_maps(row.method))
+    maps = jax.jit(all_maps(row.method), compiler_options=options_here())
     images = shared.images(row.batch_size)
 
     def time_pass() -> float:
