@@ -50,6 +50,9 @@ setup(
         "cuda": ["jax[cuda12]"],
         "docs": ["furo", "myst-parser>=4", "sphinx>=8"],  # the site of docs/
         "gcs": ["etils[epath-gcs]"],  # gcsfs, by which epath reads and writes gs://
+        # Writes and runs ONNX files; the conversion is in the package, because jax2onnx
+        # converts one of nine methods and holds orbax-checkpoint back.
+        "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2"],
         # Parity tests; nothing else needs it.
         "torch": ["efficientnet-lite-pytorch", "timm", "torch", "torchvision"],
         "tpu": ["jax[tpu]"],
@@ -59,6 +62,8 @@ setup(
             "hypothesis",
             "kubernetes-validate",  # schemas for the manifests in launch/
             "mypy==2.4.1",
+            "onnx>=1.17,<2",
+            "onnxruntime>=1.20,<2",
             "pytest>=8",
             "pytest-xdist",  # two processes
             "pyyaml",  # reads those manifests

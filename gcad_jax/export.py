@@ -9,7 +9,10 @@ from gcad_jax.cli.command import DETECTOR_FLAGS, Command
 
 COMMAND = Command(
     name="export",
-    summary="Make of a trained detector one file that JAX runs without this package.",
+    summary="""
+    Make of a trained detector one file that JAX, or ONNX Runtime, runs without this
+    package.
+    """,
     required={
         "--workdir=DIR": """
         of a finished run, or a detector file in it
@@ -22,6 +25,10 @@ COMMAND = Command(
     },
     optional={
         **DETECTOR_FLAGS,
+        "--format=onnx": """
+        an ONNX file in place of JAX's (jax), for ONNX Runtime; python -m
+        gcad_jax.predict --model=FILE.onnx takes it, too
+        """,
         "--images=FOLDER": """
         its first 8 images are compared too; or a file, or a pattern in quotes
         """,
@@ -56,6 +63,7 @@ def main(given: flags.FlagValues) -> None:
         given.category,
         given.seed,
         given.images,
+        given.format or "jax",
     )
 
 

@@ -34,7 +34,12 @@ COMMAND = Command(
           overlays/NAME.png  input, heat map, contour
         """,
     },
+    instead={"workdir": "model"},
     optional={
+        "--model=FILE.onnx": """
+        in place of --workdir: an ONNX file of python -m gcad_jax.export, which ONNX
+        Runtime computes on the CPU
+        """,
         **DETECTOR_FLAGS,
         "--branches": "overlays also show the maps of the branches",
         "--nomaps": "leave the anomaly maps out",
@@ -66,7 +71,7 @@ def main(given: flags.FlagValues) -> None:
     from gcad_jax.inference.predict_folder import OutputOptions, predict_folder
 
     summary = predict_folder(
-        given.workdir,
+        given.workdir or given.model,
         given.images,
         given.output,
         OutputOptions(given.fpr, given.maps, given.overlays, given.branches),

@@ -81,6 +81,7 @@ class Command:
 
     summary: what it does; its first sentence stands in the list of commands.
     required, optional: how a flag is typed (`Flag.from_usage`) -> what it is for.
+    instead: a required flag -> the optional one that may take its place.
     examples: what it is good for -> a command line.
     notes: the end of its help, before the exit codes.
     exit_codes: where they mean more than in `EXIT_CODES`.
@@ -92,6 +93,7 @@ class Command:
     summary: str
     required: Mapping[str, str]
     optional: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    instead: Mapping[str, str] = dataclasses.field(default_factory=dict)
     examples: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: str = ""
     exit_codes: Mapping[int, str] = dataclasses.field(default_factory=dict)
@@ -192,7 +194,14 @@ class Command:
         words: of the command line that are no flags; the first is the program.
         """
         required = [Flag.from_usage(usage).name for usage in self.required]
-        missing = [name for name in required if not given.get(name)]
+        missing = [
+            name
+            for name in required
+            if not given.get(name) and not given.get(self.instead.get(name, name))
+        ]
+        for name, other in self.instead.items():
+            if given.get(name) and given.get(other):
+                raise UserError(f"--{name} and --{other} name two detectors; give one.")
         for word in words[1:]:
             hint = (
                 f"write --{word}" if word.partition("=")[0] in missing else self.stray

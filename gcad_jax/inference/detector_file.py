@@ -89,6 +89,15 @@ def detector_path(category: epath.Path, seed: int) -> epath.Path:
 
 def write_detector(path: epath.Path, stored: DetectorFile) -> None:
     """Writes a detector, whole or not at all; raises UserError where it cannot."""
+    detector, learned = stored.detector, stored.detector.learned
+    trees = detector.frozen, learned.params, learned.model_state, detector.calibration
+    arrays = flatten_dict(jax.device_get(dict(zip(PARTS, trees, strict=True))), sep="/")
+    arrays = {name: np.asarray(x) for name, x in arrays.items()}
+    write_weights(path, header_of(stored), arrays)
+
+
+def header_of(stored: DetectorFile) -> dict[str, Any]:
+    """All of a detector but its arrays, as JSON has it."""
     method = type(stored.method)
     header = {
         "kind": KIND,
@@ -104,10 +113,7 @@ def write_detector(path: epath.Path, stored: DetectorFile) -> None:
     }
     if stored.method_scores is not None:
         header["method_scores"] = stored.method_scores
-    detector, learned = stored.detector, stored.detector.learned
-    trees = detector.frozen, learned.params, learned.model_state, detector.calibration
-    arrays = flatten_dict(jax.device_get(dict(zip(PARTS, trees, strict=True))), sep="/")
-    write_weights(path, header, {name: np.asarray(x) for name, x in arrays.items()})
+    return header
 
 
 def read_detector(path: epath.Path) -> DetectorFile:
@@ -123,6 +129,19 @@ def read_detector(path: epath.Path) -> DetectorFile:
             f"{path} holds no detector; those of a run are in CATEGORY/{DETECTORS}/."
         )
     check_sum(path, header, arrays)
+    trees = unflatten_dict(arrays, sep="/")
+    frozen, params, model_state, calibration = (trees.get(x, {}) for x in PARTS)
+    detector = DetectorState(frozen, Learned(params, model_state), calibration)
+    return from_header(path, header, detector)
+
+
+def from_header(
+    path: epath.Path, header: Mapping[str, Any], detector: DetectorState
+) -> DetectorFile:
+    """What `header_of` was made of; raises UserError as `read_detector` does.
+
+    path: of the file that holds the header. detector: its arrays.
+    """
     try:
         method = _make_method(path, header)
         if set(header["scales"]) != {*method.branches, COMBINED}:
@@ -130,11 +149,9 @@ def read_detector(path: epath.Path) -> DetectorFile:
         method_scores = header.get("method_scores")
         if method_scores is not None and not has_own_score(method):
             raise ValueError("image scores of its own, which the method has none of")
-        trees = unflatten_dict(arrays, sep="/")
-        frozen, params, model_state, calibration = (trees.get(x, {}) for x in PARTS)
         return DetectorFile(
             method=method,
-            detector=DetectorState(frozen, Learned(params, model_state), calibration),
+            detector=detector,
             dataset=header["dataset"],
             category=header["category"],
             seed=header["seed"],

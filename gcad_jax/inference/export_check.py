@@ -63,6 +63,10 @@ def compare_with_predict(
                 gap = abs(float(results["score"][row]) - prediction.score)
                 if detector.stored.method_scores is not None:
                     span = max(span, abs(prediction.score))  # a scale of its own
+                limit = float(results["threshold"])
+                agreed = bool(results["anomalous"][row]) == (prediction.score > limit)
+                if not agreed and abs(prediction.score - limit) > LIMIT * span:
+                    gap = np.inf  # another decision, and not by rounding
                 scores.append(gap / span)
     # NumPy's maximum, of which a NaN is the largest.
     return ExportDifference(float(np.max(maps)), float(np.max(scores)), len(maps))

@@ -9,6 +9,7 @@ from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import Path, as_path, list_folder
 from gcad_jax.inference import detector_file
 from gcad_jax.inference.detector import Detector
+from gcad_jax.inference.onnx_detector import SUFFIX, OnnxDetector
 
 _FILE_NAME = re.compile(r"seed_(\d+)\.npz")
 
@@ -23,7 +24,8 @@ def load(
 
     Args:
       workdir: of the run, the folder of one of its categories, or one detector file
-        (CATEGORY/detectors/seed_0.npz), which needs nothing beside it.
+        (CATEGORY/detectors/seed_0.npz), which needs nothing beside it; or an ONNX file
+        that was exported, which ONNX Runtime then computes.
       category: which; may be left out where there is one.
       seed: of the training; the first one where it is left out.
       batch_size: images that the device computes at once, and that fewer images are
@@ -34,7 +36,15 @@ def load(
       UserError: no such detector, or a file that is damaged.
     """
     path = find_file(as_path(workdir).expanduser(), category, seed)
-    stored = detector_file.read_detector(path)
+    if batch_size is not None:
+        positive("batch_size", batch_size)
+    if path.suffix == SUFFIX:
+        detector: Detector = OnnxDetector(path, batch_size)
+        stored = detector.stored
+    else:
+        stored = detector_file.read_detector(path)
+        own = stored.method.inference_batch_size
+        detector = Detector(stored, own if batch_size is None else batch_size)
     # A file that is named directly may be that of another category or seed.
     for field, wanted in (("category", category), ("seed", seed)):
         actual = getattr(stored, field)
@@ -42,9 +52,7 @@ def load(
             raise UserError(
                 f"{path} is the detector of the {field} {actual!r}, not {wanted!r}."
             )
-    size = stored.method.inference_batch_size if batch_size is None else batch_size
-    positive("batch_size", size)
-    return Detector(stored, size)
+    return detector
 
 
 def find_file(

@@ -16,6 +16,7 @@ from jax import export
 
 from gcad_jax.core.axes import BATCH, SEED
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.paths import as_path
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.inference import export_check, exported
@@ -491,6 +492,21 @@ def test_exported_it_says_what_it_says_here(case, detector):
     *_, batch = export_check.sample_batches(SIDE, case.method.channels)
     found = export_check.compare_with_predict(call, Detector(stored, 2), [batch])
     assert found.images == 2
+    assert found.small, found
+
+
+def test_as_onnx_it_says_what_it_says_here(case, detector, tmp_path):
+    """Three drawn images of two sizes, by ONNX Runtime."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    scale = Scale(0.0, tuple(i / 20 for i in range(1, 40)))
+    scales = dict.fromkeys((*case.method.branches, COMBINED), scale)
+    decided = scale.image_scores if has_own_score(case.method) else None
+    size = (SIDE, SIDE)
+    stored = DetectorFile(case.method, detector, "set", "nut", 0, scales, size, decided)
+    file = as_path(tmp_path / "nut.onnx")
+    _, found = exported.write_export(Detector(stored, 2), file, 0.1, form=exported.ONNX)
+    assert found.images == 3
     assert found.small, found
 
 
