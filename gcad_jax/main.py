@@ -13,9 +13,9 @@ from ml_collections import config_flags
 
 from gcad_jax.cli import command
 from gcad_jax.cli.config_flags import ConfigCommand
-from gcad_jax.cli.memory import keep_freed_memory
 from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.machine.memory import keep_freed_memory
 
 # Exit codes beside those of every command.
 LOST = 3  # another process of the command has gone

@@ -8,7 +8,7 @@ import sys
 from absl import flags
 
 from gcad_jax.cli.command import DETECTOR_FLAGS, Command
-from gcad_jax.cli.memory import keep_freed_memory
+from gcad_jax.core.machine.memory import keep_freed_memory
 
 SKIPPED = 4  # exit code: done, but for images that could not be read
 NAMED = 5  # of them in the sentence at the end; all are in predict.json

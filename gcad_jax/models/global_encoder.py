@@ -15,6 +15,7 @@ from gcad_jax.core.checks import multiple_of
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import Array, Features, Images
 from gcad_jax.models.layers.batch_norm import BatchNorm
+from gcad_jax.models.layers.convolution import convolve
 from gcad_jax.models.layers.init import torch_conv, torch_default, torch_dense
 from gcad_jax.models.layers.skip_fading import NUM_SKIPS
 
@@ -203,11 +204,11 @@ class UpConvolution(nn.Module):
         # XLA would move the padding into the convolution, whose weight gradient it then
         # takes for one with a kernel of the size of the image: 30 times slower on GPU.
         padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        y = jax.lax.conv_general_dilated(
+        y = convolve(
             jax.lax.optimization_barrier(padded),
             kernel.reshape(2, 2, channels, 4 * self.width),
-            window_strides=(1, 1),
-            padding="VALID",
+            (1, 1),
+            "VALID",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         ).reshape(batch, height + 1, width + 1, 2, 2, self.width)
         rows = [

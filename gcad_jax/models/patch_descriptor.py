@@ -20,6 +20,7 @@ from jax.nn.initializers import Initializer
 
 from gcad_jax.core.checks import multiple_of, one_of
 from gcad_jax.core.types import Array, Features, Images, Tree
+from gcad_jax.models.layers.convolution import convolve
 from gcad_jax.models.layers.init import he_normal, scaled
 from gcad_jax.models.patch_layers import ARCHS, STUDENT_TEACHER, Layer, layers, padding
 
@@ -97,21 +98,22 @@ class PatchDescriptor(nn.Module):
         arch = ARCHS[self.arch]
         factor, slope = (1.0, 0.0) if arch.published else (self.width, self.slope)
 
-        def convolve(x: Array, layer: Layer, width: int, name: str) -> Array:
+        def apply_layer(x: Array, layer: Layer, width: int, name: str) -> Array:
             return nn.Conv(
                 width,
                 (layer.kernel, layer.kernel),
                 padding="VALID",
                 dtype=self.dtype,
                 kernel_init=self.kernel_init or he_normal(slope),
+                conv_general_dilated=convolve,
                 name=name,
             )(x)
 
         for i, layer in enumerate(hidden, start=1):
-            x = convolve(x, layer, scaled(layer.width, factor), f"conv{i}")
+            x = apply_layer(x, layer, scaled(layer.width, factor), f"conv{i}")
             x = nn.leaky_relu(x, slope)
             x = shrink(arch.stride_one_pool(x)) if layer.pooled else x
-        return convolve(x, last, self.d_loc, "conv_out")
+        return apply_layer(x, last, self.d_loc, "conv_out")
 
 
 def published(arch: str) -> PatchDescriptor:

@@ -11,6 +11,7 @@ from gcad_jax.core.machine.compiler_options import compiler_options
 from gcad_jax.core.types import Tree
 from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import Phase, TrainState
+from gcad_jax.models.layers.convolution import plain_convolutions
 from gcad_jax.training.parallel.batch_layout import BatchLayout
 from gcad_jax.training.parallel.layout import Layout
 from gcad_jax.training.state import host_device
@@ -87,7 +88,8 @@ def traced_flops_of(function: Callable[..., Tree], *inputs: Tree) -> float | Non
 def _count_on_cpu(lower: Callable[[jax.Device], Any]) -> float | None:
     if (cpu := host_device()) is None:
         return None
-    with jax.default_device(cpu):
+    # Of the convolutions themselves: other forms have more rows, or fewer operations.
+    with jax.default_device(cpu), plain_convolutions():
         return _flops(lower(cpu).cost_analysis(), 1)
 
 

@@ -14,12 +14,19 @@ from gcad_jax.methods.gcad import GCAD
 from gcad_jax.methods.mnad import MNAD
 from gcad_jax.methods.student_teacher import StudentTeacher
 from gcad_jax.methods.vae import VAE
+from gcad_jax.models.layers.convolution import plain_convolutions
 from gcad_jax.training.state import init_state
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs/methods.md"
 METHODS = {m.title: m for m in (GCAD(), StudentTeacher(), AE(), VAE(), MNAD())} | {
     "f-AnoGAN": FAnoGAN()
 }
+
+
+@pytest.fixture(autouse=True)
+def convolutions_as_published():
+    with plain_convolutions():
+        yield
 
 
 def row(title):

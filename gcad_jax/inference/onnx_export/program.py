@@ -25,6 +25,7 @@ from gcad_jax.inference.onnx_export.graph import (
     Tensor,
 )
 from gcad_jax.inference.onnx_export.zoom import zoom_images, zoom_maps
+from gcad_jax.models.layers.convolution import plain_convolutions
 
 SIDES = ("height", "width")
 
@@ -82,7 +83,8 @@ def _add_network(
 
     sides = ", ".join(map(str, (SYMBOL, *stored.image_size, channels)))
     given = jax.ShapeDtypeStruct(export.symbolic_shape(sides), jnp.uint8)
-    traced = jax.jit(detect).trace(given)
+    with plain_convolutions():  # ONNX Runtime has fast ones of its own
+        traced = jax.jit(detect).trace(given)
     argument = Tensor(given.shape, np.dtype(np.uint8), pixels)
     closed = traced.jaxpr
     results = add_jaxpr(graph, closed.jaxpr, closed.consts, [argument])

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from gcad_jax.core.types import Array, Images
+from gcad_jax.models.layers.convolution import LAYOUT, is_plain
 
 FIRST_WIDTH = 32
 NUM_FEATURES = 1280
@@ -62,6 +63,16 @@ class Depthwise(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         rows, columns = paddings(x.shape[1:3], side, step, self.same)
+        if is_plain():
+            y = jax.lax.conv_general_dilated(
+                x,
+                kernel,
+                (step, step),
+                (rows, columns),
+                dimension_numbers=LAYOUT,
+                feature_group_count=channels,
+            )
+            return y + bias[None, None, None]
         x = jnp.pad(x, ((0, 0), rows, columns, (0, 0)))
         last_row, last_column = (length - side + 1 for length in x.shape[1:3])
         terms = [

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from gcad_jax.core.types import Array, Images, Key
+from gcad_jax.models.layers.convolution import convolve
 
 # Per channel, RGB in [0, 1]: torchvision's statistics of the ImageNet training set.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -41,6 +42,7 @@ def torch_conv(x: Array, width: int, size: int, **options: Any) -> Array:
     `nn.Conv`. A layer of the module in whose `nn.compact` method it is called.
     """
     init = torch_default(size * size * x.shape[-1])
+    options = {"conv_general_dilated": convolve, **options}
     return nn.Conv(width, (size, size), kernel_init=init, bias_init=init, **options)(x)
 
 

@@ -11,7 +11,7 @@ def keep_freed_memory() -> None:
     sixth of a step's time. Does nothing where there is no glibc.
     """
     # From malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX.
-    options = {-1: 2**31 - 1, -2: 2**28, -4: 0, -8: 1}
+    options = {-1: -1, -2: 2**28, -4: 0, -8: 1}
     if sys.platform == "linux":
         for option, value in options.items():
             getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)(option, value)
