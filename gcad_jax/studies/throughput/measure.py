@@ -6,6 +6,7 @@ import functools
 import json
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -231,17 +232,25 @@ def measure_loop(shared: SharedState, row: Row) -> LoopTiming:
     )
 
 
+def compiled_maps(
+    shared: SharedState, method: Method, batch_size: int
+) -> tuple[Callable[[], Any], Any]:
+    """The call that computes every map of a batch on the device, and its program."""
+    detector = jax.device_put(shared.networks(method).detector)
+    seeds = ((detector.learned, detector.calibration),)
+    images = to_float(jax.device_put(shared.images(batch_size)))
+    maps = jax.jit(all_maps(method), compiler_options=options_here())
+    compiled = maps.lower(detector.frozen, seeds, images).compile()
+    return functools.partial(compiled, detector.frozen, seeds, images), compiled
+
+
 def measure_inference(shared: SharedState, row: Row, peaks: Peaks) -> InferenceResult:
     """Every map of images that lie on the device."""
     networks = shared.networks(row.method)
-    detector = jax.device_put(networks.detector)
-    seeds = ((detector.learned, detector.calibration),)
-    images = to_float(jax.device_put(shared.images(row.batch_size)))
+    assert networks.detector is not None  # made before the clock runs
     started = time.perf_counter()
-    maps = jax.jit(all_maps(row.method), compiler_options=options_here())
-    compiled = maps.lower(detector.frozen, seeds, images).compile()
+    call, compiled = compiled_maps(shared, row.method, row.batch_size)
     compile_seconds = time.perf_counter() - started
-    call = functools.partial(compiled, detector.frozen, seeds, images)
     for _ in range(WARM_UP):
         time_calls(call, 1)
     rate = row.batch_size / time_calls(call, shared.config.calls, ROUNDS)
