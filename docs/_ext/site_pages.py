@@ -27,7 +27,7 @@ CONTENTS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "": (
             *("closed_form", "circles", "juice_bottle", "hazelnut", "ablations"),
             *("own_backbone", "precision", "saturation", "evaluator", "throughput"),
-            *("predict", "scaling"),
+            *("cpu_forms", "predict", "scaling"),
         )
     },
 }
