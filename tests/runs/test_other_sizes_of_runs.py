@@ -215,7 +215,7 @@ def test_a_side_that_is_no_multiple_is_rounded_openly(plates):
     load = train_and_evaluate.load_images_of
     name = plates.names()[0]
     note = load(plates, name, spade(image_size=48, keep_aspect=True)).notes[0]
-    assert "64 pixels (width x height), the aspect of the training" in note
+    assert "64 pixels (width x height): the median aspect of the training" in note
     assert "image_size=48 was rounded, for both sides are multiples of 32" in note
     note = load(plates, name, spade(image_size=32, keep_aspect=True)).notes[0]
     assert "rounded" not in note
