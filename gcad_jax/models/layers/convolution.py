@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from gcad_jax.core.types import Array
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+NHWC = jax.lax.conv_dimension_numbers((1,) * 4, (1,) * 4, LAYOUT)
 NO_PADDING = ((0, 0), (0, 0))
 Padding = tuple[tuple[int, int], tuple[int, int]]
 # From so many channels on both sides the gradient of a kernel is products of matrices.
@@ -49,12 +50,13 @@ def convolve(
 ) -> Array:  # (B, h, w, D)
     """`jax.lax.conv_general_dilated`, for `nn.Conv(conv_general_dilated=convolve)`.
 
-    options: of that function, which NHWC images are given to as they are where the
-        default backend is no CPU, or the convolution has groups, strides or dilations.
+    options: of that function, which everything is given to as it is where the default
+        backend is no CPU, or where they ask for more than a convolution of stride 1
+        (groups, dilations, another layout, precision or type of the result).
     """
     options = {"dimension_numbers": LAYOUT, **options}
     sides = _sides(padding)
-    if sides is None or not _is_for_cpu(strides, options):
+    if sides is None or not _is_for_cpu(x, kernel, strides, options):
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
     if kernel.shape[:2] == (1, 1) and sides == NO_PADDING:
         return x @ kernel[0, 0]
@@ -68,12 +70,18 @@ def convolve(
     return _with_product_gradient(x, kernel, sides)
 
 
-def _is_for_cpu(strides: Sequence[int], options: dict[str, Any]) -> bool:
-    steps = [*strides]
-    for dilation in ("lhs_dilation", "rhs_dilation"):
-        steps += options.get(dilation) or ()
-    dense = options.get("feature_group_count", 1) == 1 and set(steps) <= {1}
-    return dense and not _plain.get() and jax.default_backend() == "cpu"
+def _is_for_cpu(
+    x: Array, kernel: Array, strides: Sequence[int], options: dict[str, Any]
+) -> bool:
+    if _plain.get() or jax.default_backend() != "cpu":
+        return False
+    asked = {name: value for name, value in options.items() if value is not None}
+    layout = jax.lax.conv_dimension_numbers(
+        x.shape, kernel.shape, asked.pop("dimension_numbers")
+    )
+    steps = (*strides, *asked.pop("lhs_dilation", ()), *asked.pop("rhs_dilation", ()))
+    groups = asked.pop("feature_group_count", 1)
+    return layout == NHWC and groups == 1 and set(steps) == {1} and not asked
 
 
 def _is_larger_than_images(kernel: Array, x: Array) -> bool:

@@ -89,7 +89,14 @@ def test_accelerators_get_the_plain_form(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options", [{"strides": (2, 2)}, {"rhs_dilation": (2, 2)}, {"padding": "SAME"}]
+    "options",
+    [
+        {"strides": (2, 2)},
+        {"rhs_dilation": (2, 2)},
+        {"padding": "SAME"},
+        {"preferred_element_type": jnp.float32},
+        {"batch_group_count": 1, "precision": "highest"},
+    ],
 )
 def test_what_is_not_dense_is_left_alone(options):
     x, kernel = arrays((1, 9, 9, 2), (3, 3), 2)
