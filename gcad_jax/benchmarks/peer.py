@@ -21,6 +21,7 @@ import contextlib
 import functools
 import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,7 @@ import jax
 from gcad_jax.benchmarks.arguments import make_parser, number
 from gcad_jax.config import presets
 from gcad_jax.core.console import set_verbosity
+from gcad_jax.core.errors import UserError
 from gcad_jax.core.machine.memory import keep_freed_memory
 from gcad_jax.methods.base import Method
 from gcad_jax.methods.gcad import GCAD
@@ -39,7 +41,7 @@ from gcad_jax.models.layers.convolution import plain_convolutions
 from gcad_jax.studies.throughput.config import ThroughputStudy
 from gcad_jax.studies.throughput.measure import (
     SharedState,
-    compiled_maps,
+    compile_maps,
     start_training,
 )
 from gcad_jax.studies.throughput.rows import rows
@@ -73,9 +75,12 @@ class Peer:
 
     def __init__(self, python: str, path: str, preset: str, batch: int) -> None:
         """Starts it; it reads its file and makes its networks."""
-        command = [python, "-c", PEER, path, preset, str(batch)]
+        self.path = path
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, "-c", PEER, path, preset, str(batch)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def __enter__(self) -> "Peer":
@@ -90,14 +95,17 @@ class Peer:
         """Of one of several calls that follow each other.
 
         Raises:
-          RuntimeError: the program ended; what it said stands above.
+          UserError: the program ended; what it said stands above.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # the answer is missing then
             print(name, calls, file=self.process.stdin, flush=True)
         if not (answer := self.process.stdout.readline()):
-            raise RuntimeError("The peer ended without an answer.")
+            raise UserError(
+                f"{self.path} ended without an answer; what its Python says of it "
+                "stands above."
+            )
         return float(answer) / calls
 
 
@@ -115,7 +123,8 @@ def our_calls(method: Method) -> dict[str, Callable[[int], float]]:
         )
         return timing.step_seconds
 
-    score, _ = compiled_maps(shared, method, method.batch_size)
+    detector = shared.networks(method).detector
+    score, _ = compile_maps(method, detector, shared.images(method.batch_size))
     return {TRAIN: train, SCORE: functools.partial(time_calls, score)}
 
 
@@ -169,11 +178,19 @@ def _print_row(name: str, numbers: Sequence[float]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures what the flags say."""
-    given = parser().parse_args(arguments)
+    flags = parser()
+    given = flags.parse_args(arguments)
+    if not os.path.isfile(given.peer):
+        flags.error(f"--peer={given.peer} is no file")
+    if shutil.which(given.python) is None:
+        flags.error(f"--python={given.python} is no program")
     set_verbosity(quiet=True)
     keep_freed_memory()
-    with plain_convolutions() if given.plain else contextlib.nullcontext():
-        measure(given)
+    try:
+        with plain_convolutions() if given.plain else contextlib.nullcontext():
+            measure(given)
+    except UserError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

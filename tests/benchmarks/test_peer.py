@@ -48,5 +48,12 @@ def test_rows(tiny, tmp_path, capsys):
 def test_a_peer_that_fails(tiny, tmp_path):
     file = tmp_path / "other.py"
     file.write_text("step_fn = None")
-    with pytest.raises(RuntimeError, match="ended without an answer"):
+    with pytest.raises(SystemExit, match=r"other\.py ended without an answer"):
         peer.main([f"--peer={file}", "--rounds=1", "--seconds=1"])
+
+
+@pytest.mark.parametrize("flag", ["--peer=missing.py", "--python=missing"])
+def test_what_is_not_there(flag, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        peer.main([f"--peer={__file__}", flag])
+    assert f"{flag} is no " in capsys.readouterr().err

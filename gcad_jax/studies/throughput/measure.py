@@ -232,24 +232,24 @@ def measure_loop(shared: SharedState, row: Row) -> LoopTiming:
     )
 
 
-def compiled_maps(
-    shared: SharedState, method: Method, batch_size: int
+def compile_maps(
+    method: Method, detector: DetectorState, images: ImagesU8
 ) -> tuple[Callable[[], Any], Any]:
     """The call that computes every map of a batch on the device, and its program."""
-    detector = jax.device_put(shared.networks(method).detector)
+    detector = jax.device_put(detector)
     seeds = ((detector.learned, detector.calibration),)
-    images = to_float(jax.device_put(shared.images(batch_size)))
+    on_device = to_float(jax.device_put(images))
     maps = jax.jit(all_maps(method), compiler_options=options_here())
-    compiled = maps.lower(detector.frozen, seeds, images).compile()
-    return functools.partial(compiled, detector.frozen, seeds, images), compiled
+    compiled = maps.lower(detector.frozen, seeds, on_device).compile()
+    return functools.partial(compiled, detector.frozen, seeds, on_device), compiled
 
 
 def measure_inference(shared: SharedState, row: Row, peaks: Peaks) -> InferenceResult:
     """Every map of images that lie on the device."""
     networks = shared.networks(row.method)
-    assert networks.detector is not None  # made before the clock runs
+    detector, images = networks.detector, shared.images(row.batch_size)
     started = time.perf_counter()
-    call, compiled = compiled_maps(shared, row.method, row.batch_size)
+    call, compiled = compile_maps(row.method, detector, images)
     compile_seconds = time.perf_counter() - started
     for _ in range(WARM_UP):
         time_calls(call, 1)
