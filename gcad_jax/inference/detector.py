@@ -52,11 +52,13 @@ class Detector:
         self._state = jax.device_put(stored.detector)
         score_seeds = all_maps(stored.method)
 
-        def score(state: Tree, images: Array) -> ScoredImages:
+        def score(state: Tree, images: Array) -> tuple[Tree, Array]:
             seed = (state.learned, state.calibration)
-            return score_seeds(state.frozen, [seed], to_float(images))[0]
+            # A plain tuple, which a kept program can hold.
+            return tuple(score_seeds(state.frozen, [seed], to_float(images))[0])
 
-        self._score: Callable[[Tree, Array | np.ndarray], ScoredImages] = jax.jit(
+        self._program = score
+        self._score: Callable[[Tree, Array | np.ndarray], tuple[Tree, Array]] = jax.jit(
             score, compiler_options=options_here()
         )
 
@@ -71,25 +73,18 @@ class Detector:
 
         Programs of the package's own methods alone are kept, whose source is known.
 
-        folder: None keeps nothing. before_compiling: called where it must be compiled.
+        folder: None keeps nothing.
+        before_compiling: called where it must be compiled.
         """
         method = self.stored.method
         if folder is None or not type(method).__module__.startswith(OWN):
             before_compiling()
             return
-        score_seeds = all_maps(method)
-
-        def score(state: Tree, images: Array) -> Tree:
-            seed = (state.learned, state.calibration)
-            scored = score_seeds(state.frozen, [seed], to_float(images))[0]
-            return scored.maps, scored.image_scores
-
         size = (self.batch_size, *self.stored.image_size, method.channels)
         images = jax.ShapeDtypeStruct(size, np.uint8)
-        compiled = compile_kept(
-            score, (self._state, images), folder, repr(method), before_compiling
+        self._score = compile_kept(
+            self._program, (self._state, images), folder, repr(method), before_compiling
         )
-        self._score = lambda state, images: ScoredImages(*compiled(state, images))
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -208,7 +203,7 @@ class Detector:
 
         images: (batch_size, h, w, C) uint8, as the network takes them.
         """
-        return self._score(self._state, images)
+        return ScoredImages(*self._score(self._state, images))
 
     def _finish_batch(
         self, batch: Sequence[LoadedImage], scored: ScoredImages | None, limit: float
