@@ -51,7 +51,7 @@ setup(
         "docs": ["furo", "myst-parser>=4", "sphinx>=8"],  # the site of docs/
         "gcs": ["etils[epath-gcs]"],  # gcsfs, by which epath reads and writes gs://
         # Writes and runs ONNX files; the conversion is in the package, because jax2onnx
-        # converts one of nine methods and holds orbax-checkpoint back.
+        # converted one method of eight (docs/export.md), and holds orbax back.
         "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2"],
         # Parity tests; nothing else needs it.
         "torch": ["efficientnet-lite-pytorch", "timm", "torch", "torchvision"],

@@ -7,10 +7,11 @@ import sys
 def keep_freed_memory() -> None:
     """Has glibc keep the working memory of a step instead of returning it each time.
 
-    XLA on CPU allocates it anew for every step, and faulting the pages in again is a
-    sixth of a step's time. Does nothing where there is no glibc.
+    XLA on CPU allocates it anew for every step, and fresh memory is written ten times
+    as slowly as what was kept (docs/results/cpu_forms.md). Does nothing where there is
+    no glibc.
     """
-    # From malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX.
+    # From malloc.h: M_TRIM_THRESHOLD (never), M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX.
     options = {-1: -1, -2: 2**28, -4: 0, -8: 1}
     if sys.platform == "linux":
         for option, value in options.items():
