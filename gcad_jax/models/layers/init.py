@@ -1,5 +1,6 @@
 """Initial weights, scaled widths and normalized inputs, shared by all networks."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -52,11 +53,13 @@ def torch_dense(x: Array, width: int, **options: Any) -> Array:
     return nn.Dense(width, kernel_init=init, bias_init=init, **options)(x)
 
 
+@functools.cache
 def uniform(bound: float) -> Initializer:
     """U(-bound, bound); the deviation is bound / sqrt(3)."""
     return _initializer(lambda signed: bound * signed)
 
 
+@functools.cache
 def he_normal(slope: float) -> Initializer:
     """He's normal initializer for kernels (..., in, out) before a leaky ReLU.
 
@@ -72,14 +75,21 @@ def he_normal(slope: float) -> Initializer:
 
 
 def _initializer(of_signed: Callable[[Array], Array]) -> Initializer:
-    """of_signed: values of U(-1, 1) -> those of the parameter, float32."""
+    """of_signed: values of U(-1, 1) -> those of the parameter, float32.
+
+    Flax asks an initializer for its shape at every parameter of every call of a
+    network. Under jit, and with the initializers above kept, the answer is there.
+    """
+
+    @functools.partial(jax.jit, static_argnums=(1, 2))
+    def draw(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+        return of_signed(2 * _uniform(key, shape) - 1).astype(dtype)
 
     def init(
         key: Key, shape: Sequence[Any], dtype: Any = None, out_sharding: Any = None
     ) -> Array:
         del out_sharding  # part of the type; parameters are placed by the trainer
-        values = of_signed(2 * _uniform(key, tuple(shape)) - 1)
-        return values.astype(dtype or jnp.float32)
+        return draw(key, tuple(shape), jnp.dtype(dtype or jnp.float32))
 
     return init
 
