@@ -31,8 +31,10 @@ def _by_image(function: Callable[[Images], Tree], images: Images) -> Tree:
     # An exported program has a symbol for the batch, which nothing can be told of.
     chains = _divisor(batch, os.cpu_count() or 1) if isinstance(batch, int) else 1
 
+    of_one = jax.jit(function)  # traced once for all chains
+
     def compute(rows: Images) -> Tree:  # (chains, H, W, C)
-        parts = [function(rows[i : i + 1]) for i in range(chains)]
+        parts = [of_one(rows[i : i + 1]) for i in range(chains)]
         return jax.tree.map(lambda *leaves: jax.numpy.concatenate(leaves), *parts)
 
     shape = images.shape[1:]

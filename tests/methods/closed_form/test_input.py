@@ -26,7 +26,7 @@ def textures(count, side=SIDE, channels=3):
 
 
 def method(**fields):
-    return ClosedForm(image_size=SIDE, inference_batch_size=4, **fields)
+    return ClosedForm(image_size=SIDE, inference_batch_size=2, **fields)
 
 
 def assert_scores_are_numbers(of_method, frozen, images):
@@ -172,7 +172,7 @@ def command(folder, workdir, *more):
         f"--config.data.root={folder}",
         f"--workdir={workdir}",
         "--config.method.image_size=32",
-        "--config.method.inference_batch_size=4",
+        "--config.method.inference_batch_size=2",
         *more,
     )
 
