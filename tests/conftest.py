@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -31,8 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(folder.cleanup)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-    # Programs of JAX are many objects that stay: looking through all of them, as often
-    # as Python does, took a twentieth of the time.
+    # Programs of JAX are many objects: looking through all of them, as often as Python
+    # does, took a twentieth of the time.
     gc.set_threshold(50_000, 20, 100)
 
     import jax
@@ -59,6 +60,26 @@ FIRST = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in FIRST)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, and need not be looked through."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_of_a_file() -> Iterator[None]:
+    """Traced and compiled programs go with the file whose tests ran them.
+
+    Those of all files are gigabytes, and each `gc.collect()` of a measurement took
+    seconds to look through them. What is compiled again is found on the disk.
+    """
+    import jax
+
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

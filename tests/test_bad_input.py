@@ -211,6 +211,7 @@ def test_devices_that_do_not_fit(batch_size, num_devices, words, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_loss_that_is_not_finite(tmp_path):
     body = "runs.tiny(method=runs.method(learning_rate=1e38), checkpoint_minutes=0.0)"
     file = runs.write_config(tmp_path, body)

@@ -3,50 +3,37 @@
 import ast
 import dataclasses
 import json
-import subprocess
-import sys
 
 import pytest
 from helpers import commands, runs
 
+from gcad_jax import main
 from gcad_jax.cli import config_flags
-from gcad_jax.config import files
+from gcad_jax.config import files, serialization, validation
 from gcad_jax.core.errors import UserError
 
 CIRCLES = "--config=configs/circles.py"
 FOLDER = "--config=configs/folder.py:small"
 
-# Parses the flags as the command does, and prints the resolved config.
-PRINT = """
-import json
-from gcad_jax.config import serialization, validation
-from gcad_jax.main import COMMAND
-
-def show(given):
-    config = validation.resolve(given.config)
-    print(json.dumps(serialization.as_dict(config)))
-
-COMMAND.run(show)
-"""
+# How ml_collections loads a config file.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 
-def parse(*arguments, cwd=runs.ROOT):
-    """Only the flags, in a process: what follows them is another test's."""
-    return subprocess.run(
-        [sys.executable, "-c", PRINT, *arguments, "--workdir=x"],
-        cwd=cwd,
-        env=runs.environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+@pytest.fixture
+def parsed(monkeypatch):
+    """Parses the flags as the command does, no more; returns the resolved config."""
 
+    def parse(*arguments, cwd=runs.ROOT):
+        given = []
+        with monkeypatch.context() as patched:
+            patched.chdir(cwd)
+            patched.setattr(main, "main", given.append)
+            code = commands.run_here("main", [*arguments, "--workdir=x"], monkeypatch)
+        assert code == 0
+        config = validation.resolve(given[0].config)
+        return json.loads(json.dumps(serialization.as_dict(config)))
 
-def parsed(*arguments, cwd=runs.ROOT):
-    """The resolved config."""
-    done = parse(*arguments, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return parse
 
 
 @pytest.mark.parametrize("file", runs.CONFIGS, ids=lambda file: file.stem)
@@ -65,7 +52,7 @@ def test_unknown_preset_names_the_nearest(file):
         files.load(f"{file}:smal")
 
 
-def test_the_config_files_of_the_package_serve_in_any_folder(tmp_path):
+def test_the_config_files_of_the_package_serve_in_any_folder(tmp_path, parsed):
     config = parsed("--config=configs/loco.py:small", "--config.epochs=7", cwd=tmp_path)
     assert config["epochs"] == 7
     assert "MvtecLocoAd" in json.dumps(config)
@@ -84,7 +71,7 @@ def test_a_file_that_is_there_wins(tmp_path, monkeypatch):
         assert files.locate(elsewhere) == elsewhere
 
 
-def test_overrides_that_users_rely_on():
+def test_overrides_that_users_rely_on(parsed):
     config = parsed(
         "--config=configs/loco.py:small",
         "--config.data.root=/some/where",
@@ -110,11 +97,11 @@ def test_overrides_that_users_rely_on():
 @pytest.mark.parametrize(
     ("text", "seeds"), [("0", [0]), ("3,", [3]), ("1,2", [1, 2]), ("(5,)", [5])]
 )
-def test_seeds_may_be_written_without_brackets(text, seeds):
+def test_seeds_may_be_written_without_brackets(text, seeds, parsed):
     assert parsed(CIRCLES, f"--config.seeds={text}")["seeds"] == seeds
 
 
-def test_values_may_follow_as_words():
+def test_values_may_follow_as_words(parsed):
     config = parsed("--config", "configs/circles.py", "--config.epochs", "7")
     assert config["epochs"] == 7
 
@@ -128,7 +115,7 @@ def test_values_may_follow_as_words():
         (["--config.method.image_size=64,96", "--config.method.K=3"], [64, 96]),
     ],
 )
-def test_a_size_is_one_side_or_two(arguments, size):
+def test_a_size_is_one_side_or_two(arguments, size, parsed):
     config = parsed("--config=configs/spade.py:small", *arguments)
     assert config["image_size"] == config["method"]["image_size"] == size
     assert config["method"]["K"] == (3 if "--config.method.K=3" in arguments else 20)
@@ -154,7 +141,7 @@ class Outer:
     inner: Inner = dataclasses.field(default_factory=Inner)
 
 
-# One process each costs two seconds; the others are tried in one process below.
+# One process each costs two seconds; the others are tried in this process below.
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
@@ -164,8 +151,9 @@ class Outer:
     ],
 )
 def test_mistakes_in_a_process(argument, words):
-    done = parse(CIRCLES, argument)
-    assert (done.returncode, done.stdout) == (2, "")
+    done = runs.command([CIRCLES, argument, "--workdir=x"])
+    assert done.returncode == 2
+    assert done.stdout in ("", "config      configs/circles.py\n")
     said = runs.one_sentence(done.stderr)
     assert all(word in said for word in words), said
 
@@ -218,7 +206,6 @@ MISTAKES = (
 )
 
 
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @pytest.mark.parametrize(("arguments", "sentence"), MISTAKES)
 def test_mistakes(arguments, sentence, refuse, monkeypatch):
     monkeypatch.chdir(runs.ROOT)

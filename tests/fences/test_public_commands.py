@@ -73,6 +73,7 @@ def test_the_package_lists_its_commands():
     assert "gcad_jax.predict" in sentence(outside.command("", "predct"))
 
 
+@pytest.mark.long
 def test_what_cannot_be_read_is_said_in_one_sentence(tmp_path):
     nowhere, out = tmp_path / "nowhere", tmp_path / "out"
     images = outside.FILES / "images"

@@ -108,6 +108,7 @@ def test_weights_of_E_loc_are_found_by_their_path(p):
         np.testing.assert_array_equal(shipped, by_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["new_method", "new_data_set"])
 def test_a_worked_example_runs_as_it_stood_there(name, tmp_path):
     package = outside.pathlib.Path(gcad_jax.__file__).parent

@@ -239,6 +239,15 @@ def case(request):
     return CASES[request.param]
 
 
+def long_of(*names):
+    """Marks a test as long for these methods: it takes more than about 5 s."""
+    cases = [
+        pytest.param(name, marks=pytest.mark.long) if name in names else name
+        for name in CASES
+    ]
+    return pytest.mark.parametrize("case", cases, indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
 def images(case):
     return doubles.random_images(4, side=SIDE)[..., : case.method.channels]
@@ -400,6 +409,7 @@ def test_in_bfloat16_all_that_is_kept_stays_float32(
     assert maps.dtype == np.float32
 
 
+@long_of("GCAD", "GCAD, classification network", "MNAD", "FAnoGAN")
 def test_a_seed_alone_on_one_device_equals_it_among_others_on_two(case, frozen, images):
     """Two updates of the last phase of any networks, augmented; the others by vmap.
 
@@ -482,6 +492,7 @@ def test_a_detector_is_arrays_that_come_back_from_a_file(
         np.testing.assert_array_equal(again[name], values)
 
 
+@long_of("GCAD, classification network")
 def test_exported_it_says_what_it_says_here(case, detector):
     """Of images that are smaller than the network's, read back from its bytes."""
     scales = {COMBINED: Scale(0.0, tuple(i / 20 for i in range(1, 40)))}
@@ -540,6 +551,7 @@ def test_images_need_be_no_squares_or_a_sentence_says_so(case, state):
     assert parity.small, parity
 
 
+@long_of("GCAD, classification network")
 def test_seeds_are_scored_together_as_alone_and_what_they_share_is_computed_once(
     case, frozen, images
 ):

@@ -71,6 +71,7 @@ def test_zoom_keeps_the_centers_where_they_were():
     np.testing.assert_allclose(found[0, 1, :, 0], (8, 16, 20), atol=0.3)
 
 
+@pytest.mark.long
 def test_cells_of_mobilenet_stand_where_they_are_read():
     """A gray image with one white pixel moves the cell at that pixel most."""
     network = CLASSIFIERS["mobilenet_v2"]

@@ -69,6 +69,7 @@ def test_held_out_patches_are_described_far_better_than_untrained(whole):
     assert result["L_k_held_out"] < 0.8 * result["L_k_held_out_constant"]
 
 
+@pytest.mark.long
 def test_dense_windows_teach_what_stands_at_the_center_of_each_patch(photos, tmp_path):
     class Pixels(nn.Module):
         @nn.compact
@@ -108,6 +109,7 @@ def test_the_weights_load_and_their_dense_form_equals_the_patch_form(whole):
     np.testing.assert_allclose(dense, patch, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.long
 def test_a_run_stopped_by_sigterm_ends_with_the_same_weights(
     whole, photos, tmp_path, monkeypatch
 ):

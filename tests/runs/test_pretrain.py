@@ -105,6 +105,7 @@ def test_the_weights_say_where_they_come_from_and_gcad_takes_them(done):
     np.testing.assert_allclose(deviation, 1, atol=1e-3)
 
 
+@pytest.mark.long
 def test_a_finished_run_can_be_stored_in_half_precision(done, target, photos):
     folder, (result,) = done
     net = config(target, photos).method

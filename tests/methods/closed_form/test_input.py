@@ -112,6 +112,7 @@ def test_larger_images_are_fewer_where_the_memory_is_full(monkeypatch):
     assert "of each of 3 of 6 images, which cover the others," in said[0]
 
 
+@pytest.mark.long
 def test_of_too_many_images_those_that_cover_them_are_learned_from():
     """As many as there are without the others, by the pooled features of all."""
     images = textures(10)

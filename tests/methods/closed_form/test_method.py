@@ -312,6 +312,7 @@ def test_a_training_image_is_at_no_distance_from_itself(retrieval):
         np.testing.assert_allclose(maps[name], 0, atol=0.05)
 
 
+@pytest.mark.long
 def test_images_need_not_be_square():
     of_method = method(image_size=(64, 96))
     train, tests = discs(4, 0, 64, 96), discs(2, 1, 64, 96)

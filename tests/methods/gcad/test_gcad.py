@@ -356,6 +356,7 @@ def test_the_local_branch_alone_is_one_phase():
     assert (phase.name, phase.num_steps) == ("local", 3500)
 
 
+@pytest.mark.long
 def test_scales_are_separate_models_whose_maps_are_averaged(images):
     both = GCAD(
         image_size=32,

@@ -120,6 +120,7 @@ def test_seeds_begin_with_the_same_weights():
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.long
 def test_runs_made_one_by_one_are_taken_up(tmp_path, capsys):
     for precision in ("float32", "bfloat16"):
         one = runs.tiny(method=runs.method(precision=precision), seeds=(0, 1))
