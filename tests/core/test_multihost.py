@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,6 +24,8 @@ STEPS = 200 * 3
 # Of each of two processes. By batch, sums over devices and then over processes round
 # otherwise than over all devices of one process: there, to the bit, only with one each.
 EACH = {"batch": 1, "seed": 2}
+# Words of Gloo's threads, which print pieces of one sentence into one another.
+GLOO = "[Gloo] Rank is connected to peer ranks. Expected number of connected"
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +108,7 @@ def test_two_processes_stopped_killed_and_continued_equal_one(one, config, tmp_p
     (code, out, err), (second, quiet, err_2) = ends(start_two(arguments, EACH[layout]))
     assert (code, second) == (0, 0), (out, err, err_2)
     assert f"over {2 * EACH[layout]} cpu devices of 2 processes" in out
-    assert not [line for line in quiet.splitlines() if "Gloo" not in line]
+    assert words(quiet) <= words(GLOO), quiet
 
     expected, actual = (runs.saved_state(w / "circles") for w in (reference, workdir))
     assert expected.keys() == actual.keys()
@@ -128,6 +131,10 @@ def test_two_processes_stopped_killed_and_continued_equal_one(one, config, tmp_p
     ended = runs.saved_state(tmp_path / "elsewhere" / "circles")
     for name, leaf in expected.items():
         np.testing.assert_allclose(ended[name], leaf, rtol=1e-4, atol=1e-4)
+
+
+def words(text):
+    return set(re.findall("[A-Za-z]+", text))
 
 
 def sentence(err):
