@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
-from helpers import doubles
+from helpers import doubles, small_classifier
 from scipy import ndimage
 
 from gcad_jax.config import presets
@@ -17,7 +16,7 @@ from gcad_jax.data.image_size import ShortSide
 from gcad_jax.data.mvtec_ad import MvtecAd
 from gcad_jax.methods.base import DetectorState, Learned
 from gcad_jax.methods.spade import SPADE, smooth
-from gcad_jax.models.classifiers.classifier import classifier, save_classifier
+from gcad_jax.models.classifiers.classifier import classifier
 
 SIDE = 32
 TRAIN, K = 5, 3
@@ -30,14 +29,11 @@ def images():
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A MobileNetV2 with random weights, as `convert` would leave it."""
-    network = classifier("mobilenet_v2")
-    image = jnp.zeros((1, 64, 64, 3))
-    params = jax.jit(network.module.init)(jax.random.key(0), image)["params"]
-    arrays = {n: np.asarray(a) for n, a in flatten_dict(params, sep="/").items()}
-    path = tmp_path_factory.mktemp("weights") / "mobilenet.npz"
-    save_classifier(path, "mobilenet_v2", arrays, {})
-    return str(path)
+    """Random ones, as `convert` would leave them, of what stands in for MobileNetV2."""
+    with pytest.MonkeyPatch.context() as patch:
+        small_classifier.stand_in(patch, "mobilenet_v2")
+        folder = tmp_path_factory.mktemp("weights")
+        yield small_classifier.save(folder / "mobilenet.npz", "mobilenet_v2")
 
 
 def spade(weights, **fields):

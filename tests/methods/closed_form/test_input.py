@@ -7,7 +7,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from helpers import commands, runs, trees
+from helpers import commands, runs, small_classifier, trees
 
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.types import COMBINED
@@ -18,6 +18,17 @@ from gcad_jax.methods.common.apply import all_maps, score_images
 
 SIDE = 32
 NOTHING = Learned({}, {})
+
+
+@pytest.fixture(autouse=True)
+def _small_network(monkeypatch):
+    small_classifier.stand_in(monkeypatch, "efficientnet_lite0")
+
+
+@pytest.fixture
+def imagenet(monkeypatch):
+    """The network of the package and its weights."""
+    small_classifier.put_back(monkeypatch, "efficientnet_lite0")
 
 
 def textures(count, side=SIDE, channels=3):
@@ -102,7 +113,9 @@ def test_few_validation_images_still_tell_a_spoilt_image(count):
 
 def test_larger_images_are_fewer_where_the_memory_is_full(monkeypatch):
     images = textures(6)
-    of_one = (4 * 4 * (24 + 40) + 2 * 2 * (80 + 112)) * 2  # float16
+    _, second, third, fourth, fifth, *_ = small_classifier.WIDTHS
+    fine, coarse = second + third, fourth + fifth
+    of_one = (4 * 4 * fine + 2 * 2 * coarse) * 2  # float16
     monkeypatch.setattr(gallery, "MOST_BYTES", 3 * of_one + 1)
     of_method = method()
     frozen = of_method.prepare(images)
@@ -112,7 +125,6 @@ def test_larger_images_are_fewer_where_the_memory_is_full(monkeypatch):
     assert "of each of 3 of 6 images, which cover the others," in said[0]
 
 
-@pytest.mark.long
 def test_of_too_many_images_those_that_cover_them_are_learned_from():
     """As many as there are without the others, by the pooled features of all."""
     images = textures(10)
@@ -130,6 +142,7 @@ def test_of_too_many_images_those_that_cover_them_are_learned_from():
     )
 
 
+@pytest.mark.usefixtures("imagenet")
 def test_missing_weights_say_what_to_install(monkeypatch):
     def absent(name):
         raise importlib.metadata.PackageNotFoundError(name)
@@ -200,7 +213,9 @@ def folder_of(root, sizes, channels=3):
     ],
     ids=["several sizes", "gray"],
 )
-def test_folders(tmp_path, monkeypatch, sizes, channels):
+def test_folders(request, tmp_path, monkeypatch, sizes, channels):
+    if channels == 3:
+        request.getfixturevalue("imagenet")
     folder = folder_of(tmp_path / "mine", sizes, channels)
     arguments = command(folder, tmp_path / "run")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""The closed form whole, on images that a network of ImageNet describes.
+"""The closed form whole, on images that a small network describes.
 
 Synthetic images of 32 pixels: a disc whose place says what its color is, so that there
 is something to learn.
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import small_classifier
 from jax import export
 
 from gcad_jax.core.types import COMBINED, MAP_MAXIMUM
@@ -73,6 +74,13 @@ METHODS = {
     "retrieval": method(),
     "memory": method(local="memory", memory_size=20, memory_candidates=60),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_network():
+    with pytest.MonkeyPatch.context() as patch:
+        small_classifier.stand_in(patch, "efficientnet_lite0")
+        yield
 
 
 @functools.cache
@@ -236,9 +244,11 @@ def test_a_report_says_what_was_fitted(fitted, explained, says):
     assert "w is set" in chosen
 
 
-def test_what_is_anomalous_scores_high(retrieval):
-    """A black square where good images have none."""
-    of_method, detector = retrieval
+def test_what_is_anomalous_scores_high(monkeypatch):
+    """A black square where good images have none, to the weights of ImageNet."""
+    small_classifier.put_back(monkeypatch, "efficientnet_lite0")
+    of_method = method()
+    detector = fit(of_method, TRAINING, VALIDATION)
     spoilt = TESTS.copy()
     spoilt[:, 22:30, 20:30] = 0
     good, _ = scored(of_method, detector, TESTS)
@@ -312,7 +322,6 @@ def test_a_training_image_is_at_no_distance_from_itself(retrieval):
         np.testing.assert_allclose(maps[name], 0, atol=0.05)
 
 
-@pytest.mark.long
 def test_images_need_not_be_square():
     of_method = method(image_size=(64, 96))
     train, tests = discs(4, 0, 64, 96), discs(2, 1, 64, 96)
