@@ -38,6 +38,10 @@ from gcad_jax.training.frozen_cache import FROZEN
 from gcad_jax.training.input_pipeline import InMemory
 from gcad_jax.training.options import LoopOptions
 
+# After as long no further program is compiled, so that a plan is there in a minute.
+COMPILING_SECONDS = 25.0
+FEW_IMAGES = 2  # training images that stand for all, where all are only counted
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -177,7 +181,10 @@ class _Remaining:
         """How long it will take, as far as it was measured."""
         if self.cost is None:
             return ["nothing is left to train; scoring is all that is left"]
-        prepared = f"preparing took {duration(self.prepare_seconds)}"
+        seconds = duration(self.prepare_seconds)
+        prepared = f"preparing took {seconds}"
+        if self.updates:
+            prepared = f"preparing takes at most about {seconds}"
         if self.trainings > 1:
             prepared += " and is done for each category"
         if not self.updates:
@@ -228,23 +235,45 @@ def training_images(config: Experiment, category: Category) -> InMemory:
 
 
 def measure_category(
-    config: Experiment, category: Category, options: LoopOptions
+    config: Experiment,
+    category: Category,
+    options: LoopOptions,
+    until: float | None = None,
 ) -> tuple[Cost, float, float]:
-    """Cost of training on a category, and seconds that its frozen part took.
+    """Cost of training on a category, and about the seconds of its frozen part.
 
     The third are the seconds of scoring an image, of a method that trains nothing.
+    The frozen part of one that is trained is made of a few images, and its seconds are
+    multiplied: its shapes do not depend on their number.
+
+    until: as of `time.monotonic`, when no further phase is compiled; by default
+        `COMPILING_SECONDS` from now.
     """
     method, started = config.method, time.monotonic()
-    print_line("preparing   what is not trained")
-    frozen = jax.block_until_ready(method.prepare(category.train))
-    prepare_seconds = time.monotonic() - started
-    images = training_images(config, category)
-    if not method.phases(images.steps_per_epoch):
+    until = started + COMPILING_SECONDS if until is None else until
+    count = len(category.train)
+    trained = bool(method.phases(training_images(config, category).steps_per_epoch))
+    few = min(count, _sample_size(method)) if trained else count
+    of = f", of {few} of {count} images" if few < count else ""
+    print_line(f"preparing   what is not trained{of}")
+    frozen = jax.block_until_ready(method.prepare(category.train[:few]))
+    if few < count:  # once more: the first time compiles
+        started = time.monotonic()
+        jax.block_until_ready(method.prepare(category.train[:few]))
+    prepare_seconds = (time.monotonic() - started) * count / few
+    if not trained:
         size = summary.num_bytes(frozen)
         image_seconds = measure_scoring(method, category, frozen)
         return Cost({}, 0.0, size, 0, 0, 0, size, ()), prepare_seconds, image_seconds
-    cost = measure_cost(method, images, frozen, config.seeds, options)
+    images = InMemory(method, category, config.seeds, config.cache_features, few)
+    cost = measure_cost(method, images, frozen, config.seeds, options, until)
     return cost, prepare_seconds, 0.0
+
+
+def _sample_size(method: Method) -> int:
+    """Images that a frozen part can be made of; a code of g numbers needs more."""
+    coded = getattr(method, "classifier", None)
+    return max(FEW_IMAGES, coded.g + 1 if coded else 0)
 
 
 def measure_scoring(method: Method, category: Category, frozen: Tree) -> float:

@@ -61,6 +61,22 @@ def compile_step(
     )
 
 
+def lower_step(
+    phase: Phase,
+    augmentation: Augmentation,
+    options: StepOptions,
+    layout: Layout,
+    states: TrainState,
+    resources: Resources,
+    examples: np.ndarray,
+) -> Program:
+    """As `compile_step`, traced and not compiled: its operations alone are known."""
+    mapped = layout.map(make_step(phase, augmentation, options))
+    lowered = mapped.lower(states, resources, layout.examples_to_device(examples))
+    flops = _flops(lowered.cost_analysis(), len(layout.devices))
+    return Program(phase, None, flops, None)
+
+
 def traced_flops(
     phase: Phase, augmentation: Augmentation, states: TrainState, resources: Resources
 ) -> float | None:

@@ -55,8 +55,12 @@ class InMemory:
         category: Category,
         seeds: Sequence[int],
         cache_features: bool = False,
+        computed: int | None = None,
     ) -> None:
         """cache_features: keep what the frozen part says of each training image.
+
+        computed: number of images whose features are computed; others repeat them,
+            where time and memory alone are asked for. None: of all.
 
         Raises:
           UserError: features of augmented images, a batch larger than the data set.
@@ -69,7 +73,7 @@ class InMemory:
         )
         self.steps_per_epoch = steps_per_epoch(method.samples_per_epoch or count, batch)
         self._method, self._category, self._seeds = method, category, seeds
-        self._cache_features = cache_features
+        self._cache_features, self._computed = cache_features, computed
         if cache_features and not self.augmentation.is_identity:
             raise UserError(
                 f"cache_features is True, but the training images of {category.name} "
@@ -84,7 +88,11 @@ class InMemory:
         if self._cache_features:
             compute = functools.partial(jax.jit(self._method.cache), frozen)
             size = self._method.inference_batch_size
-            cached = in_batches(compute, self._category.train, size)
+            images = self._category.train
+            cached = in_batches(compute, images[: self._computed], size)
+            if self._computed is not None:
+                rows = np.arange(len(images)) % self._computed
+                cached = jax.tree.map(lambda x: x[rows], cached)
         tree = Resources(frozen, to_device(self._category.train), cached)
         return layout.replicate(tree)
 

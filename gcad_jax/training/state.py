@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gcad_jax.core.types import Array
 from gcad_jax.methods.base import Trainable, TrainState
@@ -18,6 +19,22 @@ def first_states(task: Trainable, seeds: Sequence[int]) -> TrainState:
     init = jax.jit(lambda seed: init_state(task, seed))
     with jax.default_device(host_device()):
         return stack([init(seed) for seed in seeds])
+
+
+def placeholder_states(task: Trainable, num_seeds: int) -> TrainState:
+    """What `first_states` returns, with zeros in place of numbers; nothing is compiled.
+
+    For timing alone: a network of zeros takes as long as any other.
+    """
+    shapes = jax.eval_shape(lambda: stack([init_state(task, 0)] * num_seeds))
+
+    def zeros(leaf: jax.ShapeDtypeStruct) -> Array:
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.split(jax.random.key(0), leaf.shape)
+        return jnp.asarray(np.zeros(leaf.shape, leaf.dtype))
+
+    with jax.default_device(host_device()):
+        return jax.tree.map(zeros, shapes)
 
 
 def host_device() -> jax.Device | None:

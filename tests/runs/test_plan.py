@@ -96,6 +96,28 @@ def test_scoring_is_timed_on_the_devices_that_the_run_scores_on(monkeypatch):
     assert seen == [devices, devices]
 
 
+def test_a_plan_describes_a_few_training_images(tmp_path, capsys, monkeypatch):
+    counts = []
+
+    class Counted(Scored):
+        def prepare(self, images):
+            counts.append(len(images))
+            return super().prepare(images)
+
+    said = planned(runs.tiny(method=Counted()), tmp_path / "run", capsys)
+    assert counts == [plan.FEW_IMAGES] * 2
+    assert "what is not trained, of 2 of 12 images" in said
+    assert "preparing takes at most about" in said
+    assert "not compiled" not in said
+
+    # No time is left after the first phase, which is always compiled.
+    monkeypatch.setattr(plan, "COMPILING_SECONDS", 0)
+    said = planned(runs.tiny(method=Counted()), tmp_path / "run", capsys)
+    assert said.count("compiling   the update of") == 1
+    assert "not compiled: the update of both; its time is estimated from" in said
+    assert "phase       both: " in said
+
+
 def test_the_command_is_quiet_where_asked(tmp_path):
     file = runs.write_config(tmp_path, "runs.tiny(method=doubles.Scored())")
     arguments = [f"--config={file}", f"--workdir={tmp_path / 'run'}"]

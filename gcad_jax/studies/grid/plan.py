@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -28,6 +29,7 @@ from gcad_jax.studies.grid.study import Study
 from gcad_jax.training.checkpoint import CHECKPOINTS, newest_step
 from gcad_jax.training.cost.estimate import Cost, duration
 
+RUNS_SECONDS = 20.0  # after which a plan measures no further run
 CATEGORIES = ("category", "categories")
 
 
@@ -160,9 +162,16 @@ def print_runs(planned: Sequence[PlannedRun]) -> None:
 
 def estimate_runs(planned: Sequence[PlannedRun]) -> Plan:
     """Times the first updates of what is not finished; prints that of each run."""
-    total = 0.0
+    total, started, left_out = 0.0, time.monotonic(), 0
     for run in planned:
         if not (names := multihost.run_on_first(run.unfinished)):
+            continue
+        if multihost.run_on_first(lambda: time.monotonic() - started > RUNS_SECONDS):
+            left_out += 1
+            print_line(
+                f"estimate    {run.label}: not compiled, as the plan would take more "
+                "than a minute; plan it alone by the field runs"
+            )
             continue
         try:
             with run.name_errors():
@@ -185,7 +194,10 @@ def estimate_runs(planned: Sequence[PlannedRun]) -> Plan:
     sentence = (
         f"about {duration(total)} in all; scoring comes on top for what is trained"
     )
-    return Plan(total, (sentence,), keeps_programs=True)
+    lines = [sentence]
+    if left_out:
+        lines.append(f"{pluralize(left_out, 'run')} not among them: not compiled")
+    return Plan(total, lines, keeps_programs=True)
 
 
 def estimate_run(run: PlannedRun, names: Sequence[str]) -> tuple[float, Cost | None]:

@@ -17,12 +17,12 @@ from etils import epath
 from gcad_jax.core.console import print_line
 from gcad_jax.core.types import Tree
 from gcad_jax.methods.base import Trainable, TrainState
-from gcad_jax.training.compilation import compiling_line
+from gcad_jax.training.compilation import Program, compiling_line, lower_step
 from gcad_jax.training.cost.summary import num_bytes
 from gcad_jax.training.input_pipeline import InputPipeline
 from gcad_jax.training.loop import Trainer
 from gcad_jax.training.options import LoopOptions, RunContext
-from gcad_jax.training.state import first_states
+from gcad_jax.training.state import first_states, placeholder_states
 from gcad_jax.training.step import Resources
 
 
@@ -122,6 +122,32 @@ class TimedTrainer(Trainer):
         states = first_states(self.task, [self.seeds[i] for i in local])
         resources = self.pipeline.resources(frozen, self.layout)
         return self.layout.states_to_device(states), resources
+
+    def start_empty(self, frozen: Tree) -> tuple[TrainState, Resources]:
+        """As `start`, with zeros for networks: what time and memory depend on."""
+        states = placeholder_states(
+            self.task, len(self.layout.local_seeds(len(self.seeds)))
+        )
+        resources = self.pipeline.resources(frozen, self.layout)
+        return self.layout.states_to_device(states), resources
+
+    def count_phase(
+        self, position: int, states: TrainState, resources: Resources
+    ) -> Program:
+        """The step of a phase, traced and not compiled, for its operations."""
+        phase = self.phases[position]
+        updates = min(self.options.step.steps_per_call, phase.num_steps)
+        program = lower_step(
+            phase,
+            self.pipeline.augmentation,
+            self.options.step,
+            self.layout,
+            states,
+            resources,
+            self.pipeline.take(0, updates, self.layout),
+        )
+        self.programs[position, updates] = program
+        return program
 
     def time_phase(
         self,

@@ -220,6 +220,14 @@ def test_a_plan_only_says(tmp_path, capsys):
     assert not (folder / "benchmark.md").exists()
 
 
+def test_a_plan_says_which_runs_it_left_out(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "RUNS_SECONDS", -1)
+    found = plan.estimate_runs(plan.plan_runs(study(), tmp_path))
+    assert "circles/gcad: not compiled, as the plan would" in capsys.readouterr().out
+    assert found.seconds == 0
+    assert "2 runs not among them: not compiled" in found.estimate
+
+
 def test_the_estimate_leaves_out_what_a_checkpoint_holds(tmp_path):
     one = plan.plan_runs(study(runs=("gcad",)), tmp_path)[0]
     assert one.progress() == ""
