@@ -68,7 +68,9 @@ def measure_cost(
     timings: list[PhaseTiming] = []
     estimated = dict[str, float]()
     for position, phase in enumerate(trainer.phases):
-        if timings and multihost.run_on_first(lambda: time.monotonic() > until):
+        # One answer for all hosts, which compile the same programs.
+        late: bool = multihost.run_on_first(lambda: time.monotonic() > until)
+        if timings and late:
             program = trainer.count_phase(position, states, resources)
             first = timings[0]
             ratio = program.flops / first.flops if program.flops and first.flops else 1
