@@ -110,12 +110,12 @@ def test_the_penalty_is_that_of_finite_differences(method, state, images):
     def loss(x, keys):
         return method.critic_loss(learned.params["D"], learned, x, keys)
 
-    total, metrics = under_batch(loss, x, keys)
+    total, metrics = jax.jit(lambda x, keys: under_batch(loss, x, keys))(x, keys)
     z = jax.random.normal(jax.random.fold_in(keys[0], 0), (5,))
     variables = {"params": learned.params["G"], "batch_stats": learned.model_state["G"]}
-    drawn, _ = under_batch(
-        lambda z: method.generator().apply(variables, z, True, mutable=["batch_stats"]),
-        z[None],
+    draw = functools.partial(method.generator().apply, mutable=["batch_stats"])
+    drawn, _ = jax.jit(lambda z: under_batch(lambda z: draw(variables, z, True), z))(
+        z[None]
     )
     mix = float(jax.random.uniform(jax.random.fold_in(keys[0], 2)))
     between = np.asarray(x + mix * (drawn - x), np.float64)[0]
@@ -175,19 +175,27 @@ def test_the_generator_moves_with_every_third_update_of_the_critic(
 def test_the_encoder_learns_by_image_and_features(method, state, images):
     learned = state.learned
     x = jnp.asarray(images / 127.5 - 1, jnp.float32)
-    total, (metrics, _) = under_batch(
-        lambda x: method.encoder_loss(learned.params["E"], learned, x), x
-    )
+    total, (metrics, _) = jax.jit(
+        lambda x: under_batch(
+            lambda x: method.encoder_loss(learned.params["E"], learned, x), x
+        )
+    )(x)
     E = {"params": learned.params["E"], "batch_stats": learned.model_state["E"]}
-    z, _ = under_batch(
-        lambda x: method.encoder().apply(E, x, True, mutable=["batch_stats"]), x
-    )
-    assert np.abs(z).max() < 1
     G = {"params": learned.params["G"], "batch_stats": learned.model_state["G"]}
-    again = method.generator().apply(G, z, False)
     D = functools.partial(method.discriminator().apply, {"params": learned.params["D"]})
-    of_image = np.mean(np.square(np.asarray(x) - np.asarray(again)))
-    of_features = np.mean(np.square(np.asarray(D(x)[1]) - np.asarray(D(again)[1])))
+
+    @jax.jit
+    def networks(x):
+        z, _ = under_batch(
+            lambda x: method.encoder().apply(E, x, True, mutable=["batch_stats"]), x
+        )
+        again = method.generator().apply(G, z, False)
+        return z, again, D(x)[1], D(again)[1]
+
+    z, again, of_x, of_again = map(np.asarray, networks(x))
+    assert np.abs(z).max() < 1
+    of_image = np.mean(np.square(np.asarray(x) - again))
+    of_features = np.mean(np.square(of_x - of_again))
     np.testing.assert_allclose(metrics["L_image"], of_image, rtol=1e-4)
     np.testing.assert_allclose(metrics["L_features"], of_features, rtol=1e-4)
     np.testing.assert_allclose(total, of_image + of_features, rtol=1e-4)
@@ -200,11 +208,13 @@ def test_the_map_is_the_squared_distance_from_what_is_drawn_again(
     x = jnp.asarray(images / 255.0, jnp.float32)
     E = {"params": learned.params["E"], "batch_stats": learned.model_state["E"]}
     G = {"params": learned.params["G"], "batch_stats": learned.model_state["G"]}
-    again = method.generator().apply(
-        G, method.encoder().apply(E, 2 * x - 1, False), False
-    )
+    again = jax.jit(
+        lambda x: method.generator().apply(
+            G, method.encoder().apply(E, x, False), False
+        )
+    )(2 * x - 1)
     expected = np.square(2 * np.asarray(x) - 1 - np.asarray(again))[..., 0]
-    found = method.anomaly_map(DetectorState({}, learned, {}), x)
+    found = jax.jit(method.anomaly_map)(DetectorState({}, learned, {}), x)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 

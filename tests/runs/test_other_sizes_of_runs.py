@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from helpers import runs
+from helpers import runs, small_classifier
 from PIL import Image
 
 import gcad_jax
@@ -32,8 +32,15 @@ from gcad_jax.runs.data_digest import digest_category
 SQUARE_METHODS = [AE, FAnoGAN, GCAD, MNAD, StudentTeacher, VAE, VariationModel]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_network():
+    with pytest.MonkeyPatch.context() as patch:
+        small_classifier.stand_in(patch, "efficientnet_lite0")
+        yield
+
+
 def spade(**fields):
-    small = {"weights": "random", "d_loc": 8, "E_loc_width": 1 / 16, "K": 2}
+    small = {"backbone": "efficientnet_lite0", "weights": "imagenet", "K": 2}
     return SPADE(**{**small, "inference_batch_size": 4, **fields})
 
 

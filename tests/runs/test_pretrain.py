@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from helpers import small_classifier
 from helpers.colors import write_photos
 
 from gcad_jax.config import Pretraining
@@ -17,7 +17,6 @@ from gcad_jax.config.presets import DENSE
 from gcad_jax.core.errors import UserError
 from gcad_jax.data.photos import Photos
 from gcad_jax.methods.gcad import GCAD
-from gcad_jax.models.classifiers.classifier import classifier, save_classifier
 from gcad_jax.models.io.patch_descriptors import load_descriptor
 from gcad_jax.runs import pretrain
 
@@ -26,13 +25,12 @@ ARCH = "mobilenet_v2"
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory):
-    """A MobileNetV2 of random weights."""
+    """Random weights of what stands in for MobileNetV2."""
     path = tmp_path_factory.mktemp("target") / "target.npz"
-    init = classifier(ARCH).module.init
-    params = jax.jit(init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
-    arrays = {n: np.asarray(a) for n, a in flatten_dict(params, sep="/").items()}
-    save_classifier(path, ARCH, arrays, {"file": "random"})
-    return path
+    with pytest.MonkeyPatch.context() as patch:
+        small_classifier.stand_in(patch, ARCH)
+        small_classifier.save(path, ARCH)
+        yield path
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +103,6 @@ def test_the_weights_say_where_they_come_from_and_gcad_takes_them(done):
     np.testing.assert_allclose(deviation, 1, atol=1e-3)
 
 
-@pytest.mark.long
 def test_a_finished_run_can_be_stored_in_half_precision(done, target, photos):
     folder, (result,) = done
     net = config(target, photos).method

@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.methods.base import Batch, DetectorState
+from gcad_jax.methods.base import Batch, DetectorState, Learned
 from gcad_jax.methods.common import optimizers, pretrained_e_loc
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.methods.gcad.losses import R_glo_weight, total_loss
@@ -66,8 +66,19 @@ def detector(method, frozen, state, images):
 
 
 @pytest.fixture(scope="module")
-def branches(method, detector, images):
-    return method.branch_maps(detector, jnp.asarray(images / 255.0, jnp.float32))
+def maps(method, detector, images):
+    """Of the branches, and A."""
+    return maps_of(method, detector, images)
+
+
+@pytest.fixture(scope="module")
+def branches(maps):
+    return maps[0]
+
+
+def maps_of(method, detector, images):
+    both = jax.jit(lambda d, x: (method.branch_maps(d, x), method.anomaly_map(d, x)))
+    return both(detector, jnp.asarray(images / 255.0, jnp.float32))
 
 
 def one_device(update):
@@ -136,20 +147,27 @@ def test_R_glo_is_untouched_in_the_first_phase(method, joint, frozen, state, ima
     assert int(later.step) == 2
 
 
-def gradients(method, state, frozen, images, name):
-    """Which networks one loss term moves."""
-    targets = method.cache(frozen, images)
-    grads = jax.jit(
-        jax.grad(
-            lambda params: total_loss(method, params, targets, images, jnp.ones(5))[1][
-                name
-            ]
+@pytest.fixture(scope="module")
+def moved_by(method, state, frozen, images):
+    """By loss, the networks that it moves."""
+    x = jnp.asarray(images[:1] / 255.0, jnp.float32)
+
+    @jax.jit
+    def gradients(params):
+        targets = method.cache(frozen, x)
+        metrics, pull = jax.vjp(
+            lambda params: total_loss(method, params, targets, x, jnp.ones(5))[1],
+            params,
         )
-    )(state.learned.params)
+        one = jnp.ones(())
+        none = jax.tree.map(jnp.zeros_like, metrics)
+        grads = {loss: pull({**none, loss: one})[0] for loss in metrics}
+        return jax.tree.map(lambda gradient: jnp.any(gradient != 0), grads)
+
+    found = jax.device_get(gradients(state.learned.params))
     return {
-        net
-        for net, tree in grads.items()
-        if any(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(tree))
+        loss: {net for net, tree in nets.items() if any(jax.tree.leaves(tree))}
+        for loss, nets in found.items()
     }
 
 
@@ -161,16 +179,15 @@ def gradients(method, state, frozen, images, name):
         ("L_glo_17", {"E_glo_17", "R_glo_17"}),  # Eq. 4: joint, no stop-gradient
     ],
 )
-def test_each_loss_moves_its_networks(method, state, frozen, images, loss, nets):
-    x = jnp.asarray(images[:1] / 255.0, jnp.float32)
-    assert gradients(method, state, frozen, x, loss) == nets
+def test_each_loss_moves_its_networks(moved_by, loss, nets):
+    assert moved_by[loss] == nets
 
 
 def test_the_ramp_scales_the_pull_of_L_glo_on_E_glo_alone(
     method, state, frozen, images
 ):
     x = jnp.asarray(images[:1] / 255.0, jnp.float32)
-    targets = method.cache(frozen, x)
+    targets = jax.jit(method.cache)(frozen, x)
 
     @jax.jit
     def pull(joint):
@@ -204,18 +221,29 @@ def test_the_ramp_begins_with_R_glo():
 
 def test_losses_are_mean_squared_errors(method, state, frozen, images):
     x = jnp.asarray(images[:2] / 255.0, jnp.float32)
-    targets = method.cache(frozen, x)
     params = state.learned.params
-    total, metrics = total_loss(method, params, targets, x, None)
+
+    @jax.jit
+    def losses(params):
+        targets = method.cache(frozen, x)
+        return targets, *total_loss(method, params, targets, x, None)
+
+    targets, total, metrics = losses(params)
     mean, std = (
         np.array(v, np.float32).reshape(1, 1, 1, 3)
         for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     )
     z = (np.asarray(x) - mean) / std
-    E_glo = method.E_glo().apply({"params": params["E_glo_17"]}, z, None)
-    R_glo = method.R_glo().apply({"params": params["R_glo_17"]}, z)
-    R_loc = method.R_loc().apply({"params": params["R_loc_17"]}, z)
-    U = method.U().apply({"params": params["U_17"]}, E_glo)
+
+    @jax.jit
+    def networks(params, z):
+        E_glo = method.E_glo().apply({"params": params["E_glo_17"]}, z, None)
+        R_glo = method.R_glo().apply({"params": params["R_glo_17"]}, z)
+        R_loc = method.R_loc().apply({"params": params["R_loc_17"]}, z)
+        U = method.U().apply({"params": params["U_17"]}, E_glo)
+        return E_glo, R_glo, R_loc, U
+
+    E_glo, R_glo, R_loc, U = networks(params, z)
     E_loc = np.asarray(targets["E_loc_17"])
     expected = {
         "L_loc_17": np.mean((E_loc - np.asarray(R_loc)) ** 2),
@@ -250,7 +278,7 @@ def test_what_is_logged_beside_the_losses_is_not_optimized(
 ):
     """One more metric, of the networks of both branches, changes no gradient."""
     x = jnp.asarray(images[:1] / 255.0, jnp.float32)
-    targets, params = method.cache(frozen, x), state.learned.params
+    targets, params = jax.jit(method.cache)(frozen, x), state.learned.params
     norm = "jnp.sum(jnp.square(jax.flatten_util.ravel_pytree(params)[0]))"
     logged = with_logged(total_loss, f'metrics["norm"] = {norm}')
 
@@ -273,25 +301,19 @@ def test_what_is_logged_beside_the_losses_is_not_optimized(
 
 
 def test_prepared_features_have_mean_0_and_deviation_1(method, frozen, images):
-    features = np.asarray(
-        method.cache(frozen, jnp.asarray(images / 255.0, jnp.float32))["E_loc_17"]
-    ).reshape(-1, method.d_loc)
+    cached = jax.jit(method.cache)(frozen, jnp.asarray(images / 255.0, jnp.float32))
+    features = np.asarray(cached["E_loc_17"]).reshape(-1, method.d_loc)
     np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(features.std(axis=0), 1, atol=1e-3)
 
 
-def test_calibrated_branches_have_mean_0_and_deviation_1(
-    method, detector, branches, images
-):
-    x = jnp.asarray(images / 255.0, jnp.float32)
+def test_calibrated_branches_have_mean_0_and_deviation_1(maps):
+    branches, combined = maps
     for scores in branches.values():
         np.testing.assert_allclose(np.mean(scores), 0, atol=1e-3)
         np.testing.assert_allclose(np.std(scores), 1, atol=1e-3)
     np.testing.assert_allclose(
-        method.anomaly_map(detector, x),
-        branches["A_loc"] + branches["A_glo"],
-        rtol=1e-5,
-        atol=1e-5,
+        combined, branches["A_loc"] + branches["A_glo"], rtol=1e-5, atol=1e-5
     )
 
 
@@ -315,13 +337,11 @@ def test_one_branch_alone_learns_and_scores_as_beside_the_other(
             one.learned.params[net],
             both.learned.params[net],
         )
-    x = jnp.asarray(images / 255.0, jnp.float32)
     calibration = alone.calibrate(frozen, start.learned, images)
     detector = DetectorState(frozen, start.learned, calibration)
-    assert set(alone.branch_maps(detector, x)) == {branch}
-    np.testing.assert_allclose(
-        alone.anomaly_map(detector, x), branches[branch], rtol=1e-3, atol=1e-4
-    )
+    of_branches, combined = maps_of(alone, detector, images)
+    assert set(of_branches) == {branch}
+    np.testing.assert_allclose(combined, branches[branch], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("distilled", ["E_loc", "image"])
@@ -334,26 +354,61 @@ def test_the_reconstruction_of_the_ablations(method, state, frozen, images, dist
         same = jax.tree.map(np.array_equal, learned.params, state.learned.params)
         assert all(jax.tree.leaves(same))
     x = jnp.asarray(images / 255, jnp.float32)
-    maps = jax.jit(other._raw_maps)(frozen, learned, {}, x)
+
+    @jax.jit
+    def found(learned):
+        targets = other.cache(frozen, x)
+        _, metrics = total_loss(other, learned.params, targets, x, None)
+        maps = other._raw_maps(frozen, learned, {}, x)
+        return maps["A_glo_17"], targets, metrics["L_kd_17"]
+
+    @jax.jit
+    def reconstruction(params, normalized):
+        E_glo = other.E_glo().apply({"params": params["E_glo_17"]}, normalized, None)
+        return other.U().apply({"params": params["U_17"]}, E_glo)
+
+    A_glo, targets, L_kd = found(learned)
     normalized = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    E_glo = other.E_glo().apply(
-        {"params": learned.params["E_glo_17"]}, jnp.float32(normalized), None
-    )
-    U = np.asarray(other.U().apply({"params": learned.params["U_17"]}, E_glo))
-    E_loc = np.asarray(other.cache(frozen, x)["E_loc_17"])
-    taught = E_loc if distilled == "E_loc" else normalized
+    U = np.asarray(reconstruction(learned.params, jnp.float32(normalized)))
+    taught = normalized
+    if distilled == "E_loc":
+        taught = np.asarray(targets["E_loc_17"])
     expected = np.square(taught - U).sum(-1)
-    np.testing.assert_allclose(maps["A_glo_17"], expected, rtol=2e-4, atol=2e-4)
-    targets = other.cache(frozen, x)
-    metrics = total_loss(other, learned.params, targets, x, None)[1]
-    np.testing.assert_allclose(
-        metrics["L_kd_17"], np.square(taught - U).mean(), rtol=1e-4
-    )
+    np.testing.assert_allclose(A_glo, expected, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(L_kd, np.square(taught - U).mean(), rtol=1e-4)
 
 
 def test_the_local_branch_alone_is_one_phase():
     (phase,) = GCAD(branches=("A_loc",), R_glo_start=1.0).phases(7)
     assert (phase.name, phase.num_steps) == ("local", 3500)
+
+
+def test_a_branch_is_the_mean_over_scales_and_A_the_sum_of_branches():
+    """Of drawn maps, each brought to its own mean and deviation first."""
+    draw = np.random.default_rng(0)
+    names = [f"{branch}_{p}" for branch in ("A_loc", "A_glo") for p in (17, 33)]
+    raw = {name: draw.normal(size=(2, 4, 4)).astype(np.float32) for name in names}
+    mu, sigma = draw.uniform(1, 2, (2, len(names)))
+    moments = {
+        name: {"mu": np.float32(mu[i]), "sigma": np.float32(sigma[i])}
+        for i, name in enumerate(names)
+    }
+
+    class Drawn(GCAD):
+        def _raw_maps(self, frozen, learned, metric, images):
+            return raw
+
+    method = Drawn(image_size=32, P=(17, 33))
+    detector = DetectorState({}, Learned({}, {}), moments)
+    found = method.branch_maps(detector, jnp.zeros((2, 4, 4, 3)))
+    one_scale = [(raw[n] - mu[i]) / sigma[i] for i, n in enumerate(names)]
+    A_loc = (one_scale[0] + one_scale[1]) / 2
+    A_glo = (one_scale[2] + one_scale[3]) / 2
+    assert list(found) == ["A_loc", "A_glo"]
+    np.testing.assert_allclose(found["A_loc"], A_loc, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found["A_glo"], A_glo, rtol=1e-5, atol=1e-5)
+    combined = method.anomaly_map(detector, jnp.zeros((2, 4, 4, 3)))
+    np.testing.assert_allclose(combined, A_loc + A_glo, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.long

@@ -117,16 +117,36 @@ def test_what_is_behind_the_last_wanted_map_is_not_needed(arch):
     image = jnp.asarray(
         np.random.default_rng(1).uniform(size=(1, 64, 64, 3)), jnp.float32
     )
-    params = jax.jit(network.module.init)(jax.random.key(0), image)["params"]
+    init = network.module.init
+    shapes = jax.eval_shape(init, jax.random.key(0), image)["params"]
+    draw = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: draw.normal(scale=0.1, size=x.shape).astype(np.float32), shapes
+    )
     needed = network.needed(params, until)
     assert 0 < len(needed) < len(params)
-    found, whole = network.maps(needed, image, until), network.maps(params, image)
-    assert list(found)[-1] == until
-    assert list(whole)[: len(found)] == list(found)
+    names = {}
+
+    @jax.jit
+    def all_maps(needed, params):
+        found, whole = network.maps(needed, image, until), network.maps(params, image)
+        names.update(found=list(found), whole=list(whole))
+        return found, {name: whole[name] for name in found}
+
+    found, whole = all_maps(needed, params)
+    assert names["found"][-1] == until
+    assert names["whole"][: len(found)] == names["found"]
     for name, values in found.items():
+        assert np.abs(values).max() > 1e-3, name
         np.testing.assert_allclose(values, whole[name], rtol=1e-5, atol=1e-6)
-    pooled = network.maps(network.needed(params, "pooled"), image, "pooled")
-    assert list(pooled) == list(whole)[:-1]
+
+    def pooled(params):
+        maps = network.maps(network.needed(params, "pooled"), image, "pooled")
+        names.update(pooled=list(maps))
+        return maps
+
+    jax.eval_shape(pooled, params)
+    assert names["pooled"] == names["whole"][:-1]
 
 
 def test_weights_of_the_package_know_the_classes_of_photos(real_data):

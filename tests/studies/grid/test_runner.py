@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import commands, doubles, runs
+from helpers import commands, doubles, runs, small_classifier
 from PIL import Image
 
 from gcad_jax.config import files, serialization, validation
@@ -56,9 +56,10 @@ def finished(tmp_path_factory):
     return folder, found
 
 
-def test_methods_of_other_sizes_stand_in_one_figure(tmp_path):
+def test_methods_of_other_sizes_stand_in_one_figure(tmp_path, monkeypatch):
     """That of most pixels shows the images."""
-    small = {"weights": "random", "d_loc": 8, "E_loc_width": 1 / 16, "K": 2}
+    small_classifier.stand_in(monkeypatch, "efficientnet_lite0")
+    small = {"backbone": "efficientnet_lite0", "weights": "imagenet", "K": 2}
     given = study(write_maps=True)
     given.circles.gcad.method = SPADE(image_size=(32, 48), **small)
     found = runner.run(given, str(tmp_path))
