@@ -1,11 +1,13 @@
 """`python -m gcad_jax.benchmarks.peer`: both sides work in turn."""
 
+import functools
+import json
 import re
 
 import pytest
+from helpers import doubles
 
 from gcad_jax.benchmarks import peer
-from gcad_jax.methods.gcad import GCAD
 
 ROW = re.compile(r"(\w+)(, median)? +([\d.e+-]+) +([\d.e+-]+) +([\d.]+)")
 # Each call waits as long as its name says, and notes that it was made.
@@ -23,17 +25,16 @@ def step_fn(preset, batch, channels_last, compiled):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    def method():
-        sizes = {"width": 1 / 16, "E_loc_width": 1 / 32, "unet_depth": 2, "d_loc": 4}
-        return GCAD(image_size=32, batch_size=2, P=(17,), teacher="random", **sizes)
-
+    """Of a method that compiles in a moment, and not for whole seconds."""
+    method = functools.partial(doubles.Scored, batch_size=2)
     monkeypatch.setitem(peer.PRESETS, "narrow", (method, "small"))
+    monkeypatch.setattr(peer, "number", json.loads)
 
 
 def test_rows(tiny, tmp_path, capsys):
     file = tmp_path / "other.py"
     file.write_text(FILE)
-    peer.main([f"--peer={file}", "--rounds=2", "--seconds=1", "--plain"])
+    peer.main([f"--peer={file}", "--rounds=2", "--seconds=0.1", "--plain"])
     _, _, *lines = capsys.readouterr().out.splitlines()
     found = [ROW.fullmatch(line).groups() for line in lines]
     assert [name for name, *_ in found] == ["train"] * 3 + ["score"] * 3

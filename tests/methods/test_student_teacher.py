@@ -45,6 +45,14 @@ def learned(method):
     return jax.jit(lambda seed: init_state(method, seed))(0).learned
 
 
+@pytest.fixture(scope="module")
+def update(method):
+    """Of one batch on one device."""
+    (phase,) = method.phases(2)
+    axes = {"in_axes": (None, None, 0, 0), "out_axes": None}
+    return jax.jit(jax.vmap(phase.update, **axes, axis_name="batch"))
+
+
 def described(method, p, params, images):
     """(N, S, S, D) float64, by the network alone."""
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -134,17 +142,12 @@ def test_error_and_variance_are_those_of_the_paper(method, frozen, learned, imag
     )
 
 
-def test_cached_targets_teach_the_same(method, frozen, images):
+def test_cached_targets_teach_the_same(method, update, frozen, images):
     state = jax.jit(lambda seed: init_state(method, seed))(0)
-    (phase,) = method.phases(2)
     x = jnp.asarray(images[None, :2] / 255.0, jnp.float32)
-    update = jax.jit(
-        jax.vmap(
-            phase.update, in_axes=(None, None, 0, 0), out_axes=None, axis_name="batch"
-        )
-    )
     keys = jax.random.split(state.key, 2)[None]
-    cached = jax.tree.map(lambda f: f[None], method.cache(frozen, x[0]))
+    targets = jax.jit(method.cache)(frozen, x[0])
+    cached = jax.tree.map(lambda f: f[None], targets)
     with_cache, _ = update(state, frozen, Batch(x, cached), keys)
     without, _ = update(state, frozen, Batch(x), keys)
     jax.tree.map(
@@ -161,16 +164,10 @@ def test_students_that_say_what_the_teacher_says_have_no_error(method, frozen, i
     assert float(total) < 1e-8
 
 
-def test_every_student_starts_and_ends_elsewhere(method, frozen, images):
+def test_every_student_starts_and_ends_elsewhere(method, update, frozen, images):
     """Same data, other weights: else their variance would be nothing."""
     state = jax.jit(lambda seed: init_state(method, seed))(0)
-    (phase,) = method.phases(2)
     batch = Batch(jnp.asarray(images[None, :2] / 255.0, jnp.float32))
-    update = jax.jit(
-        jax.vmap(
-            phase.update, in_axes=(None, None, 0, 0), out_axes=None, axis_name="batch"
-        )
-    )
     after, _ = update(state, frozen, batch, jax.random.split(state.key, 2)[None])
     for params in (state.learned.params, after.learned.params):
         for p in method.P:

@@ -67,9 +67,8 @@ def test_a_descriptor_sees_33_pixels_centered_on_its_own(arch):
 def test_gradient_of_one_descriptor_covers_exactly_its_window(arch):
     net, variables = published(arch), pdn_states.variables(arch)
     row, column = 19, 26
-    gradient = jax.jit(
-        jax.grad(lambda x: net.apply(variables, x)[:, row, column].sum())
-    )(image(40, 48))
+    of_descriptor = jax.grad(lambda x, v: net.apply(v, x)[:, row, column].sum())
+    gradient = jax.jit(of_descriptor)(image(40, 48), variables)
     seen = np.abs(gradient).sum(axis=(0, 3)) > 0
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     np.testing.assert_array_equal(rows, np.arange(row - 16, row + 17))

@@ -1,5 +1,7 @@
 """Losses of the pretraining against NumPy, and the same update on several devices."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,15 +133,14 @@ def test_descriptors_of_a_window_are_those_of_its_patches(p, grid):
     )
     shape = (2, settings.window, settings.window, 3)
     windows = DRAW.uniform(size=shape).astype(np.float32)
-    found = settings.encode(params, windows)
+    found = jax.jit(settings.encode)(params, windows)
     assert found.shape == (2, grid, grid, 4)
+    of_patch = jax.jit(functools.partial(settings.E_loc().apply, method="patch"))
     for i in range(grid):
         for j in range(grid):
             row, column = 3 + step * i, 3 + step * j
             patch = windows[:, row : row + p, column : column + p]
-            alone = settings.E_loc().apply(
-                {"params": params}, imagenet_normalized(patch), method="patch"
-            )
+            alone = of_patch({"params": params}, imagenet_normalized(patch))
             np.testing.assert_allclose(found[:, i, j], alone, rtol=1e-3, atol=1e-4)
             assert settings.centers[i] == row + (p - 1) // 2
 

@@ -22,9 +22,7 @@ SEEDS = (0, 3)
 def config(method=doubles.Judged, seeds=SEEDS):
     """Circles of several test images, so that both scores rank them differently."""
     data = runs.circles(num_validation=5, num_test=6)
-    return runs.tiny(
-        data=data, method=method(epochs=3, batch_size=2), seeds=seeds, figure_images=1
-    )
+    return runs.tiny(data=data, method=method(epochs=3, batch_size=2), seeds=seeds)
 
 
 @pytest.fixture(scope="module")

@@ -47,11 +47,16 @@ def patches():
 
 
 @functools.cache
+def compiled(net, form):
+    return jax.jit(functools.partial(net.apply, method=form))
+
+
+@functools.cache
 def described(net, source):
-    params = pretrained_e_loc.load_weights(net, source, 0)
-    apply = functools.partial(net.apply, {"params": params}, method="strided")
+    params = {"params": pretrained_e_loc.load_weights(net, source, 0)}
     middle = slice((SIDE - net.p) // 2, (SIDE + net.p) // 2)
-    return np.asarray(jax.jit(apply)(normalized(patches()[:, middle, middle])))[:, 0, 0]
+    x = normalized(patches()[:, middle, middle])
+    return np.asarray(compiled(net, "strided")(params, x))[:, 0, 0]
 
 
 def test_every_file_is_of_a_preset_and_every_preset_has_its_file():
@@ -86,7 +91,7 @@ def test_the_dense_form_of_trained_weights_equals_their_patch_form(net):
     padded = np.pad(np.asarray(image), sides, mode=mode)
     places = [(0, 0), (31, 5), (16, 16), (9, 30)]
     cut = np.concatenate([padded[:, r : r + net.p, c : c + net.p] for r, c in places])
-    alone = net.apply(params, cut, method="patch")
+    alone = compiled(net, "patch")(params, cut)
     found = np.stack([dense[0, r, c] for r, c in places])
     scale = np.abs(np.asarray(alone)).max()
     np.testing.assert_allclose(found, alone, rtol=1e-3, atol=1e-4 * scale)
