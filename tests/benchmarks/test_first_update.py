@@ -2,9 +2,11 @@
 
 import jax
 import pytest
+from helpers import doubles
 
 from gcad_jax.benchmarks import first_update
 from gcad_jax.core import console
+from gcad_jax.studies.throughput.config import ThroughputStudy
 from gcad_jax.training import compilation
 
 
@@ -37,6 +39,9 @@ def test_options_reach_the_compile_call_or_do_not(monkeypatch, with_options):
         given.append(options)
         raise InterruptedError
 
+    # The method that compiles in a moment: what is compiled is not the subject.
+    study = ThroughputStudy(method=doubles.Scored(), num_images=8)
+    monkeypatch.setattr(first_update.config, "throughput", lambda preset: study)
     monkeypatch.setattr(jax.stages.Lowered, "compile", record)
     try:
         with pytest.raises(InterruptedError):

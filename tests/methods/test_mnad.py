@@ -72,7 +72,7 @@ def test_the_memory_is_written_as_in_the_published_code(num_devices):
     memory, queries = drawn()
     parts = queries.reshape(num_devices, -1, SIZE)
     write = jax.vmap(functools.partial(mnad.update_memory, memory), axis_name="batch")
-    found = write(parts)
+    found = jax.jit(write)(parts)
     expected = written(memory, queries)
     assert np.abs(expected[:-1] - memory[:-1]).max() > 0.01
     np.testing.assert_array_equal(expected[-1], memory[-1])
@@ -103,22 +103,18 @@ def test_a_fresh_memory_has_unit_items_of_one_sign():
 def test_losses_are_those_of_the_published_code(method, state, images):
     model_state = state.learned.model_state
     x = jnp.asarray(images / 255.0, jnp.float32)
-    total, (metrics, new) = jax.vmap(
-        functools.partial(method.loss, state.learned.params, model_state),
-        axis_name="batch",
-    )(x[None])
-    features, _ = jax.vmap(
-        lambda x: method.encoder().apply(
-            {
-                "params": state.learned.params["encoder"],
-                "batch_stats": model_state["encoder"],
-            },
-            2 * x - 1,
-            True,
-            mutable=["batch_stats"],
-        ),
-        axis_name="batch",
-    )(x[None])
+    loss = functools.partial(method.loss, state.learned.params, model_state)
+    total, (metrics, new) = jax.jit(jax.vmap(loss, axis_name="batch"))(x[None])
+    encode = functools.partial(
+        method.encoder().apply,
+        {
+            "params": state.learned.params["encoder"],
+            "batch_stats": model_state["encoder"],
+        },
+        mutable=["batch_stats"],
+    )
+    described = jax.vmap(lambda x: encode(2 * x - 1, True), axis_name="batch")
+    features, _ = jax.jit(described)(x[None])
     queries = unit(np.asarray(features[0], np.float64)).reshape(-1, features.shape[-1])
     memory = np.asarray(model_state["memory"], np.float64)
     order = np.argsort(-(queries @ memory.T), axis=1)
@@ -193,11 +189,12 @@ def test_the_map_is_the_squared_distance_of_the_network_in_numpy(method, state, 
     statistics["memory"] = state.learned.model_state["memory"]
     learned = state.learned.replace(model_state=statistics)
     x = jnp.asarray(images / 255.0, jnp.float32)
-    maps = np.asarray(method.anomaly_map(DetectorState({}, learned, {}), x))
+    anomaly_map = jax.jit(method.anomaly_map)
+    maps = np.asarray(anomaly_map(DetectorState({}, learned, {}), x))
     signed = 2 * np.asarray(x, np.float64) - 1
     expected = np.sum((signed - oracle(learned, signed)) ** 2, axis=-1)
     np.testing.assert_allclose(maps, expected, rtol=1e-3, atol=1e-4)
-    alone = np.asarray(method.anomaly_map(DetectorState({}, learned, {}), x[2:3]))
+    alone = np.asarray(anomaly_map(DetectorState({}, learned, {}), x[2:3]))
     np.testing.assert_allclose(alone[0], maps[2], rtol=1e-4, atol=1e-5)
 
 

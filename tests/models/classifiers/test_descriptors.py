@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import doubles
+from helpers import doubles, small_classifier
 
 from gcad_jax.models.classifiers.classifier import classifier
 from gcad_jax.models.classifiers.descriptors import (
@@ -32,7 +32,8 @@ def test_the_finest_grid_is_at_the_stride_and_no_level_is_finer(arch):
     assert described.pooled.ndim == 2
 
 
-def test_descriptors_are_maps_of_the_network_and_their_means():
+def test_descriptors_are_maps_of_the_network_and_their_means(monkeypatch):
+    small_classifier.stand_in(monkeypatch, ARCH)
     network = classifier(ARCH)
     images = jnp.asarray(doubles.random_images(2, side=32) / 255.0, jnp.float32)
     params = jax.jit(network.module.init)(jax.random.key(0), images)["params"]

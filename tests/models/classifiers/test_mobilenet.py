@@ -99,7 +99,7 @@ def test_equals_numpy_with_random_weights(size):
     image = np.random.default_rng(1).uniform(size=(*size, 3)).astype(np.float32)
     pairs = [(tensors[n], tensors[n[:-1] + "b"]) for n in tensors if n[-1] == "w"]
     pooled, logits = forward(pairs, 2 * image.astype(np.float64) - 1)
-    found = classifier("mobilenet_v2").maps(params, image[None])
+    found = jax.jit(classifier("mobilenet_v2").maps)(params, image[None])
     assert np.abs(pooled).max() > 0.1
     np.testing.assert_allclose(found["pooled"][0], pooled, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found["logits"][0], logits, rtol=1e-4, atol=1e-4)

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import commands, doubles, runs, small_classifier
+from helpers import commands, doubles, made_results, runs, small_classifier
 from PIL import Image
 
 from gcad_jax.config import files, serialization, validation
@@ -356,17 +356,37 @@ def test_the_command_runs_a_study_and_keeps_what_is_done(tmp_path, monkeypatch, 
     assert "| Variation Model |" in (tmp_path / "benchmark.md").read_text()
 
 
-@pytest.mark.long
-def test_ablations_write_a_report_under_their_names(tmp_path):
-    given = make_study(
+def ablations_of_base(**fields):
+    return make_study(
         Ablations,
         {"circles": make_group(runs.circles(), {"gcad": Cell(method=runs.method())})},
         runs=("base",),
         num_devices=1,
         estimate=False,
-        write_maps=True,
         g=(2, 32),
+        **fields,
     )
+
+
+def test_a_report_of_ablations_has_their_names(tmp_path, monkeypatch):
+    """Of a run whose numbers are made up."""
+    seed = (made_results.scores(0.25, 0.75),)
+    maps = {"A_loc": (made_results.scores(0.5, 0.125),), "A_glo": seed}
+    done = made_results.result("circles", seed, "circles", **maps)
+    monkeypatch.setattr(runner.train_and_evaluate, "run", lambda *_: [done])
+    runner.run(ablations_of_base(), str(tmp_path))
+    report = (tmp_path / "ablations.md").read_text()
+    assert report.startswith("# Ablations of GCAD\n")
+    assert "### Model branch (Fig. 12)" in report
+    assert re.search(r"\| A_loc +\| +0\.500 +\| +0\.125 ", report)
+    assert re.search(r"\| A +\| +0\.250 +\| +0\.750 ", report)
+    assert "circles/distilled_image (not run)" in report
+    assert (tmp_path / "ablations.png").exists()
+
+
+@pytest.mark.long
+def test_ablations_write_a_report_under_their_names(tmp_path):
+    given = ablations_of_base(write_maps=True)
     found = runner.run(given, str(tmp_path))["circles"]
     assert [run.title for run in found.values()] == ["base"]
     report = (tmp_path / "ablations.md").read_text()
