@@ -4,6 +4,8 @@ It has the maps, strides and names of layers of the real ones, and compiles in a
 of their time.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,16 +22,24 @@ STAGES = tuple(
     for stage, (width, stride) in enumerate(zip(WIDTHS, STRIDES, strict=True))
 )
 NETWORK = InvertedResiduals(STAGES, num_classes=5)
-GAIN = 1.4  # on random kernels, half of whose features ReLU cuts off
 THEIRS = dict(classifier.CLASSIFIERS)
 OF_PACKAGE = pretrained._of_package
 
 
+@functools.cache
 def parameters():
-    """Random ones; the same at each call."""
-    image = jnp.zeros((1, 64, 64, 3))
-    params = jax.jit(NETWORK.init)(jax.random.key(0), image)["params"]
-    return jax.tree.map(lambda array: GAIN * array, params)
+    """Random ones, that keep the variance from layer to layer; biases are 0."""
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    shapes = jax.eval_shape(NETWORK.init, jax.random.key(0), image)["params"]
+    draw = np.random.default_rng(0)
+
+    def drawn(leaf):
+        if leaf.ndim == 1:
+            return jnp.zeros(leaf.shape)
+        scale = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        return jnp.asarray(draw.normal(scale=scale, size=leaf.shape), jnp.float32)
+
+    return jax.tree.map(drawn, shapes)
 
 
 def stand_in(patch: pytest.MonkeyPatch, arch: str) -> None:

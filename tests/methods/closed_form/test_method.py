@@ -322,7 +322,9 @@ def test_a_training_image_is_at_no_distance_from_itself(retrieval):
         np.testing.assert_allclose(maps[name], 0, atol=0.05)
 
 
-def test_images_need_not_be_square():
+@pytest.mark.long
+def test_images_need_not_be_square(monkeypatch):
+    small_classifier.put_back(monkeypatch, "efficientnet_lite0")
     of_method = method(image_size=(64, 96))
     train, tests = discs(4, 0, 64, 96), discs(2, 1, 64, 96)
     detector = fit(of_method, train, tests)
