@@ -124,9 +124,14 @@ def circles() -> GCAD:
         epochs=32,
         P=(17,),
         d_loc=16,
+        stride=2,
+        width=1 / 4,
+        unet_depth=3,
         # What was measured; with the weights that ship it has not been.
         teacher="random",
-        E_glo_widths=(256, 256, 512, 512, 1024),
+        E_glo_widths=(128, 128, 256, 256, 512),
+        R_glo_start=0.5,
+        distance="mahalanobis",
         weight_decay=0.0,
     )
 

@@ -7,6 +7,13 @@ from helpers import outside
 
 # Of metrics in [0, 1], and of losses: after sixteen updates on another machine.
 METRICS, LOSSES = 1e-3, 1e-4
+# Of the preset of that version (CHANGELOG.md); its command gives the others.
+FORMER_CIRCLES = (
+    "--config.method.stride=1",
+    "--config.method.unet_depth=5",
+    "--config.method.distance=euclidean",
+    "--config.method.E_glo_widths=(256,256,512,512,1024)",
+)
 
 
 @pytest.mark.long
@@ -17,7 +24,9 @@ def test_a_stopped_run_ends_as_it_ended_there(tmp_path):
     assert steps == [str(before["stopped_at"])]
     assert not (workdir / "circles/metrics.json").exists()
 
-    printed = outside.succeeded("main", *before["command"], f"--workdir={workdir}")
+    config, *flags = before["command"]
+    command = config, *FORMER_CIRCLES, *flags
+    printed = outside.succeeded("main", *command, f"--workdir={workdir}")
     assert f"step {before['stopped_at']}" in printed, "it is continued"
     category = workdir / "circles"
     lines = (category / "metrics.jsonl").read_text().splitlines()

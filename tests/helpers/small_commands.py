@@ -25,6 +25,7 @@ ONE_PHASE = ["--config.method.R_glo_start=0.0", "--config.method.skip_end=0.0"]
 CIRCLES = [
     "--config=configs/circles.py",
     *SMALL,
+    "--config.method.stride=1",  # 32 pixels are halved five times by E_glo
     # Phases begin at steps 0, 30 and 60: kills fall into each of them.
     "--config.method.R_glo_start=0.5",
     "--config.method.skip_end=0.25",

@@ -11,6 +11,7 @@ from gcad_jax.methods.common.hparams import deviations, scaled_widths
 from gcad_jax.methods.common.pretrained_e_loc import RANDOM, SHIPPED, ELocHParams
 from gcad_jax.methods.gcad.classifier_e_loc import ClassifierELoc
 from gcad_jax.models.classifiers.descriptors import LEVELS, STRIDES
+from gcad_jax.models.classifiers.levels import average_pool
 from gcad_jax.models.classifiers.pretrained import IMAGENET, check_weights
 from gcad_jax.models.code_decoder import CodeDecoder
 from gcad_jax.models.global_encoder import GlobalEncoder
@@ -24,6 +25,7 @@ from gcad_jax.models.upsampler import Upsampler
 # The networks that each branch trains, in the order of their keys.
 BRANCH_OF_NETWORK = {"E_glo": "A_glo", "U": "A_glo", "R_loc": "A_loc", "R_glo": "A_glo"}
 BRANCHES = ("A_loc", "A_glo")
+PATCH_STRIDES = (1, 2)  # of the descriptors of patches, beside those of the others
 FEATURES, IMAGE = "E_loc", "image"
 
 
@@ -62,9 +64,11 @@ class Networks(ELocHParams):
     components of its pooled features. These keep their published widths, whatever
     E_loc_width and slope are, and teacher names their weights [P 5.2; arXiv 2303.14535;
     classification networks are ours]."""
-    stride: int = fields.field(1, fields.choices(1, *STRIDES))
-    """From one feature of any network to the next; where above 1, the networks see the
-    pixels of each place stacked (pixels) [P 5.2; ours where above 1]."""
+    stride: int = fields.field(1, fields.choices(*PATCH_STRIDES, *STRIDES))
+    """From one feature of any network to the next. Where above 1, the networks see the
+    pixels of each place stacked, and the features of a patch descriptor are averaged
+    over them; a classification network has 4 or 8 (pixels) [P 5.2; ours where above
+    1]."""
     unet_depth: int = fields.field(
         5,
         fields.Allowed(
@@ -82,7 +86,10 @@ class Networks(ELocHParams):
                 f"{BRANCHES[:1]} and {BRANCHES[1:]}."
             )
         self.E_glo(), self.U()  # their widths times the factor are checked there
-        step = self.stride * 2 ** (self.unet_depth - 1)
+        halvings = self.unet_depth - 1
+        if self.classifier is None and "A_glo" in self.branches:
+            halvings = max(halvings, NUM_SKIPS)  # of E_glo
+        step = self.stride * 2**halvings
         if self.image_size % step:
             raise UserError(
                 f"image_size is {self.image_size}; with stride {self.stride} and "
@@ -105,13 +112,6 @@ class Networks(ELocHParams):
     def _check_E_loc(self) -> None:
         if self.classifier is None:
             super()._check_E_loc()
-            if self.stride > 1:
-                raise UserError(
-                    f"stride is {self.stride}, but E_loc_arch {self.E_loc_arch!r} "
-                    "describes every pixel: set stride to 1.",
-                    "stride",
-                    "E_loc_arch",
-                )
             return
         if self.stride not in STRIDES:
             raise UserError(
@@ -163,13 +163,14 @@ class Networks(ELocHParams):
         return {f"E_loc_{self.E_loc_arch}": params}
 
     def cache(self, frozen: Tree, images: Images) -> Tree:
-        """E_loc(I) of each model: {"E_loc_<model>": (B, S, S, d_loc)}.
+        """E_loc(I) of each model: {"E_loc_<model>": (B, h, w, d_loc)}, h = S / stride.
 
-        Of a classification network also {"code_<model>": (B, g)}, and both sides of the
-        features are S / stride.
+        Of a classification network also {"code_<model>": (B, g)}.
         """
         if self.classifier is None:
-            return super().cache(frozen, images)
+            features = super().cache(frozen, images)
+            # Deviates: a mean over the pixels of a place, where `stride` is above 1.
+            return {name: average_pool(x, self.stride) for name, x in features.items()}
         (model,) = self.models
         E_loc, code = self.classifier.describe(frozen[f"E_loc_{model}"], images)
         return {f"E_loc_{model}": E_loc, f"code_{model}": code}

@@ -171,7 +171,6 @@ def test_the_metric_is_part_of_the_calibration(method, frozen, images):
     ("fields", "says"),
     [
         ({"stride": 1}, "set stride to one of these"),
-        ({"E_loc_arch": "student_teacher", "stride": 8}, "set stride to 1"),
         ({"d_loc": 128}, "has 256 features: set d_loc to that"),
         ({"teacher": "shipped"}, "set teacher to 'imagenet'"),
         ({"teacher": "nowhere.npz"}, "there is no such file"),
