@@ -82,6 +82,15 @@ def _programs_of_a_file() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.fixture(autouse=True)
+def _verbosity() -> Iterator[None]:
+    """A command that was quiet leaves no later test of this process quiet."""
+    from gcad_jax.core import console
+
+    yield
+    console.set_verbosity()
+
+
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
     """The folder of real images and reference cases; skips where it is not at hand."""
