@@ -10,6 +10,7 @@ feature extraction" of Bailer et al., arXiv 1805.03096).
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -69,8 +70,12 @@ class PatchDescriptor(nn.Module):
         multiple_of("The image width", width, 8)
         one_of("border", self.border, BORDERS)
         sides = padding(self.p, self.arch)
-        mode = BORDERS[self.border]
-        x = jnp.pad(images, ((0, 0), sides, sides, (0, 0)), mode=mode)
+        pad = partial(
+            jnp.pad, pad_width=(sides, sides, (0, 0)), mode=BORDERS[self.border]
+        )
+        # Image by image: jnp.pad takes slices along an axis that it leaves as it is,
+        # and no slice of a free number of images becomes ONNX.
+        x = jax.vmap(pad)(images)
         depth = sum(layer.pooled for layer in layers(self.p, self.arch))
         return phases_to_space(self._network(x, to_phases), batch, depth)
 

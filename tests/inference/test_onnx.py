@@ -7,9 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import runs
 from inference.test_detector import images, judged, stored
 
 import gcad_jax
+from gcad_jax.benchmarks import predict
 from gcad_jax.core.errors import UserError
 from gcad_jax.core.paths import as_path
 from gcad_jax.data.resize import resize_image, upsample
@@ -157,3 +159,15 @@ def test_an_unknown_format_and_two_detectors_are_refused(tmp_path, refuse):
     assert "tflite" in said
     both = (f"--workdir={path}", "--model=a.onnx", f"--images={tmp_path}", output)
     assert "give one" in refuse("predict", *both)
+
+
+@pytest.mark.parametrize("border", ["edge", "reflect"])
+def test_patches_over_the_border_are_converted(border, tmp_path):
+    """A local branch with a U-Net of one level, on every second pixel."""
+    method = runs.method(
+        image_size=32, branches=("A_loc",), unet_depth=1, border=border, stride=2
+    )
+    detector = predict.random_detector(method)
+    file = as_path(tmp_path / f"{border}.onnx")
+    _, parity = exported.write_export(detector, file, 0.1, form=exported.ONNX)
+    assert parity.small, parity
