@@ -121,7 +121,7 @@ def circles() -> GCAD:
     return dataclasses.replace(
         narrow(),
         image_size=64,
-        epochs=32,
+        epochs=24,
         P=(17,),
         d_loc=16,
         stride=2,

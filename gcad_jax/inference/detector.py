@@ -14,7 +14,7 @@ import numpy as np
 from etils import epath
 
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.machine.compiler_options import options_here
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.machine.threads import FULL_SIZE, map_in_order, thread_pool
 from gcad_jax.core.machine.traced_programs import compile_kept
 from gcad_jax.core.paths import as_path
@@ -58,8 +58,8 @@ class Detector:
             return tuple(score_seeds(state.frozen, [seed], to_float(images))[0])
 
         self._program = score
-        self._score: Callable[[Tree, Array | np.ndarray], tuple[Tree, Array]] = jax.jit(
-            score, compiler_options=options_here()
+        self._score: Callable[[Tree, Array | np.ndarray], tuple[Tree, Array]] = (
+            jit_here(score)
         )
 
     def limit_batch(self, images: int) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from gcad_jax.core import fields
 from gcad_jax.core.axes import accelerators
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.paths import as_path
 from gcad_jax.core.types import AnomalyMaps, Array, Features, Images, ImagesU8, Tree
 from gcad_jax.methods.base import DetectorState
@@ -159,8 +160,8 @@ class SPADE(AspectHParams, Untrained, OneMap):
         """
         params = self._backbone(images)
         # The network as an argument: constants of its size take minutes to compile.
-        describe = jax.jit(self._describe)
         size, devices = self.inference_batch_size, accelerators()
+        describe = jit_here(self._describe, devices)
         gallery = in_batches(describe, images, size, (params,), devices)
         if not self.standardized:
             return {"backbone": params, **jax.tree.map(jnp.asarray, gallery)}

@@ -16,6 +16,7 @@ from etils import epath
 from gcad_jax.core.atomic_files import write_text
 from gcad_jax.core.checks import one_of
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.types import Array, Tree
 from gcad_jax.data.input.patches import PatchCutter, PatchStream
 from gcad_jax.data.photos import Photos, PhotoSet
@@ -124,7 +125,7 @@ def distill(
     E_loc, params = settings.E_loc(), learned.params["E_loc"]
     save_descriptor(weights, params, E_loc, job.stored_as, about)
     test = dataclasses.replace(stream, rows=held_out)
-    untrained = jax.jit(task.init)(jax.random.fold_in(jax.random.key(seed), 0))
+    untrained = jit_here(task.init)(jax.random.fold_in(jax.random.key(seed), 0))
     result = about | evaluate_held_out(task, frozen, (learned, untrained), test)
     path = context.folder / RESULT
     before = json.loads(path.read_text()) if path.exists() else {}
@@ -266,4 +267,6 @@ def apply_to_windows(
     function: Callable[[jax.Array], Array], windows: np.ndarray
 ) -> np.ndarray:
     """(N, window, window, 3) uint8 -> (N grid grid, C)."""
-    return np.asarray(flatten(in_batches(jax.jit(function), windows, WINDOWS_PER_CALL)))
+    return np.asarray(
+        flatten(in_batches(jit_here(function), windows, WINDOWS_PER_CALL))
+    )

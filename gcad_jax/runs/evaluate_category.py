@@ -13,7 +13,7 @@ from gcad_jax.core import multihost
 from gcad_jax.core.axes import accelerators
 from gcad_jax.core.console import print_line
 from gcad_jax.core.errors import UserError
-from gcad_jax.core.machine.compiler_options import options_here
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.types import COMBINED
 from gcad_jax.data.dataset import Category
 from gcad_jax.evaluation import map_files, map_source, result_files
@@ -135,7 +135,7 @@ class _Evaluation:
         score = functools.partial(
             score_images,
             method,
-            jax.jit(all_maps(method), compiler_options=options_here(accelerators())),
+            jit_here(all_maps(method), accelerators()),
             detectors,
             devices=accelerators(),
         )

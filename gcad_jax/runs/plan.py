@@ -17,7 +17,7 @@ from gcad_jax.config import Experiment, serialization, validation
 from gcad_jax.core import multihost
 from gcad_jax.core.axes import accelerators
 from gcad_jax.core.console import LABEL_INDENT, pluralize, print_line
-from gcad_jax.core.machine.compiler_options import options_here
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.machine.program_folder import keep_in_workdir
 from gcad_jax.core.paths import is_local
 from gcad_jax.core.types import Tree
@@ -290,7 +290,7 @@ def measure_scoring(method: Method, category: Category, frozen: Tree) -> float:
     score = functools.partial(
         score_images,
         method,
-        jax.jit(all_maps(method), compiler_options=options_here(accelerators())),
+        jit_here(all_maps(method), accelerators()),
         [detector],
         images,
         devices=accelerators(),

@@ -1,11 +1,14 @@
 """How values spread over draws, and how often they order methods otherwise."""
 
+import math
+import statistics
 from typing import TypeAlias
 
 import numpy as np
 
 ROUNDING = 1e-9  # far above that of sums of 1e6 weights, far below any bound
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+LEVEL, POWER = 0.05, 0.8  # of the test that `seeds_for_difference` plans
 Summary: TypeAlias = dict[str, float | None]
 
 
@@ -61,3 +64,20 @@ def kendall_tau(signs: np.ndarray) -> np.ndarray | None:  # (pairs, 1 + D) -> (D
     alike_less_otherwise = (original * draws).sum(axis=0, dtype=int)
     with np.errstate(invalid="ignore"):
         return alike_less_otherwise / np.sqrt(ordered * np.count_nonzero(draws, axis=0))
+
+
+def seeds_for_difference(deviation: float, difference: float) -> int:
+    """Seeds of each of two methods that show a difference of their means.
+
+    As many as a two-sided t-test of level `LEVEL` needs to find it with probability
+    `POWER`: n = 2 (z_level + z_power)^2 s^2 / d^2 + z_level^2 / 4 [Guenther, The
+    American Statistician 35, 1981], which is the exact number or one less; at least 2.
+
+    Args:
+      deviation: standard deviation over seeds, of either method.
+      difference: of the means, above 0, in the unit of the deviation.
+    """
+    normal = statistics.NormalDist()
+    z_level, z_power = normal.inv_cdf(1 - LEVEL / 2), normal.inv_cdf(POWER)
+    by_variance = 2 * ((z_level + z_power) * deviation / difference) ** 2
+    return max(2, math.ceil(by_variance + z_level**2 / 4))

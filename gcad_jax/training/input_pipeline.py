@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.types import Tree
 from gcad_jax.data.dataset import Category
 from gcad_jax.data.input.augment import Augmentation
@@ -86,7 +87,7 @@ class InMemory:
         """Frozen part, images and, where wanted, cached features."""
         cached = None
         if self._cache_features:
-            compute = functools.partial(jax.jit(self._method.cache), frozen)
+            compute = functools.partial(jit_here(self._method.cache), frozen)
             size = self._method.inference_batch_size
             images = self._category.train
             cached = in_batches(compute, images[: self._computed], size)

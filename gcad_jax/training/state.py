@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gcad_jax.core.machine.compiler_options import compiler_options
 from gcad_jax.core.types import Array
 from gcad_jax.methods.base import Trainable, TrainState
 
@@ -16,7 +17,9 @@ def first_states(task: Trainable, seeds: Sequence[int]) -> TrainState:
     The CPU draws them: a GPU would compile a kernel for each parameter, and
     `Layout.states_to_device` goes through the host anyway.
     """
-    init = jax.jit(lambda seed: init_state(task, seed))
+    init = jax.jit(
+        lambda seed: init_state(task, seed), compiler_options=compiler_options("cpu")
+    )
     with jax.default_device(host_device()):
         return stack([init(seed) for seed in seeds])
 

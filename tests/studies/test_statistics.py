@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from gcad_jax.studies import statistics
 
@@ -68,3 +69,25 @@ def test_spread():
     assert found == pytest.approx(expected | quantiles)
     assert statistics.spread(np.array([0.5, 0.25]))["std"] is None
     assert set(statistics.spread(np.full(4, np.nan)).values()) == {None}
+
+
+def exact_seeds(effect):
+    """The smallest number whose two-sided t-test has the power, by noncentral t."""
+    for n in itertools.count(2):
+        limit = scipy.stats.t.isf(statistics.LEVEL / 2, 2 * n - 2)
+        shifted = scipy.stats.nct(2 * n - 2, effect * math.sqrt(n / 2))
+        if shifted.sf(limit) + shifted.cdf(-limit) >= statistics.POWER:
+            return n
+
+
+@pytest.mark.parametrize("effect", [0.2, 0.35, 0.5, 0.8, 1.0, 1.5, 2.0, 3.0])
+def test_seeds_for_a_difference_are_those_of_the_exact_t_test_or_one_less(effect):
+    found = statistics.seeds_for_difference(0.04, 0.04 * effect)
+    assert 0 <= exact_seeds(effect) - found <= 1
+
+
+def test_seeds_for_a_difference_by_the_published_tables():
+    # Cohen, Statistical Power Analysis (1988), Table 2.4.1: level 0.05, power 0.8.
+    for effect, n in ((0.2, 394), (0.5, 64), (0.8, 26), (1.0, 17)):
+        assert statistics.seeds_for_difference(1.0, effect) == n
+    assert statistics.seeds_for_difference(0.0, 0.02) == 2

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gcad_jax.core.axes import accelerators
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.types import Array, Images, ImagesU8, Tree
 from gcad_jax.methods.closed_form.local_branch import greedy_k_center
 from gcad_jax.methods.common.apply import each_batch, in_batches
@@ -32,11 +33,12 @@ def choose_images(
     most = max(2, min(most, MOST_BYTES // of_one))
     if len(images) <= most:
         return images
-    pooled = jax.jit(lambda params, x: describer(params, x).pooled)
-    features = in_batches(pooled, images, batch_size, (params,), accelerators())
+    devices = accelerators()
+    pooled = jit_here(lambda params, x: describer(params, x).pooled, devices)
+    features = in_batches(pooled, images, batch_size, (params,), devices)
     standardized = (features - features.mean(axis=0)) / (features.std(axis=0) + EPS)
     choose = functools.partial(greedy_k_center, count=most)
-    return images[np.sort(jax.jit(choose)(standardized))]
+    return images[np.sort(jit_here(choose)(standardized))]
 
 
 def describe_images(
@@ -47,13 +49,13 @@ def describe_images(
     levels: list[np.ndarray] = []
 
     # The network as an argument: constants of its size take long to compile.
-    @jax.jit
     def describe(params: Tree, x: Images) -> Described:
         levels, of_image = describer(params, x)
         return Described(tuple(level.astype(STORED) for level in levels), of_image)
 
-    start = 0
-    for batch in each_batch(describe, images, batch_size, (params,), accelerators()):
+    start, devices = 0, accelerators()
+    describe_here = jit_here(describe, devices)
+    for batch in each_batch(describe_here, images, batch_size, (params,), devices):
         described = jax.device_get(batch)
         pooled.append(described.pooled)
         # Written in place: lists that are stacked at the end take twice the memory.

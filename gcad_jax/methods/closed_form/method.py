@@ -19,6 +19,7 @@ import numpy as np
 from gcad_jax.core import fields
 from gcad_jax.core.axes import accelerators
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.types import (
     COMBINED,
     MAP_MAXIMUM,
@@ -194,14 +195,14 @@ class ClosedForm(AspectHParams, Untrained):
             penalty=self.ridge,
             shrinkage=self.shrinkage,
         )
-        fitted = jax.jit(fit_all)(pooled, gallery)
+        fitted = jit_here(fit_all)(pooled, gallery)
         count = jnp.int32(len(images))
         frozen = {"backbone": backbone, "count": count, **fitted}
         if self.local == RETRIEVAL:
             return frozen | {"gallery": by_level(gallery)}
         sizes = self.memory_size, self.memory_candidates, self.memory_seed
         moments = level_moments(frozen)
-        memory = jax.jit(lambda levels: fit_memory(levels, moments, *sizes))
+        memory = jit_here(lambda levels: fit_memory(levels, moments, *sizes))
         return frozen | {"memory": memory(gallery)}
 
     def _backbone(self) -> Tree:
@@ -259,7 +260,7 @@ class ClosedForm(AspectHParams, Untrained):
         """
         size, devices = self.inference_batch_size, accelerators()
         maps, distances = in_batches(
-            jax.jit(self._raw), images, size, (frozen,), devices
+            jit_here(self._raw, devices), images, size, (frozen,), devices
         )
         pairs = {name: moments_of(values) for name, values in maps.items()}
         local = jax.jit(sum_of_levels)(maps, pairs)

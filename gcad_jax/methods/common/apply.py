@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gcad_jax.core.machine.compiler_options import options_here
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.types import COMBINED, Images, ImagesU8, Tree
 from gcad_jax.data.input.device import to_float
 from gcad_jax.methods.base import DetectorState, Method, ScoredImages
@@ -77,10 +77,7 @@ def _shared(
         out_specs=SHARED,
         check_vma=False,  # nothing crosses the devices
     )
-    call = jax.jit(
-        lambda *inputs: mapped(inputs[:-1], inputs[-1]), compiler_options=options_here()
-    )
-    return call, mesh
+    return jit_here(lambda *inputs: mapped(inputs[:-1], inputs[-1])), mesh
 
 
 def in_batches(

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.types import AnomalyMaps, Images, ImagesU8, Tree
 from gcad_jax.methods.base import DetectorState, Learned
 from gcad_jax.methods.common.apply import in_batches
@@ -53,7 +53,7 @@ class CalibratedBranches:
         """
         metric = self._metric(frozen, learned, images)
         arguments = (frozen, learned, metric)
-        raw_maps = jax.jit(self._raw_maps)
+        raw_maps = jit_here(self._raw_maps)
         maps = in_batches(raw_maps, images, self.inference_batch_size, arguments)
         return {
             name: {

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.types import Array, Features, Images, ImagesU8, Tree
 from gcad_jax.methods.common.apply import each_batch
 from gcad_jax.models.classifiers.descriptors import Describer
@@ -49,7 +50,7 @@ class ClassifierELoc:
         """
         network, params = pretrained_classifier(self.arch, weights)
         params = network.needed(params, until=self.describer.last)
-        describe = jax.jit(self._describe)
+        describe = jit_here(self._describe)
         pooled: list[np.ndarray] = []
 
         def places() -> Iterator[Features]:

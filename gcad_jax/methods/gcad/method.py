@@ -20,6 +20,7 @@ import optax
 from gcad_jax.core import fields
 from gcad_jax.core.axes import mean_over_batch
 from gcad_jax.core.errors import UserError
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.types import Images, ImagesU8, Key, Keys, Metrics, Tree
 from gcad_jax.methods.base import Batch, Learned, Phase, TrainState
 from gcad_jax.methods.common.apply import each_batch
@@ -189,7 +190,7 @@ class GCAD(Networks, CalibratedBranches):
         if self.distance == EUCLIDEAN:
             return {}
         arguments, size = (frozen, learned), self.inference_batch_size
-        batches = each_batch(jax.jit(self._differences), images, size, arguments)
+        batches = each_batch(jit_here(self._differences), images, size, arguments)
         return {name: {WHITENING: W} for name, W in whitenings(batches).items()}
 
     def _raw_maps(

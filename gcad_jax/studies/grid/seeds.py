@@ -1,18 +1,23 @@
 """How far numbers and rankings move from seed to seed."""
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gcad_jax.evaluation.result_files import mean
+from gcad_jax.core import fields
+from gcad_jax.evaluation.result_files import deviation, mean
 from gcad_jax.reporting.plots.panels import POINTS
 from gcad_jax.reporting.tables import (
     DECISION_MEASURES,
     MEASURES,
     NONE,
+    Columns,
+    Pick,
     auspro,
     cell,
+    decision_auroc,
     markdown_table,
 )
 from gcad_jax.studies.grid.presets import study_of_methods
@@ -23,11 +28,27 @@ from gcad_jax.studies.grid.results import (
     main_kind,
 )
 from gcad_jax.studies.grid.study import Study
-from gcad_jax.studies.statistics import kendall_tau, order_signs
+from gcad_jax.studies.statistics import (
+    LEVEL,
+    POWER,
+    kendall_tau,
+    order_signs,
+    seeds_for_difference,
+)
+
+# By what methods are ranked.
+RANKED: Mapping[str, Pick] = {
+    "AU-sPRO at 0.05": auspro,
+    "Image AU-ROC": decision_auroc,
+}
 
 
+@dataclasses.dataclass(eq=False, kw_only=True)
 class Seeds(Study):
     """Many seeds of a method: how far do its numbers and rankings move?"""
+
+    difference: float = fields.field(0.02, fields.POSITIVE)
+    """Of two methods' AU-sPRO or AU-ROC: how many seeds show it [ours]."""
 
     name = "seeds"
     title = "Seeds"
@@ -42,7 +63,15 @@ class Seeds(Study):
                 _table_of_seeds(run),
                 _agreement_sentence(run),
             ]
-        if ranking := _rank_methods(runs):
+        if needed := _seeds_needed(runs, self.difference):
+            parts += [f"### Seeds that a difference of {self.difference:g} needs"]
+            parts += needed
+        ranking = [
+            part
+            for name, pick in RANKED.items()
+            for part in _rank_methods(runs, name, pick)
+        ]
+        if ranking:
             parts += ["### Ranking of the methods", *ranking]
         return parts
 
@@ -52,11 +81,16 @@ def seed_study(given: str) -> Study:
     return study_of_methods(Seeds, given, runs=("gcad",), seeds=tuple(range(8)))
 
 
+def _measures(runs: Mapping[str, FinishedRun]) -> dict[str, tuple[Pick, str]]:
+    """The columns of tables of these runs."""
+    return {**MEASURES, **(DECISION_MEASURES if has_method_scores(runs) else {})}
+
+
 def _table_of_seeds(run: FinishedRun) -> str:
-    measures = MEASURES
-    if has_method_scores({"": run}):
-        measures = {**measures, **DECISION_MEASURES}
-    columns = {head: run.values(pick, kind) for head, (pick, kind) in measures.items()}
+    columns = {
+        head: run.values(pick, kind)
+        for head, (pick, kind) in _measures({"": run}).items()
+    }
     rows = [
         [str(seed), *(cell([values[i]]) for values in columns.values())]
         for i, seed in enumerate(run.seeds)
@@ -100,11 +134,37 @@ def _agreement_sentence(run: FinishedRun) -> str:
     )
 
 
-def _rank_methods(runs: Mapping[str, FinishedRun]) -> list[str]:
+def _seeds_needed(runs: Mapping[str, FinishedRun], difference: float) -> list[str]:
+    """For each method and measure, how many seeds show a difference that large."""
+    measures = _measures(runs)
+    rows = [
+        [run.title, *_needed_cells(run, measures.values(), difference)]
+        for run in runs.values()
+        if len(run.seeds) > 1
+    ]
+    if not rows:
+        return []
+    about = (
+        f"Seeds of each of two methods with this deviation, so that a two-sided t-test "
+        f"of level {LEVEL:g} finds a difference of {difference:g} between their means "
+        f"with probability {POWER:g}."
+    )
+    return [markdown_table(["Method", *measures], rows, 1), about]
+
+
+def _needed_cells(run: FinishedRun, columns: Columns, difference: float) -> list[str]:
+    spreads = [deviation(run.values(pick, kind)) for pick, kind in columns]
+    return [
+        NONE if spread is None else str(seeds_for_difference(spread, difference))
+        for spread in spreads
+    ]
+
+
+def _rank_methods(runs: Mapping[str, FinishedRun], name: str, pick: Pick) -> list[str]:
     """How often each method is ahead of each, over all pairs of their seeds."""
     kind = main_kind(runs)
     numbers = {
-        run.title: [v for v in run.values(auspro, kind) if v is not None]
+        run.title: [v for v in run.values(pick, kind) if v is not None]
         for run in runs.values()
     }
     numbers = {title: values for title, values in numbers.items() if values}
@@ -120,7 +180,7 @@ def _rank_methods(runs: Mapping[str, FinishedRun]) -> list[str]:
             shares.append(NONE if title == other else f"{share:.2f}")
         rows.append([title, *shares])
     caption = (
-        f"AU-sPRO at 0.05, {kind_heading(kind)}: share of all pairs of seeds in which "
+        f"{name}, {kind_heading(kind)}: share of all pairs of seeds in which "
         "the method of the row is ahead of that of the column (a tie counts half)."
     )
     return [

@@ -16,7 +16,7 @@ from etils import epath
 
 from gcad_jax.core.atomic_files import local_folder_for
 from gcad_jax.core.console import print_line
-from gcad_jax.core.machine.compiler_options import options_here
+from gcad_jax.core.machine.compiler_options import jit_here
 from gcad_jax.core.types import COMBINED, ImagesU8, Tree
 from gcad_jax.data.dataset import Category
 from gcad_jax.data.image_size import network_size
@@ -239,7 +239,7 @@ def compile_maps(
     detector = jax.device_put(detector)
     seeds = ((detector.learned, detector.calibration),)
     on_device = to_float(jax.device_put(images))
-    maps = jax.jit(all_maps(method), compiler_options=options_here())
+    maps = jit_here(all_maps(method))
     compiled = maps.lower(detector.frozen, seeds, on_device).compile()
     return functools.partial(compiled, detector.frozen, seeds, on_device), compiled
 
@@ -266,7 +266,7 @@ def measure_latency(shared: SharedState, row: Row) -> LatencyResult:
     """From uint8 on the host to the combined map on the host."""
     detector = jax.device_put(shared.networks(row.method).detector)
     seeds = ((detector.learned, detector.calibration),)
-    maps = jax.jit(all_maps(row.method), compiler_options=options_here())
+    maps = jit_here(all_maps(row.method))
     images = shared.images(row.batch_size)
 
     def time_pass() -> float:

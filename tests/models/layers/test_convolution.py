@@ -9,7 +9,8 @@ from gcad_jax.models.classifiers import inverted_residuals
 from gcad_jax.models.layers import convolution
 from gcad_jax.models.layers.convolution import LAYOUT, convolve, plain_convolutions
 
-# (batch, height, width, channels), kernel, channels of the result, padding.
+# (batch, height, width, channels), kernel, channels of the result, padding; and the
+# stride where it is not 1.
 CASES = {
     "1 x 1": ((2, 5, 7, 3), (1, 1), 4, "VALID"),
     "larger kernel than images": ((1, 4, 4, 80), (3, 3), 72, ((1, 1), (1, 1))),
@@ -18,7 +19,22 @@ CASES = {
     "padding": ((2, 12, 9, 3), (3, 3), 8, ((1, 1), (1, 1))),
     "many channels": ((2, 18, 30, 64), (3, 3), 64, ((1, 1), (1, 1))),
     "uneven padding": ((2, 21, 24, 64), (3, 2), 64, ((2, 0), (0, 1))),
+    "stride 2": ((2, 12, 16, 64), (4, 4), 66, ((1, 1), (1, 1)), 2),
+    "stride 2, larger kernel than images": (
+        (1, 4, 6, 64),
+        (4, 2),
+        80,
+        ((1, 1),) * 2,
+        2,
+    ),
+    "stride 2, odd side": ((2, 11, 16, 64), (4, 4), 64, ((1, 1), (1, 1)), 2),
+    "stride 2, few channels": ((2, 12, 16, 3), (4, 4), 64, ((1, 1), (1, 1)), 2),
 }
+
+
+def with_stride(shape, size, features, padding, stride=1):
+    """The fields of a case."""
+    return shape, size, features, padding, (stride, stride)
 
 
 def arrays(shape, size, features):
@@ -28,14 +44,14 @@ def arrays(shape, size, features):
     return x, kernel
 
 
-def in_float64(x, kernel, padding, weights=None):
+def in_float64(x, kernel, padding, weights=None, strides=(1, 1)):
     """The convolution, and its gradients for a weighted sum of the result."""
     with jax.enable_x64():
         x, kernel = jnp.asarray(x, jnp.float64), jnp.asarray(kernel, jnp.float64)
 
         def plain(x, kernel):
             return jax.lax.conv_general_dilated(
-                x, kernel, (1, 1), padding, dimension_numbers=LAYOUT
+                x, kernel, strides, padding, dimension_numbers=LAYOUT
             )
 
         value, pullback = jax.vjp(plain, x, kernel)
@@ -46,15 +62,15 @@ def in_float64(x, kernel, padding, weights=None):
 
 @pytest.mark.parametrize("case", CASES)
 def test_values_and_gradients(case):
-    shape, size, features, padding = CASES[case]
+    shape, size, features, padding, strides = with_stride(*CASES[case])
     x, kernel = arrays(shape, size, features)
-    wanted, _ = in_float64(x, kernel, padding)
+    wanted, _ = in_float64(x, kernel, padding, strides=strides)
     weights = np.random.default_rng(1).normal(size=wanted.shape)
-    wanted, gradients = in_float64(x, kernel, padding, weights)
+    wanted, gradients = in_float64(x, kernel, padding, weights, strides)
 
     def computed(x, kernel, weights):
         value, pullback = jax.vjp(
-            lambda x, k: convolve(x, k, (1, 1), padding), x, kernel
+            lambda x, k: convolve(x, k, strides, padding), x, kernel
         )
         return value, pullback(weights)
 
