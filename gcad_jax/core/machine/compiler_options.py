@@ -27,9 +27,7 @@ def compiler_options(platform: str) -> dict[str, str | bool]:
     return dict(_OF_PLATFORM.get(platform, {}))
 
 
-def jit_here(
-    function: Callable[..., Any], sharing: Sequence[jax.Device] = ()
-) -> Callable[..., Any]:
+def jit_here(function: Callable[..., Any], sharing: Sequence[jax.Device] = ()) -> Any:
     """`jax.jit` with the options of this process's devices.
 
     For functions that are called by themselves: JAX refuses options of one that is

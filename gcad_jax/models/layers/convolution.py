@@ -97,7 +97,7 @@ def _is_worth_stacking(x: Array, kernel: Array, sides: Padding) -> bool:
 
 
 def _stacked(x: Array, kernel: Array) -> tuple[Array, Array]:
-    """Images (B, H/2, W/2, 4 C), each a square's four pixels; and (k/2, l/2, 4 C, D)."""
+    """Squares of four pixels (B, H/2, W/2, 4 C) and their kernel (k/2, l/2, 4 C, D)."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
     x = x.transpose(0, 1, 3, 2, 4, 5)

@@ -3,6 +3,7 @@
 import pathlib
 
 import jax
+import jaxlib.version
 import numpy as np
 import pytest
 from etils import epath
@@ -132,12 +133,16 @@ def test_the_folder_of_the_user(monkeypatch):
     assert user_folder() == "/mine"
 
 
-def test_options_are_for_gpus_alone_and_xla_knows_them():
-    assert compiler_options("cpu") == compiler_options("tpu") == {}
-    options = compiler_options("gpu")
-    assert options
+def test_options_are_those_of_a_platform_and_xla_knows_them():
+    assert compiler_options("tpu") == {}
     lowered = jax.jit(lambda x: x + 1).lower(np.float32(0))
-    # Names and types are those of one list for all platforms.
-    assert lowered.compile(options)(np.float32(1)) == 2
+    for platform, names in (("gpu", "xla_gpu_"), ("cpu", "xla_cpu_")):
+        options = compiler_options(platform)
+        assert options or (
+            platform == "cpu" and jaxlib.version.__version_info__ >= (0, 11)
+        )
+        assert all(name.startswith(names) for name in options)
+        # Names and types are those of one list for all platforms.
+        assert lowered.compile(options)(np.float32(1)) == 2
     with pytest.raises(Exception, match="No such compile option"):
         lowered.compile({"xla_gpu_no_such_option": False})
