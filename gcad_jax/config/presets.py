@@ -121,7 +121,7 @@ def circles() -> GCAD:
     return dataclasses.replace(
         narrow(),
         image_size=64,
-        epochs=24,
+        epochs=32,
         P=(17,),
         d_loc=16,
         stride=2,

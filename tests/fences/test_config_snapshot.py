@@ -50,7 +50,6 @@ GCAD = {
     "augmented": False,
 }
 GCAD_ON_CIRCLES = {
-    "epochs": 24,
     "stride": 2,
     "width": 1 / 4,
     "E_glo_widths": [128, 128, 256, 256, 512],
