@@ -12,7 +12,7 @@ from gcad_jax.data.input.augment import Augmentation
 from gcad_jax.methods.base import DetectorState
 from gcad_jax.methods.gcad import GCAD
 from gcad_jax.training.compilation import traced_flops, traced_flops_of
-from gcad_jax.training.state import first_states
+from gcad_jax.training.state import placeholder_states
 from gcad_jax.training.step import Resources
 
 # 10^9 multiply-adds forward: E_loc in the phase form, and the networks of each p.
@@ -48,7 +48,7 @@ def test_the_traced_count_is_that_by_hand(P):
         ]
         for p in P
     }
-    states = jax.eval_shape(lambda: first_states(method, (0,)))
+    states = jax.eval_shape(lambda: placeholder_states(method, 1))
     images = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.uint8)
     phase = max(method.phases(100), key=lambda phase: phase.num_steps)
     training = traced_flops(
