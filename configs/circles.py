@@ -2,7 +2,7 @@
 
 python -m gcad_jax.main --config=configs/circles.py --workdir=runs/circles
 
-Two minutes on two CPU cores: image AU-ROC 0.977 structural, 1.000 logical
+Two to four minutes on two CPU cores: image AU-ROC 0.977 structural, 1.000 logical
 (docs/results/circles.md).
 """
 

@@ -25,7 +25,8 @@ CONTENTS: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     "results/index": {
         "": (
-            *("closed_form", "circles", "juice_bottle", "hazelnut", "ablations"),
+            *("closed_form", "circles", "juice_bottle", "hazelnut"),
+            *("ablations", "seeds"),
             *("own_backbone", "precision", "saturation", "evaluator", "throughput"),
             *("cpu_forms", "predict", "scaling"),
         )
