@@ -203,9 +203,10 @@ def _same_order(numbers: Mapping[str, Sequence[float]]) -> list[str]:
     if taus is None or not np.isfinite(taus).any():
         return []
     whole = np.mean(taus > 1 - 1e-9)
+    pairs = "one pair" if len(signs) == 1 else f"{len(signs)} pairs"
     return [
         f"Ranking by one seed each against the ranking of the means over "
-        f"{seeds} seeds, {len(signs)} pairs of methods: Kendall's tau "
+        f"{seeds} seeds, {pairs} of methods: Kendall's tau "
         f"{np.nanmean(taus):.3f} on average, {np.nanmin(taus):.3f} at the least; the "
         f"whole order is the same in {whole:.0%} of the seeds."
     ]
